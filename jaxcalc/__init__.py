@@ -1,0 +1,23 @@
+"""jaxcalc: every derivative by the cheapest route, and the evidence for it.
+
+The public names load on first use, so that ``import jaxcalc`` costs nothing beyond Python itself.
+"""
+
+import importlib
+from typing import Any
+
+from jaxcalc._version import __version__
+
+_ROOMS = ("functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
+
+__all__ = ["__version__", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"jaxcalc.{name}")
+    raise AttributeError(f"module 'jaxcalc' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""engines: the same derivatives without JAX's own differentiation."""

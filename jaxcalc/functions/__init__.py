@@ -1,0 +1,1 @@
+"""functions: formulas that carry their own closed-form answers."""

@@ -1,0 +1,133 @@
+"""What an experiment is: a question with a Config, a run, figures and claims."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+
+import pydantic
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+    Array = Any
+
+Kind = Literal["compiled", "host", "timed"]
+Verdict = Literal["confirmed", "qualified", "refuted", "cited"]
+
+_T = TypeVar("_T")
+
+
+class _SweptMark:
+    """Marks a field whose value reaches ``run`` as a traced number."""
+
+    def __repr__(self) -> str:
+        return "Swept"
+
+
+if TYPE_CHECKING:
+    Swept = Annotated[_T, _SweptMark()]
+else:
+
+    class Swept(_SweptMark):
+        """``Swept[float]``: a numeric field that a compiled experiment receives as a traced value.
+
+        One program then serves every value: it may be an axis of ``vmap:``, and a ``grid:`` axis over it compiles once.
+        ``Annotated[float, Swept]`` means the same.
+        """
+
+        def __class_getitem__(cls, item):
+            return Annotated[item, cls()]
+
+
+def is_swept(metadata: Any) -> bool:
+    """Whether one element of a field's metadata is the Swept mark."""
+    return isinstance(metadata, _SweptMark) or metadata is Swept
+
+
+class Config(pydantic.BaseModel):
+    """The base of an experiment's parameters: frozen, strict, unknown keys refused."""
+
+    model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Variable(NamedTuple):
+    """One entry of an experiment's ``VARIABLES``: dimensions beside the swept ones, unit, description.
+
+    A variable named like its only dimension is that dimension's coordinate. ``measured`` marks clock readings and their
+    like, which no rerun repeats; left at ``None`` it is true in a timed experiment and false in any other.
+    """
+
+    dims: tuple[str, ...] = ()
+    unit: str = ""
+    description: str = ""
+    measured: bool | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement judged by data.
+
+    Args:
+      id: a stable name.
+      statement: the claim in one sentence.
+      stated: whether the statement holds in its stated setting; ``None`` when no data can settle it.
+      limits: whether a named counterexample breaks it.
+      expected, measured: what was to be found and what was found, as short text or numbers.
+      expects: the verdict that an independent check reached; the claim passes when the data reach it too.
+      figure: the name of the figure that shows it.
+      note: what is exact where the statement is not; the counterexample's numbers.
+    """
+
+    id: str
+    statement: str
+    stated: bool | None
+    limits: bool = False
+    expected: Any = ""
+    measured: Any = ""
+    expects: Verdict = "confirmed"
+    figure: str | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """confirmed, qualified, refuted, or cited where no data can settle it."""
+        if self.stated is None:
+            return "cited"
+        if not self.stated:
+            return "refuted"
+        return "qualified" if self.limits else "confirmed"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is the expected one."""
+        return self.verdict == self.expects
+
+
+@dataclass(frozen=True)
+class Part:
+    """One question of an experiment's file.
+
+    A module with one question exports these names itself; a module with several binds one ``Part`` for each and is
+    addressed as ``module:part``.
+
+    Args:
+      Config: the pydantic model of the parameters.
+      VARIABLES: name -> (dimensions, unit, description[, measured]).
+      kind: ``"compiled"``, ``"host"`` or ``"timed"``.
+      run: ``run(config, key) -> dict of arrays``, one entry per variable that is not in ``shared``.
+      shared: ``shared(config) -> dict of arrays`` that all points have in common; called once, with the base config.
+      figures: ``figures(dataset) -> {name: Figure}``.
+      claims: ``claims(dataset) -> [Claim]``.
+      tables: ``tables(dataset) -> {title: [row, ...]}``, each row a dict of column to value.
+    """
+
+    Config: type[pydantic.BaseModel]
+    VARIABLES: Mapping[str, tuple]
+    kind: Kind
+    run: Callable[..., Mapping[str, "Array"]]
+    shared: Callable[..., Mapping[str, "Array"]] | None = None
+    figures: Callable[["xarray.Dataset"], Mapping[str, "Figure"]] | None = None
+    claims: Callable[["xarray.Dataset"], list[Claim]] | None = None
+    tables: Callable[["xarray.Dataset"], Mapping[str, list[dict[str, Any]]]] | None = None
+    doc: str = ""

@@ -1,0 +1,1 @@
+"""models: ``init(key) -> params`` and ``apply(params, x)``."""

@@ -1,0 +1,1 @@
+"""programs: a function read as a program, never evaluated."""

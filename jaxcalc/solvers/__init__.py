@@ -1,0 +1,1 @@
+"""solvers: function to optimum, one protocol and one loop."""

@@ -1,0 +1,1 @@
+"""transforms: function to function, by composing JAX transforms."""
