@@ -1,0 +1,336 @@
+"""A config: one YAML file and the command line's overrides, checked as one, every value with its origin."""
+
+import difflib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args
+
+import pydantic
+
+from jaxcalc.lab import source
+from jaxcalc.lab.errors import ConfigError, Mark, nearest
+from jaxcalc.lab.experiment import Config
+
+Values = dict[str, Any] | list[Any]
+
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def _bytes(text: Any) -> Any:
+    """``"4GiB"`` as a number of bytes; anything else is left to the model to judge."""
+    if isinstance(text, str):
+        for unit, factor in sorted(_UNITS.items(), key=lambda item: -len(item[0])):
+            number = source.scalar(text.removesuffix(unit).strip()) if text.endswith(unit) else None
+            if isinstance(number, (int, float)) and math.isfinite(number):
+                return int(number * factor)
+        raise ValueError(f"expected a size such as 4GiB or 500MB, got {text!r}")
+    return text
+
+
+class Sweep(Config):
+    """The axes of a sweep; their points are crossed."""
+
+    vmap: dict[str, Values] = {}
+    """Axes that are lanes of one compiled program: a field marked Swept, or seed."""
+    grid: dict[str, Values] = {}
+    """Axes with one program for each value."""
+    auto: dict[str, Values] = {}
+    """Axes whose kind is chosen: vmap where the field can be traced, grid otherwise."""
+    cases: list[dict[str, Any]] | dict[str, dict[str, Any]] = []
+    """Explicit points, as a list or by label; crossed with the other axes."""
+
+
+class Settings(Config):
+    """What stands at the top level of a config."""
+
+    experiment: str
+    """The experiment: NAME of experiments/NAME.py, or a module in dotted form; NAME:part for one of several parts."""
+    seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 0
+    """The random seed; may be a vmap axis."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Floating-point type of the whole run."""
+    platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    """Where to run; auto takes what JAX finds."""
+    matmul_precision: Literal["default", "high", "highest"] = "highest"
+    """Precision of matrix products on accelerators; below highest they round to fewer bits than dtype has."""
+    params: dict[str, Any] = {}
+    """The experiment's own parameters."""
+    sweep: Sweep = Sweep()
+    """What is varied."""
+    chunk: Annotated[int, pydantic.Field(ge=1)] | None = None
+    """Lanes to a trial at most; by default what the memory allows."""
+    isolate: Literal["process"] | None = None
+    """process: each trial in a process of its own."""
+    time_limit: Annotated[float, pydantic.Field(gt=0)] | None = None
+    """Seconds that an isolated trial may take."""
+    memory_limit: Annotated[int, pydantic.BeforeValidator(_bytes), pydantic.Field(gt=0)] | None = None
+    """Memory that an isolated trial may hold, as 4GiB or 500MB."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A config as read: its settings, where each value came from, and the name its runs take."""
+
+    settings: Settings
+    document: source.Document
+    stem: str
+    folder: Path
+
+    def error(self, message: str, path: source.Path, *, key: bool = False, **parts: Any) -> ConfigError:
+        """A ConfigError that points at ``path``."""
+        return ConfigError(message, mark=self.document.mark(path, key=key), **parts)
+
+    def origin(self, path: source.Path) -> str:
+        """``file:line``, ``command line`` or ``default``."""
+        mark = self.document.values.get(path)
+        if mark is None:
+            return "default"
+        return f"{mark.file}:{mark.line}" if mark.line else mark.file
+
+
+def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check the top level of a config.
+
+    Args:
+      config: a YAML file's path, or the same as a dict.
+      overrides: ``"a.b=value"`` arguments; ``"a.b=1,2,3"`` sweeps.
+
+    Raises:
+      ConfigError: anything wrong, with its place.
+    """
+    if isinstance(config, dict):
+        document, stem, folder = source.Document(json.loads(json.dumps(config))), "run", Path.cwd()
+        if isinstance(config.get("experiment"), str):
+            stem = config["experiment"].replace(":", "-").rsplit(".", 1)[-1]
+    else:
+        path = Path(config)
+        document, stem, folder = source.parse(_read(path), str(config)), path.stem, path.resolve().parent
+    if document.data is None:
+        raise ConfigError(f"{config}: the config is empty", remedy="It needs at least: experiment: NAME")
+    if not isinstance(document.data, dict):
+        raise ConfigError("a config is a mapping of keys to values", mark=document.mark(()))
+    for argument in overrides:
+        _override(document, argument)
+    _refuse_nan(document)
+    settings = validate(Settings, document.data, document, ())
+    loaded = Loaded(settings, document, stem, folder)
+    for limit in ("time_limit", "memory_limit"):
+        if getattr(settings, limit) is not None and settings.isolate is None:
+            raise loaded.error(
+                f"{limit} works only on a trial in its own process", (limit,), key=True, remedy="Add isolate: process."
+            )
+    return loaded
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [str(p) for folder in {path.parent, Path("configs")} for p in sorted(folder.glob("*.y*ml"))]
+        close = difflib.get_close_matches(str(path), siblings, n=1, cutoff=0.5)
+        named = [s for s in siblings if Path(s).stem == path.stem]
+        found = (named or close or [None])[0]
+        raise ConfigError(
+            f"{path}: no such file", suggestion=found, valid=siblings, valid_noun="configs here"
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; expected a YAML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def validate(
+    model: type[pydantic.BaseModel],
+    data: Any,
+    document: source.Document,
+    at: source.Path,
+    moved: Mapping[source.Path, source.Path] = MappingProxyType({}),
+) -> Any:
+    """``data`` as an instance of ``model``, strictly, as JSON would be.
+
+    Args:
+      at: where ``data`` stands in the document.
+      moved: fields whose value was written elsewhere in the document: path in ``data`` -> path in the document.
+
+    Raises:
+      ConfigError: the first problem, at its line, with the nearest and the valid keys.
+    """
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True, extra="forbid")
+    except pydantic.ValidationError as error:
+        first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise _explain(first, model, document, at, moved) from None
+
+
+def _explain(error: Any, model: Any, document: source.Document, at: source.Path, moved: Any) -> ConfigError:
+    """A pydantic error as a ConfigError with a place, a suggestion and the alternatives."""
+    location = tuple(error["loc"])
+    path = _written(location, document, at, moved)
+    name = ".".join(map(str, location)) or "the config"
+    if error["type"] == "extra_forbidden":
+        keys = field_names(model, location[:-1])
+        inside = ".".join(map(str, path[:-1])) or "the top level"
+        return ConfigError(
+            f"unknown key {location[-1]!r} in {inside}",
+            mark=document.mark(path, key=True),
+            suggestion=nearest(str(location[-1]), keys),
+            valid=keys,
+        )
+    if error["type"] == "missing":
+        return ConfigError(
+            f"missing key {name!r}",
+            mark=document.mark(path[:-1] if path[-1:] == location[-1:] else path),
+            valid=field_names(model, location[:-1]),
+        )
+    if error["type"] == "literal_error":
+        options = _literals(model, location)
+        return ConfigError(
+            f"{name}: got {error['input']!r}, expected {error['ctx']['expected']}",
+            mark=document.mark(path),
+            suggestion=nearest(str(error["input"]), options),
+        )
+    message = error["msg"].removeprefix("Value error, ")
+    got = (
+        ""
+        if isinstance(error["input"], (dict, list)) or repr(error["input"]) in message
+        else f", got {error['input']!r}"
+    )
+    return ConfigError(f"{name}: {message[:1].lower()}{message[1:]}{got}", mark=document.mark(path))
+
+
+def _written(location: source.Path, document: source.Document, at: source.Path, moved: Any) -> source.Path:
+    """Where the value at ``location`` was written; the names that pydantic adds for a union's branches are skipped."""
+    for field, origin in moved.items():
+        if location[: len(field)] == field:
+            return origin
+    path = at
+    for step in location:
+        if (*path, step) in document.values or (*path, step) in document.keys:
+            path = (*path, step)
+    return path if path != at else at + location[:1]
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next((found for arg in get_args(annotation) if (found := _model_in(arg))), None)
+
+
+def field_at(model: type[pydantic.BaseModel], location: source.Path) -> Any:
+    """The last field on the way to ``location``, or ``None``."""
+    found: Any = None
+    current: type[pydantic.BaseModel] | None = model
+    for step in location:
+        if current is not None and step in current.model_fields:
+            found = current.model_fields[str(step)]
+            current = _model_in(found.annotation)
+    return found
+
+
+def field_names(model: type[pydantic.BaseModel], location: source.Path = ()) -> list[str]:
+    """The keys that a model, or the model nested at ``location``, has."""
+    field = field_at(model, location) if location else None
+    nested = _model_in(field.annotation) if field is not None else model
+    return list((nested or model).model_fields)
+
+
+def _literals(model: type[pydantic.BaseModel], location: source.Path) -> list[str]:
+    field = field_at(model, location)
+
+    def walk(annotation: Any) -> Iterator[str]:
+        for arg in get_args(annotation):
+            if isinstance(arg, str):
+                yield arg
+            else:
+                yield from walk(arg)
+
+    return list(walk(field.annotation)) if field is not None else []
+
+
+def _refuse_nan(document: source.Document) -> None:
+    def walk(value: Any, path: source.Path) -> None:
+        if isinstance(value, float) and math.isnan(value):
+            raise ConfigError(
+                f"{'.'.join(map(str, path))}: not a number (NaN) is no parameter", mark=document.mark(path)
+            )
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, child in items:
+            walk(child, (*path, key))
+
+    walk(document.data, ())
+
+
+# --- overrides -------------------------------------------------------------------------------------------------------
+
+
+def _override(document: source.Document, argument: str) -> None:
+    """Apply ``a.b=value``; several values without brackets make an axis, its kind chosen from the field."""
+    name, equals, text = argument.partition("=")
+    if not equals or not name or not all(name.split(".")):
+        raise ConfigError(f"cannot read the override {argument!r}", remedy="An override reads key=value or a.b=value.")
+    whole = Mark("command line", 0, 1, len(argument), argument)
+    steps: source.Path = tuple(name.split("."))
+    if steps[0] not in Settings.model_fields:
+        steps = ("params", *steps)
+    pieces = [_fragment(piece, argument) for piece in _split(text)]
+    axis = ".".join(map(str, steps[1:])) if steps[0] == "params" else name
+    if (steps[0] == "params" and len(steps) > 1) or steps == ("seed",):
+        _drop_axis(document, axis)
+    if len(pieces) > 1:
+        _put(document, ("sweep", "auto", axis), pieces, whole)
+    else:
+        _put(document, steps, pieces[0], whole)
+
+
+def _fragment(text: str, argument: str) -> Any:
+    try:
+        return source.parse(text, "command line").data if text.strip() else ""
+    except ConfigError as error:
+        raise ConfigError(f"cannot read the override {argument!r}: {error.message}") from None
+
+
+def _split(text: str) -> list[str]:
+    """Split at the commas outside of brackets and quotes."""
+    pieces, depth, quote, start = [], 0, "", 0
+    for i, c in enumerate(text):
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "\"'":
+            quote = c
+        elif c in "[{(":
+            depth += 1
+        elif c in "]})":
+            depth -= 1
+        elif c == "," and depth == 0:
+            pieces.append(text[start:i])
+            start = i + 1
+    return [*pieces, text[start:]]
+
+
+def _put(document: source.Document, path: source.Path, value: Any, mark: Mark) -> None:
+    target = document.data
+    for depth, step in enumerate(path[:-1]):
+        if not isinstance(target.get(step), dict):
+            if target.get(step) is not None:
+                raise ConfigError(f"{'.'.join(map(str, path[: depth + 1]))} holds a value, not keys", mark=mark)
+            target[step] = {}
+            document.values[path[: depth + 1]] = mark
+        target = target[step]
+    target[path[-1]] = value
+    for known in (document.values, document.keys):
+        for old in [p for p in known if p[: len(path)] == path]:
+            del known[old]
+        known[path] = mark
+
+
+def _drop_axis(document: source.Document, axis: str) -> None:
+    """A value given on the command line replaces an axis of the file."""
+    sweep = document.data.get("sweep")
+    for kind in ("vmap", "grid", "auto"):
+        axes = sweep.get(kind) if isinstance(sweep, dict) else None
+        if isinstance(axes, dict):
+            axes.pop(axis, None)

@@ -1,0 +1,249 @@
+"""Running one trial: a chunk of lanes through one compiled program, or one point of an ordinary function."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxcalc.lab.errors import TrialError
+from jaxcalc.lab.registry import Experiment
+from jaxcalc.lab.session import CacheCounter
+from jaxcalc.lab.sweep import replace, swept_fields
+
+
+class Programs:
+    """The programs of one process by their static settings: traced once, compiled once, run for every chunk."""
+
+    def __init__(self) -> None:
+        self._traced: dict[tuple[Any, ...], Any] = {}
+        self._compiled: dict[tuple[Any, ...], Any] = {}
+
+    def traced(self, experiment: Experiment, config: dict[str, Any]) -> Any:
+        """The traced program of a trial.
+
+        Raises:
+          TrialError: ``run`` branches on a traced value.
+        """
+        import jax
+
+        base = point(experiment, config)
+        key = _key(config, base)
+        if key not in self._traced:
+            function, arguments = program(experiment, config, base)
+            try:
+                self._traced[key] = jax.jit(function).trace(*arguments)
+            except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+                raise _branching(experiment, base, error) from error
+        return self._traced[key]
+
+    def compiled(self, experiment: Experiment, config: dict[str, Any]) -> tuple[Any, bool]:
+        """The compiled program of a trial, and whether it was compiled just now."""
+        key = _key(config, point(experiment, config))
+        fresh = key not in self._compiled
+        if fresh:
+            self._compiled[key] = self.traced(experiment, config).lower().compile()
+        return self._compiled[key], fresh
+
+
+def _key(config: dict[str, Any], base: Any) -> tuple[Any, ...]:
+    static = replace(base, dict.fromkeys(swept_fields(base), 0)).model_dump_json(warnings=False)
+    return (static, config["width"], *sorted(config["lanes"]))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial gave: arrays with the lanes first, seconds apart, and where its program came from."""
+
+    arrays: dict[str, np.ndarray]
+    compile_seconds: float
+    run_seconds: float
+    cache: str
+
+
+def run_trial(experiment: Experiment, config: dict[str, Any], programs: Programs) -> Outcome:
+    """Run one trial.
+
+    Args:
+      experiment: whose ``run`` it is.
+      config: a trial's config, as the plan makes it.
+      programs: compiled programs of this process by their static settings; new ones are added.
+
+    Raises:
+      TrialError: what ``run`` returned is not what ``VARIABLES`` declares, or it branches on a traced value.
+    """
+    names = set(experiment.variables) - shared_names(experiment, config)
+    with CacheCounter() as counter:
+        if experiment.kind == "compiled":
+            arrays, compiled, ran = _run_compiled(experiment, config, programs)
+        else:
+            arrays, compiled, ran = _run_plain(experiment, config)
+    cache = counter.verdict if compiled or experiment.kind != "compiled" else "memory"
+    return Outcome(_declared(experiment, arrays, names), compiled, ran, cache)
+
+
+def shared_names(experiment: Experiment, config: dict[str, Any]) -> set[str]:
+    """The variables that come from ``shared``; the lab writes their names into each trial's config."""
+    return set(config.get("shared", ()))
+
+
+def lanes_of(config: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:
+    """A trial's columns of swept values and its number of lanes."""
+    lanes = config["lanes"]
+    return lanes, len(next(iter(lanes.values()))) if lanes else 1
+
+
+def point(experiment: Experiment, config: dict[str, Any]) -> Any:
+    """The experiment's Config at a trial's first lane."""
+    params = json.loads(json.dumps(config["params"]))
+    for name, column in config["lanes"].items():
+        if name != "seed":
+            *inner, last = name.split(".")
+            target = params
+            for step in inner:
+                target = target.setdefault(step, {})
+            target[last] = column[0]
+    return experiment.part.Config.model_validate_json(json.dumps(params), strict=True, extra="forbid")
+
+
+def _run_plain(experiment: Experiment, config: dict[str, Any]) -> tuple[dict[str, Any], float, float]:
+    import jax
+
+    start = time.perf_counter()
+    arrays = experiment.part.run(point(experiment, config), jax.random.key(config["seed"]))
+    arrays = jax.block_until_ready(_mapping(experiment, arrays))
+    return {k: np.asarray(v)[None] for k, v in arrays.items()}, 0.0, time.perf_counter() - start
+
+
+def _run_compiled(experiment: Experiment, config: dict[str, Any], programs: Programs) -> tuple[dict, float, float]:
+    import jax
+
+    start = time.perf_counter()
+    compiled, fresh = programs.compiled(experiment, config)
+    _, arguments = program(experiment, config, point(experiment, config))
+    ready = time.perf_counter()
+    result = jax.block_until_ready(compiled(*arguments))
+    ran = time.perf_counter() - ready
+    _, count = lanes_of(config)
+    lanes = (lambda v: np.asarray(v)[:count]) if config["lanes"] else (lambda v: np.asarray(v)[None])
+    return {k: lanes(v) for k, v in result.items()}, (ready - start) if fresh else 0.0, ran
+
+
+def program(experiment: Experiment, config: dict[str, Any], base: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A trial's function of traced values and seeds over all its lanes, and its arguments.
+
+    Lanes that fill the last chunk up to the width repeat its last lane.
+    """
+    import jax
+
+    columns, count = lanes_of(config)
+    fill = config["width"] - count
+    values: dict[str, Any] = {}
+    paths = {".".join(map(str, path)): path for path in swept_fields(base)}
+    for name, path in paths.items():
+        written = columns[name] + columns[name][-1:] * fill if name in columns else _at(base, path)
+        values[name] = np.asarray(written, _dtype(_at(base, path)))
+    seeds = columns["seed"] + columns["seed"][-1:] * fill if "seed" in columns else config["seed"]
+
+    def one(traced: dict[str, Any], seed: Any) -> Any:
+        point = replace(base, {paths[name]: value for name, value in traced.items()})
+        return _mapping(experiment, experiment.part.run(point, jax.random.key(seed)))
+
+    arguments = (values, np.asarray(seeds, np.uint32))
+    if not columns:
+        return one, arguments
+    axes = ({name: 0 if name in columns else None for name in values}, 0 if "seed" in columns else None)
+    return jax.vmap(one, in_axes=axes), arguments
+
+
+def _at(config: Any, path: tuple[Any, ...]) -> Any:
+    for step in path:
+        config = getattr(config, step)
+    return config
+
+
+def _dtype(value: Any) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.result_type(type(value))  # float, int and bool in the width that the session's dtype gives them
+
+
+def _mapping(experiment: Experiment, returned: Any) -> Mapping[str, Any]:
+    if not isinstance(returned, Mapping):
+        raise TrialError(
+            f"{experiment.name}: run must return a dict of arrays, got {type(returned).__name__}; "
+            f"VARIABLES declares {', '.join(experiment.variables)}"
+        )
+    return returned
+
+
+def _branching(experiment: Experiment, base: Any, error: Exception) -> TrialError:
+    """Name the fields whose traced value stopped the trace: those that stop it when they alone are traced."""
+    import jax
+
+    guilty = []
+    for path in swept_fields(base):
+
+        def alone(value: Any, path: tuple[Any, ...] = path) -> Any:
+            return experiment.part.run(replace(base, {path: value}), jax.random.key(0))
+
+        try:
+            jax.eval_shape(alone, np.asarray(_at(base, path), _dtype(_at(base, path))))
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
+            guilty.append(".".join(map(str, path)))
+    if not guilty:
+        return TrialError(f"{experiment.name}: run needs a concrete value of a traced array: {error}")
+    return TrialError(
+        f"{experiment.name}: run branches on {' and '.join(guilty)}, which a compiled experiment receives traced. "
+        "Use jax.lax.cond or jnp.where, or take the Swept mark off the field and sweep it under grid:."
+    )
+
+
+def _declared(experiment: Experiment, arrays: Mapping[str, np.ndarray], names: set[str]) -> dict[str, np.ndarray]:
+    """The arrays in the order of ``VARIABLES``, after a check of names, ranks and sizes."""
+    who = f"{experiment.name}: run"
+    if missing := sorted(names - set(arrays)):
+        raise TrialError(f"{who} did not return {', '.join(missing)}, which VARIABLES declares")
+    if extra := sorted(set(arrays) - names):
+        raise TrialError(f"{who} returned {', '.join(extra)}, which VARIABLES does not declare or shared returns")
+    sizes: dict[str, tuple[int, str]] = {}
+    found: dict[str, np.ndarray] = {}
+    for name, variable in experiment.variables.items():
+        if name not in names:
+            continue
+        array = _plain(who, name, arrays[name])
+        if array.ndim != 1 + len(variable.dims):
+            raise TrialError(
+                f"{who}: {name} has shape {array.shape[1:]}, but VARIABLES gives it dimensions {variable.dims}"
+            )
+        for dim, size in zip(variable.dims, array.shape[1:]):
+            known, by = sizes.setdefault(dim, (size, name))
+            if known != size:
+                raise TrialError(f"{who}: dimension {dim!r} has size {known} in {by} and {size} in {name}")
+        found[name] = _coordinate(who, name, array) if variable.dims == (name,) else array
+    return found
+
+
+def _plain(who: str, name: str, array: np.ndarray) -> np.ndarray:
+    """The array in a dtype that every reader of netCDF knows; narrow floats become float32, exactly."""
+    if array.dtype.kind in "biufU":
+        return array
+    if array.dtype.kind == "V" or array.dtype.name.startswith(("bfloat", "float8", "float4")):
+        return array.astype(np.float32)
+    if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel()):
+        return array.astype(str)
+    remedy = " Return its real and imaginary parts as two variables." if array.dtype.kind == "c" else ""
+    raise TrialError(f"{who}: {name} has dtype {array.dtype}; expected numbers, booleans or text.{remedy}")
+
+
+def _coordinate(who: str, name: str, array: np.ndarray) -> np.ndarray:
+    """A coordinate is the same in every lane; one copy is kept."""
+    if not all(np.array_equal(array[0], lane) for lane in itertools.islice(array, 1, None)):
+        raise TrialError(
+            f"{who}: {name} is the coordinate of dimension {name!r} and may not depend on a swept value; "
+            "give the variable another name"
+        )
+    return array[:1]

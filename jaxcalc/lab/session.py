@@ -1,0 +1,113 @@
+"""JAX as a config wants it: platform, dtype, precision and compilation cache, set before anything runs."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jaxcalc.lab.config import Loaded
+
+
+def cache_folder() -> Path:
+    """The user's cache folder: ``$JAXCALC_CACHE``, else ``jaxcalc`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if chosen := os.environ.get("JAXCALC_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcalc"
+
+
+@contextmanager
+def session(loaded: Loaded, *, cache: bool = True) -> Iterator[Any]:
+    """Configure JAX, yield the device to run on, and put the configuration back.
+
+    Args:
+      loaded: the config: its platform, dtype and matmul_precision count.
+      cache: whether compiled programs are kept between processes; a timed experiment says no.
+
+    Raises:
+      ConfigError: the platform is absent, or cannot compute in the dtype.
+    """
+    settings = loaded.settings
+    if settings.platform == "cpu" and "jax" not in sys.modules:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # an accelerator beside the CPU need not be woken
+    import jax
+
+    device = _device(loaded)
+    wanted = {
+        "jax_enable_x64": settings.dtype == "float64",
+        "jax_default_matmul_precision": settings.matmul_precision,
+        "jax_enable_compilation_cache": cache,
+        "jax_compilation_cache_dir": str(cache_folder() / "xla"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in wanted}
+    _configure(wanted)
+    try:
+        with jax.default_device(device):
+            yield device
+    finally:
+        _configure(before)
+
+
+def _configure(values: dict[str, Any]) -> None:
+    import jax
+    from jax.experimental.compilation_cache import compilation_cache
+
+    for name, value in values.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # JAX looks at the cache's settings once; make it look again
+
+
+def _device(loaded: Loaded) -> Any:
+    import jax
+
+    platform = loaded.settings.platform
+    try:
+        device = jax.devices()[0] if platform == "auto" else jax.devices(platform)[0]
+    except RuntimeError as error:
+        here = sorted({d.platform for d in jax.devices()})
+        extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
+        raise loaded.error(
+            f"platform {platform!r} is absent: {str(error).splitlines()[0]}",
+            ("platform",),
+            valid=here,
+            valid_noun="platforms here",
+            remedy=f"Install it with: pip install 'jaxcalc[{extra}]', or choose platform: auto." if extra else None,
+        ) from None
+    if device.platform == "tpu" and loaded.settings.dtype == "float64":
+        raise loaded.error("a TPU does not compute in float64", ("dtype",), remedy="Use dtype: float32.")
+    return device
+
+
+class CacheCounter:
+    """Counts what the persistent compilation cache answered inside the block.
+
+    ``verdict``: ``"hit"`` if every program came from it, ``"miss"`` if one did not, ``"off"`` if it was not asked.
+    """
+
+    _EVENTS = {"/jax/compilation_cache/cache_hits": "hits", "/jax/compilation_cache/cache_misses": "misses"}
+
+    def __init__(self) -> None:
+        self.hits = self.misses = 0
+
+    def _listen(self, event: str, **_: Any) -> None:
+        if event in self._EVENTS:
+            name = self._EVENTS[event]
+            setattr(self, name, getattr(self, name) + 1)
+
+    def __enter__(self) -> "CacheCounter":
+        import jax
+
+        jax.monitoring.register_event_listener(self._listen)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import jax
+
+        jax.monitoring.unregister_event_listener(self._listen)
+
+    @property
+    def verdict(self) -> str:
+        return "miss" if self.misses else "hit" if self.hits else "off"

@@ -1,0 +1,131 @@
+"""The run's folder: trials that are there whole or not at all."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcalc.lab import source
+from jaxcalc.lab.errors import ConfigError
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits of a JSON value's SHA-256."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def array_digest(array: np.ndarray) -> str:
+    """A digest of an array's dtype, shape and bytes."""
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a crash, sees the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def dump_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()
+
+
+class Store:
+    """One run's folder: ``plan.json``, ``trials/HASH/``, ``results.nc``, ``figures/``, ``report.html``."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.trials = path / "trials"
+
+    def create(self, plan: dict[str, Any], *, fresh: bool) -> None:
+        """Make the folder and its ``plan.json``; with ``fresh``, without what was there.
+
+        Raises:
+          ConfigError: the folder cannot be written.
+        """
+        try:
+            if fresh and self.path.exists():
+                shutil.rmtree(self.path)
+            self.trials.mkdir(parents=True, exist_ok=True)
+            for leftover in self.trials.glob(".*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            write_atomically(self.path / "plan.json", dump_json(plan))
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the output folder {self.path}: {error.strerror or error}",
+                remedy="Choose another with --out.",
+            ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the lock goes with the process, however it ends.
+
+        Raises:
+          ConfigError: another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such lock on this system
+            yield
+            return
+        with open(self.path / ".lock", "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(f"{self.path} is being written by another process", remedy="Wait for it.") from None
+            yield
+
+    def result(self, trial: str) -> dict[str, Any] | None:
+        """A finished trial's ``result.json``, or ``None``."""
+        try:
+            return json.loads((self.trials / trial / "result.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def failure(self, trial: str) -> dict[str, Any] | None:
+        """What a failed trial left, or ``None``."""
+        try:
+            return json.loads((self.trials / trial / "failure.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+
+    def arrays(self, trial: str) -> dict[str, np.ndarray]:
+        """A finished trial's arrays."""
+        with np.load(self.trials / trial / "arrays.npz", allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    @contextlib.contextmanager
+    def writing(self, trial: str, config: dict[str, Any]) -> Iterator[Path]:
+        """A temporary folder that becomes ``trials/HASH`` when the block ends well, and vanishes otherwise."""
+        partial = self.trials / f".{trial}.{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            (partial / "config.yaml").write_text(source.dump(config))
+            yield partial
+            self._commit(partial, self.trials / trial)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _commit(self, partial: Path, final: Path) -> None:
+        for file in partial.iterdir():
+            with open(file, "rb") as handle:
+                os.fsync(handle.fileno())
+        if final.exists():  # an earlier failure
+            shutil.rmtree(final)
+        os.rename(partial, final)
+        folder = os.open(self.trials, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,161 @@
+"""What the commands print."""
+
+import os
+import re
+import sys
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from jaxcalc.lab import registry
+from jaxcalc.lab.runner import Run
+from jaxcalc.lab.sweep import SEED, Plan
+from jaxcalc.lab.text import number, seconds, size, table
+
+
+def outcome(run: Run) -> str:
+    """A finished run: its tables, claims, failures and where the report is."""
+    parts = [f"{title}\n{table(rows)}" for title, rows in run.tables.items() if rows]
+    if run.claims:
+        rows = [
+            {
+                "verdict": c.verdict if c.passed else f"{c.verdict} (expected {c.expects})",
+                "claim": c.id,
+                "expected": number(c.expected),
+                "measured": number(c.measured),
+            }
+            for c in run.claims
+        ]
+        parts.append(f"Claims\n{table(rows)}")
+    parts += [f"failed: {message}" for message in run.messages]
+    finished = sum(status == "done" for status in run.statuses.values())
+    line = f"{finished} of {len(run.statuses)} trials finished"
+    if run.resumed:
+        line += f", {run.resumed} of them before"
+    if run.seconds:
+        line += f"; {seconds(run.seconds)}"
+    closing = [line, f"results: {run.path / 'results.nc'}", f"report:  {run.report}"]
+    return "\n\n".join([*parts, "\n".join(closing[:1] if not run.report.exists() else closing)])
+
+
+def dry_run(plan: Plan) -> str:
+    """What a config would run: points, programs, chunks and the sizes of the arrays."""
+    from jaxcalc.lab.execute import Programs
+    from jaxcalc.lab.price import default_chunk, shapes
+    from jaxcalc.lab.session import session
+
+    with session(plan.loaded) as device:
+        programs = Programs()
+        chunk = plan.loaded.settings.chunk or default_chunk(plan, device, programs)
+        results = shapes(plan, programs)
+    trials = plan.trials(chunk)
+    axes = " × ".join(f"{axis.name} {len(axis)} ({axis.kind})" for axis in plan.axes) or "no sweep"
+    lines = [
+        f"{plan.experiment.name} ({plan.experiment.kind}): {axes}",
+        f"points:   {plan.num_points}",
+        f"programs: {plan.num_programs}",
+        f"chunks:   {len(trials)} of at most {chunk} lanes" if plan.lanes else f"chunks:   {len(trials)}",
+    ]
+    if results is None:
+        return "\n".join([*lines, f"arrays:   a {plan.experiment.kind} experiment tells their sizes when it runs"])
+    outer = tuple(map(len, plan.outer))
+    rows, total = [], 0
+    for name, (shape, dtype) in results.items():
+        own = plan.experiment.variables[name].dims if name in plan.experiment.variables else ()
+        coordinate = own == (name,)
+        full = shape[1:] if coordinate else (*outer, *map(len, plan.lanes), *shape[1:])
+        count = prod(full) * _itemsize(dtype)
+        total += count
+        dims = own if coordinate else (*(axis.name for axis in plan.axes), *own)
+        rows.append({"array": name, "shape": " × ".join(map(str, full)) or "scalar", "dtype": dtype,
+                     "size": size(count), "dimensions": ", ".join(dims)})  # fmt: skip
+    return "\n".join([*lines, f"arrays:   {size(total)}", table(rows)])
+
+
+def _itemsize(dtype: str) -> int:
+    import numpy as np
+
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
+
+def listing() -> str:
+    """The configs and experiments in reach."""
+    experiments = registry.available()
+    configs = sorted(Path("configs").rglob("*.y*ml"))
+    rows = [{"config": str(path), "question": _comment(path)} for path in configs]
+    parts = [f"Configs\n{table(rows)}"] if rows else []
+    rows = []
+    for name, file in experiments.items():
+        title, found = registry.summary(file)
+        rows.append({"experiment": name, "parts": ", ".join(found), "question": title})
+    parts += [f"Experiments\n{table(rows)}"] if rows else []
+    return "\n\n".join(parts) or "no configs/ and no experiments/ here"
+
+
+def _comment(path: Path) -> str:
+    """The first sentence of a config's opening comment, past the line that is for an editor."""
+    words = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if not line.startswith("#"):
+            break
+        if "yaml-language-server" not in line:
+            words.append(line.lstrip("# "))
+    return re.split(r"(?<=[.?!])\s", " ".join(words), maxsplit=1)[0]
+
+
+def shown(plan: Plan) -> str:
+    """Every value of a config and its origin."""
+    rows = []
+
+    def walk(value: Any, path: tuple[Any, ...], label: str) -> None:
+        if isinstance(value, pydantic.BaseModel):
+            value = {name: getattr(value, name) for name in type(value).model_fields}
+        if isinstance(value, dict) and value:
+            for key, child in value.items():
+                walk(child, (*path, key), f"{label}.{key}" if label else str(key))
+            return
+        rows.append({"key": label, "value": _written(value), "from": plan.loaded.origin(path)})
+
+    settings = plan.loaded.settings
+    for name in type(settings).model_fields:
+        if name == "params":
+            walk(plan.base, ("params",), "params")
+        elif name == "sweep":
+            for kind in ("vmap", "grid", "auto", "cases"):
+                if axes := getattr(settings.sweep, kind):
+                    items = axes.items() if isinstance(axes, dict) else enumerate(axes)
+                    for key, values in items:
+                        walk_path = ("sweep", kind, key)
+                        rows.append({"key": f"sweep.{kind}.{key}", "value": _written(values),
+                                     "from": plan.loaded.origin(walk_path)})  # fmt: skip
+        else:
+            walk(getattr(settings, name), (name,), name)
+    swept = {".".join(map(str, path)) for axis in plan.axes for path in axis.fields if path != SEED}
+    for row in rows:
+        if row["key"].removeprefix("params.") in swept and row["key"].startswith("params."):
+            row["from"] += " (swept)"
+    return table(rows, indent="")
+
+
+def _written(value: Any) -> str:
+    import json
+
+    return json.dumps(value, default=str) if not isinstance(value, str) else value
+
+
+def information() -> str:
+    """Versions, devices and folders."""
+    from jaxcalc.lab.provenance import devices, processor, versions
+    from jaxcalc.lab.session import cache_folder
+
+    rows = [
+        *({"": name, " ": version} for name, version in versions().items()),
+        {"": "processor", " ": f"{processor()}, {os.cpu_count()} cores"},
+        *({"": f"device {d['id']}", " ": f"{d['platform']}: {d['kind']}"} for d in devices()),
+        {"": "cache", " ": str(cache_folder())},
+        {"": "python", " ": sys.executable},
+    ]
+    width = max(len(row[""]) for row in rows)
+    return "\n".join(f"{row['']:<{width}}  {row[' ']}" for row in rows)
