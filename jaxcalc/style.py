@@ -3,7 +3,7 @@
 Figures are built without pyplot, so nothing global is left behind, and drawn inside ``context()``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "COLUMN", "PAGE", "THEORY", "context", "method", "panel_labels", "sequence", "subplots"]
+__all__ = ["COLORS", "COLUMN", "PAGE", "THEORY", "context", "looks", "method", "panel_labels", "sequence", "subplots"]
 
 # Okabe and Ito (2008): eight colours told apart under every common colour-vision deficiency; yellow is left out,
 # it does not carry a line on white.
@@ -124,6 +124,26 @@ def method(name: str, **changes: Any) -> dict[str, Any]:
         slot = sum(map(ord, name))
         color, marker = _CYCLE[slot % len(_CYCLE)], _MARKERS[slot % len(_MARKERS)]
     return {"color": COLORS[color], "marker": marker, "label": name, **changes}
+
+
+def looks(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Line properties of several methods at once: named ones keep theirs, the others get colours that are still free.
+
+    Args:
+      names: the methods' names, in the order of the legend.
+    """
+    names = list(names)
+    taken = {_METHODS[name][0] for name in names if name in _METHODS}
+    free = [color for color in _CYCLE if color not in taken] or list(_CYCLE)
+    found, used = [], 0
+    for name in names:
+        if name in _METHODS:
+            found.append(method(name))
+        else:
+            color, marker = COLORS[free[used % len(free)]], _MARKERS[used % len(_MARKERS)]
+            found.append({"color": color, "marker": marker, "label": name})
+            used += 1
+    return found
 
 
 def sequence(count: int) -> list[Any]:

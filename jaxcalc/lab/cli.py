@@ -100,8 +100,12 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=run)
         return added
 
-    new = command("run", _run, "run a config, or go on with it",
-                  "jaxcalc run configs/gradient_descent.yaml seed=3 learning_rate=1e-3,1e-2")  # fmt: skip
+    new = command(
+        "run",
+        _run,
+        "run a config, or go on with it",
+        "jaxcalc run configs/gradient_descent.yaml seed=3 learning_rate=1e-3,1e-2",
+    )
     _config_arguments(new)
     new.add_argument("--dry-run", action="store_true", help="print points, programs, chunks and sizes; run nothing")
     new.add_argument("--fresh", action="store_true", help="start anew instead of going on")
@@ -111,13 +115,29 @@ def _parser() -> argparse.ArgumentParser:
     _config_arguments(
         command("check", _check, "check a config without running it", "jaxcalc check configs/newton.yaml")
     )
-    _config_arguments(command("show", _show, "show every value of a config and where it came from",
-                              "jaxcalc show configs/newton.yaml dtype=float32"))  # fmt: skip
+    _config_arguments(
+        command(
+            "show",
+            _show,
+            "show every value of a config and where it came from",
+            "jaxcalc show configs/newton.yaml dtype=float32",
+        )
+    )
     command("info", _info, "tell versions, devices and folders", "jaxcalc info")
-    _plot_arguments(command("plot", _plot, "draw any variable of a run",
-                            "jaxcalc plot runs/newton-0123456789ab --y error --x step --hue case --log y"))  # fmt: skip
-    two = command("compare", _compare, "compare two runs: ratios of medians with intervals",
-                  "jaxcalc compare runs/newton-0123456789ab runs/newton-ba9876543210 --threshold 1.1")  # fmt: skip
+    _plot_arguments(
+        command(
+            "plot",
+            _plot,
+            "draw any variable of a run",
+            "jaxcalc plot runs/newton-0123456789ab --y error --x step --hue case --log y",
+        )
+    )
+    two = command(
+        "compare",
+        _compare,
+        "compare two runs: ratios of medians with intervals",
+        "jaxcalc compare runs/newton-0123456789ab runs/newton-ba9876543210 --threshold 1.1",
+    )
     two.add_argument("run", metavar="RUN", help="the baseline: a run's folder or results.nc")
     two.add_argument("other", metavar="RUN", help="the run held against it")
     two.add_argument(
@@ -128,14 +148,22 @@ def _parser() -> argparse.ArgumentParser:
     two.add_argument(
         "--out", "-o", metavar="FILE", help="draw the ratios into this file (default: compare.svg in the second run)"
     )
-    again = command("report", _report, "draw figures, judge claims and write the report of a finished run anew",
-                    "jaxcalc report runs/newton-0123456789ab --format pdf")  # fmt: skip
+    again = command(
+        "report",
+        _report,
+        "draw figures, judge claims and write the report of a finished run anew",
+        "jaxcalc report runs/newton-0123456789ab --format pdf",
+    )
     again.add_argument("run", metavar="RUN", help="a run's folder")
     again.add_argument(
         "--format", action="append", choices=("png", "pdf"), default=[], help="further formats for figures"
     )
-    rerun = command("reproduce", _reproduce, "run one trial again and tell whether its arrays are equal",
-                    "jaxcalc reproduce runs/newton-0123456789ab/trials/fedcba987654")  # fmt: skip
+    rerun = command(
+        "reproduce",
+        _reproduce,
+        "run one trial again and tell whether its arrays are equal",
+        "jaxcalc reproduce runs/newton-0123456789ab/trials/fedcba987654",
+    )
     rerun.add_argument("trial", metavar="TRIAL", help="a trial's folder")
     return parser
 

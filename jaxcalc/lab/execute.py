@@ -51,7 +51,7 @@ class Programs:
 
 def _key(config: dict[str, Any], base: Any) -> tuple[Any, ...]:
     static = replace(base, dict.fromkeys(swept_fields(base), 0)).model_dump_json(warnings=False)
-    return (static, config["width"], *sorted(config["lanes"]))
+    return (static, config["width"], *sorted(config["vmap"]))
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,17 @@ def shared_names(experiment: Experiment, config: dict[str, Any]) -> set[str]:
 
 
 def lanes_of(config: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:
-    """A trial's columns of swept values and its number of lanes."""
-    lanes = config["lanes"]
-    return lanes, len(next(iter(lanes.values()))) if lanes else 1
+    """A trial's columns of swept values, one entry a lane, and its number of lanes."""
+    axes, (start, stop) = config["vmap"], config["lanes"]
+    rows = list(itertools.islice(itertools.product(*axes.values()), start, stop))
+    return {name: [row[i] for row in rows] for i, name in enumerate(axes)}, stop - start
 
 
 def point(experiment: Experiment, config: dict[str, Any]) -> Any:
     """The experiment's Config at a trial's first lane."""
     params = json.loads(json.dumps(config["params"]))
-    for name, column in config["lanes"].items():
+    columns, _ = lanes_of(config)
+    for name, column in columns.items():
         if name != "seed":
             *inner, last = name.split(".")
             target = params
@@ -128,8 +130,8 @@ def _run_compiled(experiment: Experiment, config: dict[str, Any], programs: Prog
     result = jax.block_until_ready(compiled(*arguments))
     ran = time.perf_counter() - ready
     _, count = lanes_of(config)
-    lanes = (lambda v: np.asarray(v)[:count]) if config["lanes"] else (lambda v: np.asarray(v)[None])
-    return {k: lanes(v) for k, v in result.items()}, (ready - start) if fresh else 0.0, ran
+    unpack = (lambda v: np.asarray(v)[:count]) if config["vmap"] else (lambda v: np.asarray(v)[None])
+    return {k: unpack(v) for k, v in result.items()}, (ready - start) if fresh else 0.0, ran
 
 
 def program(experiment: Experiment, config: dict[str, Any], base: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:

@@ -40,5 +40,5 @@ def shapes(plan: Plan, programs: Programs) -> dict[str, tuple[tuple[int, ...], s
         return None
     trial = plan.trials(plan.num_lanes)[0]
     out = programs.traced(plan.experiment, trial.config).out_info
-    lead = () if trial.config["lanes"] else (1,)
+    lead = () if trial.config["vmap"] else (1,)
     return {name: ((*lead, *info.shape), str(info.dtype)) for name, info in out.items()}

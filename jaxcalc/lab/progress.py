@@ -33,8 +33,15 @@ class Progress:
             )
             from rich.progress import Progress as Bar
 
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                       TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())  # fmt: skip
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
             self._bar = Bar(*columns, console=Console(file=sys.stderr), transient=True)
             self._bar.start()
             self._task = self._bar.add_task(self._plan.loaded.stem, total=self._total)

@@ -320,7 +320,7 @@ def perform(
 
 def _of_trial(config: dict[str, Any], outcome: Outcome, started: float) -> dict[str, Any]:
     return {
-        "seed": config["lanes"].get("seed", config["seed"]),
+        "seed": config["vmap"].get("seed", config["seed"]),
         "cache": outcome.cache,
         "compile_seconds": outcome.compile_seconds,
         "run_seconds": outcome.run_seconds,

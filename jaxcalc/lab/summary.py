@@ -69,8 +69,15 @@ def dry_run(plan: Plan) -> str:
         count = prod(full) * _itemsize(dtype)
         total += count
         dims = own if coordinate else (*(axis.name for axis in plan.axes), *own)
-        rows.append({"array": name, "shape": " × ".join(map(str, full)) or "scalar", "dtype": dtype,
-                     "size": size(count), "dimensions": ", ".join(dims)})  # fmt: skip
+        rows.append(
+            {
+                "array": name,
+                "shape": " × ".join(map(str, full)) or "scalar",
+                "dtype": dtype,
+                "size": size(count),
+                "dimensions": ", ".join(dims),
+            }
+        )
     return "\n".join([*lines, f"arrays:   {size(total)}", table(rows)])
 
 
@@ -128,8 +135,13 @@ def shown(plan: Plan) -> str:
                     items = axes.items() if isinstance(axes, dict) else enumerate(axes)
                     for key, values in items:
                         walk_path = ("sweep", kind, key)
-                        rows.append({"key": f"sweep.{kind}.{key}", "value": _written(values),
-                                     "from": plan.loaded.origin(walk_path)})  # fmt: skip
+                        rows.append(
+                            {
+                                "key": f"sweep.{kind}.{key}",
+                                "value": _written(values),
+                                "from": plan.loaded.origin(walk_path),
+                            }
+                        )
         else:
             walk(getattr(settings, name), (name,), name)
     swept = {".".join(map(str, path)) for axis in plan.axes for path in axis.fields if path != SEED}

@@ -48,7 +48,7 @@ class Trial:
       index: position on the case and grid axes.
       start, stop: the lanes, as positions in the product of the vmap axes.
       width: lanes of the compiled program; the last chunk is filled up to it, so that all chunks share one program.
-      config: all that a rerun needs: settings, params and ``lanes`` (a column of values per swept field).
+      config: all that a rerun needs: settings, params, the ``vmap`` axes and which ``lanes`` of their product.
     """
 
     index: tuple[int, ...]
@@ -80,12 +80,6 @@ class Plan:
     def num_points(self) -> int:
         return prod(map(len, self.axes))
 
-    @cached_property
-    def columns(self) -> dict[str, list[Any]]:
-        """A column of values per field on a vmap axis, over the product of these axes."""
-        rows = list(itertools.product(*(axis.points for axis in self.lanes)))
-        return {".".join(map(str, axis.fields[0])): [row[i][0] for row in rows] for i, axis in enumerate(self.lanes)}
-
     def programs(self) -> Iterator[tuple[tuple[int, ...], dict[str, Any], int]]:
         """``(position, params, seed)`` of every point on the case and grid axes."""
         for index in itertools.product(*(range(len(axis)) for axis in self.outer)):
@@ -109,12 +103,13 @@ class Plan:
         """The trials, at most ``chunk`` lanes each (default: the config's ``chunk``, else all lanes)."""
         width = min(chunk or self.loaded.settings.chunk or self.num_lanes, self.num_lanes)
         settings = self.loaded.settings.model_dump(exclude={"params", "sweep", "chunk", "seed"})
+        axes = {".".join(map(str, axis.fields[0])): [value for (value,) in axis.points] for axis in self.lanes}
         found = []
         for index, params, seed in self.programs():
             for start in range(0, self.num_lanes, width):
                 stop = min(start + width, self.num_lanes)
-                lanes = {name: column[start:stop] for name, column in self.columns.items()}
-                config = {**settings, "seed": seed, "params": params, "lanes": lanes, "width": width}
+                lanes = {"vmap": axes, "lanes": [start, stop], "width": width}
+                config = {**settings, "seed": seed, "params": params, **lanes}
                 found.append(Trial(index, start, stop, width, config))
         return found
 
@@ -268,8 +263,9 @@ def _expand(loaded: Loaded, written: Any, at: source.Path) -> list[Any]:
     steps = [i / (count - 1) if count > 1 else 0.0 for i in range(count)]
     raw = [first * (last / first) ** s if name == "log" else first + (last - first) * s for s in steps]
     raw[-1:] = [last] if count > 1 else raw[-1:]
-    # Powers of two and the like come out whole, so that they fit a field of whole numbers.
-    return [round(v) if abs(v - round(v)) <= 1e-12 * abs(v) else v for v in raw]
+    # Fourteen digits: 0.15 reads 0.15, and powers of two come out whole, so that they fit a field of whole numbers.
+    raw = [float(f"{v:.14g}") for v in raw]
+    return [int(v) if v.is_integer() and abs(v) < 2**53 else v for v in raw]
 
 
 def _cases(loaded: Loaded, model: type[pydantic.BaseModel]) -> Axis:

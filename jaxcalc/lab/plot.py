@@ -1,0 +1,242 @@
+"""Any variable of any run as a figure: lines over x, colours and panels over others, quartiles over the rest."""
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxcalc import style
+from jaxcalc.lab import source
+from jaxcalc.lab.errors import ConfigError, nearest
+from jaxcalc.lab.report import save_figure
+from jaxcalc.lab.runner import load
+from jaxcalc.lab.text import number
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+_REPEATS = ("seed", "repeat", "case")
+_FORMATS = (".svg", ".pdf", ".png")
+
+
+def plot_file(options: Any) -> str:
+    """``jaxcalc plot``: draw, save and name the file."""
+    dataset = load(options.run)
+    for choice in options.select:
+        dataset = _select(dataset, choice)
+    with style.context():
+        figure, y = draw(dataset, options.y, options.x, options.hue, options.row, options.col, options.log)
+        folder = Path(options.run) if Path(options.run).is_dir() else Path(options.run).parent
+        path = Path(options.out) if options.out else folder / "plots" / f"{y}.svg"
+        if path.suffix not in _FORMATS:
+            raise ConfigError(f"{path}: cannot draw this format", valid=_FORMATS, valid_noun="formats")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_figure(figure, path)
+        except OSError as error:
+            raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+    return str(path)
+
+
+def draw(
+    dataset: "xarray.Dataset",
+    y: str | None = None,
+    x: str | None = None,
+    hue: str | None = None,
+    row: str | None = None,
+    col: str | None = None,
+    log: str = "",
+) -> "tuple[Figure, str]":
+    """Draw one variable.
+
+    Dimensions that are neither x, hue, row nor col are summed up: a line at the median, a band between the quartiles.
+
+    Args:
+      dataset: a run's results.
+      y: the variable; by default the first number with a dimension.
+      x, hue, row, col: dimensions of ``y``, or coordinates that lie along one.
+      log: ``"x"``, ``"y"`` or ``"xy"``.
+
+    Returns:
+      The figure and the variable's name.
+
+    Raises:
+      ConfigError: a name that the dataset, or the variable, does not have.
+    """
+    y = y or _first(dataset)
+    if y not in dataset.variables:
+        names = [str(name) for name in dataset.data_vars]
+        raise ConfigError(f"no variable {y!r}", suggestion=nearest(y, names), valid=names, valid_noun="variables")
+    array = _masked(dataset, y)
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"{y} holds text; only numbers can be drawn")
+    chosen = {role: _along(array, name, role) for role, name in (("hue", hue), ("row", row), ("col", col)) if name}
+    free = [str(d) for d in array.dims if d not in {dim for dim, _ in chosen.values()}]
+    if not free:
+        raise ConfigError(
+            f"{y} has no dimension left for the x axis", valid=map(str, array.dims), valid_noun="its dimensions"
+        )
+    across = _along(array, x, "x") if x else _default_x(array, free)
+    taken = [across[0], *(dim for dim, _ in chosen.values())]
+    if len(set(taken)) < len(taken):
+        raise ConfigError(f"a dimension can play one part only: x, hue, row and col name {', '.join(taken)}")
+    if "hue" not in chosen and "case" in array.dims and "case" not in taken:
+        chosen["hue"] = _along(array, "case", "hue")
+    rows, cols = (_values(array, chosen.get(role)) for role in ("row", "col"))
+    width = style.COLUMN if len(cols) == 1 else max(style.PAGE, 1.5 * len(cols))
+    height = max(1.7, 0.72 * width / len(cols)) * len(rows) + 0.5
+    figure, panels = style.subplots(
+        len(rows), len(cols), width=width, height=height, sharex=True, sharey=True, squeeze=False
+    )
+    for r, row_value in enumerate(rows):
+        for c, col_value in enumerate(cols):
+            panel, part = panels[r, c], array
+            for role, value in (("row", row_value), ("col", col_value)):
+                if role in chosen:
+                    part = part.isel({chosen[role][0]: value[0]})
+            titles = [number(value[1]) for value in (row_value, col_value) if value[1] is not None]
+            panel.set_title(_wrap(", ".join(titles), width / len(cols)))
+            _lines(panel, part, across, chosen.get("hue"))
+            panel.set_xscale("log" if "x" in log else "linear")
+            panel.set_yscale("log" if "y" in log else "linear")
+            if r == len(rows) - 1:
+                panel.set_xlabel(_wrap(_label(array.coords.get(across[1]), across[1]), width / len(cols)))
+            if c == 0:
+                panel.set_ylabel(_wrap(_label(array, y), height / len(rows)))
+    _legend(figure, panels, array, chosen.get("hue"))
+    rest = [str(d) for d in array.dims if d != across[0] and d not in {dim for dim, _ in chosen.values()}]
+    if rest:
+        figure.supxlabel(f"line: median over {', '.join(rest)}; band: quartiles", fontsize=6.5, color="#666666")
+    return figure, y
+
+
+Along = tuple[str, str]  # a dimension and the coordinate that names its entries
+
+
+def _first(dataset: "xarray.Dataset") -> str:
+    for name, array in dataset.data_vars.items():
+        if array.ndim and array.dtype.kind in "fiu":
+            return str(name)
+    raise ConfigError("the run has no variable with a dimension")
+
+
+def _masked(dataset: "xarray.Dataset", y: str) -> "xarray.DataArray":
+    """The variable with NaN wherever ``valid`` says that there is no entry."""
+    array = dataset[y]
+    for name in ("valid", *(f"valid_{dim}" for dim in array.dims)):
+        if name in dataset and name != y and set(dataset[name].dims) <= set(array.dims) and array.dtype.kind in "fiu":
+            array = array.where(dataset[name])
+    array.attrs = dataset[y].attrs
+    return array
+
+
+def _along(array: "xarray.DataArray", name: str, role: str) -> Along:
+    if name in array.dims:
+        return name, name
+    if name in array.coords and array.coords[name].ndim == 1:
+        return str(array.coords[name].dims[0]), name
+    valid = [*map(str, array.dims), *(str(k) for k, c in array.coords.items() if c.ndim == 1 and k not in array.dims)]
+    raise ConfigError(
+        f"--{role}: {array.name} has no dimension {name!r}",
+        suggestion=nearest(name, valid),
+        valid=valid,
+        valid_noun="its dimensions",
+    )
+
+
+def _default_x(array: "xarray.DataArray", free: list[str]) -> Along:
+    plain = [d for d in free if d not in _REPEATS and _coordinate(array, d).dtype.kind in "fiu"]
+    dim = (plain or free)[-1]
+    return dim, dim
+
+
+def _coordinate(array: "xarray.DataArray | xarray.Dataset", name: str) -> np.ndarray:
+    if name in array.coords:
+        values = array.coords[name].values
+        return values.astype(str) if values.dtype.kind in "OU" else values
+    return np.arange(array.sizes[name])
+
+
+def _values(array: "xarray.DataArray", along: Along | None) -> list[tuple[int, Any]]:
+    """Positions and labels along a dimension; a single empty one where no dimension was chosen."""
+    return list(enumerate(_coordinate(array, along[1]).tolist())) if along else [(0, None)]
+
+
+def _lines(panel: Any, array: "xarray.DataArray", across: Along, hue: Along | None) -> None:
+    labels = _values(array, hue)
+    if labels and isinstance(labels[0][1], str):
+        looks = style.looks(label for _, label in labels)
+    else:
+        colors = style.sequence(len(labels)) if hue else [style.COLORS["blue"]]
+        looks = [{"color": color, "marker": "o", "label": number(label)} for color, (_, label) in zip(colors, labels)]
+    for (position, _), look in zip(labels, looks):
+        part = array.isel({hue[0]: position}) if hue else array
+        data = np.asarray(part.transpose(across[0], ...).values, float).reshape(part.sizes[across[0]], -1)
+        x = _coordinate(part, across[1])
+        keep = np.isfinite(data).any(axis=1)
+        if not keep.any():
+            continue
+        low, middle, high = np.nanpercentile(data[keep], [25, 50, 75], axis=1)
+        if keep.sum() > 40:
+            look = {**look, "marker": ""}
+        if x.dtype.kind == "U":
+            panel.set_xticks(range(len(x)), x, rotation=30, ha="right")
+            x, look = np.arange(len(x)), {**look, "linestyle": ""}
+        panel.plot(x[keep], middle, **look)
+        if data.shape[1] > 1:
+            panel.fill_between(x[keep], low, high, color=look["color"], alpha=0.18, linewidth=0)
+
+
+def _legend(figure: "Figure", panels: Any, array: "xarray.DataArray", hue: Along | None) -> None:
+    """A legend for a few values, a colour bar for many ordered ones."""
+    if hue is None:
+        return
+    values = _coordinate(array, hue[1])
+    title = _label(array.coords.get(hue[1]), hue[1])
+    if values.dtype.kind in "fiu" and len(values) > 7:
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import BoundaryNorm, ListedColormap
+
+        bounds = np.arange(len(values) + 1) - 0.5
+        mappable = ScalarMappable(BoundaryNorm(bounds, len(values)), ListedColormap(style.sequence(len(values))))
+        shown = np.unique(np.linspace(0, len(values) - 1, 6).round().astype(int))
+        bar = figure.colorbar(mappable, ax=panels, label=title, ticks=shown)
+        bar.set_ticklabels([number(values[i]) for i in shown])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        return
+    handles, names = panels[0, 0].get_legend_handles_labels()
+    columns = max(1, int(figure.get_figwidth() * 11 / (max(map(len, names), default=1) + 6)))
+    figure.legend(handles, names, title=title, loc="outside upper center", ncols=min(columns, len(names) or 1))
+
+
+def _wrap(text: str, inches: float) -> str:
+    """Text in lines that fit beside an axis of this length at the house's type size."""
+    return textwrap.fill(text, max(12, int(13 * inches)))
+
+
+def _label(array: "xarray.DataArray | None", name: str) -> str:
+    if array is None:
+        return name
+    text, units = array.attrs.get("long_name") or name, array.attrs.get("units")
+    return f"{text} ({units})" if units else text
+
+
+def _select(dataset: "xarray.Dataset", choice: str) -> "xarray.Dataset":
+    name, _, text = choice.partition("=")
+    if name not in dataset.dims:
+        dims = [str(d) for d in dataset.dims]
+        raise ConfigError(
+            f"--select: no dimension {name!r}", suggestion=nearest(name, dims), valid=dims, valid_noun="dimensions"
+        )
+    values = _coordinate(dataset, name)
+    wanted = text if values.dtype.kind == "U" else source.scalar(text)
+    if values.dtype.kind != "U" and not isinstance(wanted, (int, float)):
+        raise ConfigError(f"--select: {name} holds numbers, got {text!r}")
+    match = values == wanted if values.dtype.kind == "U" else np.isclose(values.astype(float), float(wanted), rtol=1e-9)
+    if not match.any():
+        raise ConfigError(
+            f"--select: {name} has no value {text}", valid=map(number, values.tolist()), valid_noun="its values"
+        )
+    return dataset.isel({name: int(np.argmax(match))})
