@@ -200,8 +200,9 @@ def _positive(text: str) -> float:
 
 
 def _run(options: Any) -> int:
-    from jaxcalc.lab.runner import open_plan, run
+    from jaxcalc.lab.runner import run
     from jaxcalc.lab.summary import dry_run, outcome
+    from jaxcalc.lab.sweep import open_plan
 
     if options.dry_run:
         print(dry_run(open_plan(options.config, tuple(options.overrides))))
@@ -221,7 +222,7 @@ def _list(options: Any) -> int:
 
 
 def _check(options: Any) -> int:
-    from jaxcalc.lab.runner import open_plan
+    from jaxcalc.lab.sweep import open_plan
 
     plan = open_plan(options.config, tuple(options.overrides))
     print(f"{options.config}: good; {plan.num_points} points of {plan.experiment.name} ({plan.experiment.kind})")
@@ -229,8 +230,8 @@ def _check(options: Any) -> int:
 
 
 def _show(options: Any) -> int:
-    from jaxcalc.lab.runner import open_plan
     from jaxcalc.lab.summary import shown
+    from jaxcalc.lab.sweep import open_plan
 
     print(shown(open_plan(options.config, tuple(options.overrides))))
     return DONE

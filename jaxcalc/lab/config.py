@@ -231,11 +231,15 @@ def field_at(model: type[pydantic.BaseModel], location: source.Path) -> Any:
     return found
 
 
+def nested_model(model: type[pydantic.BaseModel], location: source.Path) -> type[pydantic.BaseModel]:
+    """The model that holds the fields at ``location``; ``model`` itself where nothing is nested there."""
+    field = field_at(model, location) if location else None
+    return (_model_in(field.annotation) if field is not None else None) or model
+
+
 def field_names(model: type[pydantic.BaseModel], location: source.Path = ()) -> list[str]:
     """The keys that a model, or the model nested at ``location``, has."""
-    field = field_at(model, location) if location else None
-    nested = _model_in(field.annotation) if field is not None else model
-    return list((nested or model).model_fields)
+    return list(nested_model(model, location).model_fields)
 
 
 def _literals(model: type[pydantic.BaseModel], location: source.Path) -> list[str]:

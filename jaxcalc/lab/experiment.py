@@ -1,5 +1,9 @@
 """What an experiment is: a question with a Config, a run, figures and claims."""
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
@@ -46,9 +50,33 @@ def is_swept(metadata: Any) -> bool:
 
 
 class Config(pydantic.BaseModel):
-    """The base of an experiment's parameters: frozen, strict, unknown keys refused."""
+    """The base of an experiment's parameters: frozen, strict, unknown keys refused.
 
-    model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
+    A string below a field describes it.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def descriptions(model: type[pydantic.BaseModel]) -> dict[str, str]:
+    """What each field of a model means: its ``description``, or the string below it.
+
+    The strings are read when they are asked for: pydantic would read them whenever a model is made, which costs more
+    than checking a config does.
+    """
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if owner is pydantic.BaseModel or not issubclass(owner, pydantic.BaseModel):
+            continue
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body  # pyright: ignore[reportAttributeAccessIssue]
+        except (OSError, TypeError, SyntaxError):
+            continue  # a model made at run time has no source
+        for field, below in itertools.pairwise(body):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+                if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
+                    found[field.target.id] = inspect.cleandoc(below.value.value)
+    return found | {name: field.description for name, field in model.model_fields.items() if field.description}
 
 
 class Variable(NamedTuple):

@@ -101,7 +101,7 @@ def _resident(process: int) -> int:
 
 def _leave_with_parent() -> None:
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # not through sys.stdin, whose lock would hold up the interpreter's end
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

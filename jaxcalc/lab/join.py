@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcalc.lab.config import field_at
+from jaxcalc.lab.config import nested_model
 from jaxcalc.lab.errors import TrialError
-from jaxcalc.lab.experiment import Variable
+from jaxcalc.lab.experiment import Variable, descriptions
 from jaxcalc.lab.sweep import SEED, Axis, Plan, Trial
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def join(plan: Plan, trials: Sequence[tuple[Trial, Arrays | None]], shared: Arra
             data, dims = extents.coordinates.get(name), variable.dims
         else:
             data, dims = _stack(name, variable, done, extents, outer, plan.num_lanes), (*names, *variable.dims)
-            data = None if data is None else data.reshape(*outer, *lanes, *data.shape[len(outer) + 1 :])
+            data = None if data is None else data.reshape((*outer, *lanes, *data.shape[len(outer) + 1 :]))
         if data is not None:
             dataset[name] = (dims, data, _attributes(plan, name, variable))
     masks = _masks(done, extents, outer, plan.num_lanes)
     for name, (mask, own) in masks.items():
-        shaped = mask.reshape(*outer, *lanes, *mask.shape[len(outer) + 1 :])
+        shaped = mask.reshape((*outer, *lanes, *mask.shape[len(outer) + 1 :]))
         dataset[name] = ((*names, *own), shaped, {"long_name": "whether the point has this entry"})
     return dataset
 
@@ -155,8 +155,9 @@ def _describe(plan: Plan, axis: Axis) -> str:
         return "case"
     if axis.fields == (SEED,):
         return "random seed"
-    field = field_at(plan.experiment.part.Config, axis.fields[0])
-    return (field.description if field is not None else None) or axis.name
+    *inner, last = axis.fields[0]
+    holder = nested_model(plan.experiment.part.Config, tuple(inner))
+    return descriptions(holder).get(str(last), axis.name).rstrip(".")
 
 
 def _case_fields(plan: Plan, axis: Axis, taken: set[str]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def draw(
                 if role in chosen:
                     part = part.isel({chosen[role][0]: value[0]})
             titles = [number(value[1]) for value in (row_value, col_value) if value[1] is not None]
-            panel.set_title(_wrap(", ".join(titles), width / len(cols)))
+            panel.set_title(_wrap(", ".join(titles), 0.8 * width / len(cols)))
             _lines(panel, part, across, chosen.get("hue"))
             panel.set_xscale("log" if "x" in log else "linear")
             panel.set_yscale("log" if "y" in log else "linear")
@@ -202,7 +202,7 @@ def _legend(figure: "Figure", panels: Any, array: "xarray.DataArray", hue: Along
         bounds = np.arange(len(values) + 1) - 0.5
         mappable = ScalarMappable(BoundaryNorm(bounds, len(values)), ListedColormap(style.sequence(len(values))))
         shown = np.unique(np.linspace(0, len(values) - 1, 6).round().astype(int))
-        bar = figure.colorbar(mappable, ax=panels, label=title, ticks=shown)
+        bar = figure.colorbar(mappable, ax=panels, label=_wrap(title, figure.get_figheight()), ticks=shown)
         bar.set_ticklabels([number(values[i]) for i in shown])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
         return
@@ -219,7 +219,7 @@ def _wrap(text: str, inches: float) -> str:
 def _label(array: "xarray.DataArray | None", name: str) -> str:
     if array is None:
         return name
-    text, units = array.attrs.get("long_name") or name, array.attrs.get("units")
+    text, units = (array.attrs.get("long_name") or name).rstrip("."), array.attrs.get("units")
     return f"{text} ({units})" if units else text
 
 

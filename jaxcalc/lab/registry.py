@@ -103,7 +103,7 @@ def load(name: str, near: Path | None = None) -> Experiment:
                 valid=parts,
                 valid_noun="its parts",
             )
-    elif parts and not hasattr(module, "run"):
+    elif parts and not all(hasattr(module, key) for key in _REQUIRED):
         raise ConfigError(
             f"experiment {module_name!r} asks several questions; name one part",
             valid=[f"{module_name}:{key}" for key in parts],

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import jaxcalc
-from jaxcalc.lab import config as configs
 from jaxcalc.lab import registry, sweep
 from jaxcalc.lab.errors import ConfigError, TrialError
 from jaxcalc.lab.execute import Outcome, Programs, run_trial
@@ -29,7 +28,7 @@ from jaxcalc.lab.store import Store, array_digest, digest, dump_json, write_atom
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["Run", "load", "open_plan", "run"]
+__all__ = ["Run", "load", "run"]
 
 # None of these changes a number, so raising a limit goes on with the same run.
 _NOT_IDENTITY = {"isolate", "time_limit", "memory_limit"}
@@ -78,24 +77,6 @@ class Run:
         return all(claim.passed for claim in self.claims)
 
 
-def open_plan(config: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> sweep.Plan:
-    """Read, find and check everything about a config that needs no JAX.
-
-    Raises:
-      ConfigError: the config, its experiment or one of its points is wrong.
-    """
-    loaded = configs.load(config, overrides)
-    try:
-        experiment = registry.load(loaded.settings.experiment, loaded.folder)
-    except ConfigError as error:
-        if error.mark is not None:
-            raise
-        head, _, rest = str(error).partition("\n")
-        located = loaded.error(head, ("experiment",), remedy=rest or None)
-        raise located from None
-    return sweep.plan(loaded, experiment)
-
-
 def load(path: str | Path) -> "xarray.Dataset":
     """The dataset of a run.
 
@@ -140,7 +121,7 @@ def run(
       KeyboardInterrupt: as it comes; finished trials are kept.
     """
     start = time.perf_counter()
-    plan = open_plan(config, overrides)
+    plan = sweep.open_plan(config, overrides)
     with session(plan.loaded, cache=plan.experiment.kind != "timed") as device:
         job = _Job(plan, device, Path(out))
         job.store.create(job.record, fresh=fresh)

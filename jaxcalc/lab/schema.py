@@ -5,16 +5,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pydantic
+
 from jaxcalc.lab import registry
-from jaxcalc.lab.config import Settings
-from jaxcalc.lab.experiment import is_swept
+from jaxcalc.lab.config import Settings, nested_model
+from jaxcalc.lab.experiment import descriptions, is_swept
 from jaxcalc.lab.registry import Experiment
 
 
 def schema(experiment: Experiment) -> dict[str, Any]:
     """The JSON Schema of a config of one experiment."""
-    whole = Settings.model_json_schema()
-    params = experiment.part.Config.model_json_schema(ref_template="#/$defs/{model}")
+    whole = _described(Settings, Settings.model_json_schema())
+    params = _described(experiment.part.Config, experiment.part.Config.model_json_schema())
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     whole["title"] = f"jaxcalc config of {experiment.name}"
     whole["description"] = experiment.part.doc.strip().partition("\n")[0]
@@ -47,6 +49,22 @@ def schema(experiment: Experiment) -> dict[str, Any]:
         sweep[group]["additionalProperties"] = axis  # nested fields, in dotted form
         sweep[group].pop("anyOf", None)
     return whole
+
+
+def _described(model: type[pydantic.BaseModel], made: dict[str, Any]) -> dict[str, Any]:
+    """pydantic's schema of a model with the descriptions that stand below its fields, nested models' too."""
+    models, pending = {model.__name__: model}, [model]
+    while pending:
+        outer = pending.pop()
+        for name in outer.model_fields:
+            inner = nested_model(outer, (name,))
+            if inner.__name__ not in models:
+                models[inner.__name__] = inner
+                pending.append(inner)
+    for name, schema in {model.__name__: made, **made.get("$defs", {})}.items():
+        for key, text in descriptions(models[name]).items() if name in models else ():
+            schema["properties"][key].setdefault("description", text)
+    return made
 
 
 def write(folder: Path, experiments: Path) -> list[Path]:

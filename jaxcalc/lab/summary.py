@@ -5,17 +5,19 @@ import re
 import sys
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 
 from jaxcalc.lab import registry
-from jaxcalc.lab.runner import Run
 from jaxcalc.lab.sweep import SEED, Plan
 from jaxcalc.lab.text import number, seconds, size, table
 
+if TYPE_CHECKING:
+    from jaxcalc.lab.runner import Run
 
-def outcome(run: Run) -> str:
+
+def outcome(run: "Run") -> str:
     """A finished run: its tables, claims, failures and where the report is."""
     parts = [f"{title}\n{table(rows)}" for title, rows in run.tables.items() if rows]
     if run.claims:

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import pydantic
 
 from jaxcalc.lab import source
-from jaxcalc.lab.config import Loaded, field_at, field_names, validate
-from jaxcalc.lab.errors import nearest
+from jaxcalc.lab.config import Loaded, field_at, field_names, load, validate
+from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.experiment import is_swept
 from jaxcalc.lab.registry import Experiment
+from jaxcalc.lab.registry import load as load_experiment
 
 SEED: source.Path = ("seed",)
 
@@ -112,6 +114,24 @@ class Plan:
                 config = {**settings, "seed": seed, "params": params, **lanes}
                 found.append(Trial(index, start, stop, width, config))
         return found
+
+
+def open_plan(config: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> Plan:
+    """Read, find and check everything about a config that needs no JAX.
+
+    Raises:
+      ConfigError: the config, its experiment or one of its points is wrong.
+    """
+    loaded = load(config, overrides)
+    try:
+        experiment = load_experiment(loaded.settings.experiment, loaded.folder)
+    except ConfigError as error:
+        if error.mark is not None:
+            raise
+        head, _, rest = str(error).partition("\n")
+        located = loaded.error(head, ("experiment",), remedy=rest or None)
+        raise located from None
+    return plan(loaded, experiment)
 
 
 def plan(loaded: Loaded, experiment: Experiment) -> Plan:

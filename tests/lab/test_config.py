@@ -1,0 +1,120 @@
+"""Configs: what is refused, where the message points, and what it suggests."""
+
+import pytest
+
+from jaxcalc.lab.config import load
+from jaxcalc.lab.errors import ConfigError
+from jaxcalc.lab.sweep import open_plan
+
+GOOD = """\
+experiment: theirs.compiled
+params:
+  rate: 0.2
+sweep:
+  vmap:
+    seed: [0, 1]
+"""
+
+
+def message(config, *overrides):
+    with pytest.raises(ConfigError) as caught:
+        open_plan(config, overrides)
+    return str(caught.value)
+
+
+def test_a_good_config_is_accepted(there):
+    assert open_plan(there(GOOD)).num_points == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "words"),
+    [
+        ("  rate: 0.2", "  rat: 0.2", ":3:3", ["unknown key 'rat' in params", "did you mean 'rate'", "valid keys: inner, method, rate, steps"]),
+        ("params:", "parms:", ":2:1", ["unknown key 'parms'", "did you mean 'params'", "time_limit"]),
+        ("rate: 0.2", "rate: fast", ":3:9", ["rate", "number", "'fast'"]),
+        ("rate: 0.2", "rate: -1", ":3:9", ["greater than 0", "-1"]),
+        ("rate: 0.2", "rate: .nan", ":3:9", ["NaN"]),
+        ("rate: 0.2", "steps: 1.5", ":3:10", ["steps", "integer"]),
+        ("rate: 0.2", "method: plane", ":3:11", ["'plain' or 'noisy'", "did you mean 'plain'"]),
+        ("rate: 0.2", "inner: {offst: 1}", ":3:11", ["unknown key 'offst' in params.inner", "did you mean 'offset'"]),
+        ("rate: 0.2", "inner: {offset: x}", ":3:19", ["inner.offset"]),
+        ("seed: [0, 1]", "sed: [0, 1]", ":6:5", ["unknown parameter 'sed'", "did you mean 'seed'"]),
+        ("seed: [0, 1]", "seed: []", ":6:11", ["zero points"]),
+        ("seed: [0, 1]", "seed: [0, -1]", ":6:15", ["whole number"]),
+        ("seed: [0, 1]", "seed: [0, 0]", ":6:15", ["twice"]),
+        ("seed: [0, 1]", "rate: [0.1, -2]", ":6:17", ["greater than 0"]),
+        ("seed: [0, 1]", "rate: {lg: [1, 2, 3]}", ":6:11", ["shorthand", "linear, log, range"]),
+        ("seed: [0, 1]", "rate: {log: [0, 2, 3]}", ":6:17", ["positive"]),
+        ("seed: [0, 1]", "rate: {log: [1, 2, 0]}", ":6:11", ["zero points"]),
+        ("seed: [0, 1]", "steps: [2, 3]", ":6:5", ["cannot be a vmap axis", "Swept", "grid:"]),
+        ("seed: [0, 1]", "rate: [a]", ":6:5", ["not all numbers"]),
+        ("seed: [0, 1]", "rate: 3", ":6:11", ["rate"]),
+        ("theirs.compiled", "theirs.compild", ":1:13", ["unknown experiment"]),
+        ("theirs.compiled", "theirs.broken", ":1:13", ["does not import", "nothing_of_this_name", "broken.py:1"]),
+        ("theirs.compiled", "theirs.lacking", ":1:13", ["lacks Config, VARIABLES, run"]),
+        ("theirs.compiled", "theirs.host", ":1:13", ["several questions", "theirs.host:ragged", "theirs.host:timed"]),
+        ("theirs.compiled", "theirs.host:raged", ":1:13", ["no part 'raged'", "did you mean 'ragged'"]),
+        ("params:", "dtype: float16\nparams:", ":2:8", ["'float32' or 'float64'"]),
+        ("params:", "chunk: 0\nparams:", ":2:8", ["greater than or equal to 1"]),
+        ("params:", "time_limit: 3\nparams:", ":2:1", ["own process", "isolate: process"]),
+        ("params:", "isolate: process\nmemory_limit: lots\nparams:", ":3:15", ["4GiB"]),
+        ("params:", "seed: true\nparams:", ":2:7", ["integer"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_its_place(there, old, new, place, words):
+    path = there(GOOD.replace(old, new))
+    told = message(path)
+    assert told.startswith(f"{path}{place}: "), told
+    assert "^" in told
+    for word in words:
+        assert word in told
+
+
+def test_files_that_are_no_configs(there, tmp_path):
+    assert "no such file" in message(tmp_path / "gone.yaml")
+    assert "empty" in message(there(""))
+    assert "empty" in message(there("# only a comment\n"))
+    assert "mapping" in message(there("- a\n"))
+    assert "mapping" in message(there("just text\n"))
+    assert "folder" in message(tmp_path)
+    assert "missing key 'experiment'" in message(there("seed: 1\n"))
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in message(tmp_path / "binary.yaml")
+
+
+def test_a_missing_file_suggests_its_neighbour(there, tmp_path):
+    there(GOOD, "newton.yaml")
+    assert f"did you mean {str(tmp_path / 'newton.yaml')!r}" in message(tmp_path / "newtn.yaml")
+
+
+def test_overrides_replace_and_sweep(there):
+    path = there(GOOD)
+    plan = open_plan(path, ("rate=1e-3", "inner.offset=2", "seed=7", "dtype=float64"))
+    assert (plan.base.rate, plan.base.inner.offset, plan.loaded.settings.dtype) == (1e-3, 2.0, "float64")
+    assert plan.num_points == 1 and plan.loaded.settings.seed == 7, "a value replaces the file's axis"
+    plan = open_plan(path, ("rate=1e-3,1e-2,1e-1", "steps=2,3", "inner.offset=0,1"))
+    assert {a.name: (a.kind, len(a)) for a in plan.axes} == {
+        "seed": ("vmap", 2), "rate": ("vmap", 3), "steps": ("grid", 2), "offset": ("vmap", 2)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("rat=1", "did you mean 'rate'"), ("rate", "key=value"), ("=3", "key=value"), ("rate=[1", "cannot read"),
+     ("rate.x=1", "rate"), ("rate=", "rate"), ("params.rate=x", "command line"), ("rate=1,1", "twice"), ("rate=.nan", "NaN")],
+)  # fmt: skip
+def test_bad_overrides(there, override, words):
+    assert words in message(there(GOOD), override)
+
+
+def test_origins(there):
+    path = there(GOOD)
+    loaded = load(path, ("dtype=float64",))
+    assert loaded.origin(("params", "rate")) == f"{path}:3"
+    assert loaded.origin(("dtype",)) == "command line"
+    assert loaded.origin(("platform",)) == "default"
+
+
+def test_values_in_quotes_or_brackets_do_not_sweep(there):
+    with pytest.raises(ConfigError, match="'plain' or 'noisy'"):
+        open_plan(there(GOOD), ("method='a,b'",))
