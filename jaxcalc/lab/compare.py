@@ -124,7 +124,7 @@ def compare(
 
 def _samples(array: "xarray.DataArray", points: list[str], repeats: list[str]) -> np.ndarray:
     ordered = array.transpose(*points, *repeats).values.astype(float)
-    return ordered.reshape(*ordered.shape[: len(points)], -1)
+    return ordered.reshape(*ordered.shape[: len(points)], int(np.prod([array.sizes[d] for d in repeats])))
 
 
 def _interval(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:

@@ -90,7 +90,7 @@ class _Extents:
         if dim in arrays:
             return np.array([self._places[dim][value] for value in arrays[dim][0].tolist()], int)
         length = self.length(dim, arrays)
-        if dim in self.shared and length != self.sizes[dim]:
+        if dim in self.shared and length not in (None, self.sizes[dim]):
             raise TrialError(f"dimension {dim!r} has {self.sizes[dim]} entries in shared and {length} in run")
         return np.arange(self.sizes[dim] if length is None else length)
 

@@ -1,0 +1,39 @@
+# Two commands: make demo, make test. Both make a virtual environment in .venv first, from pinned versions.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint configs schema clean
+
+demo: .venv/run.stamp
+	$(BIN)/jaxcalc run configs/quickstart.yaml $(ARGS)
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+# Every config, one after the other; what an earlier call finished is not run again.
+configs: .venv/run.stamp
+	@for config in configs/*.yaml; do echo "== $$config"; $(BIN)/jaxcalc run $$config $(ARGS) || exit $$?; done
+
+schema: .venv/run.stamp
+	$(BIN)/python -m jaxcalc.lab.schema configs/schema
+
+clean:
+	rm -rf .venv runs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable .
+	@touch $@
+
+.venv/test.stamp: pyproject.toml constraints.txt .venv/run.stamp
+	$(PIP) --editable '.[test]'
+	@touch $@

@@ -1,0 +1,372 @@
+"""Descent to look at: paths on the house-price loss, and the worked examples of textbooks step by step."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Swept, Variable
+
+
+class PathsConfig(Config):
+    """The way down a valley that can be drawn."""
+
+    scaling: Literal["thousands", "standardized"] = "thousands"
+    """Units of the houses: thousands of dollars and of square feet without an intercept, or mean 0 and deviation 1."""
+    start: tuple[float, float] = (0.0, 0.0)
+    """Weights of lot size and bedrooms to begin with."""
+    rate: Swept[float] = pydantic.Field(1.0, gt=0)
+    """Learning rate times the largest curvature: 2 is the limit of stability."""
+    num_steps: int = pydantic.Field(40, ge=1)
+    """Steps taken."""
+    resolution: int = pydantic.Field(121, ge=2)
+    """Points of the contour along each axis."""
+
+
+def run_paths(config: PathsConfig, key: Any) -> dict[str, Any]:
+    """The weights and the loss at every step."""
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import problems
+    from jaxcalc.solvers import gradient_descent, iterate
+
+    problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)
+    result = iterate(
+        gradient_descent(config.rate / problem.curvatures()[0][-1]),
+        problem.function,
+        jnp.asarray(config.start),
+        num_steps=config.num_steps,
+        record=lambda at: {"path": at.x, "gap": at.value - problem.minimum},
+    )
+    return {**result.history, "status": result.status}
+
+
+def share_paths(config: PathsConfig) -> dict[str, Any]:
+    """The surface around the optimum and the start."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import problems
+
+    problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)
+    reach = 1.35 * np.max(np.abs(problem.optimum - np.asarray(config.start)) + 1e-3)
+    first, second = (np.linspace(center - reach, center + reach, config.resolution) for center in problem.optimum)
+    points = jnp.stack(jnp.meshgrid(first, second, indexing="ij"), axis=-1)
+    return {
+        "step": np.arange(config.num_steps + 1),
+        "weight": np.array(["lotsize", "bedrooms"]),
+        "first": first,
+        "second": second,
+        "surface": jax.vmap(jax.vmap(problem.function))(points) - problem.minimum,
+        "optimum": problem.optimum,
+    }
+
+
+def draw_paths(dataset: Any) -> dict[str, Any]:
+    """The paths on the contours of the loss, up to three rates."""
+    import json
+
+    from jaxcalc import style
+
+    data = dataset if "rate" in dataset.dims else dataset.expand_dims(rate=[np.nan])
+    in_thousands = json.loads(dataset.attrs.get("params", "{}")).get("scaling") == "thousands"
+    count = min(3, data.sizes["rate"])
+    figure, panels = style.subplots(1, count, width="page", height=2.75, sharey=True, squeeze=False)
+    levels = np.geomspace(float(data["surface"].quantile(0.003)), float(data["surface"].max()), 12)
+    for panel, index, color in zip(panels[0], range(count), ("blue", "green", "vermilion")):
+        lane = data.isel(rate=index)
+        surface = lane["surface"].transpose("second", "first")
+        panel.contour(lane["first"], lane["second"], surface, levels=levels, colors="#B8B8B8", linewidths=0.6)
+        path = lane["path"].transpose("step", "weight").values
+        shown = path[: _first_outside(path, lane["first"].values, lane["second"].values) + 1]
+        panel.plot(*shown.T, color=style.COLORS[color], marker="o", markersize=2.6, linewidth=1.0)
+        panel.plot(*lane["optimum"].values, color="black", marker="*", markersize=8, linestyle="")
+        panel.set(xlim=lane["first"][[0, -1]], ylim=lane["second"][[0, -1]])
+        panel.set_xlabel(f"weight of lot size{' (1000 $ / 1000 ft²)' if in_thousands else ''}")
+        gap = lane["gap"].values
+        panel.set_title(rf"$\eta\,\lambda_{{\max}}$ = {float(lane['rate']):.3g}:  loss × {gap[-1] / gap[0]:.2g}")
+        panel.grid(visible=False)
+    panels[0, 0].set_ylabel(f"weight of bedrooms{' (1000 $ each)' if in_thousands else ''}")
+    return {"contour": figure}
+
+
+def _first_outside(path: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
+    """The index of the first point off the drawn surface, the path's length if there is none."""
+    low, high = np.array([first[0], second[0]]), np.array([first[-1], second[-1]])
+    outside = ~np.all((path >= low) & (path <= high), axis=1)
+    return int(np.argmax(outside)) if outside.any() else len(path)
+
+
+paths = Part(
+    Config=PathsConfig,
+    VARIABLES={
+        "step": Variable(("step",), "", "gradient step"),
+        "weight": Variable(("weight",), "", "feature that the weight belongs to"),
+        "path": Variable(("step", "weight"), "", "weights along the descent"),
+        "gap": Variable(("step",), "", "loss above its minimum"),
+        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
+        "first": Variable(("first",), "", "weight of lot size on the contour's axis"),
+        "second": Variable(("second",), "", "weight of bedrooms on the contour's axis"),
+        "surface": Variable(("first", "second"), "", "loss above its minimum"),
+        "optimum": Variable(("weight",), "", "the minimiser"),
+    },
+    kind="compiled",
+    run=run_paths,
+    shared=share_paths,
+    figures=draw_paths,
+    doc="The paths of a monotone, an oscillating and a divergent rate on the contours of the house-price loss.",
+)
+
+
+class WorkedConfig(Config):
+    """One example, one rate."""
+
+    problem: Literal["bowl", "sphere", "one-house"] = "bowl"
+    """x0^2 + 3 x1^2; |x - (1, 2, 3)|^2; (1200 w0 + 3 w1 - 350000)^2."""
+    start: tuple[float, ...] = ()
+    """Where to begin; empty for the example's own start."""
+    learning_rate: Swept[float] = pydantic.Field(0.1, gt=0)
+    """The learning rate, in the unit below."""
+    rate_unit: Literal["absolute", "limit"] = "absolute"
+    """``limit``: multiples of 2/L, L the largest curvature."""
+    num_steps: int = pydantic.Field(50, ge=1)
+    """Steps taken."""
+
+
+def run_worked(config: WorkedConfig, key: Any) -> dict[str, Any]:
+    """Every iterate of one example."""
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import problems
+    from jaxcalc.solvers import gradient_descent, iterate
+
+    problem = problems.build(config.problem)
+    limit = 2.0 / problem.curvatures()[0][-1]
+    unit = limit if config.rate_unit == "limit" else 1.0
+    result = iterate(
+        gradient_descent(config.learning_rate * unit),
+        problem.function,
+        jnp.asarray(config.start or problem.start, float),
+        num_steps=config.num_steps,
+        record=lambda at: {"x": at.x, "loss": at.value, "gradient": at.gradient},
+    )
+    return {
+        "step": jnp.arange(config.num_steps + 1),
+        "coordinate": jnp.arange(problem.dimension),
+        **result.history,
+        "rate": jnp.asarray(config.learning_rate * unit),
+        "limit": jnp.asarray(limit),
+        "status": result.status,
+    }
+
+
+def draw_worked(dataset: Any) -> dict[str, Any]:
+    """One house at three rates; the bowl's steep coordinate at two."""
+    from jaxcalc import style
+
+    figures = {}
+    house = _present(dataset, "house tiny rate", "house 0.99 limit", "house 1.01 limit")
+    if house:
+        figure, panel = style.subplots(1, 1, height=2.7)
+        for data, color in zip(house.values(), ("blue", "green", "vermilion")):
+            loss = data["loss"].where(data["loss"] > 0).values
+            panel.loglog(np.arange(len(loss))[1:], loss[1:], color=style.COLORS[color])
+            last = int(np.flatnonzero(np.isfinite(loss))[-1])
+            panel.annotate(
+                f"{float(data['rate']):.3g}\n({float(data['rate'] / data['limit']):.3g} of 2/L)",
+                (last, loss[last]),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+                color=style.COLORS[color],
+                fontsize=7,
+            )
+        panel.set(xlabel="step", ylabel="squared error of one house ($²)", xlim=(1, 6e5))
+        panel.set_xticks([1, 10, 100, 1000, 10_000])
+        figures["one-house"] = figure
+    bowl = _present(dataset, "bowl 0.1", "bowl 0.3")
+    if bowl:
+        figure, panel = style.subplots(1, 1)
+        for data, color, mark in zip(bowl.values(), ("blue", "vermilion"), "os"):
+            steep = data["x"].isel(coordinate=1, step=slice(0, 11))
+            panel.plot(
+                range(steep.size), steep, color=style.COLORS[color], marker=mark, label=f"rate {float(data['rate']):g}"
+            )
+        panel.axhline(0, color="black", linewidth=0.7)
+        panel.set(xlabel="step", ylabel="steep coordinate $x_1$ of $x_0^2 + 3x_1^2$")
+        panel.legend(title="limit 2/L = 0.333")
+        figures["bowl"] = figure
+    return figures
+
+
+def _present(dataset: Any, *labels: str) -> dict[str, Any]:
+    """The named cases, cut to the steps and coordinates that each has; empty unless all are there."""
+    if "case" not in dataset.dims or not set(labels) <= set(dataset["case"].values.tolist()):
+        return {}
+    found = {}
+    for label in labels:
+        one = dataset.sel(case=label)
+        steps = np.flatnonzero(np.isfinite(one["x"].isel(coordinate=0).values))
+        found[label] = one.isel(step=slice(0, int(steps[-1]) + 1 if steps.size else 1))
+    return found
+
+
+def judge_worked(dataset: Any) -> list[Claim]:
+    """The textbook's numbers, each where its case was run."""
+    return [*_judge_bowl(dataset), *_judge_house(dataset)]
+
+
+def _judge_bowl(dataset: Any) -> list[Claim]:
+    """The bowl and the sphere."""
+    found = []
+    for data in _present(dataset, "bowl 0.1").values():
+        x, loss = data["x"].values[:, :2], data["loss"].values
+        closed = np.array([4 * 0.8**50, 2 * 0.4**50])
+        printed = [round(float(value), 6) for value in x[50]]
+        zero = int(np.argmax(np.all(np.round(x, 6) == 0, axis=1)))
+        found += [
+            Claim(
+                "gd-one-step-trace",
+                "One step at rate 0.1 from (4, 2) on w0^2 + 3 w1^2 with gradient (8, 12) lands on (3.2, 0.8).",
+                stated=bool(
+                    np.allclose(x[1], (3.2, 0.8), rtol=0, atol=1e-12)
+                    and np.array_equal(data["gradient"].values[0, :2], (8.0, 12.0))
+                ),
+                expected="(3.2, 0.8)",
+                measured=f"({x[1, 0]:.12g}, {x[1, 1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}",
+            ),
+            Claim(
+                "gd-50-steps-loss-zero",
+                "Fifty steps at rate 0.1 bring the bowl to f = 0.000000.",
+                stated=bool(loss[50] < 5e-7 and np.allclose(x[50], closed, rtol=1e-9, atol=0)),
+                expected="below 5e-7, at (4 0.8^50, 2 0.4^50)",
+                measured=f"{loss[50]:.3g} at ({x[50, 0]:.4g}, {x[50, 1]:.4g})",
+            ),
+            Claim(
+                "gd-50-steps-six-digit-print",
+                "After fifty steps the weights print as [0.0, 0.0] at six decimals.",
+                stated=printed == [0.0, 0.0],
+                expected="[0.0, 0.0]",
+                measured=f"{printed}; zeros from step {zero}",
+                expects="refuted",
+            ),
+        ]
+    for data in [_present(dataset, "bowl 0.1", "bowl 0.3")]:
+        if not data:
+            continue
+        flips = [int(np.sum(np.diff(np.sign(one["x"].isel(coordinate=1).values[:6])) != 0)) for one in data.values()]
+        found.append(
+            Claim(
+                "ill-conditioned-gd-oscillates",
+                "Poor conditioning makes gradient descent oscillate.",
+                stated=flips[1] == 5,
+                limits=flips[0] == 0,
+                expected="5 sign flips of the steep coordinate in 5 steps",
+                measured=f"{flips[1]} at rate 0.3, {flips[0]} at 0.1",
+                expects="qualified",
+                figure="bowl",
+                note="It oscillates above 1/L = 0.167; below that poor conditioning costs slowness.",
+            )
+        )
+    for data in _present(dataset, "sphere").values():
+        loss = data["loss"].values
+        falling = loss[: int(np.argmax(loss < 1e-28)) + 1] if (loss < 1e-28).any() else loss
+        found.append(
+            Claim(
+                "training-loop-four-steps",
+                "Training repeats forward, loss, gradient, update, and the loss falls at every step.",
+                stated=bool(np.all(np.diff(falling) < 0)),
+                expected="monotone to rounding",
+                measured=f"{loss[0]:g} to {falling[-1]:.2g} in {len(falling) - 1} steps",
+            )
+        )
+    return found
+
+
+def _judge_house(dataset: Any) -> list[Claim]:
+    """One house, two weights."""
+    found = []
+    for data in _present(dataset, "house tiny rate").values():
+        x, loss, gradient = data["x"].values[:, :2], data["loss"].values, data["gradient"].values[:, :2]
+        found += [
+            Claim(
+                "house-partials",
+                "(1200 w0 + 3 w1 - 350000)^2 has partials 2 1200 r and 2 3 r, the first far larger.",
+                stated=bool(np.allclose(gradient[0], (-8.4e8, -2.1e6), rtol=1e-12)),
+                expected="(-8.4e8, -2.1e6)",
+                measured=f"({gradient[0, 0]:.6g}, {gradient[0, 1]:.6g}), ratio {gradient[0, 0] / gradient[0, 1]:.6g}",
+            ),
+        ]
+        if len(x) > 5000:
+            found.append(
+                Claim(
+                    "house-gd-lr-1e-10",
+                    "5000 steps at rate 1e-10 learn the weights of the house loss.",
+                    stated=bool(np.allclose(x[5000], (222.6, 0.6), rtol=0, atol=0.05)),
+                    limits=bool(loss[5000] > 0.05 * loss[0]),
+                    expected="(222.6, 0.6)",
+                    measured=f"({x[5000, 0]:.4f}, {x[5000, 1]:.4f})",
+                    expects="qualified",
+                    figure="one-house",
+                    note=f"Stable, but the loss is still {loss[5000]:.3g} of {loss[0]:.4g}: "
+                    f"{np.sqrt(loss[5000] / loss[0]):.1%} of the residual remains.",
+                )
+            )
+    for data in [_present(dataset, "house tiny rate", "house 0.99 limit", "house 1.01 limit")]:
+        if not data:
+            continue
+        tiny, below, above = data.values()
+        first, fell, grew = float(below["loss"][0]), float(below["loss"][-1]), float(above["loss"][-1])
+        left = float(tiny["loss"][2000] / first)
+        found.append(
+            Claim(
+                "learning-rate-too-large-diverges",
+                "Too large a learning rate makes the loss grow; too small wastes iterations.",
+                stated=bool(
+                    abs(float(below["limit"]) - 6.944e-7) < 1e-9 and fell < 1e-6 * first < first < grew and left > 0.1
+                ),
+                expected="threshold 2/L = 6.944e-7",
+                measured=f"threshold {float(below['limit']):.4e}: loss after 2000 steps {fell:.2g} below it, "
+                f"{grew:.2g} above; at 1e-10 still {left:.0%} of the start's",
+                figure="one-house",
+            )
+        )
+    for data in [_present(dataset, "house 0.99 limit", "house from (0, 5000)")]:
+        if not data:
+            continue
+        origin, other = (one["x"].values[-1, :2] for one in data.values())
+        ratio = origin[0] / origin[1]
+        found.append(
+            Claim(
+                "house-w1-dominates",
+                "The larger learned weight of the area shows the loss's greater sensitivity to it.",
+                stated=bool(abs(ratio - 400.0) < 1e-9),
+                limits=bool(abs(other[0] / other[1] - 400.0) > 1.0),
+                expected="ratio 400",
+                measured=f"{ratio:.6f} from the origin",
+                expects="qualified",
+                note=f"The start decides: from (0, 5000) it ends at ({other[0]:.3f}, {other[1]:.3f}) with loss "
+                f"{float(data['house from (0, 5000)']['loss'][-1]):.2g}, since the minima form a line.",
+            )
+        )
+    return found
+
+
+worked = Part(
+    Config=WorkedConfig,
+    VARIABLES={
+        "step": Variable(("step",), "", "gradient step"),
+        "coordinate": Variable(("coordinate",), "", "index of the variable"),
+        "x": Variable(("step", "coordinate"), "", "iterate"),
+        "loss": Variable(("step",), "", "value"),
+        "gradient": Variable(("step", "coordinate"), "", "gradient"),
+        "rate": Variable((), "", "learning rate, absolute"),
+        "limit": Variable((), "", "2/L"),
+        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
+    },
+    kind="compiled",
+    run=run_worked,
+    figures=draw_worked,
+    claims=judge_worked,
+    doc="The numbers of textbook examples, step by step.",
+)

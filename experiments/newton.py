@@ -1,0 +1,490 @@
+"""Newton's method: how much faster than descent it converges, and what a step costs."""
+
+from typing import Any, Literal
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Variable
+
+_NOTE: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "color": "#333333"}
+
+# ---------------------------------------------------------------------------------------------------- convergence
+
+
+class ConvergenceConfig(Config):
+    """One method on one problem."""
+
+    problem: Literal[
+        "breast-cancer", "rosenbrock", "quadratic", "exponential", "quartic", "one-house", "house-prices"
+    ] = "breast-cancer"
+    """Logistic regression; the banana valley; a quadratic; exp(x) - 2x + x^2/2; x^4; the price of one house; of 546."""
+    method: Literal["gradient-descent", "newton", "damped-newton"] = "newton"
+    """The solver."""
+    condition_number: float = pydantic.Field(1e4, ge=1)
+    """Of the quadratic."""
+    dimension: int = pydantic.Field(6, ge=1)
+    """Of the quadratic."""
+    learning_rate: float | None = pydantic.Field(None, gt=0)
+    """Of gradient descent; by default 1/L, L the larger of the curvatures at the start and at the optimum."""
+    damping: float = pydantic.Field(1e-3, gt=0)
+    """What damped Newton adds to the Hessian's diagonal, as a multiple of that L."""
+    newton_steps: int = pydantic.Field(25, ge=2)
+    """Steps of Newton's method."""
+    descent_steps: int = pydantic.Field(4000, ge=2)
+    """Steps of gradient descent."""
+
+
+def run_convergence(config: ConvergenceConfig, key: Any) -> dict[str, Any]:
+    """The error at every step and the order that it shows."""
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import problems
+    from jaxcalc.solvers import iterate, linear_rate, order_of_convergence, steps_to
+
+    choices = {"condition_number": config.condition_number, "dimension": config.dimension}
+    problem = problems.build(config.problem, **(choices if config.problem == "quadratic" else {}))
+    curvatures = problem.curvatures(problem.start)[0]
+    newton_like = config.method != "gradient-descent"
+    num_steps = config.newton_steps if newton_like else config.descent_steps
+    result = iterate(
+        _solver(config, max(curvatures[-1], problem.curvatures()[0][-1])),
+        problem.function,
+        jnp.asarray(problem.start),
+        num_steps=num_steps,
+        record=lambda at: {
+            "error": jnp.linalg.norm(at.x - problem.optimum),
+            "gradient_norm": jnp.linalg.norm(at.gradient),
+        },
+    )
+    error = result.history["error"]
+    # A slow method shows rounding earlier: its steps change little of the error.
+    floor = float((1e-13 if newton_like else 1e-9) * (1.0 + np.linalg.norm(problem.optimum)))
+    return {
+        "step": jnp.arange(num_steps + 1),
+        **result.history,
+        "order": order_of_convergence(error, floor),
+        "rate": linear_rate(error, floor),
+        "steps": steps_to(error, 1e-8 * error[0]),
+        "rank": jnp.asarray(np.linalg.matrix_rank(np.diag(curvatures), hermitian=True)),
+        "status": result.status,
+    }
+
+
+def _solver(config: ConvergenceConfig, largest: float) -> Any:
+    """The solver that the config names; ``largest`` is the curvature that sets its scale."""
+    from jaxcalc.solvers import gradient_descent, newton
+
+    match config.method:
+        case "gradient-descent":
+            return gradient_descent(config.learning_rate or 1.0 / largest)
+        case "newton":
+            return newton()
+        case _:
+            return newton(damping=config.damping * largest)
+
+
+def _with_axes(dataset: Any) -> Any:
+    """The dataset with a case and a method axis."""
+    import json
+
+    params = json.loads(dataset.attrs.get("params", "{}"))
+    names = {"case": "problem", "method": "method"}
+    missing = {dim: [params.get(key, "")] for dim, key in names.items() if dim not in dataset.dims}
+    return dataset.expand_dims(missing)
+
+
+def draw_convergence(dataset: Any) -> dict[str, Any]:
+    """The error against the step, and each error against the one before it."""
+    data = _with_axes(dataset)
+    return {"errors": _draw_errors(data), "order": _draw_order(data)}
+
+
+def _draw_errors(data: Any) -> Any:
+    """One panel a problem, one line a method."""
+    from jaxcalc import style
+
+    count = data.sizes["case"]
+    columns = min(count, 4)
+    rows = -(-count // columns)
+    figure, panels = style.subplots(
+        rows, columns, width="page", height=1.75 * rows + 0.35, squeeze=False, sharex=True, sharey=True
+    )
+    for panel in panels.flat[count:]:
+        panel.set_axis_off()
+    for panel, case in zip(panels.flat, data["case"].values):
+        for method in data["method"].values:
+            error = data["error"].sel({"case": case, "method": method}).values
+            broken = "newton" in str(method) and not np.isfinite(error[1])
+            if broken:
+                panel.text(0.97, 0.9, f"{method}: no step,\nHessian singular", transform=panel.transAxes, **_NOTE)
+            # Below the rounding of the numbers themselves there is nothing to see.
+            floor = 1e-16 * (1.0 + np.nanmax(error[:1]))
+            reached = np.flatnonzero(error <= 10 * floor)
+            error = np.maximum(error[: reached[0] + 1 if reached.size else len(error)], floor)
+            look = style.method(str(method), markersize=3, markevery=0.12 if len(error) > 50 else 1)
+            panel.plot(range(len(error)), error, **look)
+        panel.set(xscale="symlog", yscale="log", xlim=(0, None))
+        panel.set_title(str(case), fontsize=8)
+        panel.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1k"])
+    for panel in panels[:, 0]:
+        panel.set_ylabel("distance to optimum")
+    for panel in panels[-1]:
+        panel.set_xlabel("step")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_order(data: Any) -> Any:
+    """Each error against the one before it: the slope is the order."""
+    from jaxcalc import style
+
+    figure, panel = style.subplots(1, 1, height=3.0)
+    line = np.geomspace(1e-13, 1.0, 50)
+    for method in ("gradient-descent", "newton"):
+        if method not in data["method"].values:
+            continue
+        pairs: dict[str, list[np.ndarray]] = {}
+        for case in data["case"].values:
+            one = data.sel({"case": case, "method": method})
+            slow = method == "newton" and float(one["order"]) < 1.2
+            label = f"{method}, singular Hessian" if slow else method
+            pairs.setdefault(label, []).append(_successive(one["error"].values))
+        for label, found in pairs.items():
+            look = style.method(method, linestyle="", markersize=3.5, label=label)
+            if label != method:
+                look |= {"markerfacecolor": "none", "markeredgewidth": 0.8}
+            panel.loglog(*np.concatenate(found, axis=1), **look)
+    panel.loglog(line, line, **style.THEORY)
+    panel.loglog(line, line**2, **style.THEORY)
+    panel.annotate("slope 1", (1e-9, 1e-9), (0, 6), textcoords="offset points", ha="right", fontsize=7)
+    panel.annotate("slope 2", (1e-5, 1e-10), (6, -2), textcoords="offset points", fontsize=7)
+    panel.set(xlim=(1e-13, 300), ylim=(1e-14, 300), xlabel="error before the step", ylabel="error after the step")
+    panel.legend(loc="upper left")
+    return figure
+
+
+def _successive(error: np.ndarray) -> np.ndarray:
+    """Pairs (error, next error) as (2, k), thinned evenly over a long history, as far as rounding does not show.
+
+    A step that lands on the optimum, as Newton's does on a quadratic, has no order to show.
+    """
+    good = np.nan_to_num(error) > 1e-13
+    usable = error if good.all() else error[: int(np.argmin(good))]
+    last = len(usable) - 1
+    if last < 2:
+        return np.empty((2, 0))
+    at = np.unique(np.geomspace(1, last, 14).astype(int)) - 1 if last > 30 else np.arange(last)
+    return np.stack([usable[at], usable[at + 1]])
+
+
+def judge_convergence(dataset: Any) -> list[Claim]:
+    """Order two, where the Hessian is regular."""
+    data = _with_axes(dataset)
+    if not {"newton", "gradient-descent"} <= set(data["method"].values.tolist()):
+        return []
+    newton, descent = data.sel({"method": "newton"}), data.sel({"method": "gradient-descent"})
+    names = set(data["case"].values.tolist())
+    found = []
+    regular = [name for name in ("exp(x) − 2x + x²/2", "breast cancer") if name in names]
+    if regular:
+        orders, slow = (method["order"].sel(case=regular) for method in (newton, descent))
+        found.append(
+            Claim(
+                "newton-quadratic-gd-linear",
+                "Near the optimum Newton converges quadratically and gradient descent linearly.",
+                stated=bool((abs(orders - 2) < 0.15).all() and (abs(slow - 1) < 0.15).all()),
+                expected="orders 2 and 1, within 0.15",
+                measured="; ".join(
+                    f"{name}: {q:.3f} and {d:.3f}" for name, q, d in zip(regular, orders.values, slow.values)
+                ),
+                figure="order",
+                note=_rosenbrock_note(newton) if "Rosenbrock" in names else "",
+            )
+        )
+        if "x⁴" in names:
+            error = newton["error"].sel(case="x⁴").values
+            ratio = error[2:20] / error[1:19]
+            found.append(
+                Claim(
+                    "newton-quadratic-needs-nonsingular-hessian",
+                    "Newton converges quadratically.",
+                    stated=bool((abs(orders - 2) < 0.1).all()),
+                    limits=bool(np.all(abs(ratio - 2 / 3) < 1e-6)),
+                    expected="order 2",
+                    measured=f"order {', '.join(f'{float(q):.3f}' for q in orders)} where the Hessian is regular",
+                    expects="qualified",
+                    figure="errors",
+                    note=f"On x⁴ the Hessian vanishes at the optimum; the error shrinks by {ratio[-1]:.6f} a step.",
+                )
+            )
+    if "quadratic in ℝ⁶" in names:
+        gradient = float(newton["gradient_norm"].sel(case="quadratic in ℝ⁶").values[1])
+        found.append(
+            Claim(
+                "newton-step-from-quadratic-model",
+                "Minimising the quadratic Taylor model gives the step -H^-1 grad.",
+                stated=gradient < 1e-12,
+                expected="gradient 0 after one step, within 1e-12",
+                measured=f"{gradient:.1e}",
+                figure="errors",
+            )
+        )
+    if {"one house", "546 houses"} <= names:
+        whole, single = newton.sel(case="546 houses"), newton.sel(case="one house")
+        damped = (
+            data.sel({"case": "one house", "method": "damped-newton"})["error"]
+            if "damped-newton" in data["method"]
+            else None
+        )
+        found.append(
+            Claim(
+                "newton-on-the-running-example",
+                "The inverse-Hessian step solves the house-price loss.",
+                stated=int(whole["rank"]) == 2 and 0 < int(whole["steps"]) <= 1,
+                limits=int(single["rank"]) < 2 and int(single["steps"]) < 0,
+                expected="Hessian of rank 2 in two weights",
+                measured=f"rank {int(whole['rank'])} with 546 houses: solved in {int(whole['steps'])} step",
+                expects="qualified",
+                figure="errors",
+                note=f"With one house the rank is {int(single['rank'])} and the inverse does not exist"
+                + (
+                    "."
+                    if damped is None
+                    else f"; damping gets within {float(damped.min('step')):.1e} of the nearest minimum."
+                ),
+            )
+        )
+    return found
+
+
+def _rosenbrock_note(newton: Any) -> str:
+    """What the errors on Rosenbrock's valley say, where few steps leave no order to read."""
+    error = newton["error"].sel(case="Rosenbrock").values
+    near = np.flatnonzero((error[:-1] < 1) & (error[1:] > 1e-15))
+    bound = np.max(error[near + 1] / error[near] ** 2) if near.size else np.nan
+    return (
+        f"On Rosenbrock the reading is {float(newton['order'].sel(case='Rosenbrock')):.2f}, since the constant changes "
+        f"with the error's direction; the next error stays below {bound:.2g} times the square of the last."
+    )
+
+
+def tabulate_convergence(dataset: Any) -> dict[str, list[dict[str, Any]]]:
+    """Steps to 1e-8 of the first error and the order, by problem."""
+    data = _with_axes(dataset)
+    rows = []
+    for case in data["case"].values:
+        row: dict[str, Any] = {"problem": str(case)}
+        for method in data["method"].values:
+            one = data.sel({"case": case, "method": method})
+            steps = int(one["steps"])
+            row[f"{method}: steps"] = steps if steps >= 0 else "-"
+            row[f"{method}: order"] = round(float(one["order"]), 2) if np.isfinite(one["order"]) else "-"
+        rows.append(row)
+    return {"Steps to 1e-8 of the first error; order of convergence": rows}
+
+
+convergence = Part(
+    Config=ConvergenceConfig,
+    VARIABLES={
+        "step": Variable(("step",), "", "step"),
+        "error": Variable(("step",), "", "distance to the optimum"),
+        "gradient_norm": Variable(("step",), "", "norm of the gradient"),
+        "order": Variable((), "", "estimated order of convergence"),
+        "rate": Variable((), "", "factor by which the error changes a step"),
+        "steps": Variable((), "", "steps to 1e-8 of the first error; -1 not reached"),
+        "rank": Variable((), "", "rank of the Hessian at the start"),
+        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
+    },
+    kind="compiled",
+    run=run_convergence,
+    figures=draw_convergence,
+    claims=judge_convergence,
+    tables=tabulate_convergence,
+    doc="Order of convergence of Newton's method and of gradient descent.",
+)
+
+
+# ---------------------------------------------------------------------------------------------------- cost
+
+
+class CostConfig(Config):
+    """One Newton step on the chained Rosenbrock function of n variables."""
+
+    n: int = pydantic.Field(64, ge=2)
+    """Number of variables."""
+    repeats: int = pydantic.Field(7, ge=1)
+    """Readings of the clock."""
+    blas_threads: int = pydantic.Field(1, ge=1)
+    """Threads of the library that factors the matrix: with one, a busy machine does not bend the curve."""
+    count_limit: int = pydantic.Field(256, ge=2)
+    """Up to this n an inverse is computed by written-out elimination with its operations counted."""
+
+
+def run_cost(config: CostConfig, key: Any) -> dict[str, Any]:
+    """Seconds and operations of a step's pieces: gradient, Hessian, solve."""
+    import jax
+    import jax.numpy as jnp
+    from threadpoolctl import threadpool_limits
+
+    from jaxcalc import measure
+    from jaxcalc.functions import elimination, problems
+    from jaxcalc.programs.compiled import executable
+    from jaxcalc.solvers import newton, solve_positive
+
+    problem = problems.rosenbrock(config.n)
+    # Near the optimum, where the Hessian is positive definite.
+    x = jnp.asarray(problem.optimum + 1e-3 * np.random.default_rng(0).standard_normal(config.n))
+    gradient = executable(jax.grad(problem.function), x)
+    hessian = executable(jax.hessian(problem.function), x)
+    slope, matrix = gradient(x), hessian(x)
+    solve = executable(solve_positive, matrix, slope)
+    solver = newton(factorization="cholesky")
+    at = solver.init(problem.function, x)
+    step = executable(lambda at: solver.step(problem.function, at), at)
+    calls = {
+        "gradient": lambda: gradient(x),
+        "hessian": lambda: hessian(x),
+        "solve": lambda: solve(matrix, slope),
+        "step": lambda: step(at),
+    }
+    with threadpool_limits(config.blas_threads, user_api="blas"):
+        timings = measure.interleave(calls, repeats=config.repeats)
+    counted = config.n <= config.count_limit
+    inverse = elimination.gauss_jordan_inverse(np.asarray(matrix)).operations if counted else 0
+    return {
+        "piece": np.array(list(timings)),
+        "repeat": np.arange(config.repeats),
+        "seconds": np.stack([timing.samples for timing in timings.values()]),
+        "gradient_operations": gradient.flops,
+        "hessian_operations": hessian.flops,
+        "solve_operations": float(elimination.cholesky_operations(config.n)),
+        "inverse_operations": float(inverse) if counted else np.nan,
+        "solve_hidden": len(solve.opaque) > 0,
+    }
+
+
+def draw_cost(dataset: Any) -> dict[str, Any]:
+    """Operations and seconds against n, the slopes 1, 2 and 3 beside them."""
+    from jaxcalc import style
+
+    if "n" not in dataset.dims or dataset.sizes["n"] < 2:
+        return {}
+    n = dataset["n"].values.astype(float)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=3.0)
+    looks = {
+        "gradient": {"color": style.COLORS["blue"], "marker": "o"},
+        "hessian": {"color": style.COLORS["green"], "marker": "^"},
+        "solve": {"color": style.COLORS["vermilion"], "marker": "s"},
+        "step": {"color": style.COLORS["black"], "marker": "D"},
+    }
+    for piece, slope in (("gradient", 1), ("hessian", 2), ("solve", 3)):
+        count = dataset[f"{piece}_operations"].values
+        left.loglog(n, count, **looks[piece])
+        left.loglog(n, count[-1] * (n / n[-1]) ** slope, **style.THEORY)
+        text = f"{piece}: slope {slope}"
+        left.annotate(
+            text, (n[-1], count[-1]), (6, 0), textcoords="offset points", va="center", color=looks[piece]["color"]
+        )
+    left.set(xlabel="variables n", ylabel="operations", title="Operations of a Newton step")
+    left.set_xlim(n[0] / 1.3, n[-1] * 12)
+    left.set_xticks([tick for tick in (10, 100, 1000, 10_000) if n[0] <= tick <= n[-1]])
+    for piece in dataset["piece"].values:
+        seconds = dataset["seconds"].sel(piece=piece)
+        middle = seconds.median("repeat").values
+        right.loglog(n, middle, **looks[str(piece)])
+        low, high = (seconds.quantile(q, "repeat").values for q in (0.25, 0.75))
+        right.fill_between(n, low, high, color=looks[str(piece)]["color"], alpha=0.2, linewidth=0)
+        right.plot([], [], **looks[str(piece)], label=str(piece))
+    solve = dataset["seconds"].sel(piece="solve").median("repeat").values
+    right.loglog(n[n >= 256], solve[-1] * (n[n >= 256] / n[-1]) ** 3, **style.THEORY, label="slope 3")
+    right.set(xlabel="variables n", ylabel="seconds (median, quartiles)", title="Time of a Newton step")
+    right.legend(loc="upper left")
+    style.panel_labels((left, right))
+    return {"cost": figure}
+
+
+def judge_cost(dataset: Any) -> list[Claim]:
+    """The exponents of the counts; seconds are drawn and not judged."""
+    from jaxcalc.functions.elimination import gauss_jordan_operations
+
+    if "n" not in dataset.dims:
+        return []
+    n = dataset["n"].values.astype(float)
+    pace = _slope(n[-3:], dataset["seconds"].sel(piece="solve").median("repeat").values[-3:])
+    found = []
+    counted = np.isfinite(dataset["inverse_operations"].values) & (n >= 16)
+    if counted.sum() > 1:
+        exponent = _slope(n[counted], dataset["inverse_operations"].values[counted])
+        agree = all(
+            gauss_jordan_operations(int(size)) == count
+            for size, count in zip(n[counted], dataset["inverse_operations"].values[counted])
+        )
+        found.append(
+            Claim(
+                "hessian-inversion-cubic",
+                "Inverting an n x n Hessian costs O(n^3).",
+                stated=abs(exponent - 3.0) < 0.05,
+                expected="exponent 3.00 within 0.05 of Gauss-Jordan's counted operations",
+                measured=f"{exponent:.3f} for n = {int(n[counted][0])} to {int(n[counted][-1])}",
+                figure="cost",
+                note=f"Counted while the elimination ran. The time of the Cholesky solve has exponent {pace:.2f} at "
+                "the largest n.",
+            )
+        )
+        count = gauss_jordan_operations(10**8)
+        found.append(
+            Claim(
+                "newton-1e24-operations",
+                "At 1e8 parameters inversion needs 1e24 operations.",
+                stated=agree and 1e24 <= count < 1e25,
+                expected="1e24, to the order of magnitude",
+                measured=f"n^3 = 1e24; Gauss-Jordan {count:.3g}, {count / 1e15 / 3.156e7:.0f} years at 1e15 a second",
+                note="The formula equals every count made here. A step needs no inverse: Cholesky takes n^3 / 3, and "
+                "conjugate gradients on Hessian-vector products take O(n) memory.",
+            )
+        )
+    large = n >= 64
+    if large.sum() > 1:
+        exponents = [
+            _slope(n[large], dataset[f"{piece}_operations"].values[large]) for piece in ("gradient", "hessian", "solve")
+        ]
+        found.append(
+            Claim(
+                "newton-step-is-solve-bound",
+                "Of a Newton step's gradient, Hessian and solve the solve grows fastest, with the cube of n.",
+                stated=bool(np.all(np.abs(np.array(exponents) - [1, 2, 3]) < 0.1)),
+                expected="exponents 1, 2, 3 within 0.1 (a chained function: the gradient costs O(n))",
+                measured=", ".join(f"{value:.2f}" for value in exponents),
+                figure="cost",
+                note="Gradient and Hessian as XLA counts them; the solve by formula, since XLA does not see into the "
+                "library's factorisation.",
+            )
+        )
+    return found
+
+
+def _slope(n: np.ndarray, cost: np.ndarray) -> float:
+    """The exponent of a power law, by least squares in the logarithms."""
+    return float(np.polyfit(np.log(n), np.log(cost), 1)[0]) if len(n) > 1 else float("nan")
+
+
+cost = Part(
+    Config=CostConfig,
+    VARIABLES={
+        "piece": Variable(("piece",), "", "piece of a Newton step", measured=False),
+        "repeat": Variable(("repeat",), "", "reading", measured=False),
+        "seconds": Variable(("piece", "repeat"), "s", "time of one call", measured=True),
+        "gradient_operations": Variable((), "", "operations of the gradient, XLA's count", measured=False),
+        "hessian_operations": Variable((), "", "operations of jax.hessian, XLA's count", measured=False),
+        "solve_operations": Variable((), "", "operations of a Cholesky solve, by formula", measured=False),
+        "inverse_operations": Variable((), "", "operations of Gauss-Jordan's inverse, counted", measured=False),
+        "solve_hidden": Variable((), "", "whether XLA's count misses the solve, a library call", measured=False),
+    },
+    kind="timed",
+    run=run_cost,
+    figures=draw_cost,
+    claims=judge_cost,
+    doc="What one Newton step costs against the number of variables.",
+)

@@ -1,0 +1,192 @@
+"""What does a sweep cost: all lanes in one program, one program called for each point, or a compilation for each point?
+
+The job is the same for all: logistic regression on the breast-cancer data by gradient descent, every learning rate from
+every random start. Timed is the whole job from a cold process: tracing, compiling, running, and, for the lab's own
+``vmap:`` sweep, also planning, writing the trial and joining the dataset.
+"""
+
+import functools
+from typing import Any, Literal
+
+import pydantic
+
+from jaxcalc.lab import Config as Base
+from jaxcalc.lab import Part, Swept, Variable
+
+
+@functools.cache
+def _problem() -> Any:
+    from jaxcalc.functions import problems
+
+    return problems.breast_cancer()
+
+
+class Training(Base):
+    learning_rate: Swept[float] = pydantic.Field(0.1, gt=0)
+    """Learning rate of gradient descent."""
+    num_steps: int = pydantic.Field(100, ge=1)
+    """Gradient steps."""
+
+
+def train(config: Training, key: Any) -> dict[str, Any]:
+    """Gradient descent from a normal start."""
+    import jax
+
+    from jaxcalc.solvers import gradient_descent, iterate
+
+    problem = _problem()
+    start = jax.random.normal(key, (problem.dimension,))
+    result = iterate(gradient_descent(config.learning_rate), problem.function, start, num_steps=config.num_steps)
+    return {"loss": result.last.value}
+
+
+training = Part(
+    Config=Training,
+    VARIABLES={"loss": Variable((), "", "training loss after the last step")},
+    kind="compiled",
+    run=train,
+    doc="The job that sweep_cost times: logistic regression by gradient descent.",
+)
+
+
+class Config(Base):
+    method: Literal["vmapped by the lab", "one traced program", "one program per point"] = "vmapped by the lab"
+    """How the points are run."""
+    num_rates: int = pydantic.Field(64, ge=1)
+    """Learning rates, from 0.001 to 0.3, evenly in logarithms."""
+    num_seeds: int = pydantic.Field(16, ge=1)
+    """Random starts for each learning rate."""
+    num_steps: int = pydantic.Field(100, ge=1)
+    """Gradient steps for each point."""
+    attempt: int = 0
+    """A repetition's number."""
+
+
+def _rates(config: Config) -> list[float]:
+    import numpy as np
+
+    return np.geomspace(1e-3, 0.3, config.num_rates).tolist()
+
+
+def _by_the_lab(config: Config) -> Any:
+    import os
+    import tempfile
+
+    from jaxcalc import lab
+
+    sweep = {"vmap": {"learning_rate": _rates(config), "seed": {"range": config.num_seeds}}}
+    document = {"experiment": "sweep_cost:training", "params": {"num_steps": config.num_steps}, "sweep": sweep}
+    with tempfile.TemporaryDirectory() as folder:
+        # An empty compilation cache: the compilation belongs to the job.
+        os.environ["JAXCALC_CACHE"] = folder
+        return lab.run(document, out=folder, progress=False).dataset.loss.values
+
+
+def _one_program(config: Config) -> Any:
+    import jax
+    import numpy as np
+
+    base = Training(num_steps=config.num_steps)
+    call = jax.jit(lambda rate, key: train(base.model_copy(update={"learning_rate": rate}), key)["loss"])
+    return np.array([[call(rate, jax.random.key(seed)) for seed in range(config.num_seeds)] for rate in _rates(config)])
+
+
+def _program_per_point(config: Config) -> Any:
+    import jax
+    import numpy as np
+
+    def point(rate: float, seed: int) -> Any:
+        closed_over = Training(learning_rate=rate, num_steps=config.num_steps)
+        return jax.jit(lambda key: train(closed_over, key)["loss"])(jax.random.key(seed))
+
+    return np.array([[point(rate, seed) for seed in range(config.num_seeds)] for rate in _rates(config)])
+
+
+_METHODS = {
+    "vmapped by the lab": _by_the_lab,
+    "one traced program": _one_program,
+    "one program per point": _program_per_point,
+}
+
+
+def run(config: Config, key: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from jaxcalc import measure
+
+    _problem()  # the data and the known optimum are not part of the job
+    loss, seconds = measure.once(lambda: _METHODS[config.method](config))
+    return {"seconds": np.array(seconds), "loss": np.asarray(loss, float), "points": np.array(loss.size)}
+
+
+kind = "timed"
+VARIABLES = {
+    "seconds": Variable((), "s", "time of the whole job", measured=True),
+    "points": Variable((), "", "points of the sweep", measured=False),
+    "loss": Variable(("rate", "start"), "", "training loss after the last step", measured=False),
+}
+
+
+def _by_method(dataset: Any) -> dict[str, tuple[Any, Any]]:
+    """Seconds of every finished attempt and the loss of its first one, by method."""
+    import numpy as np
+
+    if "method" not in dataset.coords:
+        return {}
+    methods = dataset.method.broadcast_like(dataset.seconds).values.ravel()
+    seconds = dataset.seconds.values.ravel()
+    losses = dataset.loss.values.reshape(len(seconds), *dataset.loss.shape[dataset.seconds.ndim :])
+    found = {}
+    for method in dict.fromkeys(methods.tolist()):
+        mine = (methods == method) & np.isfinite(seconds)
+        if mine.any():
+            found[str(method)] = (seconds[mine], losses[mine][0])
+    return found
+
+
+def tables(dataset: Any) -> dict[str, list[dict[str, Any]]]:
+    import numpy as np
+
+    found = _by_method(dataset)
+    if not found:
+        return {}
+    first_seconds, first_loss = next(iter(found.values()))
+    rows = [
+        {
+            "method": method,
+            "seconds (median)": float(np.median(seconds)),
+            "slowest": float(seconds.max()),
+            "attempts": len(seconds),
+            "times the first": float(np.median(seconds) / np.median(first_seconds)),
+            "largest relative difference of loss": float(np.nanmax(np.abs(loss / first_loss - 1))),
+        }
+        for method, (seconds, loss) in found.items()
+    ]
+    return {f"A sweep of {int(dataset.points.max())} points, whole job": rows}
+
+
+def figures(dataset: Any) -> dict[str, Any]:
+    import numpy as np
+
+    from jaxcalc import style
+
+    seconds = {method: values for method, (values, _) in _by_method(dataset).items()}
+    if not seconds:
+        return {}
+    figure, axis = style.subplots(width="column", height=1.6)
+    colors = [style.COLORS[name] for name in ("blue", "orange", "vermilion")]
+    best = float(np.median(next(iter(seconds.values()))))
+    for i, ((_, values), color) in enumerate(zip(seconds.items(), colors)):
+        middle = float(np.median(values))
+        axis.barh(i, middle, color=color, height=0.6)
+        axis.plot(values, np.full(len(values), i), "|", color="black", markersize=7, markeredgewidth=0.8)
+        text = f"{middle:.2g} s" if i == 0 else f"{middle:.3g} s, {middle / best:.3g} times"
+        axis.annotate(text, (values.max(), i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5)
+    axis.set_yticks(range(len(seconds)), list(seconds))
+    axis.invert_yaxis()
+    axis.set_xscale("log")
+    axis.set_xlim(best / 4, 12 * max(values.max() for values in seconds.values()))
+    axis.set_xlabel("seconds for the whole job, from a cold process")
+    axis.grid(axis="y", visible=False)
+    figure.set_label(f"{int(dataset.points.max())} points of one training job; ticks are single attempts.")
+    return {"whole_job": figure}

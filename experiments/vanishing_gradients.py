@@ -1,0 +1,655 @@
+"""Do gradients survive depth: by activation, initialisation and residual connection, on handwritten digits.
+
+Every layer of a random network of up to ``max_depth`` layers is looked at: the norm of the loss's gradient in its output
+and in its weights, and the mean square of what it passes on. One program serves all depths, for layers past the depth
+are the identity. Beside the measurements stand the bound 0.25^depth for sigmoids and mean-field theory.
+"""
+
+from typing import Literal
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config as LabConfig, Swept, Variable
+
+kind = "compiled"
+
+_CHAINS = {"w = 1, b = 0": (1.0, 0.0), "w = 4, b = -2": (4.0, -2.0), "w = 8, b = -4": (8.0, -4.0)}
+_ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "gelu")
+
+
+class Config(LabConfig):
+    """A deep network at initialisation, seen by a batch of digits."""
+
+    activation: Literal["linear", "sigmoid", "tanh", "relu", "gelu"] = "relu"
+    """the function applied by every layer"""
+    initialisation: Literal["glorot", "he", "standard", "orthogonal", "unit"] = "he"
+    """how the layers' weights are drawn; unit is the identity matrix, which makes each unit a chain of its own"""
+    residual: Literal["none", "plain", "scaled"] = "none"
+    """plain adds the layer's input to its output; scaled also divides the layer's own part by sqrt(depth)"""
+    depth: Swept[int] = pydantic.Field(default=20, gt=0)
+    """layers that take part"""
+    gain: Swept[float] = pydantic.Field(default=1.0, gt=0)
+    """factor on the layers' weights"""
+    bias_std: Swept[float] = pydantic.Field(default=0.0, ge=0)
+    """standard deviation of the biases"""
+    width: int = pydantic.Field(default=128, gt=0)
+    """units in a layer"""
+    max_depth: int = pydantic.Field(default=128, gt=0)
+    """layers held by the program; no depth may exceed it"""
+    batch: int = pydantic.Field(default=32, gt=0, le=1797)
+    """digits in the batch, drawn anew for each seed"""
+
+    @pydantic.model_validator(mode="after")
+    def _depth_fits(self):
+        if self.depth > self.max_depth:
+            raise ValueError(f"depth is {self.depth}, which exceeds max_depth = {self.max_depth}")
+        return self
+
+
+VARIABLES = {
+    "layer": Variable(("layer",), "", "layer, 0 being the embedded input"),
+    "signal": Variable(("layer",), "", "norm of the gradient in the layer's output"),
+    "weight_gradient": Variable(("layer",), "", "norm of the gradient in the layer's weights"),
+    "moment": Variable(("layer",), "", "mean square of the layer's output"),
+    "factor": Variable(("layer",), "", "factor on the gradient's norm across the layer"),
+    "theory_signal": Variable(("layer",), "", "norm of the gradient, mean-field theory"),
+    "theory_moment": Variable(("layer",), "", "mean square of the layer's output, mean-field theory"),
+    "theory_factor": Variable(("layer",), "", "factor on the gradient's norm across the layer, mean-field theory"),
+    "attenuation": Variable((), "", "gradient norm at the input over that at the last layer"),
+    "activation_index": Variable((), "", "position of the activation in: " + ", ".join(_ACTIVATIONS)),
+    "weight_scale": Variable((), "", "variance of a weight times the width"),
+    "skip": Variable((), "", "factor on the skip connection"),
+    "branch": Variable((), "", "factor on the layer's own part"),
+    "bound": Variable(("layer",), "", "0.25^layers, the most that sigmoids of unit weight pass"),
+    "chain": Variable(("chain",), "", "weight and bias of a chain of single sigmoids"),
+    "chain_gradient": Variable(("chain", "layer"), "", "derivative of the chain's output in its input"),
+    "relu_slope": Variable((), "", "derivative of relu at z = 3"),
+}
+
+
+def shared(config):
+    """What no lane changes: the bound, and chains of single sigmoids started at their fixed point 1/2."""
+    import jax
+
+    from jaxcalc.functions import activations
+    from jaxcalc.models.dense import unit_chain
+
+    sigmoid, layers = activations.sigmoid, np.arange(config.max_depth + 1)
+    chains = [unit_chain(sigmoid, w, b, 0.5, config.max_depth) for w, b in _CHAINS.values()]
+    return {
+        "layer": layers,
+        "bound": sigmoid.largest_slope ** layers.astype(float),
+        "chain": np.array(list(_CHAINS)),
+        "chain_gradient": np.abs(np.stack(chains)),
+        "relu_slope": jax.grad(activations.relu)(3.0),
+    }
+
+
+def run(config, key):
+    """One batch of digits through one random network, and back."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    from jaxcalc.functions import activations, datasets, mean_field
+    from jaxcalc.models import dense
+
+    images, labels = datasets.digits()
+    images = datasets.standardize(images).values
+    weights_key, batch_key = jax.random.split(key)
+    chosen = jax.random.choice(batch_key, len(images), (config.batch,), replace=False)
+    inputs, targets = jnp.asarray(images, float)[chosen], jnp.asarray(labels)[chosen]
+
+    network = dense.deep_network(
+        images.shape[1],
+        config.width,
+        10,
+        max_depth=config.max_depth,
+        phi=config.activation,
+        initialisation=config.initialisation,
+        residual=config.residual,
+    )
+    params = network.init(weights_key, gain=config.gain, bias_std=config.bias_std)
+    found = dense.gradient_flow(
+        network,
+        lambda outputs: optax.softmax_cross_entropy_with_integer_labels(outputs, targets),
+        params,
+        inputs,
+        config.depth,
+    )
+
+    scale = config.width * dense.weight_variance(config.initialisation, config.width, config.width) * config.gain**2
+    skip, branch = network.connection(config.depth)
+    theory = mean_field.signals(
+        activations.activation(config.activation),
+        found.moment[0],
+        sw2=scale,
+        sb2=config.bias_std**2,
+        skip=skip,
+        branch=branch,
+        num_layers=config.max_depth,
+    )
+    present = jnp.arange(config.max_depth + 1) <= config.depth
+    # Of identity matrices mean-field theory, which averages over random ones, says nothing.
+    known = present & (config.initialisation != "unit")
+    top = found.signal[config.depth]
+    first = jnp.full(1, jnp.nan)
+    return {
+        "signal": found.signal,
+        "weight_gradient": found.weights,
+        "moment": found.moment,
+        "factor": jnp.concatenate([first, found.signal[:-1] / found.signal[1:]]),
+        "theory_signal": jnp.where(known, top * mean_field.attenuation(theory.factor, config.depth), jnp.nan),
+        "theory_moment": jnp.where(known, jnp.concatenate([found.moment[:1], theory.moment]), jnp.nan),
+        "theory_factor": jnp.where(known, jnp.concatenate([first, jnp.sqrt(theory.factor)]), jnp.nan),
+        "attenuation": found.signal[0] / top,
+        "activation_index": jnp.asarray(_ACTIVATIONS.index(config.activation)),
+        "weight_scale": jnp.asarray(scale, float),
+        "skip": jnp.asarray(skip, float),
+        "branch": jnp.asarray(branch, float),
+    }
+
+
+def _tidy(dataset):
+    """The dataset with dims case, depth and seed whatever was swept, other axes folded into case."""
+    import json
+
+    dataset = dataset.drop_vars([v for v in dataset.variables if str(v).startswith("valid")])
+    for name in ("depth", "seed", "case"):
+        if name not in dataset.attenuation.dims:
+            label = json.loads(dataset.attrs["params"]).get(name, "network" if name == "case" else 0)
+            dataset = dataset.drop_vars(name, errors="ignore")
+            swept = [v for v in dataset.data_vars if set(dataset.attenuation.dims) <= set(dataset[v].dims)]
+            wide = dataset[swept].expand_dims({name: [label]})
+            dataset = dataset.drop_vars(swept).merge(wide)
+    others = [d for d in dataset.attenuation.dims if d not in ("case", "depth", "seed")]
+    for other in others:
+        only = dataset.sizes["case"] == 1
+        labels = [f"{'' if only else f'{c}, '}{other} {v:.4g}" for c in dataset.case.values for v in dataset[other].values]
+        dataset = dataset.stack(both=("case", other)).drop_vars(["both", "case", other]).rename(both="case")
+        dataset = dataset.assign_coords(case=labels)
+    return dataset
+
+
+def _over_seeds(array):
+    """The geometric mean over seeds."""
+    return np.exp(np.log(array).mean("seed"))
+
+
+def _find(dataset, activation, weight_scale, skip=0.0, scaled=False):
+    """The case of a tidy dataset with that network, or None."""
+    depth = dataset.depth.values[-1]
+    for case in dataset.case.values:
+        at = dataset.sel(case=case).isel(depth=-1, seed=0)
+        branch = depth**-0.5 if scaled else 1.0
+        found = (_ACTIVATIONS[int(at.activation_index)], float(at.weight_scale), float(at.skip), float(at.branch))
+        if found[0] == activation and np.allclose(found[1:], (weight_scale, skip, branch), rtol=1e-4):
+            return dataset.sel(case=case)
+    return None
+
+
+def figures(dataset):
+    """Gradient norms by layer, the factor of a layer, the whole network's factor, chains of units, activations."""
+    drawn = {}
+    data = _tidy(dataset)
+    if "gain" in dataset.dims and dataset.sizes["gain"] > 2:
+        drawn["order_to_chaos"] = _draw_chaos(dataset)
+    if data.sizes["depth"] > 1:
+        drawn["gradient_by_layer"] = _draw_layers(data)
+        drawn["attenuation_by_depth"] = _draw_depths(data)
+    if data.sizes["case"] > 1 and "order_to_chaos" not in drawn:
+        drawn["factor_per_layer"] = _draw_factors(data)
+        drawn["activation_scale"] = _draw_moments(data)
+    if "chain" in data:
+        drawn["unit_chains"] = _draw_chains(data)
+    return drawn
+
+
+def _draw_layers(data):
+    """A panel per case: the gradient's norm at each layer, one line per depth, with bound and theory of the deepest."""
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import LogLocator
+
+    from jaxcalc import style
+
+    cases = list(data.case.values[:8])
+    columns = min(4, len(cases))
+    rows = -(-len(cases) // columns)
+    figure, axes = style.subplots(
+        rows, columns, width="page", height=0.55 + 1.75 * rows, sharex=True, sharey="row", squeeze=False
+    )
+    colors = style.sequence(data.sizes["depth"])
+    for ax, case in zip(axes.flat, cases, strict=False):
+        one = data.sel(case=case)
+        signal, theory = _over_seeds(one.signal), _over_seeds(one.theory_signal)
+        for depth, color in zip(data.depth.values, colors, strict=True):
+            line = signal.sel(depth=depth)
+            ax.plot(data.layer, line, color=color, marker="o" if depth == 1 else "", markersize=2)
+        deepest = int(data.depth.max())
+        ax.plot(data.layer, theory.sel(depth=deepest), **style.THEORY)
+        if _ACTIVATIONS[int(one.activation_index.isel(depth=0, seed=0))] == "sigmoid" and not float(one.skip.max()):
+            top = float(signal.sel(depth=deepest, layer=deepest))
+            bound = data.bound.values[: deepest + 1][::-1] * top
+            ax.plot(data.layer[: deepest + 1], bound, color=style.COLORS["vermilion"], linestyle=":", linewidth=1.2)
+            ax.annotate("0.25 a layer", (deepest - 24, 1e-10), ha="right", va="center", fontsize=7, color="#B04A00")
+        ax.set_title(case)
+        ax.set_yscale("log")
+    for ax in axes.flat[len(cases) :]:
+        ax.set_axis_off()
+    for row in range(rows):
+        shown = data.signal.sel(case=cases[row * columns : (row + 1) * columns])
+        low, high = np.log10(float(shown.min())), np.log10(float(shown.max()))
+        # A collapse of a hundred decades would leave the others flat: its foot is cut off.
+        axes[row, 0].set_ylim(10.0 ** max(low - 1, -24), 10.0 ** (high + 2))
+        axes[row, 0].yaxis.set_major_locator(LogLocator(base=10, numticks=7))
+    figure.supxlabel("layer", fontsize=8)
+    figure.supylabel("norm of the gradient in the layer's output", fontsize=8)
+    handles = [Line2D([], [], color=c, label=str(d)) for d, c in zip(data.depth.values, colors, strict=True)]
+    handles.append(Line2D([], [], label="mean-field theory", **style.THEORY))
+    legend = figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), title="layers in the network")
+    legend.get_title().set_fontsize(7.5)
+    return figure
+
+
+def _draw_factors(data):
+    """What one layer does to the gradient's norm, each case's seeds beside theory, at about twenty layers."""
+    from matplotlib.ticker import NullFormatter
+
+    from jaxcalc import style
+
+    depth = data.depth.values[np.abs(np.log(data.depth.values / 20)).argmin()]
+    at = data.sel(depth=depth)
+    factors = at.attenuation ** (1 / depth)
+    theory = (at.theory_signal.sel(layer=0) / at.theory_signal.sel(layer=depth)) ** (1 / depth)
+    order = np.argsort(factors.median("seed").values)
+    figure, ax = style.subplots(height=0.75 + 0.19 * len(order))
+    ax.axvline(1.0, color="#333333", linewidth=0.8)
+    for row, which in enumerate(order):
+        name = _ACTIVATIONS[int(at.activation_index.isel(case=which, seed=0))]
+        points = factors.isel(case=which).values
+        look = style.method(name, linestyle="", markersize=4.2, alpha=0.85)
+        ax.plot(points, np.full(points.shape, row), **{**look, "label": None})
+        expected = float(theory.isel(case=which).mean())
+        if np.isfinite(expected):
+            ax.plot([expected] * 2, [row - 0.38, row + 0.38], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3})
+    ax.plot([], [], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3}, label="mean-field theory")
+    ax.set_yticks(range(len(order)), [str(data.case.values[i]) for i in order])
+    ax.set_ylim(-0.7, len(order) - 0.3)
+    ax.grid(visible=False, axis="y")
+    ax.set_xscale("log")
+    ticks = [t for t in (0.125, 0.25, 0.5, 1.0, 2.0, 4.0) if factors.min() / 1.6 < t < factors.max() * 1.6]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel(f"gradient's factor per layer ({depth} layers)")
+    ax.legend(loc="upper left")
+    return figure
+
+
+def _draw_depths(data):
+    """Gradient at the input over gradient at the last layer, against depth, one line per case."""
+    from jaxcalc import style
+
+    figure, ax = style.subplots(width="page", height=3.9)
+    through = _over_seeds(data.attenuation)
+    low, high = (10.0 ** float(f(np.log10(through)) + step) for f, step in ((np.min, -2), (np.max, 2)))
+    ends = []
+    for case in data.case.values:
+        one = data.sel(case=case)
+        name = _ACTIVATIONS[int(one.activation_index.isel(depth=0, seed=0))]
+        dashes = (0, (1, 1)) if float(one.skip.max()) else "-"
+        look = {**style.method(name), "linestyle": dashes, "label": None}
+        ax.fill_between(
+            data.depth, one.attenuation.min("seed"), one.attenuation.max("seed"), color=look["color"], alpha=0.12, lw=0
+        )
+        line = through.sel(case=case)
+        ax.plot(data.depth, line, **look)
+        ends.append((str(case), float(data.depth[-1]), float(line[-1]), look["color"]))
+    bound = data.bound.values[data.depth.values]
+    ax.plot(data.depth, bound, label=r"$0.25^{\mathrm{depth}}$, the bound for unit weights", **style.THEORY)
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.set_xlim(data.depth.min() * 0.93, data.depth.max() * 1.07)
+    ax.set_xticks(data.depth.values, [str(d) for d in data.depth.values])
+    ax.set_xlabel("layers")
+    ax.set_ylabel("gradient norm at the input over last layer")
+    ax.legend(loc="lower left")
+    _label_ends(ax, ends, np.log10(low), np.log10(high))
+    return figure
+
+
+def _label_ends(ax, ends, low, high):
+    """Names at the right of a semilogarithmic plot's lines, moved apart until none overlap."""
+    ends = sorted(ends, key=lambda end: end[2])
+    places = np.array([np.log10(end[2]) for end in ends])
+    gap = (high - low) / 21
+    for _ in range(200):
+        for i in range(len(places) - 1):
+            short = gap - (places[i + 1] - places[i])
+            if short > 0:
+                places[i] -= short / 2
+                places[i + 1] += short / 2
+        places = np.clip(places, low, high)
+    for (label, x, y, color), place in zip(ends, places, strict=True):
+        ax.annotate(
+            label,
+            (x, y),
+            xytext=(1.03, (place - low) / (high - low)),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=7,
+            color=color,
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+            annotation_clip=False,
+        )
+
+
+def _draw_moments(data):
+    """Mean square of each layer's output in the deepest networks, beside mean-field theory."""
+    from jaxcalc import style
+
+    deepest = data.isel(depth=-1)
+    cases = [c for c in data.case.values if not float(deepest.skip.sel(case=c).max())]
+    figure, ax = style.subplots(width=5.2, height=2.9)
+    low = 1e-20
+    ends = []
+    for case in cases:
+        one = deepest.sel(case=case)
+        look = style.method(_ACTIVATIONS[int(one.activation_index[0])], marker="")
+        moment = _over_seeds(one.moment.isel(layer=slice(1, None)))
+        ax.fill_between(
+            moment.layer, one.moment.min("seed")[1:], one.moment.max("seed")[1:], color=look["color"], alpha=0.12, lw=0
+        )
+        ax.plot(moment.layer, moment, **{**look, "label": None})
+        ax.plot(moment.layer, one.theory_moment.mean("seed")[1:], **style.THEORY)
+        inside = moment.values[: int(deepest.depth)]
+        ends.append((str(case), float(deepest.depth), max(float(inside[-1]), low), look["color"]))
+    ax.plot([], [], **style.THEORY, label="mean-field theory")
+    high = 10.0 ** np.ceil(np.log10(float(deepest.moment.sel(case=cases).max())))
+    low = max(low, 10.0 ** np.floor(np.log10(min(end[2] for end in ends))))
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.set_xlim(0, float(deepest.depth))
+    ax.set_xlabel("layer")
+    ax.set_ylabel("mean square of the layer's output")
+    ax.legend(loc="lower left")
+    _label_ends(ax, [end for end in ends if end[2] >= low], np.log10(low), np.log10(high))
+    return figure
+
+
+def _draw_chains(data):
+    """The derivative through chains of single sigmoids, and the bound that holds for unit weights."""
+    from jaxcalc import style
+
+    figure, ax = style.subplots()
+    layers = data.layer.values[: min(31, data.sizes["layer"])]
+    for chain, name in zip(data.chain.values, ("blue", "green", "vermilion"), strict=True):
+        line = data.chain_gradient.sel(chain=chain).values[: len(layers)]
+        ax.plot(layers, line, color=style.COLORS[name])
+        middle = len(layers) // 2
+        below = line[-1] < 0.1
+        ax.annotate(
+            str(chain),
+            (layers[middle], line[middle]),
+            xytext=(-4, -4) if below else (-4, 4),
+            textcoords="offset points",
+            ha="right",
+            va="top" if below else "bottom",
+            fontsize=7.5,
+            color=style.COLORS[name],
+        )
+    ax.plot(layers, data.bound.values[: len(layers)], **style.THEORY)
+    spot = len(layers) // 2
+    ax.annotate(
+        r"$0.25^{\mathrm{layers}}$",
+        (layers[spot], data.bound.values[spot]),
+        xytext=(5, 3),
+        textcoords="offset points",
+        fontsize=7.5,
+    )
+    ax.set_yscale("log")
+    ax.set_xlim(0, layers[-1])
+    ax.set_xlabel("sigmoids in a row")
+    ax.set_ylabel("derivative of output in input")
+    return figure
+
+
+def _draw_chaos(dataset):
+    """Across the critical gain: the gradient by layer, and the factor of a layer beside theory."""
+    from jaxcalc import style
+
+    data = dataset if "seed" in dataset.attenuation.dims else dataset.expand_dims("seed")
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    depth = int(np.isfinite(data.signal).any([d for d in data.signal.dims if d != "layer"]).sum()) - 1
+    ends = []
+    for gain, color in zip(data.gain.values, style.sequence(data.sizes["gain"]), strict=True):
+        line = _over_seeds(data.signal.sel(gain=gain))
+        line = line / float(line[depth])
+        left.plot(data.layer, line, color=color)
+        theory = data.theory_signal.sel(gain=gain).mean("seed")
+        left.plot(data.layer, theory / float(theory[depth]), **style.THEORY)
+        ends.append((rf"$\sigma_w^2$ = {gain**2:.4g}", 0.0, float(line[0]), color))
+    left.set_yscale("log")
+    left.set_xlim(depth, 0)
+    low, high = (np.log10(v) for v in left.get_ylim())
+    left.set_ylim(10**low, 10**high)
+    _label_ends(left, ends, low, high)
+    left.set_xlabel("layer, from the last to the input")
+    left.set_ylabel("gradient norm over last layer")
+    squared, theory = _squared_factors(data, depth)
+    scale = data.gain.values**2
+    right.axhline(1.0, color="#333333", linewidth=0.8)
+    right.plot(scale, theory, **style.THEORY, label=r"mean field, $\chi_1$")
+    for seed in data.seed.values:
+        right.plot(scale, squared.sel(seed=seed), **style.method("tanh", linestyle="", label=None, alpha=0.8))
+    right.plot([], [], **style.method("tanh", linestyle="", label="measured, each seed"))
+    if theory.min() < 1 < theory.max():
+        critical = float(np.interp(1.0, theory, scale))
+        right.axvline(critical, color="#333333", linewidth=0.8)
+        right.annotate("order", (critical, 1), xytext=(-6, 34), textcoords="offset points", ha="right")
+        right.annotate("chaos", (critical, 1), xytext=(6, 34), textcoords="offset points")
+    right.set_xlabel(r"variance of weights $\times$ width, $\sigma_w^2$")
+    right.set_ylabel("squared gradient's factor per layer")
+    right.legend(loc="lower right")
+    return figure
+
+
+def _squared_factors(data, depth, skipped=10):
+    """Squared-gradient factor per layer past the first ``skipped`` layers, by gain and seed, and theory's last one."""
+    skipped = min(skipped, depth - 1)
+    ratio = data.signal.sel(layer=skipped) / data.signal.sel(layer=depth)
+    theory = data.theory_factor.sel(layer=depth) ** 2
+    return ratio ** (2 / (depth - skipped)), theory.mean([d for d in theory.dims if d != "gain"]).values
+
+
+def tables(dataset):
+    """The whole network's factor and a layer's, by case, at about twenty layers and at the deepest."""
+    data = _tidy(dataset)
+    rows = []
+    through = _over_seeds(data.attenuation)
+    near = data.depth.values[np.abs(np.log(data.depth.values / 20)).argmin()]
+    for case in data.case.values[:12]:
+        row = {"network": str(case)}
+        for depth in dict.fromkeys((int(near), int(data.depth.values[-1]))):
+            ratio = float(through.sel(case=case, depth=depth))
+            row |= {f"{depth} layers": f"{ratio:.2e}", f"a layer of {depth}": f"{ratio ** (1 / depth):.3f}"}
+        rows.append(row)
+    return {"Gradient norm at the input over the last layer": rows}
+
+
+def claims(dataset):
+    """Seven statements of the ledger, and mean-field theory's factor where the gain is swept."""
+    data = _tidy(dataset)
+    judged = [*_chain_claims(data), *_depth_claims(data), *_flow_claims(data), *_moment_claims(data)]
+    if "gain" in dataset.dims and dataset.sizes["gain"] > 2:
+        judged += _chaos_claims(dataset)
+    return judged
+
+
+def _chain_claims(data):
+    """What needs no network: the bound, and chains of single sigmoids."""
+    if data.sizes["layer"] <= 20:
+        return []
+    bound = float(data.bound[20])
+    one, four, eight = (float(data.chain_gradient.sel(chain=c)[20]) for c in _CHAINS)
+    return [
+        Claim(
+            "quarter-to-the-20",
+            "Twenty factors of at most 0.25 multiply to about 1e-12.",
+            abs(bound - 1e-12) <= 1e-13,
+            expected="1e-12 within 1e-13",
+            measured=f"{bound:.4e}",
+            figure="unit_chains",
+        ),
+        Claim(
+            "twenty-sigmoid-layers-vanish",
+            "Twenty stacked sigmoids leave a gradient of at most about 1e-12.",
+            one <= bound,
+            limits=max(four, eight) > bound,
+            expected=f"at most {bound:.3e} for unit weights",
+            measured=f"{one:.3e}",
+            expects="qualified",
+            figure="unit_chains",
+            note=f"The bound needs weights of at most 1: w = 4 leaves {four:.6f} and w = 8 {eight:.3g}.",
+        ),
+    ]
+
+
+def _depth_claims(data):
+    """Exponential decay and growth with depth."""
+    depths = data.depth.values[data.depth.values >= 5]
+    sigmoid, tanh = _find(data, "sigmoid", 1.0), _find(data, "tanh", 4.0)
+    if len(depths) < 3 or sigmoid is None or tanh is None:
+        return []
+    fits = []
+    for case in (sigmoid, tanh):
+        logs = np.log(case.attenuation).mean("seed").sel(depth=depths).values
+        fits.append((np.exp(np.polyfit(depths, logs, 1)[0]), np.corrcoef(depths, logs)[0, 1]))
+    (shrinks, down), (grows, up) = fits
+    return [
+        Claim(
+            "gradient-shrinks-exponentially-in-depth",
+            "With local factors below 1 the gradient shrinks exponentially with depth, above 1 it grows exponentially.",
+            bool(down < -0.999 and up > 0.999 and shrinks < 1 < grows),
+            expected="log ratio linear in depth, |correlation| > 0.999",
+            measured=f"sigmoid {shrinks:.3f} a layer ({down:.5f}), tanh with gain 2 {grows:.3f} a layer ({up:.5f})",
+            figure="attenuation_by_depth",
+        )
+    ]
+
+
+def _flow_claims(data):
+    """Ratios of the gradient at the input to that at the last layer, at 20 and 50 layers."""
+    found = []
+
+    def ratio(case, depth):
+        return float(_over_seeds(case.attenuation.sel(depth=depth)))
+
+    sigmoid, tanh, relu = _find(data, "sigmoid", 1.0), _find(data, "tanh", 1.0), _find(data, "relu", 2.0)
+    weak = _find(data, "relu", 0.25)
+    if 20 in data.depth and sigmoid is not None and tanh is not None and relu is not None:
+        s, t, r = (ratio(case, 20) for case in (sigmoid, tanh, relu))
+        found.append(
+            Claim(
+                "relu-tanh-sigmoid-gradient-flow",
+                "Sigmoid attenuates gradients most; tanh less; active ReLU units not at all.",
+                s < 1e-11 and s < t < r and 0.5 < r < 2.0,
+                expected="sigmoid below 1e-11 < tanh < ReLU, near 1",
+                measured=f"over 20 layers: sigmoid {s:.2e}, tanh (Glorot) {t:.3f}, ReLU (He) {r:.3f}",
+                figure="attenuation_by_depth",
+            )
+        )
+    if 20 in data.depth and weak is not None and relu is not None and "relu_slope" in data:
+        slope, small, kept = float(data.relu_slope), ratio(weak, 20), ratio(relu, 20)
+        found.append(
+            Claim(
+                "relu-passes-gradient-unattenuated",
+                "An active ReLU multiplies the gradient by 1 and so removes vanishing.",
+                slope == 1.0,
+                limits=small < 1e-6,
+                expected="slope exactly 1",
+                measured=f"slope at 3 is {slope}",
+                expects="qualified",
+                figure="factor_per_layer",
+                note=f"The weights still multiply: 20 layers of std 0.5/sqrt(n) leave {small:.1e}, He's {kept:.2f}.",
+            )
+        )
+    found += _residual_claims(data, ratio)
+    return found
+
+
+def _residual_claims(data, ratio):
+    """What skip connections cure, and what they break."""
+    cases = [
+        _find(data, "relu", 0.5),
+        _find(data, "relu", 0.5, skip=1.0),
+        _find(data, "relu", 2.0, skip=1.0),
+        _find(data, "relu", 2.0, skip=1.0, scaled=True),
+    ]
+    if 50 not in data.depth or any(case is None for case in cases):
+        return []
+    bare, skipped, full, scaled = (ratio(case, 50) for case in cases)
+    return [
+        Claim(
+            "residual-connections-carry-gradient",
+            "Skip connections let the gradient bypass layers and so prevent vanishing.",
+            bare < 1e-10 and skipped >= 1.0,
+            limits=full > 1e3 and 0.1 < scaled < 10.0,
+            expected="a weak network of 50 layers vanishes without skips and does not with them",
+            measured=f"half of He's weights: {bare:.1e} without skips, {skipped:.3g} with them",
+            expects="qualified",
+            figure="attenuation_by_depth",
+            note=f"Branches of He's full weights explode to {full:.2g}; scaled by 1/sqrt(depth) they give {scaled:.2f}.",
+        )
+    ]
+
+
+def _moment_claims(data):
+    """Whether the scale of activations is kept to layer 50, asked of wide networks only."""
+    import json
+
+    relu, tanh, wrong = _find(data, "relu", 2.0), _find(data, "tanh", 1.0), _find(data, "relu", 1.0)
+    wide = json.loads(data.attrs["params"])["width"] >= 512
+    if not wide or 50 not in data.depth or relu is None or tanh is None or wrong is None:
+        return []
+
+    def kept(case):
+        moment = case.moment.sel(depth=50).mean("seed")
+        return float(moment.sel(layer=50) / moment.sel(layer=1))
+
+    r, t, w = kept(relu), kept(tanh), kept(wrong)
+    better = _find(data, "tanh", 25 / 9)
+    helped = "" if better is None else f", with gain 5/3 {kept(better):.2f}"
+    return [
+        Claim(
+            "he-xavier-keep-variance-constant",
+            "He (ReLU) and Xavier (tanh) initialisation keep activation variance roughly constant over layers.",
+            0.5 < r < 2.0,
+            limits=t < 0.1 and w < 1e-10,
+            expected="mean square at layer 50 over layer 1 within a factor of 2",
+            measured=f"He with ReLU {r:.2f}",
+            expects="qualified",
+            figure="activation_scale",
+            note=f"Glorot with tanh decays to {t:.3f}{helped}; Glorot with ReLU collapses to {w:.1e}.",
+        )
+    ]
+
+
+def _chaos_claims(dataset):
+    """Mean-field theory's factor against the measured one, across the critical point."""
+    data = dataset if "seed" in dataset.attenuation.dims else dataset.expand_dims("seed")
+    depth = int(np.isfinite(data.signal).any([d for d in data.signal.dims if d != "layer"]).sum()) - 1
+    squared, theory = _squared_factors(data, depth)
+    gaps = np.abs(np.log(squared).mean("seed").values - np.log(theory))
+    return [
+        Claim(
+            "gradient-factor-is-chi1",
+            "In a wide random tanh network a layer multiplies the gradient's squared norm by chi1.",
+            bool(gaps.max() < 0.05 and theory.min() < 1 < theory.max()),
+            expected=f"chi1 from {theory.min():.4f} to {theory.max():.4f}",
+            measured=f"within {100 * np.expm1(gaps.max()):.1f} % at every gain",
+            figure="order_to_chaos",
+            note="Order and vanishing below chi1 = 1, chaos and explosion above.",
+        )
+    ]

@@ -1,1 +1,0 @@
-"""engines: the same derivatives without JAX's own differentiation."""

@@ -1,0 +1,158 @@
+"""Signals in infinitely wide random networks: second moments going up, gradients coming down.
+
+With weights of variance ``sw2 / width`` and biases of variance ``sb2`` the entries before the activation are
+Gaussian, so one layer is a one-dimensional integral against the standard normal measure ``Dz``. Gauss-Hermite
+quadrature takes it; an even number of nodes has none at 0, which makes it exact for ReLU's kink as well.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc.functions.activations import Activation
+
+__all__ = ["Signals", "attenuation", "critical_weight_variance", "fixed_point", "gaussian_mean", "gradient_factor", "signals"]
+
+_NODES = 128
+
+
+@functools.cache
+def _nodes_and_weights() -> tuple[np.ndarray, np.ndarray]:
+    """The nodes and weights that integrate against the standard normal density."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    return nodes, weights / weights.sum()
+
+
+def gaussian_mean(fun: Callable[[jax.Array], jax.Array], variance: jax.typing.ArrayLike) -> jax.Array:
+    """The mean of ``fun`` under a centred normal: ``INT fun(sqrt(variance) z) Dz``.
+
+    Args:
+      fun: an elementwise function.
+      variance: a scalar.
+
+    Returns:
+      A scalar of the dtype of ``variance``.
+    """
+    variance = jnp.asarray(variance, float)
+    nodes, weights = _nodes_and_weights()
+    values = fun(jnp.sqrt(variance) * jnp.asarray(nodes, variance.dtype))
+    return jnp.asarray(weights, variance.dtype) @ values
+
+
+def gradient_factor(phi: Activation, moment: jax.typing.ArrayLike, sw2: jax.typing.ArrayLike) -> jax.Array:
+    """What one layer does to the squared norm of a gradient: ``chi1 = sw2 INT phi'(sqrt(q) z)^2 Dz``.
+
+    Args:
+      phi: the activation.
+      moment: ``q``, the variance of the entries before the activation.
+      sw2: the weights' variance times the width.
+
+    Source: S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep Information Propagation, ICLR 2017.
+    """
+    return sw2 * gaussian_mean(lambda u: phi.derivative(u) ** 2, moment)
+
+
+def fixed_point(
+    phi: Activation, sw2: jax.typing.ArrayLike, sb2: jax.typing.ArrayLike, *, num_steps: int = 2000
+) -> jax.Array:
+    """The variance ``q*`` that a deep network settles at: ``q = sw2 INT phi(sqrt(q) z)^2 Dz + sb2``.
+
+    Args:
+      phi: the activation.
+      sw2: the weights' variance times the width.
+      sb2: the biases' variance.
+      num_steps: layers iterated from ``q = 1``.
+
+    Returns:
+      The last iterate; not a fixed point where the map has none (ReLU beyond ``sw2 = 2``).
+    """
+    start = jnp.ones_like(jnp.asarray(sw2, float) + sb2)
+    return jax.lax.fori_loop(
+        0, num_steps, lambda _, q: sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, q) + sb2, start
+    )
+
+
+def critical_weight_variance(phi: Activation, moment: jax.typing.ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """The point of the edge of chaos, ``chi1 = 1``, at which the variance settles at ``moment``.
+
+    Args:
+      phi: the activation.
+      moment: ``q*``.
+
+    Returns:
+      ``(sw2, sb2)`` with ``sw2 = 1 / INT phi'^2 Dz`` and ``sb2 = q* - sw2 INT phi^2 Dz``.
+    """
+    sw2 = 1 / gradient_factor(phi, moment, 1.0)
+    return sw2, jnp.asarray(moment) - sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, moment)
+
+
+class Signals(NamedTuple):
+    """What mean-field theory says of each layer: arrays of shape ``(num_layers,)``."""
+
+    moment: jax.Array
+    """the mean square of the layer's output"""
+    factor: jax.Array
+    """the layer's factor on the gradient's squared norm, output to input"""
+
+
+def signals(
+    phi: Activation,
+    moment: jax.typing.ArrayLike,
+    *,
+    sw2: jax.typing.ArrayLike,
+    sb2: jax.typing.ArrayLike = 0.0,
+    skip: float = 0.0,
+    branch: jax.typing.ArrayLike = 1.0,
+    num_layers: int,
+) -> Signals:
+    """Follow ``h <- skip h + branch phi(W h + b)`` through random layers of infinite width.
+
+    The mean of ``h`` is followed beside its mean square: behind a skip connection the positive outputs of ReLU add up.
+    The gradient's factor takes the weights met on the way down as independent of those on the way up. That fails where
+    a skip connection adds up outputs of one sign: gradients turn to the direction that the outputs share and outgrow
+    the factor.
+
+    Args:
+      phi: the activation.
+      moment: the mean square of the network's input, whose mean is 0.
+      sw2: the weights' variance times the width.
+      sb2: the biases' variance.
+      skip: 1 for a residual network, 0 for a plain one.
+      branch: the factor on what the layer adds.
+      num_layers: layers to follow.
+    """
+
+    def layer(carry, _):
+        mean, square = carry
+        q = sw2 * square + sb2
+        first = gaussian_mean(phi.value, q)
+        second = gaussian_mean(lambda u: phi.value(u) ** 2, q)
+        grown = skip * square + 2 * skip * branch * mean * first + branch**2 * second
+        factor = skip + branch**2 * gradient_factor(phi, q, sw2)
+        return (skip * mean + branch * first, grown), Signals(grown, factor)
+
+    start = jnp.asarray(moment, float)
+    # The carry has the type of every factor that enters it, traced or not.
+    start = start + 0.0 * jnp.asarray(sw2) * jnp.asarray(sb2) * jnp.asarray(branch)
+    return jax.lax.scan(layer, (jnp.zeros_like(start), start), length=num_layers)[1]
+
+
+def attenuation(factors: jax.Array, depth: jax.typing.ArrayLike) -> jax.Array:
+    """The gradient's norm at every layer over that at the last: ``prod_{l < k <= depth} sqrt(factor_k)``.
+
+    Args:
+      factors: each layer's factor on the squared norm, shape ``(num_layers,)``.
+      depth: how many of the layers take part; may be traced.
+
+    Returns:
+      Shape ``(num_layers + 1,)``, layer 0 being the input; NaN past the depth.
+    """
+    inside = jnp.arange(1, factors.shape[0] + 1) <= depth
+    logs = jnp.where(inside, 0.5 * jnp.log(factors), 0.0)
+    # Logarithms are summed from the top, so that 128 small factors do not underflow on the way.
+    above = jnp.concatenate([jnp.cumsum(logs[::-1])[::-1], jnp.zeros(1, logs.dtype)])
+    return jnp.where(jnp.arange(above.shape[0]) <= depth, jnp.exp(above), jnp.nan)

@@ -1,0 +1,55 @@
+"""Several programs side by side: compiled, counted and timed together."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxcalc import measure
+from jaxcalc.programs.compiled import executable
+
+__all__ = ["Routes", "survey"]
+
+Routes = Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]]
+
+_FIELDS = ("compile_seconds", "operations", "bytes_accessed", "temporaries", "footprint")
+
+
+def survey(
+    routes: Routes,
+    names: Sequence[str],
+    *,
+    repeats: int = 7,
+    min_seconds: float = 1e-3,
+    run_limit: float = float("inf"),
+) -> dict[str, np.ndarray]:
+    """Compile every route, count it, and time those that fit, taking turns.
+
+    Args:
+      routes: name -> (function, its arguments).
+      names: the order of the answer; a name without a route gets NaN.
+      repeats, min_seconds: as in ``measure.interleave``.
+      run_limit: bytes; a program whose temporaries and outputs exceed it is not run, and its seconds are NaN.
+
+    Returns:
+      ``seconds`` of shape (names, repeats), the raw samples; and of shape (names,) ``compile_seconds``, and
+      ``operations``, ``bytes_accessed``, ``temporaries`` and ``footprint`` as ``Executable`` tells them.
+    """
+    programs = {name: executable(fun, *arguments) for name, (fun, arguments) in routes.items()}
+    timings = measure.interleave(
+        {
+            name: functools.partial(program, *routes[name][1])
+            for name, program in programs.items()
+            if program.footprint <= run_limit
+        },
+        repeats=repeats,
+        min_seconds=min_seconds,
+    )
+    never = np.full(repeats, np.nan)
+    columns = {
+        field: np.array([getattr(programs[name], field) if name in programs else np.nan for name in names], float)
+        for field in _FIELDS
+    }
+    seconds = np.array([timings[name].samples if name in timings else never for name in names])
+    return {"seconds": seconds.reshape(len(names), repeats), **columns}

@@ -1,0 +1,67 @@
+"""Mean-field theory against published and independently computed numbers."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.functions import mean_field
+from jaxcalc.functions.activations import gelu, linear, relu, tanh
+
+
+def test_moments_of_a_normal(x64):
+    assert mean_field.gaussian_mean(lambda x: x**4, 2.0) == pytest.approx(12.0, rel=1e-12)
+    assert mean_field.gaussian_mean(jnp.cos, 1.5) == pytest.approx(np.exp(-0.75), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("sw2", "settles", "chi1"),
+    [(1.0, 0.19359, 0.759032), (1.7, 0.53308, 0.986741), (2.5, 1.06396, 1.133516), (4.0, 2.19549, 1.342402)],
+)
+def test_tanh_settles_where_the_literature_has_it(x64, sw2, settles, chi1):
+    # Oracle: adaptive quadrature of the equations of Schoenholz et al. (2017), bias variance 0.05.
+    found = mean_field.fixed_point(tanh, sw2, 0.05)
+    assert found == pytest.approx(settles, abs=6e-6)
+    assert mean_field.gradient_factor(tanh, found, sw2) == pytest.approx(chi1, abs=6e-7)
+
+
+def test_the_edge_of_chaos(x64):
+    sw2, sb2 = mean_field.critical_weight_variance(tanh, 0.570048)
+    assert sw2 == pytest.approx(1.760955, abs=1e-6)
+    assert sb2 == pytest.approx(0.05, abs=1e-6)
+
+
+def test_he_keeps_relu_and_glorot_halves_it(x64):
+    kept = mean_field.signals(relu, 0.7, sw2=2.0, num_layers=5)
+    np.testing.assert_allclose(kept.moment, 0.7, rtol=1e-12)
+    np.testing.assert_allclose(kept.factor, 1.0, rtol=1e-12)
+    halved = mean_field.signals(relu, 1.0, sw2=1.0, num_layers=5)
+    np.testing.assert_allclose(halved.moment, 0.5 ** np.arange(1, 6), rtol=1e-12)
+
+
+def test_residual_blocks(x64):
+    found = mean_field.signals(relu, 1.0, sw2=2.0, skip=1.0, branch=0.5, num_layers=3)
+    np.testing.assert_allclose(found.factor, 1.25, rtol=1e-12)
+    # ReLU's outputs have a mean, sqrt(q / 2 pi) with q = 2, and behind a skip the means meet.
+    mean = 0.5 / np.sqrt(np.pi)
+    assert found.moment[0] == pytest.approx(1.25, rel=1e-12)
+    assert found.moment[1] == pytest.approx(1.25 + 2 * mean * 0.5 * np.sqrt(1.25 / np.pi) + 0.25 * 1.25, rel=1e-12)
+
+
+def test_linear_layers_scale_and_attenuation_is_their_product(x64):
+    factors = mean_field.signals(linear, 1.0, sw2=0.25, num_layers=6).factor
+    found = mean_field.attenuation(factors, 4)
+    np.testing.assert_allclose(found[:5], 0.5 ** np.arange(4, -1, -1), rtol=1e-12)
+    assert np.isnan(found[5:]).all()
+
+
+def test_many_small_factors_do_not_underflow():
+    found = mean_field.attenuation(jnp.full(40, 1e-2, jnp.float32), 30)
+    assert found[0] == pytest.approx(1e-30, rel=1e-3)
+
+
+def test_gelu_factor_against_quadrature(x64):
+    z = np.linspace(-12, 12, 200_001)
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    slopes = np.asarray(gelu.derivative(jnp.asarray(0.8 * z))) ** 2
+    exact = 1.7 * np.sum(slopes * density) * (z[1] - z[0])
+    assert mean_field.gradient_factor(gelu, 0.64, 1.7) == pytest.approx(exact, rel=1e-9)

@@ -1,0 +1,120 @@
+"""Every workload's closed-form Jacobian against both modes, its sizes, and the laws behind it."""
+
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.functions import workloads
+
+SMALL = {
+    "curve": {"outputs": 5},
+    "dense layer": {"inputs": 3, "outputs": 4},
+    "softmax layer": {"inputs": 4, "outputs": 3},
+    "camera": {"outputs": 6},
+    "heat": {"inputs": 7, "depth": 3},
+}
+
+
+def small(name, seed=0):
+    key = jax.random.key(seed)
+    if name == "phase delay":
+        return workloads.phase_delay(key, sources=2, antennas=3, channels=4)
+    return workloads.make(name, key, **SMALL[name])
+
+
+@pytest.mark.parametrize("name", workloads.NAMES)
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
+def test_the_closed_form_is_the_derivative(x64, name, mode):
+    workload = small(name)
+    exact = jax.jit(workload.jacobian)(*workload.arguments)
+    found = jax.jit(mode(workload.fun))(*workload.arguments)
+    assert exact.shape == found.shape
+    scale = float(jnp.max(jnp.abs(exact)))
+    np.testing.assert_allclose(found, exact, rtol=0, atol=100 * np.finfo(float).eps * scale)
+
+
+@pytest.mark.parametrize("name", workloads.NAMES)
+def test_sizes_are_those_of_the_jacobian(name):
+    workload = small(name)
+    assert workload.num_inputs == workload.x.size
+    assert workload.num_inputs * workload.num_outputs == jax.eval_shape(workload.jacobian, *workload.arguments).size
+
+
+@pytest.mark.parametrize(("name", "sizes"), SMALL.items())
+def test_sizes_asked_for_are_given(name, sizes):
+    workload = small(name)
+    if "inputs" in sizes:
+        assert workload.num_inputs == sizes["inputs"]
+    if "outputs" in sizes:
+        assert workload.num_outputs == sizes["outputs"]
+
+
+@pytest.mark.parametrize("name", workloads.NAMES)
+def test_a_key_fixes_everything_and_another_changes_it(name):
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), small(name).arguments, small(name).arguments)
+    assert all(jax.tree.leaves(same))
+    other = jax.tree.map(lambda a, b: bool((a == b).all()), small(name).arguments, small(name, seed=1).arguments)
+    assert not all(jax.tree.leaves(other))
+
+
+def test_dtype_follows_the_default(x64):
+    for name in workloads.NAMES:
+        workload = small(name)
+        assert workload.fun(*workload.arguments).dtype == np.float64
+    with jax.enable_x64(False):
+        assert small("heat").x.dtype == np.float32
+
+
+def test_softmax_lies_on_the_simplex_and_its_jacobian_in_the_tangent(x64):
+    workload = small("softmax layer")
+    np.testing.assert_allclose(workload.fun(*workload.arguments).sum(), 1.0, rtol=1e-14)
+    np.testing.assert_allclose(workload.jacobian(*workload.arguments).sum(0), 0.0, atol=1e-15)
+
+
+def test_rotation_keeps_length_and_its_axis(x64):
+    vector, point = jnp.asarray([0.3, -1.2, 0.5]), jnp.asarray([1.0, 2.0, 3.0])
+    turned = workloads.rotate(vector, point)
+    np.testing.assert_allclose(jnp.linalg.norm(turned), jnp.linalg.norm(point), rtol=1e-14)
+    np.testing.assert_allclose(turned @ vector, point @ vector, rtol=1e-14)
+    np.testing.assert_allclose(workloads.rotate(-vector, turned), point, rtol=1e-14)
+
+
+def test_a_residual_depends_on_its_own_point_only(x64):
+    workload = small("camera")
+    blocks = workload.jacobian(*workload.arguments)[:, 9:].reshape(3, 2, 3, 3)
+    for row in range(3):
+        for column in range(3):
+            assert bool(jnp.any(blocks[row, :, column] != 0)) == (row == column)
+
+
+def test_heat_spreads_no_further_than_its_steps_and_decays(x64):
+    workload = small("heat")
+    u = jnp.zeros(7).at[3].set(1.0)
+    after = workload.fun(u, *workload.constants)
+    assert after[3] == jnp.max(after)
+    assert float(after.sum()) == pytest.approx(1.0, abs=1e-15)  # three steps do not reach the ends' outside
+    bands = np.abs(np.subtract.outer(np.arange(7), np.arange(7)))
+    assert (np.asarray(workload.jacobian(*workload.arguments))[bands > 3] == 0).all()
+
+
+def test_the_interferometer_has_the_published_shape():
+    workload = workloads.make("phase delay", jax.random.key(0))
+    assert (workload.num_inputs, workload.num_outputs) == (20, 20480)
+    assert jnp.isfinite(workload.fun(*workload.arguments)).all()
+
+
+def test_errors_name_the_choices():
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="softmax layer"):
+        workloads.make("nothing", key)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="does not take inputs; it can be sized by: outputs"):
+        workloads.make("curve", key, inputs=3)
+    with pytest.raises(ValueError, match="even"):
+        workloads.camera(key, outputs=5)
+
+
+def test_names_are_the_literal():
+    assert typing.get_args(workloads.Name) == workloads.NAMES

@@ -1,0 +1,116 @@
+"""Flow maps: orders of convergence, group laws, three adjoints, failures that show."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.functions import fields
+from jaxcalc.transforms.flow import SOLVER_ORDERS, flow
+
+DECAY = jnp.array([2.0, 1.0])
+
+
+def _relax(**choices):
+    return flow(fields.cubic_relaxation, **choices)
+
+
+@pytest.mark.parametrize("solver", SOLVER_ORDERS)
+def test_order_of_convergence(x64, solver):
+    # Oracle: the closed form. Steps are chosen so that errors stand clear of rounding.
+    order = SOLVER_ORDERS[solver]
+    steps = {1: (64, 128), 2: (32, 64), 3: (16, 32), 4: (16, 32), 5: (16, 32), 8: (4, 8)}[order]
+    exact = fields.cubic_relaxation_solution(1.0, 2.0, DECAY)
+    errors = [
+        abs(float(_relax(solver=solver, num_steps=n)(jnp.array(2.0), jnp.array([0.0, 1.0]), DECAY)[-1] - exact))
+        for n in steps
+    ]
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.45)
+
+
+@pytest.mark.parametrize("adjoint", ["checkpointed", "backsolve", "direct"])
+def test_gradients_of_every_adjoint_meet_the_closed_form(x64, adjoint):
+    times = jnp.array([0.0, 0.4, 1.0])
+    exact = jax.grad(lambda p: sum(fields.cubic_relaxation_solution(t, 2.0, p) for t in times))(DECAY)
+    for choices in ({"rtol": 1e-9, "atol": 1e-9}, {"num_steps": 60}):
+        solve = _relax(adjoint=adjoint, **choices)
+        found = jax.jit(jax.grad(lambda p, solve=solve: solve(jnp.array(2.0), times, p).sum()))(DECAY)
+        np.testing.assert_allclose(found, exact, rtol=3e-7)
+
+
+def test_forward_mode_through_direct_is_reverse_mode(x64):
+    solve = _relax(adjoint="direct", num_steps=8)
+    end = lambda p: solve(jnp.array(2.0), jnp.array([0.0, 1.0]), p)[-1]
+    _, pushed = jax.jvp(end, (DECAY,), (jnp.array([1.0, -0.5]),))
+    assert pushed == pytest.approx(float(jax.grad(end)(DECAY) @ jnp.array([1.0, -0.5])), rel=1e-12)
+
+
+def test_flows_compose_and_run_back(x64):
+    solve = flow(fields.lotka_volterra, rtol=1e-10, atol=1e-10)
+    rates, start = jnp.array([1.5, 1.0, 3.0, 1.0]), jnp.array([1.0, 1.0])
+    whole = solve(start, jnp.array([0.0, 1.0, 3.0]), rates)
+    second = solve(whole[1], jnp.array([1.0, 3.0]), rates)[-1]
+    np.testing.assert_allclose(second, whole[2], rtol=1e-7)
+    np.testing.assert_allclose(solve(whole[2], jnp.array([3.0, 0.0]), rates)[-1], start, rtol=1e-6)
+    drift = fields.lotka_volterra_invariant(whole, rates) - fields.lotka_volterra_invariant(start, rates)
+    np.testing.assert_allclose(drift, 0.0, atol=1e-8)
+
+
+def test_fixed_steps_meet_uneven_times_exactly(x64):
+    times = jnp.array([0.0, 0.1, 0.45, 1.7])
+    found = _relax(num_steps=40)(jnp.array([2.0, -1.0]), times, DECAY)
+    exact = jnp.stack([fields.cubic_relaxation_solution(times, start, DECAY) for start in (2.0, -1.0)], axis=1)
+    assert found.shape == (4, 2)
+    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    np.testing.assert_array_equal(found[0], [2.0, -1.0])
+
+
+def test_states_may_be_pytrees_and_lanes_mapped(x64):
+    solve = flow(lambda t, y, k: {"x": k * y["v"], "v": -k * y["x"]}, num_steps=50)
+    times = jnp.array([0.0, 0.5, 1.0])
+    lanes = jax.vmap(lambda k: solve({"x": jnp.array(1.0), "v": jnp.array(0.0)}, times, k))(jnp.array([1.0, 2.0]))
+    np.testing.assert_allclose(lanes["x"], np.cos(np.outer([1.0, 2.0], times)), atol=1e-8)
+
+
+def test_a_failed_solve_is_not_a_number_and_never_a_wrong_one(x64):
+    escape = flow(lambda t, y, _: y**2, max_steps=200)  # from 1 it is infinite at t = 1
+    states = escape(jnp.array(1.0), jnp.array([0.0, 0.5, 2.0]))
+    assert states[1] == pytest.approx(2.0, rel=1e-4)
+    assert np.isnan(states[2])
+    assert np.isnan(escape(jnp.array(1.0), jnp.array([0.0, 2.0]))[-1])
+
+
+def test_the_backward_equation_is_solved_not_the_steps(x64):
+    # The discrete gradient of 4 Euler-like steps is not the flow's: backsolve differs from it, at the method's order.
+    end = jnp.array([0.0, 1.0])
+    gaps = []
+    for steps in (8, 16):
+        both = [
+            jax.grad(lambda p, a=a, n=steps: _relax(solver="heun", num_steps=n, adjoint=a)(jnp.array(2.0), end, p)[-1])(
+                DECAY
+            )
+            for a in ("backsolve", "checkpointed")
+        ]
+        gaps.append(float(jnp.linalg.norm(both[0] - both[1])))
+    assert gaps[0] > 1e-4
+    assert np.log2(gaps[0] / gaps[1]) == pytest.approx(2.0, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"solver": "rk5"}, "unknown solver 'rk5'.*tsit5"),
+        ({"adjoint": "forward"}, "unknown adjoint 'forward'.*backsolve"),
+        ({"solver": "rk4"}, "no error estimate"),
+        ({"num_steps": 0}, "at least 1"),
+        ({"adjoint": "direct", "checkpoints": 3}, "checkpoints is for"),
+    ],
+)
+def test_wrong_choices_are_refused_at_construction(choices, message):
+    with pytest.raises(ValueError, match=message):
+        _relax(**choices)
+
+
+def test_one_time_is_no_interval():
+    with pytest.raises(ValueError, match="a start and an end"):
+        _relax()(jnp.array(1.0), jnp.array([0.0]), DECAY)
