@@ -244,7 +244,7 @@ def _draw_counts(panel: "Axes", data: "xarray.Dataset", size: str) -> None:
     for single, passes in (("jvp", "num_inputs"), ("vjp", "num_outputs")):
         if single in data.transform:
             theory = 1.0 + data[passes] * (operations.sel(transform=single) - 1.0)
-            panel.plot(x, theory, **style.THEORY, label="theory: one pass per input or output")
+            panel.plot(x, theory, **{**style.THEORY, "zorder": 3}, label="theory: one pass per input or output")
     panel.set(xscale="log", yscale="log")
     _mark_crossing(panel, data, operations, size, tie=1.0)
 

@@ -323,7 +323,8 @@ def _draw_memory(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     anchors = ((1.0, "none", "$L$"), (0.5, "segments", r"$\sqrt{L}$"))
     for power, name, text in anchors:
         end = float(data.temporaries.sel(checkpoint=name)[-1])
-        left.plot(depth, end * (depth / depth[-1]) ** power, **style.THEORY, label="theory" if power == 1 else None)
+        line = {**style.THEORY, "zorder": 3, "label": "theory" if power == 1 else None}
+        left.plot(depth, end * (depth / depth[-1]) ** power, **line)
         left.annotate(text, (depth[-1], end), (5, 0), textcoords="offset points", va="center")
     left.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="memory (bytes)", title="temporaries")
     right.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="time (s)", title="time")

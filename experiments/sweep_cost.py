@@ -22,7 +22,7 @@ def _problem() -> Any:
 
 
 class Training(Base):
-    learning_rate: Swept[float] = pydantic.Field(0.1, gt=0)
+    learning_rate: Swept[float] = pydantic.Field(default=0.1, gt=0)
     """Learning rate of gradient descent."""
     num_steps: int = pydantic.Field(100, ge=1)
     """Gradient steps."""

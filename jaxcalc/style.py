@@ -62,7 +62,7 @@ _METHODS = {
     "backsolve": ("blue", "o"),
 }
 
-_RC = {
+_RC: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 200,
     "figure.constrained_layout.use": True,
@@ -175,7 +175,7 @@ def subplots(
     """
     from matplotlib.figure import Figure
 
-    inches = {"column": COLUMN, "page": PAGE}.get(width, width) if isinstance(width, str) else width
+    inches = {"column": COLUMN, "page": PAGE}[width] if isinstance(width, str) else width
     figure = Figure(figsize=(inches, height or 0.72 * inches / ncols * nrows), layout="constrained")
     return figure, figure.subplots(nrows, ncols, **options)
 

@@ -16,8 +16,10 @@ class Progress:
     """
 
     def __init__(self, wanted: bool | None, plan: Plan, total: int):
-        self._plan, self._total, self._bar, self._task = plan, total, None, None
+        self._plan, self._total = plan, total
         self._wanted = sys.stderr.isatty() if wanted is None else wanted
+        self._bar: Any = None
+        self._task: Any = None
         self._trial: Any = None
 
     def __enter__(self) -> "Progress":

@@ -64,20 +64,27 @@ def available(near: Path | None = None) -> dict[str, Path]:
     return found
 
 
-def summary(file: Path) -> tuple[str, list[str]]:
-    """The first line of a module's docstring and the names of its parts, read without importing it."""
+def questions(file: Path) -> dict[str, str]:
+    """What a module asks, ``NAME`` or ``NAME:part`` with the first line of its doc; read without importing it."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return "(cannot be read)", []
-    parts = [
-        target.id
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-        for target in node.targets
-        if isinstance(target, ast.Name) and ast.unparse(node.value.func) in ("Part", "lab.Part")
-    ]
-    return (ast.get_docstring(tree) or "").partition("\n")[0], parts
+        return {file.stem: "(cannot be read)"}
+    title = (ast.get_docstring(tree) or "").partition("\n")[0]
+    defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    parts = {}
+    for node in tree.body:
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                defined.add(target.id)
+                if isinstance(node.value, ast.Call) and ast.unparse(node.value.func) in ("Part", "lab.Part"):
+                    docs = [
+                        k.value for k in node.value.keywords if k.arg == "doc" and isinstance(k.value, ast.Constant)
+                    ]
+                    parts[f"{file.stem}:{target.id}"] = str(docs[0].value).partition("\n")[0] if docs else title
+    return ({file.stem: title} if defined.issuperset(_REQUIRED) or not parts else {}) | parts
 
 
 def load(name: str, near: Path | None = None) -> Experiment:

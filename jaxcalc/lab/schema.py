@@ -72,8 +72,7 @@ def write(folder: Path, experiments: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for file in sorted(experiments.glob("[!_]*.py")):
-        _, parts = registry.summary(file)
-        for name in [f"{file.stem}:{part}" for part in parts] or [file.stem]:
+        for name in registry.questions(file):
             path = folder / f"{name.replace(':', '-')}.json"
             text = json.dumps(schema(registry.load(name, experiments.parent)), indent=2) + "\n"
             if not path.exists() or path.read_text() != text:

@@ -96,9 +96,8 @@ def listing() -> str:
     rows = [{"config": str(path), "question": _comment(path)} for path in configs]
     parts = [f"Configs\n{table(rows)}"] if rows else []
     rows = []
-    for name, file in experiments.items():
-        title, found = registry.summary(file)
-        rows.append({"experiment": name, "parts": ", ".join(found), "question": title})
+    for file in experiments.values():
+        rows += [{"experiment": name, "question": title} for name, title in registry.questions(file).items()]
     parts += [f"Experiments\n{table(rows)}"] if rows else []
     return "\n\n".join(parts) or "no configs/ and no experiments/ here"
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 __all__ = ["intermediate_bytes"]
@@ -33,7 +34,7 @@ def _inside(params: dict[str, Any]) -> list[ClosedJaxpr | Jaxpr]:
 def _size(aval: Any) -> int:
     if not hasattr(aval, "shape"):
         return 0
-    itemsize = 8 if jax.dtypes.issubdtype(aval.dtype, jax.dtypes.extended) else aval.dtype.itemsize
+    itemsize = 8 if jnp.issubdtype(aval.dtype, jax.dtypes.extended) else aval.dtype.itemsize
     size = itemsize
     for extent in aval.shape:
         size *= extent

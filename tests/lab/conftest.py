@@ -96,12 +96,14 @@ MODULES = {
         def clock(config, key):
             import time
             start = time.perf_counter()
-            return {"seconds": np.array([1.0 + config.size, 2.0, time.perf_counter() - start + 1.0]), "n": np.array(config.size)}
+            seconds = np.array([1.0 + config.size, 2.0, time.perf_counter() - start + 1.0])
+            return {"seconds": seconds, "n": np.array(config.size)}
 
         timed = Part(Config=Wants, kind="timed", run=clock,
-                     VARIABLES={"seconds": Variable(("repeat",), "s", "time"), "n": Variable((), "", "size", measured=False)})
+                     VARIABLES={"seconds": Variable(("repeat",), "s", "time"),
+                                "n": Variable((), "", "size", measured=False)})
         ''',
-    "branching": '''
+    "branching": """
         from jaxcalc.lab import Config as Base, Swept
 
         class Config(Base):
@@ -113,8 +115,8 @@ MODULES = {
 
         def run(config, key):
             return {"y": config.good if config.bad > 0 else -config.good}
-        ''',
-    "plain": '''
+        """,
+    "plain": """
         import pydantic
         from typing import Annotated, Optional
         from jaxcalc.lab import Swept
@@ -128,7 +130,7 @@ MODULES = {
 
         def run(config, key):
             return {"y": config.a + config.b}
-        ''',
+        """,
     "broken": "import nothing_of_this_name\n",
     "lacking": "kind = 'host'\n",
 }

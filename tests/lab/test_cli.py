@@ -44,18 +44,39 @@ def test_run_prints_claims_and_the_report(there, tmp_path, capsys):
 def test_dry_run_tells_and_writes_nothing(there, tmp_path, capsys):
     assert main(["run", str(there(GOOD)), "--dry-run", "--out", str(tmp_path / "runs")]) == 0
     out = capsys.readouterr().out
-    assert re.search(r"points: +8\b", out) and re.search(r"programs: +2\b", out) and re.search(r"chunks: +2 of at most 4", out)
+    assert (
+        re.search(r"points: +8\b", out)
+        and re.search(r"programs: +2\b", out)
+        and re.search(r"chunks: +2 of at most 4", out)
+    )
     assert re.search(r"value +2 × 2 × 2 × 2 +float32 +64 B +steps, rate, seed, step", out)
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
     "words",
-    [["run"], ["run", "gone.yaml"], ["run", "--nonsense"], ["fly"], [], ["run", "{config}", "rat=1"], ["run", "{config}", "rate=.nan"],
-     ["run", "{config}", "--out", "/proc/none"], ["check", "{empty}"], ["check", "{notyaml}"], ["run", "{zero}"], ["show", "gone.yaml"],
-     ["run", "{unknown}"], ["plot", "nowhere"], ["compare", "nowhere", "nowhere"], ["report", "nowhere"], ["reproduce", "nowhere"],
-     ["compare", "nowhere", "nowhere", "--threshold", "-1"], ["run", "{config}", "platform=tpu"]],
-)  # fmt: skip
+    [
+        ["run"],
+        ["run", "gone.yaml"],
+        ["run", "--nonsense"],
+        ["fly"],
+        [],
+        ["run", "{config}", "rat=1"],
+        ["run", "{config}", "rate=.nan"],
+        ["run", "{config}", "--out", "/proc/none"],
+        ["check", "{empty}"],
+        ["check", "{notyaml}"],
+        ["run", "{zero}"],
+        ["show", "gone.yaml"],
+        ["run", "{unknown}"],
+        ["plot", "nowhere"],
+        ["compare", "nowhere", "nowhere"],
+        ["report", "nowhere"],
+        ["reproduce", "nowhere"],
+        ["compare", "nowhere", "nowhere", "--threshold", "-1"],
+        ["run", "{config}", "platform=tpu"],
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_bad_input_is_one_message_and_exit_code_2(there, tmp_path, capsys, words):
     files = {
@@ -114,7 +135,9 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("words", [["check", "configs/quickstart.yaml"], ["show", "configs/quickstart.yaml"], ["list"], ["--help"]])
+@pytest.mark.parametrize(
+    "words", [["check", "configs/quickstart.yaml"], ["show", "configs/quickstart.yaml"], ["list"], ["--help"]]
+)
 def test_the_light_commands_do_without_jax(words):
     done = subprocess.run([sys.executable, "-c", _LIGHT, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

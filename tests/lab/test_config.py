@@ -29,7 +29,12 @@ def test_a_good_config_is_accepted(there):
 @pytest.mark.parametrize(
     ("old", "new", "place", "words"),
     [
-        ("  rate: 0.2", "  rat: 0.2", ":3:3", ["unknown key 'rat' in params", "did you mean 'rate'", "valid keys: inner, method, rate, steps"]),
+        (
+            "  rate: 0.2",
+            "  rat: 0.2",
+            ":3:3",
+            ["unknown key 'rat' in params", "did you mean 'rate'", "valid keys: inner, method, rate, steps"],
+        ),
         ("params:", "parms:", ":2:1", ["unknown key 'parms'", "did you mean 'params'", "time_limit"]),
         ("rate: 0.2", "rate: fast", ":3:9", ["rate", "number", "'fast'"]),
         ("rate: 0.2", "rate: -1", ":3:9", ["greater than 0", "-1"]),
@@ -60,7 +65,7 @@ def test_a_good_config_is_accepted(there):
         ("params:", "isolate: process\nmemory_limit: lots\nparams:", ":3:15", ["4GiB"]),
         ("params:", "seed: true\nparams:", ":2:7", ["integer"]),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_with_its_place(there, old, new, place, words):
     path = there(GOOD.replace(old, new))
     told = message(path)
@@ -94,15 +99,27 @@ def test_overrides_replace_and_sweep(there):
     assert plan.num_points == 1 and plan.loaded.settings.seed == 7, "a value replaces the file's axis"
     plan = open_plan(path, ("rate=1e-3,1e-2,1e-1", "steps=2,3", "inner.offset=0,1"))
     assert {a.name: (a.kind, len(a)) for a in plan.axes} == {
-        "seed": ("vmap", 2), "rate": ("vmap", 3), "steps": ("grid", 2), "offset": ("vmap", 2)
-    }  # fmt: skip
+        "seed": ("vmap", 2),
+        "rate": ("vmap", 3),
+        "steps": ("grid", 2),
+        "offset": ("vmap", 2),
+    }
 
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [("rat=1", "did you mean 'rate'"), ("rate", "key=value"), ("=3", "key=value"), ("rate=[1", "cannot read"),
-     ("rate.x=1", "rate"), ("rate=", "rate"), ("params.rate=x", "command line"), ("rate=1,1", "twice"), ("rate=.nan", "NaN")],
-)  # fmt: skip
+    [
+        ("rat=1", "did you mean 'rate'"),
+        ("rate", "key=value"),
+        ("=3", "key=value"),
+        ("rate=[1", "cannot read"),
+        ("rate.x=1", "rate"),
+        ("rate=", "rate"),
+        ("params.rate=x", "command line"),
+        ("rate=1,1", "twice"),
+        ("rate=.nan", "NaN"),
+    ],
+)
 def test_bad_overrides(there, override, words):
     assert words in message(there(GOOD), override)
 

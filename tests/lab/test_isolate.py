@@ -39,6 +39,7 @@ def test_a_trial_that_fills_the_memory_is_stopped(there, tmp_path):
 
 @pytest.mark.parametrize(("act", "words"), [("crash", "SIGABRT"), ("raise", "the experiment's own mistake")])
 def test_a_trial_that_dies_is_a_failure_and_the_run_goes_on(there, tmp_path, act, words):
-    text = f"experiment: theirs.host:ragged\nisolate: process\nsweep: {{cases: {{bad: {{act: {act}}}, good: {{size: 2}}}}}}\n"
+    cases = f"{{bad: {{act: {act}}}, good: {{size: 2}}}}"
+    text = f"experiment: theirs.host:ragged\nisolate: process\nsweep: {{cases: {cases}}}\n"
     finished = run(there(text), out=tmp_path / "runs")
     assert sorted(finished.statuses.values()) == ["done", "failed"] and words in finished.messages[0]

@@ -91,7 +91,13 @@ def test_other_chunks_give_the_same_numbers(done, there, tmp_path):
 
 def test_provenance(done):
     for trial in (done.path / "trials").iterdir():
-        assert {f.name for f in trial.iterdir()} == {"config.yaml", "result.json", "arrays.npz", "provenance.json", "log.txt"}
+        assert {f.name for f in trial.iterdir()} == {
+            "config.yaml",
+            "result.json",
+            "arrays.npz",
+            "provenance.json",
+            "log.txt",
+        }
         told = json.loads((trial / "provenance.json").read_text())
         assert told["versions"].keys() >= {"python", "jax", "jaxlib", "numpy", "xarray", "jaxcalc"}
         assert told["run_seconds"] > 0 and told["compile_seconds"] >= 0 and told["cache"] in ("hit", "miss", "memory")

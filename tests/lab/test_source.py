@@ -12,10 +12,29 @@ from jaxcalc.lab.source import dump, parse, scalar
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 1e-3), ("no", "no"), ("on", "on"), ("yes", "yes"), ("012", 12), ("0o17", 15), ("0x1F", 31), ("1_000", "1_000"),
-     ("+.5", 0.5), ("1.", 1.0), (".inf", math.inf), ("-.Inf", -math.inf), ("~", None), ("", None), ("null", None),
-     ("True", True), ("tRUE", "tRUE"), ("12:30", "12:30"), ("1e", "1e"), ("2024-01-01", "2024-01-01")],
-)  # fmt: skip
+    [
+        ("1e-3", 1e-3),
+        ("no", "no"),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("012", 12),
+        ("0o17", 15),
+        ("0x1F", 31),
+        ("1_000", "1_000"),
+        ("+.5", 0.5),
+        ("1.", 1.0),
+        (".inf", math.inf),
+        ("-.Inf", -math.inf),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("True", True),
+        ("tRUE", "tRUE"),
+        ("12:30", "12:30"),
+        ("1e", "1e"),
+        ("2024-01-01", "2024-01-01"),
+    ],
+)
 def test_scalars_follow_yaml_1_2(text, value):
     assert scalar(text) == value and type(scalar(text)) is type(value)
 
@@ -39,9 +58,17 @@ def test_places_count_from_one():
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: 1\na: 2", "duplicate key 'a'"), ("a: [1,", "not YAML"), ("a: !!str 1", "tags"), ("a: &x [*x]", "contains itself"),
-     ("a: 1\n---\nb: 2", "another document"), ("\ta: 1", "not YAML"), ("? [a]\n: 1", "must be a word"), ("a: b: c", "not YAML")],
-)  # fmt: skip
+    [
+        ("a: 1\na: 2", "duplicate key 'a'"),
+        ("a: [1,", "not YAML"),
+        ("a: !!str 1", "tags"),
+        ("a: &x [*x]", "contains itself"),
+        ("a: 1\n---\nb: 2", "another document"),
+        ("\ta: 1", "not YAML"),
+        ("? [a]\n: 1", "must be a word"),
+        ("a: b: c", "not YAML"),
+    ],
+)
 def test_bad_text_is_one_error_with_its_place(text, words):
     with pytest.raises(ConfigError, match=words) as caught:
         parse(text, "f.yaml")

@@ -12,17 +12,24 @@ def planned(there, sweep, params="{}", experiment="theirs.compiled"):
 
 @pytest.mark.parametrize(
     ("written", "values"),
-    [("{range: 3}", (0, 1, 2)), ("{range: [2, 8, 3]}", (2, 5)), ("{linear: [0, 1, 5]}", (0, 0.25, 0.5, 0.75, 1)),
-     ("{log: [1, 8, 4]}", (1, 2, 4, 8)), ("{log: [1e-4, 1, 5]}", (1e-4, 1e-3, 1e-2, 1e-1, 1)),
-     ("{linear: [0.05, 0.2, 4]}", (0.05, 0.1, 0.15, 0.2)), ("{linear: [3, 4, 1]}", (3,))],
-)  # fmt: skip
+    [
+        ("{range: 3}", (0, 1, 2)),
+        ("{range: [2, 8, 3]}", (2, 5)),
+        ("{linear: [0, 1, 5]}", (0, 0.25, 0.5, 0.75, 1)),
+        ("{log: [1, 8, 4]}", (1, 2, 4, 8)),
+        ("{log: [1e-4, 1, 5]}", (1e-4, 1e-3, 1e-2, 1e-1, 1)),
+        ("{linear: [0.05, 0.2, 4]}", (0.05, 0.1, 0.15, 0.2)),
+        ("{linear: [3, 4, 1]}", (3,)),
+    ],
+)
 def test_shorthands(there, written, values):
     plan = planned(there, f"{{vmap: {{inner.offset: {written}}}}}")
     assert plan.lanes[0].labels == values
 
 
 def test_points_are_the_product(there):
-    plan = planned(there, "{vmap: {rate: [0.1, 0.2], seed: [3, 4, 5]}, grid: {steps: [2, 3]}, cases: {a: {method: plain}, b: {method: noisy}}}")
+    lanes, cases = "{rate: [0.1, 0.2], seed: [3, 4, 5]}", "{a: {method: plain}, b: {method: noisy}}"
+    plan = planned(there, f"{{vmap: {lanes}, grid: {{steps: [2, 3]}}, cases: {cases}}}")
     assert (plan.num_points, plan.num_lanes, plan.num_programs) == (24, 6, 4)
     trials = plan.trials(4)
     assert [(t.start, t.stop) for t in trials[:2]] == [(0, 4), (4, 6)] and len(trials) == 8
@@ -43,10 +50,15 @@ def test_cases_with_their_own_options(there):
 
 @pytest.mark.parametrize(
     ("sweep", "words"),
-    [("{vmap: {rate: [1]}, grid: {rate: [2]}}", "varied twice"), ("{cases: [{rate: 1}], vmap: {rate: [2]}}", "varied twice"),
-     ("{cases: [{rate: 1}, {rate: 1}]}", "twice"), ("{cases: {a: {rte: 1}}}", "did you mean 'rate'"),
-     ("{cases: [{rate: -1}]}", "greater than 0"), ("{cases: [{method: plaine}]}", "'plain' or 'noisy'")],
-)  # fmt: skip
+    [
+        ("{vmap: {rate: [1]}, grid: {rate: [2]}}", "varied twice"),
+        ("{cases: [{rate: 1}], vmap: {rate: [2]}}", "varied twice"),
+        ("{cases: [{rate: 1}, {rate: 1}]}", "twice"),
+        ("{cases: {a: {rte: 1}}}", "did you mean 'rate'"),
+        ("{cases: [{rate: -1}]}", "greater than 0"),
+        ("{cases: [{method: plaine}]}", "'plain' or 'noisy'"),
+    ],
+)
 def test_bad_sweeps(there, sweep, words):
     with pytest.raises(ConfigError, match=words):
         planned(there, sweep)

@@ -64,9 +64,14 @@ def test_masked_entries_are_not_drawn(dataset):
 
 @pytest.mark.parametrize(
     ("choice", "words"),
-    [({"y": "valeu"}, "did you mean 'value'"), ({"y": "name"}, "text"), ({"y": "value", "x": "stp"}, "did you mean 'step'"),
-     ({"y": "value", "x": "step", "hue": "step"}, "one part only"), ({"y": "flag", "hue": "size"}, "no dimension left")],
-)  # fmt: skip
+    [
+        ({"y": "valeu"}, "did you mean 'value'"),
+        ({"y": "name"}, "text"),
+        ({"y": "value", "x": "stp"}, "did you mean 'step'"),
+        ({"y": "value", "x": "step", "hue": "step"}, "one part only"),
+        ({"y": "flag", "hue": "size"}, "no dimension left"),
+    ],
+)
 def test_wrong_names_are_told(dataset, choice, words):
     with style.context(), pytest.raises(ConfigError, match=words):
         draw(dataset, **choice)
@@ -95,7 +100,9 @@ def test_ratios_are_of_medians_and_their_intervals_hold_them(dataset):
 
 def test_runs_are_joined_on_their_coordinates(dataset):
     ratios = compare(dataset, dataset.sel(size=[2, 4], step=[0, 5]).isel(seed=slice(0, 3)), "value")
-    assert {r.point for r in ratios} == {f"size={a}, case={b}, step={c}" for a in (2, 4) for b in ("plain", "other") for c in (0, 5)}
+    assert {r.point for r in ratios} == {
+        f"size={a}, case={b}, step={c}" for a in (2, 4) for b in ("plain", "other") for c in (0, 5)
+    }
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():

@@ -54,9 +54,15 @@ def test_gradient_flow_is_what_plain_differentiation_gives(x64, phi):
         assert found.signal[layer] == pytest.approx(float(jnp.sqrt(jnp.mean(jnp.sum(each**2, axis=1)))), rel=1e-11)
         assert found.moment[layer] == pytest.approx(float(jnp.mean(states[layer] ** 2)), rel=1e-12)
     by_weights = jax.grad(
-        lambda w: loss(_unrolled(params._replace(layers=dense.Layers(w, params.layers.biases)), x, ACTIVATIONS[phi], depth, 1.0, 1.0)[0]).mean()
+        lambda w: loss(
+            _unrolled(
+                params._replace(layers=dense.Layers(w, params.layers.biases)), x, ACTIVATIONS[phi], depth, 1.0, 1.0
+            )[0]
+        ).mean()
     )(params.layers.weights)
-    np.testing.assert_allclose(found.weights[1 : depth + 1], jnp.linalg.norm(by_weights[:depth], axis=(1, 2)), rtol=1e-11)
+    np.testing.assert_allclose(
+        found.weights[1 : depth + 1], jnp.linalg.norm(by_weights[:depth], axis=(1, 2)), rtol=1e-11
+    )
 
 
 def test_past_the_depth_is_nothing_not_zero(x64):

@@ -34,7 +34,9 @@ def test_a_field_in_standardised_states(x64):
     field, plain = models.mlp_field(2, 4, center=jnp.array([3.0, -1.0]), scale=2.0), models.mlp_field(2, 4)
     params = field.init(jax.random.key(1))
     y = jnp.array([[4.0, 0.0], [3.0, -1.0]])
-    np.testing.assert_allclose(field.apply(params, y), 2 * plain.apply(params, (y - jnp.array([3.0, -1.0])) / 2), rtol=1e-13)
+    np.testing.assert_allclose(
+        field.apply(params, y), 2 * plain.apply(params, (y - jnp.array([3.0, -1.0])) / 2), rtol=1e-13
+    )
 
 
 def test_predators_and_prey_with_learned_rates(x64):

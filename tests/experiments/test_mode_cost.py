@@ -1,0 +1,140 @@
+"""Small runs of the cost experiments: what they count, the verdicts of their claims, figures that can be drawn."""
+
+import importlib
+import typing
+
+import numpy as np
+import pytest
+
+from jaxcalc import lab
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
+
+
+def start(tmp_path, experiment, params, **sweep):
+    config = {"experiment": experiment, "params": {"repeats": 2, "min_seconds": 0.0, **params}, "sweep": sweep}
+    run = lab.run(config, out=tmp_path / "runs", progress=False)
+    assert run.messages == []
+    return run
+
+
+def verdicts(run):
+    assert all(claim.passed for claim in run.claims)
+    return {claim.id: claim.verdict for claim in run.claims}
+
+
+def test_every_workload_has_a_name_in_the_config():
+    from jaxcalc.functions import workloads
+
+    experiment = importlib.import_module("experiments.mode_cost")
+    named = typing.get_args(experiment.Workload)
+    assert named[: len(workloads.NAMES)] == workloads.NAMES
+    assert named[len(workloads.NAMES) :] == ("scores", "image loss", "training loss")
+
+
+def test_a_plane_of_shapes(tmp_path):
+    params = {"transforms": ["value", "jvp", "vjp", "grad", "jacfwd", "jacrev", "hessian"]}
+    run = start(tmp_path, "mode_cost", params, grid={"inputs": [1, 8, 64], "outputs": [1, 8, 64]})
+    assert verdicts(run) == {
+        "forward-cost-grows-with-inputs": "confirmed",
+        "reverse-cost-grows-with-outputs": "confirmed",
+        "forward-wins-few-in-reverse-wins-many-in": "confirmed",
+        "forward-mode-needs-n-passes": "confirmed",
+    }
+    assert set(run.figures) == {"crossing", "plane"}
+    (rows,) = run.tables.values()
+    assert [(row["n"], row["m"]) for row in rows] == [(n, m) for n in (1, 8, 64) for m in (1, 8, 64)]
+    data = run.dataset
+    defined = np.isfinite(data.operations.sel(transform=["grad", "hessian"])).all("transform")
+    assert (defined == (data.outputs == 1)).all()
+    # A dense layer is a product of 2 n m operations, a sum of m and m transcendentals.
+    value = data.operations.sel(transform="value")
+    assert float(value.sel(inputs=64, outputs=8)) == 2 * 64 * 8 + 2 * 8
+    assert float(data.footprint.sel(transform="jacrev", inputs=64, outputs=64)) >= 4 * 64 * 64
+
+
+def test_the_classifier_by_cases(tmp_path):
+    run = start(
+        tmp_path,
+        "mode_cost",
+        {"transforms": ["value", "jacfwd", "jacrev"], "batch": 4, "width": 8},
+        cases={"scores": {"workload": "scores"}, "training": {"workload": "training loss"}},
+        grid={"inputs": [1, 8, 64]},
+    )
+    assert set(verdicts(run).values()) == {"confirmed"}
+    assert len(run.claims) == 2
+    assert set(run.figures) == {"crossing"}
+    assert run.dataset.num_outputs.sel(case="scores").values.tolist() == [10, 10, 10]
+    hidden, last = (np.array([1, 8, 64]) + 1) * 8, 9 * 10
+    np.testing.assert_array_equal(run.dataset.num_inputs.sel(case="training"), hidden + last)
+
+
+def test_workloads_side_by_side_and_what_is_too_large_to_run(tmp_path):
+    run = start(
+        tmp_path,
+        "mode_cost",
+        {"transforms": ["value", "vjp", "jacfwd", "jacrev"], "run_limit": 2.0},
+        cases={
+            "interferometer": {"workload": "phase delay"},
+            "heat": {"workload": "heat", "inputs": 2000, "depth": 1},
+            "softmax": {"workload": "softmax layer", "inputs": 4, "outputs": 3},
+        },
+    )
+    assert verdicts(run) == {
+        "vjp-never-materialises-jacobian": "qualified",
+        "wrong-mode-on-unequal-shapes": "confirmed",
+    }
+    assert set(run.figures) == {"workloads"}
+    point = run.dataset.sel(case="interferometer")
+    assert np.isnan(point.seconds.sel(transform="jacrev")).all()
+    assert np.isfinite(point.seconds.sel(transform="jacfwd")).all()
+    # The published figures of this workload, in single precision.
+    assert float(point.temporaries.sel(transform="jacrev")) / 1e6 == pytest.approx(1783, rel=1e-3)
+    assert float(point.operations.sel(transform="jacrev")) / 1e9 == pytest.approx(1.81, rel=1e-2)
+    assert float(point.operations.sel(transform="jacfwd")) / 1e6 == pytest.approx(0.54, rel=1e-2)
+    assert float(point.footprint.sel(transform="jacfwd")) / 1e6 == pytest.approx(1.64, rel=1e-2)
+
+
+@pytest.mark.parametrize("sweep", [{}, {"grid": {"outputs": [2, 4]}}, {"grid": {"inputs": [3]}}])
+def test_any_sweep_draws_or_leaves_out(tmp_path, sweep):
+    run = start(tmp_path, "mode_cost", {"transforms": ["value", "jacfwd"], "inputs": 3, "outputs": 2}, **sweep)
+    assert run.claims == []
+    assert set(run.figures) == ({"crossing"} if len(sweep.get("grid", {}).get("outputs", [])) > 1 else set())
+
+
+def test_gradient_against_parameters(tmp_path):
+    run = start(
+        tmp_path,
+        "mode_cost_gradient:work",
+        {"batch": 16},
+        grid={"architecture": ["linear", "dense", "attention"], "width": [32, 64, 128]},
+    )
+    assert verdicts(run) == {
+        "gradient-at-most-four-values": "confirmed",
+        "backward-two-to-four-times-forward": "qualified",
+        "backward-about-twice-forward": "confirmed",
+        "gradient-is-order-n": "confirmed",
+    }
+    assert set(run.figures) == {"work"}
+    np.testing.assert_array_equal(
+        run.dataset.num_parameters.sel(architecture="linear"), 10 * (np.array([32, 64, 128]) + 1)
+    )
+
+
+def test_memory_against_depth(tmp_path):
+    run = start(tmp_path, "mode_cost_gradient:memory", {"batch": 64, "width": 8}, grid={"depth": [16, 64, 256]})
+    assert verdicts(run) == {"forward-caches-intermediates": "confirmed"}
+    assert set(run.figures) == {"memory"}
+    saved = run.dataset.temporaries.sel(depth=256)
+    assert float(saved.sel(checkpoint="segments")) < float(saved.sel(checkpoint="layers"))
+    assert float(saved.sel(checkpoint="layers")) < float(saved.sel(checkpoint="none"))
+
+
+def test_parts_without_a_sweep_make_do(tmp_path):
+    for part in ("work", "memory"):
+        run = start(tmp_path, f"mode_cost_gradient:{part}", {"batch": 4, "width": 4})
+        assert run.claims == []
+        assert run.figures == {}
