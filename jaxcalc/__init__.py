@@ -10,12 +10,16 @@ from jaxcalc._version import __version__
 
 _ROOMS = ("functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
 
-__all__ = ["__version__", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+_HOMES = {"flow": "jaxcalc.transforms"}
+
+__all__ = ["__version__", *_ROOMS, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"jaxcalc.{name}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'jaxcalc' has no attribute {name!r}; it has: {', '.join(__all__)}")
 
 

@@ -1,5 +1,6 @@
 """Activation functions, each with its slope in closed form and the largest slope it can have."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -50,7 +51,9 @@ def _normal_density(x: jax.Array) -> jax.Array:
 
 def _gelu_derivative(x: jax.Array) -> jax.Array:
     """``Phi(x) + x phi(x)`` with the standard normal's distribution and density."""
-    return jax.scipy.stats.norm.cdf(x) + x * _normal_density(x)
+    # erfc keeps the digits of small probabilities, which 1 + erf would cancel.
+    root = jnp.sqrt(jnp.asarray(0.5, x.dtype))
+    return 0.5 * jax.lax.erfc(-root * x) + x * _normal_density(x)
 
 
 linear = Activation("linear", lambda x: x, jnp.ones_like, 1.0)
@@ -59,7 +62,8 @@ tanh = Activation("tanh", jnp.tanh, _tanh_derivative, 1.0)
 # The slope at the kink is 0, as jax.nn.relu has it.
 relu = Activation("relu", jax.nn.relu, lambda x: jnp.where(x > 0, jnp.ones_like(x), jnp.zeros_like(x)), 1.0)
 # The slope of x Phi(x) is largest at x = sqrt 2, where its own derivative phi(x) (2 - x^2) vanishes.
-gelu = Activation("gelu", lambda x: jax.nn.gelu(x, approximate=False), _gelu_derivative, 1.1289042960375467)
+_GELU_SLOPE = 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi)
+gelu = Activation("gelu", lambda x: jax.nn.gelu(x, approximate=False), _gelu_derivative, _GELU_SLOPE)
 
 ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (linear, sigmoid, tanh, relu, gelu)}
 assert tuple(ACTIVATIONS) == get_args(ActivationName)

@@ -12,7 +12,7 @@ from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.experiment import Part
 from jaxcalc.lab.runner import Run
 from jaxcalc.lab.store import Store, write_atomically
-from jaxcalc.lab.text import number
+from jaxcalc.lab.text import number, seconds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,7 +99,7 @@ def _page(run: Run, captions: dict[str, str]) -> str:
     environment = Environment(
         loader=PackageLoader("jaxcalc.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=number, words=_words)
+    environment.filters.update(number=number, seconds=seconds, words=_words)
     record = json.loads((run.path / "plan.json").read_text())
     trials = [_trial(run, record, entry) for entry in record["trials"]]
     provenance = next((t["provenance"] for t in trials if t["provenance"]), {})

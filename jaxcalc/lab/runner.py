@@ -257,6 +257,7 @@ class _Job:
         experiment, settings = self.plan.experiment, self.plan.loaded.settings
         return {
             "title": experiment.part.doc.strip().partition("\n")[0],
+            "question": self.plan.loaded.document.question,
             "experiment": experiment.name,
             "params": self.plan.base.model_dump_json(),
             "settings": json.dumps(self.record["identity"]["settings"]),

@@ -36,9 +36,10 @@ _WORDS = {
 
 @dataclass
 class Document:
-    """Plain data with the place of every key and value by path."""
+    """Plain data with the place of every key and value by path, and the question in the opening comment."""
 
     data: Any
+    question: str = ""
     values: dict[Path, Mark] = field(default_factory=dict)
     keys: dict[Path, Mark] = field(default_factory=dict)
 
@@ -69,6 +70,17 @@ def scalar(text: str) -> Any:
     if text in (".nan", ".NaN", ".NAN"):
         return float("nan")
     return text
+
+
+def opening_question(text: str) -> str:
+    """The first sentence of a config's opening comment, past the line that is for an editor."""
+    words = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if "yaml-language-server" not in line:
+            words.append(line.lstrip("# "))
+    return re.split(r"(?<=[.?!])\s", " ".join(words), maxsplit=1)[0]
 
 
 def parse(text: str, file: str) -> Document:
@@ -104,7 +116,7 @@ def parse(text: str, file: str) -> Document:
         raise ConfigError(f"not YAML: {problem}", mark=mark(at) if at else Mark(file, 0, 1, 1, "")) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}".splitlines()[0]) from None
-    document = Document(None)
+    document = Document(None, opening_question(text))
     if root is not None:
         document.data = _build(root, (), document, mark, ())
     return document

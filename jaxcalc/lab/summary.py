@@ -1,7 +1,6 @@
 """What the commands print."""
 
 import os
-import re
 import sys
 from math import prod
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from jaxcalc.lab import registry
+from jaxcalc.lab import registry, source
 from jaxcalc.lab.sweep import SEED, Plan
 from jaxcalc.lab.text import number, seconds, size, table
 
@@ -93,24 +92,16 @@ def listing() -> str:
     """The configs and experiments in reach."""
     experiments = registry.available()
     configs = sorted(Path("configs").rglob("*.y*ml"))
-    rows = [{"config": str(path), "question": _comment(path)} for path in configs]
+    rows = [
+        {"config": str(path), "question": source.opening_question(path.read_text(encoding="utf-8", errors="replace"))}
+        for path in configs
+    ]
     parts = [f"Configs\n{table(rows)}"] if rows else []
     rows = []
     for file in experiments.values():
         rows += [{"experiment": name, "question": title} for name, title in registry.questions(file).items()]
     parts += [f"Experiments\n{table(rows)}"] if rows else []
     return "\n\n".join(parts) or "no configs/ and no experiments/ here"
-
-
-def _comment(path: Path) -> str:
-    """The first sentence of a config's opening comment, past the line that is for an editor."""
-    words = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.startswith("#"):
-            break
-        if "yaml-language-server" not in line:
-            words.append(line.lstrip("# "))
-    return re.split(r"(?<=[.?!])\s", " ".join(words), maxsplit=1)[0]
 
 
 def shown(plan: Plan) -> str:

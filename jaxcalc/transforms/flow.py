@@ -107,9 +107,9 @@ def flow(
         ``args``, not in what ``field`` closes over: ``"backsolve"`` refuses the latter.
       solver: ``"euler"``, ``"heun"``, ``"bosh3"``, ``"rk4"``, ``"tsit5"``, ``"dopri5"`` or ``"dopri8"``.
       adjoint: how reverse mode goes back. ``"checkpointed"`` differentiates the steps taken, recomputing between
-        checkpoints; ``"direct"`` does so through nested loops of bounded length, and allows forward mode; ``"backsolve"`` solves the
-        adjoint equation backwards in time and rebuilds the states on the way, which is a gradient of the exact flow
-        and wrong where the flow cannot be run backwards.
+        checkpoints; ``"direct"`` does so through nested loops of bounded length, and allows forward mode too;
+        ``"backsolve"`` solves the adjoint equation backwards in time and rebuilds the states on the way, which gives
+        the exact flow's gradient, and a wrong one where the flow cannot be run backwards.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps.
       max_steps: the most steps that an adaptive solve may take.

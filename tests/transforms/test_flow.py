@@ -8,7 +8,7 @@ import pytest
 from jaxcalc.functions import fields
 from jaxcalc.transforms.flow import SOLVER_ORDERS, flow
 
-DECAY = jnp.array([2.0, 1.0])
+DECAY = np.array([2.0, 1.0])
 
 
 def _relax(**choices):
@@ -19,7 +19,7 @@ def _relax(**choices):
 def test_order_of_convergence(x64, solver):
     # Oracle: the closed form. Steps are chosen so that errors stand clear of rounding.
     order = SOLVER_ORDERS[solver]
-    steps = {1: (64, 128), 2: (32, 64), 3: (16, 32), 4: (16, 32), 5: (16, 32), 8: (4, 8)}[order]
+    steps = {1: (128, 256), 2: (64, 128), 3: (64, 128), 4: (64, 128), 5: (64, 128), 8: (24, 48)}[order]
     exact = fields.cubic_relaxation_solution(1.0, 2.0, DECAY)
     errors = [
         abs(float(_relax(solver=solver, num_steps=n)(jnp.array(2.0), jnp.array([0.0, 1.0]), DECAY)[-1] - exact))
@@ -41,7 +41,7 @@ def test_gradients_of_every_adjoint_meet_the_closed_form(x64, adjoint):
 def test_forward_mode_through_direct_is_reverse_mode(x64):
     solve = _relax(adjoint="direct", num_steps=8)
     end = lambda p: solve(jnp.array(2.0), jnp.array([0.0, 1.0]), p)[-1]
-    _, pushed = jax.jvp(end, (DECAY,), (jnp.array([1.0, -0.5]),))
+    _, pushed = jax.jvp(end, (jnp.asarray(DECAY),), (jnp.array([1.0, -0.5]),))
     assert pushed == pytest.approx(float(jax.grad(end)(DECAY) @ jnp.array([1.0, -0.5])), rel=1e-12)
 
 
@@ -84,7 +84,7 @@ def test_the_backward_equation_is_solved_not_the_steps(x64):
     # The discrete gradient of 4 Euler-like steps is not the flow's: backsolve differs from it, at the method's order.
     end = jnp.array([0.0, 1.0])
     gaps = []
-    for steps in (8, 16):
+    for steps in (32, 64):
         both = [
             jax.grad(lambda p, a=a, n=steps: _relax(solver="heun", num_steps=n, adjoint=a)(jnp.array(2.0), end, p)[-1])(
                 DECAY
@@ -92,7 +92,7 @@ def test_the_backward_equation_is_solved_not_the_steps(x64):
             for a in ("backsolve", "checkpointed")
         ]
         gaps.append(float(jnp.linalg.norm(both[0] - both[1])))
-    assert gaps[0] > 1e-4
+    assert gaps[0] > 1e-6
     assert np.log2(gaps[0] / gaps[1]) == pytest.approx(2.0, abs=0.6)
 
 
