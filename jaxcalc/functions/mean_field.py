@@ -15,7 +15,15 @@ import numpy as np
 
 from jaxcalc.functions.activations import Activation
 
-__all__ = ["Signals", "attenuation", "critical_weight_variance", "fixed_point", "gaussian_mean", "gradient_factor", "signals"]
+__all__ = [
+    "Signals",
+    "attenuation",
+    "critical_weight_variance",
+    "fixed_point",
+    "gaussian_mean",
+    "gradient_factor",
+    "signals",
+]
 
 _NODES = 64  # on each half line
 _REACH = 12.0  # standard deviations; what lies beyond weighs 1e-33
@@ -56,7 +64,7 @@ def gradient_factor(phi: Activation, moment: jax.typing.ArrayLike, sw2: jax.typi
 
     Source: S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, Deep Information Propagation, ICLR 2017.
     """
-    return sw2 * gaussian_mean(lambda u: phi.derivative(u) ** 2, moment)
+    return jnp.asarray(sw2) * gaussian_mean(lambda u: phi.derivative(u) ** 2, moment)
 
 
 def fixed_point(
@@ -135,7 +143,7 @@ def signals(
         first = gaussian_mean(phi.value, q)
         second = gaussian_mean(lambda u: phi.value(u) ** 2, q)
         grown = skip * square + 2 * skip * branch * mean * first + branch**2 * second
-        factor = skip + branch**2 * gradient_factor(phi, q, sw2)
+        factor = skip + jnp.square(branch) * gradient_factor(phi, q, sw2)
         return (skip * mean + branch * first, grown), Signals(grown, factor)
 
     start = jnp.asarray(moment, float)

@@ -16,7 +16,7 @@ class Progress:
     """
 
     def __init__(self, wanted: bool | None, plan: Plan, total: int):
-        self._plan, self._total = plan, total
+        self._plan, self._total, self._done = plan, total, 0
         self._wanted = sys.stderr.isatty() if wanted is None else wanted
         self._bar: Any = None
         self._task: Any = None
@@ -27,7 +27,6 @@ class Progress:
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
-                MofNCompleteColumn,
                 SpinnerColumn,
                 TextColumn,
                 TimeElapsedColumn,
@@ -39,15 +38,15 @@ class Progress:
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
+                TextColumn("{task.fields[left]}"),
                 TimeRemainingColumn(),
             )
             self._bar = Bar(*columns, console=Console(file=sys.stderr), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(self._plan.loaded.stem, total=self._total)
-            self._trial = self._bar.add_task("", total=None)
+            self._task = self._bar.add_task(self._plan.loaded.stem, total=self._total, left="left", count="")
+            self._trial = self._bar.add_task("", total=None, left="", count="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +60,8 @@ class Progress:
     def advance(self, trial: Trial) -> None:
         """A trial is finished."""
         if self._bar is not None:
-            self._bar.advance(self._task)
+            self._done += 1
+            self._bar.update(self._task, advance=1, count=f"{self._done}/{self._total}")
 
     def say(self, text: str) -> None:
         """What is being done now."""

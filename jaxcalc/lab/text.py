@@ -53,7 +53,7 @@ def table(rows: Sequence[dict[str, Any]], *, indent: str = "  ") -> str:
     ]
     widths = [max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)]
     room = (shutil.get_terminal_size().columns if sys.stdout.isatty() else 120) - len(indent) - 2 * (len(columns) - 1)
-    while sum(widths) > room and max(widths) > 16:
+    while sum(widths) > room and max(widths) > 8:
         widths[widths.index(max(widths))] -= 1
     lines = []
     for row in [columns, ["-" * w for w in widths], *cells]:

@@ -1,5 +1,6 @@
 """Dense networks: a small one for any widths, and a deep one whose depth is a number and no program of its own."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -103,7 +104,7 @@ def mlp(widths: Sequence[int], phi: Activation | str = "tanh", *, initialisation
     if len(widths) < 2:
         raise ValueError(f"mlp: widths must hold input and output sizes at least, got {tuple(widths)}.")
     phi = activation(phi) if isinstance(phi, str) else phi
-    shapes = list(zip(widths[:-1], widths[1:], strict=True))
+    shapes = list(itertools.pairwise(widths))
 
     def init(key):
         keys = jax.random.split(key, len(shapes))

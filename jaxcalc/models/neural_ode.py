@@ -1,6 +1,6 @@
 """Networks whose layers are steps in time: neural ODEs, and the residual networks that are their Euler scheme."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -39,7 +39,7 @@ def mlp_field(
     return Model(network.init, lambda params, y: scale * network.apply(params, (y - center) / scale))
 
 
-def lotka_volterra_field(typical_rates: jax.typing.ArrayLike, *, spread: float = 0.3) -> Model:
+def lotka_volterra_field(typical_rates: Sequence[float] | jax.Array, *, spread: float = 0.3) -> Model:
     """Prey and predators with unknown rates, for the logarithms of their numbers.
 
     Args:
