@@ -1,8 +1,8 @@
 """Do gradients survive depth: by activation, initialisation and residual connection, on handwritten digits.
 
-Every layer of a random network of up to ``max_depth`` layers is looked at: the norm of the loss's gradient in its output
-and in its weights, and the mean square of what it passes on. One program serves all depths, for layers past the depth
-are the identity. Beside the measurements stand the bound 0.25^depth for sigmoids and mean-field theory.
+Every layer of a random network of up to ``max_depth`` layers is looked at: the norm of the loss's gradient in its
+output and in its weights, and the mean square of what it passes on. One program serves all depths, for layers past the
+depth are the identity. Beside the measurements stand the bound 0.25^depth for sigmoids and mean-field theory.
 """
 
 from typing import Literal
@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config as LabConfig, Swept, Variable
+from jaxcalc.lab import Claim, Swept, Variable
+from jaxcalc.lab import Config as LabConfig
 
 kind = "compiled"
 
@@ -166,7 +167,9 @@ def _tidy(dataset):
     others = [d for d in dataset.attenuation.dims if d not in ("case", "depth", "seed")]
     for other in others:
         only = dataset.sizes["case"] == 1
-        labels = [f"{'' if only else f'{c}, '}{other} {v:.4g}" for c in dataset.case.values for v in dataset[other].values]
+        labels = [
+            f"{'' if only else f'{c}, '}{other} {v:.4g}" for c in dataset.case.values for v in dataset[other].values
+        ]
         dataset = dataset.stack(both=("case", other)).drop_vars(["both", "case", other]).rename(both="case")
         dataset = dataset.assign_coords(case=labels)
     return dataset
@@ -247,7 +250,9 @@ def _draw_layers(data):
     figure.supylabel("norm of the gradient in the layer's output", fontsize=8)
     handles = [Line2D([], [], color=c, label=str(d)) for d, c in zip(data.depth.values, colors, strict=True)]
     handles.append(Line2D([], [], label="mean-field theory", **style.THEORY))
-    legend = figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), title="layers in the network")
+    legend = figure.legend(
+        handles=handles, loc="outside upper center", ncols=len(handles), title="layers in the network"
+    )
     legend.get_title().set_fontsize(7.5)
     return figure
 
@@ -600,7 +605,7 @@ def _residual_claims(data, ratio):
             measured=f"half of He's weights: {bare:.1e} without skips, {skipped:.3g} with them",
             expects="qualified",
             figure="attenuation_by_depth",
-            note=f"Branches of He's full weights explode to {full:.2g}; scaled by 1/sqrt(depth) they give {scaled:.2f}.",
+            note=f"He's full weights explode to {full:.2g}; branches scaled by 1/sqrt(depth) give {scaled:.2f}.",
         )
     ]
 

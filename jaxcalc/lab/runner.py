@@ -124,8 +124,7 @@ def run(
     plan = sweep.open_plan(config, overrides)
     with session(plan.loaded, cache=plan.experiment.kind != "timed") as device:
         job = _Job(plan, device, Path(out))
-        job.store.create(job.record, fresh=fresh)
-        with job.store.lock(), Progress(progress, plan, len(job.trials)) as shown:
+        with job.store.opened(job.record, fresh=fresh), Progress(progress, plan, len(job.trials)) as shown:
             job.work(shown, fail_fast)
             result = job.finish(shown)
     result.seconds = time.perf_counter() - start

@@ -47,43 +47,41 @@ class Store:
         self.path = path
         self.trials = path / "trials"
 
-    def create(self, plan: dict[str, Any], *, fresh: bool) -> None:
-        """Make the folder and its ``plan.json``; with ``fresh``, without what was there.
-
-        Raises:
-          ConfigError: the folder cannot be written.
-        """
-        try:
-            if fresh and self.path.exists():
-                shutil.rmtree(self.path)
-            self.trials.mkdir(parents=True, exist_ok=True)
-            for leftover in self.trials.glob(".*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            write_atomically(self.path / "plan.json", dump_json(plan))
-        except OSError as error:
-            raise ConfigError(
-                f"cannot write the output folder {self.path}: {error.strerror or error}",
-                remedy="Choose another with --out.",
-            ) from None
-
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; the lock goes with the process, however it ends.
+    def opened(self, plan: dict[str, Any], *, fresh: bool) -> Iterator[None]:
+        """Make the folder and its ``plan.json``, and hold it for this process; with ``fresh``, without what was there.
+
+        The lock is the folder's own, so it goes with the process, however that ends, and leaves no file behind.
 
         Raises:
-          ConfigError: another process holds it.
+          ConfigError: the folder cannot be written, or another process holds it.
         """
+        with contextlib.ExitStack() as held:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock(held)
+                for entry in self.path.iterdir() if fresh else self.trials.glob(".*"):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                self.trials.mkdir(exist_ok=True)
+                write_atomically(self.path / "plan.json", dump_json(plan))
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot write the output folder {self.path}: {error.strerror or error}",
+                    remedy="Choose another with --out.",
+                ) from None
+            yield
+
+    def _lock(self, held: contextlib.ExitStack) -> None:
         try:
             import fcntl
         except ImportError:  # no such lock on this system
-            yield
             return
-        with open(self.path / ".lock", "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ConfigError(f"{self.path} is being written by another process", remedy="Wait for it.") from None
-            yield
+        folder = os.open(self.path, os.O_RDONLY)
+        held.callback(os.close, folder)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{self.path} is being written by another process", remedy="Wait for it.") from None
 
     def result(self, trial: str) -> dict[str, Any] | None:
         """A finished trial's ``result.json``, or ``None``."""

@@ -1,6 +1,7 @@
 """Whole runs: results, resumption, failures and repetition."""
 
 import json
+import os
 import warnings
 
 import numpy as np
@@ -183,10 +184,13 @@ def test_measured_arrays_are_marked_and_not_compared(there, tmp_path):
 def test_another_process_at_work_is_respected(done, there, tmp_path):
     import fcntl
 
-    with open(done.path / ".lock", "w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    held = os.open(done.path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    for fresh in (False, True):
         with pytest.raises(ConfigError, match="another process"):
-            run(there(COMPILED), out=tmp_path / "runs")
+            run(there(COMPILED), out=tmp_path / "runs", fresh=fresh)
+    os.close(held)
+    assert (done.path / "results.nc").exists()
 
 
 def test_lab_in_a_notebook(there, tmp_path):

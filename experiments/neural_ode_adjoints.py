@@ -1,0 +1,458 @@
+"""What the adjoints of an ODE solve keep in memory, and when the continuous one's gradient is wrong.
+
+``memory`` sets memory and gradients against the number of equal steps, ``accuracy`` the gradient's error against the
+stiffness of the field.
+"""
+
+import functools
+import json
+from typing import Literal
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Variable
+
+# --- memory: what an adjoint keeps ------------------------------------------------------------------------------------
+
+Keeping = Literal["checkpointed", "all checkpoints", "two checkpoints", "backsolve", "direct"]
+
+
+class MemoryConfig(Config):
+    """The gradient of a flow's end in a perceptron's weights, by one adjoint and a number of equal steps."""
+
+    adjoint: Keeping = "checkpointed"
+    """all and two checkpoints are the checkpointed adjoint with that many states kept; two make it recompute a lot"""
+    num_steps: int = pydantic.Field(default=32, gt=0)
+    """equal steps over the unit of time"""
+    solver: Literal["euler", "heun", "bosh3", "rk4", "tsit5", "dopri5", "dopri8"] = "rk4"
+    """the Runge-Kutta method"""
+    dimension: int = pydantic.Field(default=4, gt=0)
+    """size of a state"""
+    hidden: int = pydantic.Field(default=32, gt=0)
+    """width of the perceptron's hidden layer"""
+    batch: int = pydantic.Field(default=256, gt=0)
+    """states carried along"""
+
+
+MEMORY_VARIABLES = {
+    "temporaries": Variable((), "bytes", "temporary memory of the compiled gradient"),
+    "outputs": Variable((), "bytes", "memory of its outputs"),
+    "gradient": Variable(("parameter",), "", "gradient in the field's weights"),
+}
+
+
+def _memory_run(config, key):
+    """Compile the gradient, read XLA's account of its memory, and take it once."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc import models
+    from jaxcalc.programs import compiled
+
+    checkpoints = {"all checkpoints": config.num_steps, "two checkpoints": 2}.get(config.adjoint)
+    field = models.mlp_field(config.dimension, config.hidden, num_hidden=1)
+    model = models.neural_ode(
+        field,
+        solver=config.solver,
+        num_steps=config.num_steps,
+        adjoint="checkpointed" if config.adjoint.endswith("checkpoints") else config.adjoint,
+        checkpoints=checkpoints,
+    )
+    init_key, state_key = jax.random.split(key)
+    params, states = field.init(init_key), jax.random.normal(state_key, (config.batch, config.dimension), float)
+    gradient = jax.grad(lambda params, states: jnp.mean(model.apply(params, states, jnp.array([0.0, 1.0]))[-1] ** 2))
+    program = compiled.executable(gradient, params, states)
+    leaves = jax.tree.leaves(program(params, states))
+    return {
+        "temporaries": np.asarray(program.temporaries),
+        "outputs": np.asarray(program.outputs),
+        "gradient": np.concatenate([np.ravel(leaf) for leaf in leaves]),
+    }
+
+
+def _gaps(dataset):
+    """The relative distance of each adjoint's gradient from the direct one's, or None where that was not taken."""
+    if "adjoint" not in dataset.dims or "direct" not in dataset.adjoint:
+        return None
+    direct = dataset.gradient.sel(adjoint="direct")
+    return ((dataset.gradient - direct) ** 2).sum("parameter") ** 0.5 / (direct**2).sum("parameter") ** 0.5
+
+
+_LOOKS = {
+    "all checkpoints": ("checkpointed", {"linestyle": "-.", "marker": "D"}),
+    "two checkpoints": ("checkpointed", {"linestyle": ":", "marker": "v"}),
+}
+
+
+def _look(adjoint):
+    """The line of an adjoint."""
+    from jaxcalc import style
+
+    name, changes = _LOOKS.get(str(adjoint), (str(adjoint), {}))
+    return style.method(name, **changes, label=str(adjoint))
+
+
+def _memory_figures(dataset):
+    """Memory against steps, and the distance between backsolve's gradient and the discrete one."""
+    from jaxcalc import style
+
+    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
+        return {}
+    data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
+    gaps = _gaps(data)
+    figure, axes = style.subplots(1, 2, width="page", height=2.9)
+    steps = data.num_steps.values
+    for adjoint in data.adjoint.values:
+        one = data.sel(adjoint=adjoint)
+        axes[0].loglog(steps, (one.temporaries + one.outputs) / 1e6, **_look(adjoint))
+    axes[0].set_xlabel("Runge-Kutta steps")
+    axes[0].set_ylabel("temporaries + outputs, MB")
+    axes[0].legend()
+    if gaps is None or "backsolve" not in data.adjoint:
+        axes[1].set_axis_off()
+        return {"memory": figure}
+    for adjoint in data.adjoint.values:
+        line = gaps.sel(adjoint=adjoint)
+        if adjoint != "direct":
+            axes[1].loglog(steps, line.where(line > 0), **_look(adjoint))
+    gap = gaps.sel(adjoint="backsolve").values
+    order = _order(_params(data)["solver"])
+    shown = steps[gap > 1e-13]
+    if len(shown):
+        axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
+    axes[1].axhline(np.finfo(float).eps, color="#999999", linewidth=0.7)
+    axes[1].annotate(
+        "rounding", (steps[-1], np.finfo(float).eps), xytext=(0, -9), textcoords="offset points", ha="right"
+    )
+    axes[1].set_xlabel("Runge-Kutta steps")
+    axes[1].set_ylabel("gap to the direct gradient")
+    axes[1].legend()
+    return {"memory": figure}
+
+
+def _params(dataset):
+    """The base parameters that a dataset was run with."""
+    return json.loads(dataset.attrs["params"])
+
+
+def _order(solver):
+    """The order of a Runge-Kutta method."""
+    from jaxcalc.transforms.flow import SOLVER_ORDERS
+
+    return SOLVER_ORDERS[solver]
+
+
+def _memory_tables(dataset):
+    """Megabytes by adjoint and steps."""
+    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
+        return {}
+    total = (dataset.temporaries + dataset.outputs) / 1e6
+    rows = [
+        {"adjoint": str(a)}
+        | {f"{n} steps": f"{float(total.sel(adjoint=a, num_steps=n)):.2f}" for n in dataset.num_steps.values}
+        for a in dataset.adjoint.values
+    ]
+    return {"Memory of the gradient, MB": rows}
+
+
+def _memory_claims(dataset):
+    """Memory's growth with steps by adjoint, and how fast the continuous gradient nears the discrete one."""
+    gaps = _gaps(dataset)
+    if "num_steps" not in dataset.dims or dataset.sizes["num_steps"] < 3 or gaps is None:
+        return []
+    if "backsolve" not in dataset.adjoint:
+        return []
+    steps = dataset.num_steps.values
+    total = dataset.temporaries + dataset.outputs
+
+    def growth(adjoint):
+        # The slope between the two longest: at few steps what does not grow still counts.
+        sizes = np.log(total.sel(adjoint=adjoint).values[-2:])
+        return float((sizes[1] - sizes[0]) / np.log(steps[-1] / steps[-2]))
+
+    kept = "all checkpoints" if "all checkpoints" in dataset.adjoint else "direct"
+    back, through = growth("backsolve"), growth(kept)
+    sizes = total.sel(adjoint="backsolve").values
+    gap = gaps.sel(adjoint="backsolve").values
+    clear = gap > 1e-12  # below it rounding is what is seen
+    order = -float(np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0]) if clear.sum() > 1 else np.nan
+    expected = _order(_params(dataset)["solver"])
+    return [
+        Claim(
+            "adjoint-constant-memory",
+            "The adjoint method needs memory that does not grow with depth.",
+            bool(np.ptp(sizes) <= 0.01 * sizes.min() and abs(through - 1) < 0.05),
+            expected="exponent 0 for the adjoint, 1 through the solver",
+            measured=f"backsolve {back:.3f} ({sizes.min():.0f} to {sizes.max():.0f} bytes), {kept} {through:.2f}",
+            figure="memory",
+        ),
+        Claim(
+            "adjoint-gradient-by-reverse-ode",
+            "The backward pass solves a second ODE in reverse to obtain gradients.",
+            bool(abs(order - expected) < 0.3),
+            limits=bool(gap[0] > 1e-9),
+            expected=f"gap to the discrete gradient of order {expected}",
+            measured=f"order {order:.2f}",
+            expects="qualified",
+            figure="memory",
+            note=f"It is the exact flow's gradient, not the solver's: {gap[0]:.1e} apart at {steps[0]} steps.",
+        ),
+    ]
+
+
+memory = Part(
+    MemoryConfig,
+    MEMORY_VARIABLES,
+    "host",
+    _memory_run,
+    figures=_memory_figures,
+    claims=_memory_claims,
+    tables=_memory_tables,
+    doc="What does each adjoint of an ODE solve keep in memory as steps are added?",
+)
+
+
+# --- accuracy: when the continuous gradient is wrong ------------------------------------------------------------------
+
+
+class AccuracyConfig(Config):
+    """The gradient of a loss on a trajectory in the field's parameters, by one adjoint at one tolerance."""
+
+    problem: Literal["van-der-pol", "lotka-volterra", "cubic-relaxation"] = "van-der-pol"
+    """the field: an oscillator, stiff for large rates; prey and predators; contraction to a target"""
+    rate: float = pydantic.Field(default=1.0, gt=0)
+    """Van der Pol's mu, or the rate of the contraction"""
+    adjoint: Literal["checkpointed", "backsolve", "direct"] = "backsolve"
+    """how the solve is differentiated"""
+    tolerance: float = pydantic.Field(default=1e-6, gt=0, le=1e-2)
+    """relative and absolute tolerance of the steps"""
+    solver: Literal["tsit5", "dopri5", "bosh3"] = "tsit5"
+    """the Runge-Kutta method"""
+
+
+ACCURACY_VARIABLES = {
+    "gradient": Variable(("parameter",), "", "gradient of the loss in the field's parameters"),
+    "reference": Variable(("parameter",), "", "the same in closed form, or at tolerance 1e-12 through the steps"),
+    "gradient_error": Variable((), "", "relative error of the gradient"),
+    "reconstruction_error": Variable((), "", "relative distance of the start and the end solved back to it"),
+    "stiffness": Variable((), "", "rate of the field, where it has one"),
+}
+
+
+def _problem(name, rate):
+    """``(field, y0, times, parameters, loss, exact loss or None)``."""
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import fields
+
+    end = lambda states: states[-1].sum()
+    match name:
+        case "van-der-pol":
+            return fields.van_der_pol, jnp.array([2.0, 0.0]), jnp.array([0.0, 5.0]), jnp.array(rate), end, None
+        case "lotka-volterra":
+            rates, start = jnp.array([1.5, 1.0, 3.0, 1.0]), jnp.array([1.0, 1.0])
+            return fields.lotka_volterra, start, jnp.linspace(0.0, 10.0, 101), rates, jnp.sum, None
+        case _:
+            exact = lambda parameters: fields.cubic_relaxation_solution(1.0, 2.0, parameters)
+            return fields.cubic_relaxation, jnp.array([2.0]), jnp.array([0.0, 1.0]), jnp.array([rate, 1.0]), end, exact
+
+
+@functools.cache
+def _compiled_gradient(problem, solver, adjoint, tolerance):
+    """One compiled gradient for all rates of a problem."""
+    import jax
+
+    from jaxcalc.transforms.flow import flow
+
+    field, start, times, _, loss, _ = _problem(problem, 1.0)
+    solve = flow(field, solver=solver, adjoint=adjoint, rtol=tolerance, atol=tolerance, max_steps=16384)
+    return jax.jit(jax.grad(lambda parameters: loss(solve(start, times, parameters))))
+
+
+@functools.cache
+def _compiled_return(problem, solver, tolerance):
+    """The trajectory's end, solved back to its start."""
+    import jax
+
+    from jaxcalc.transforms.flow import flow
+
+    field, start, times, _, _, _ = _problem(problem, 1.0)
+    solve = flow(field, solver=solver, rtol=tolerance, atol=tolerance, max_steps=16384)
+    ends = times[jax.numpy.array([0, -1])]
+
+    def there_and_back(parameters):
+        return solve(solve(start, ends, parameters)[-1], ends[::-1], parameters)[-1]
+
+    return jax.jit(there_and_back)
+
+
+def _accuracy_run(config, key):
+    """The gradient, its reference, and whether the trajectory can be solved back."""
+    import jax
+
+    _, start, _, parameters, _, exact = _problem(config.problem, config.rate)
+    try:
+        gradient = np.asarray(
+            _compiled_gradient(config.problem, config.solver, config.adjoint, config.tolerance)(parameters)
+        )
+    except RuntimeError:  # the backward solve did not arrive
+        gradient = np.full(parameters.shape, np.nan)
+    if exact is None:
+        reference = np.asarray(_compiled_gradient(config.problem, "dopri8", "checkpointed", 1e-12)(parameters))
+    else:
+        reference = np.asarray(jax.grad(exact)(parameters))
+    back = np.asarray(_compiled_return(config.problem, config.solver, config.tolerance)(parameters))
+    return {
+        "gradient": gradient.reshape(-1),
+        "reference": reference.reshape(-1),
+        "gradient_error": np.linalg.norm(gradient - reference) / np.linalg.norm(reference),
+        "reconstruction_error": np.linalg.norm(back - start) / np.linalg.norm(start),
+        "stiffness": np.asarray(np.nan if config.problem == "lotka-volterra" else config.rate),
+    }
+
+
+def _families(dataset):
+    """``{"Van der Pol": dataset over rates, ...}`` of the problems that have a rate, rates ascending."""
+    data = dataset
+    for name in [d for d in data.gradient_error.dims if d not in ("case", "adjoint", "rate")]:
+        data = data.isel({name: 0})
+    if "case" not in data.dims:
+        return {_params(data)["problem"]: data} if "rate" in data.dims else {}
+    found = {}
+    for family in dict.fromkeys(str(case).split(",")[0] for case in data.case.values):
+        mine = data.sel(case=[c for c in data.case.values if str(c).split(",")[0] == family])
+        rates = mine.stiffness.values.reshape(mine.sizes["case"], -1)[:, 0]
+        if np.isfinite(rates).all() and len(rates) > 1:
+            mine = mine.reset_coords(drop=True).assign_coords(rate=("case", rates))
+        found[family] = mine.swap_dims(case="rate").drop_vars("case").sortby("rate")
+    return found
+
+
+def _accuracy_figures(dataset):
+    """Gradient error against the field's rate by adjoint, and whether the trajectory can be solved back."""
+    from jaxcalc import style
+
+    families = _families(dataset)
+    if not families or "adjoint" not in dataset.dims:
+        return {}
+    drawn = {}
+    figure, axes = style.subplots(1, len(families) + 1, width="page", height=2.7, squeeze=False)
+    for ax, (family, data) in zip(axes.flat, families.items(), strict=False):
+        for adjoint in data.adjoint.values:
+            error = data.gradient_error.sel(adjoint=adjoint)
+            # Direct and checkpointed agree to rounding: the one on top is drawn open, so that both are seen.
+            extra = {"markerfacecolor": "none", "markeredgewidth": 1.0, "markersize": 7} if adjoint == "direct" else {}
+            ax.plot(data.rate, error, **{**style.method(str(adjoint)), **extra})
+        _logarithmic(ax, data.gradient_error.values)
+        ax.axhline(1.0, color="#999999", linewidth=0.7)
+        ax.set_xscale("log")
+        ax.set_xticks(data.rate.values, [f"{r:g}" for r in data.rate.values])
+        ax.minorticks_off()
+        ax.set_title(family)
+        ax.set_xlabel(r"damping $\mu$" if family == "Van der Pol" else "rate")
+    axes.flat[0].set_ylabel("relative error of the gradient")
+    axes.flat[0].legend(loc="upper left")
+    _draw_return(axes.flat[-1], families)
+    drawn["gradient_error"] = figure
+    return drawn
+
+
+def _logarithmic(ax, values):
+    """A logarithmic axis with room for failures at its top."""
+    good = values[np.isfinite(values) & (values > 0)]
+    ax.set_yscale("log")
+    ax.set_ylim(10.0 ** (np.floor(np.log10(good.min())) - 1), 10.0 ** (np.ceil(np.log10(good.max())) + 2))
+
+
+def _draw_return(ax, families):
+    """How far from its start a trajectory ends that is solved forwards and back."""
+    from jaxcalc import style
+
+    lines = {family: data.reconstruction_error.isel(adjoint=0) for family, data in families.items()}
+    _logarithmic(ax, np.concatenate([line.values for line in lines.values()]))
+    top = ax.get_ylim()[1] / 3
+    rates = sorted({float(rate) for line in lines.values() for rate in line.rate.values})
+    for (family, line), (color, marker) in zip(
+        lines.items(), (("orange", "o"), ("purple", "D"), ("sky", "s")), strict=False
+    ):
+        look = {"color": style.COLORS[color], "marker": marker}
+        ax.plot(line.rate, line, **look, label=family)
+        lost = line.rate.values[~np.isfinite(line.values)]
+        ax.plot(lost, np.full(lost.shape, top), **look, linestyle="", markerfacecolor="none", markeredgewidth=1.0)
+    if any(not np.isfinite(line.values).all() for line in lines.values()):
+        ax.annotate("open: never arrives", (0.03, 0.84), xycoords="axes fraction", va="top", fontsize=7)
+    ax.set_xscale("log")
+    ax.set_xticks(rates, [f"{r:g}" for r in rates])
+    ax.minorticks_off()
+    ax.set_title("forwards and back")
+    ax.set_xlabel(r"$\mu$ or rate")
+    ax.set_ylabel("relative distance from the start")
+    ax.legend(loc="lower right")
+
+
+def _accuracy_tables(dataset):
+    """Relative gradient error by problem and adjoint."""
+    if "case" not in dataset.dims or "adjoint" not in dataset.dims:
+        return {}
+    rows = []
+    for case in dataset.case.values[:12]:
+        one = dataset.sel(case=case)
+        errors = {str(a): f"{float(one.gradient_error.sel(adjoint=a)):.1e}" for a in one.adjoint.values}
+        rows.append({"problem": str(case), **errors, "there and back": f"{float(one.reconstruction_error[0]):.1e}"})
+    return {"Relative error of the gradient": rows}
+
+
+def _accuracy_claims(dataset):
+    """The backward solve recovers mild trajectories and loses stiff ones, and its gradient with them."""
+    families = _families(dataset)
+    if "adjoint" not in dataset.dims or not {"checkpointed", "backsolve"} <= set(dataset.adjoint.values.tolist()):
+        return []
+    found = []
+    smooth = families.get("cubic relaxation")
+    if smooth is not None:
+        error = smooth.reconstruction_error.sel(adjoint="backsolve").values
+        gradient = smooth.gradient_error.sel(adjoint="backsolve").values
+        words = ", ".join(
+            f"{rate:g}: {there:.0e} (gradient {wrong:.0e})"
+            for rate, there, wrong in zip(smooth.rate.values, error, gradient, strict=True)
+        )
+        found.append(
+            Claim(
+                "adjoint-reverse-solve-recovers-the-trajectory",
+                "Constant memory relies on re-solving the state backwards without storing it.",
+                bool(error[0] < 1e-9),
+                limits=bool(not error[-1] < 1e-2),
+                expected="start recovered within 1e-9",
+                measured=f"{error[0]:.0e} at rate {smooth.rate.values[0]:g}",
+                expects="qualified",
+                figure="gradient_error",
+                note=f"By rate: {words}. Contraction forwards is expansion backwards.",
+            )
+        )
+    oscillator = families.get("Van der Pol")
+    if oscillator is not None:
+        through, back = (oscillator.gradient_error.sel(adjoint=a).values for a in ("checkpointed", "backsolve"))
+        found.append(
+            Claim(
+                "backsolve-gradient-fails-when-stiff",
+                "On a stiff oscillator the continuous adjoint's gradient is wrong where the steps' own is right.",
+                bool(through.max() < 1e-4 and not back[-1] < 1.0 and back[0] < 1e-2),
+                expected="error above 1 for backsolve at the largest rate, below 1e-4 through the steps at every rate",
+                measured=f"backsolve {', '.join(f'{e:.2g}' for e in back)}; checkpointed at most {through.max():.1e}",
+                figure="gradient_error",
+            )
+        )
+    return found
+
+
+accuracy = Part(
+    AccuracyConfig,
+    ACCURACY_VARIABLES,
+    "host",
+    _accuracy_run,
+    figures=_accuracy_figures,
+    claims=_accuracy_claims,
+    tables=_accuracy_tables,
+    doc="When is the gradient of the continuous adjoint wrong?",
+)
