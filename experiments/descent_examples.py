@@ -87,6 +87,7 @@ def draw_paths(dataset: Any) -> dict[str, Any]:
         panel.set_title(rf"$\eta\,\lambda_{{\max}}$ = {float(lane['rate']):.3g}:  loss × {gap[-1] / gap[0]:.2g}")
         panel.grid(visible=False)
     panels[0, 0].set_ylabel(f"weight of bedrooms{' (1000 $ each)' if in_thousands else ''}")
+    figure.set_label("Paths of gradient descent over the contours of the house-price loss; the star is the optimum.")
     return {"contour": figure}
 
 
@@ -183,6 +184,9 @@ def draw_worked(dataset: Any) -> dict[str, Any]:
             )
         panel.set(xlabel="step", ylabel="squared error of one house ($²)", xlim=(1, 6e5))
         panel.set_xticks([1, 10, 100, 1000, 10_000])
+        figure.set_label(
+            "Loss on a single house, stable below the rate 2/L; beside each curve its rate."
+        )
         figures["one-house"] = figure
     bowl = _present(dataset, "bowl 0.1", "bowl 0.3")
     if bowl:
@@ -195,6 +199,7 @@ def draw_worked(dataset: Any) -> dict[str, Any]:
         panel.axhline(0, color="black", linewidth=0.7)
         panel.set(xlabel="step", ylabel="steep coordinate $x_1$ of $x_0^2 + 3x_1^2$")
         panel.legend(title="limit 2/L = 0.333")
+        figure.set_label("The steep coordinate flips its sign at every step where the rate is above 1/L.")
         figures["bowl"] = figure
     return figures
 

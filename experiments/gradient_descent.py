@@ -162,6 +162,9 @@ def _draw_contraction(data: Any) -> Any:
     )
     figure.legend(loc="outside lower center", ncols=3)
     style.panel_labels((left, right))
+    figure.set_label(
+        "Lines are medians over random starts, bands reach from the least to the largest; dashed is the theory."
+    )
     return figure
 
 
@@ -191,6 +194,10 @@ def _draw_regimes(data: Any) -> Any:
     panel.set(xlabel="step", ylabel="loss above its minimum", title=str(case["case"].item()))
     panel.set_xlim(0, 128)
     panel.set_xticks(range(0, 81, 20))
+    figure.set_label(
+        "The loss above its minimum for learning rates on either side of 1 and of the limit 2, in units of the "
+        "inverse curvature."
+    )
     return figure
 
 
@@ -349,6 +356,7 @@ def draw_conditioning(dataset: Any) -> dict[str, Any]:
         xscale="log", yscale="log", xlabel="condition number κ", ylabel=f"steps to {_tolerance(dataset):g} of the error"
     )
     panel.legend(loc="upper left")
+    figure.set_label("Steps that the best learning rate needs, against the condition number at the optimum.")
     return {"steps": figure}
 
 

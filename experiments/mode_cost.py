@@ -224,6 +224,10 @@ def _draw_crossing(slices: "list[tuple[str, str, xarray.Dataset]]") -> "Figure":
     figure.legend([handles[label] for label in order], order, loc="outside lower center", ncols=3 if wide else 1)
     if wide:
         style.panel_labels(panels)
+    figure.set_label(
+        "Above: operations that XLA counts, in evaluations of the function; below: medians of time with "
+        "quartiles. A star marks where the modes cross."
+    )
     return figure
 
 
@@ -317,6 +321,7 @@ def _draw_plane(dataset: "xarray.Dataset") -> "Figure":
     bar.set_label("forward / reverse  (blue: forward is cheaper)")
     bar.outline.set_visible(False)
     style.panel_labels(panels)
+    figure.set_label("Cost of the Jacobian of a dense layer by forward mode over that by reverse mode.")
     return figure
 
 
@@ -365,6 +370,9 @@ def _draw_workloads(dataset: "xarray.Dataset") -> "Figure":
     style.panel_labels(panels)
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    figure.set_label(
+        "Each derivative relative to one evaluation of the function, and the memory it needs beyond its arguments."
+    )
     return figure
 
 

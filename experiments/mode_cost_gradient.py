@@ -160,6 +160,10 @@ def _draw_work(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     panels[0].set(ylim=(0, top), ylabel="value and gradient / value")
     panels[0].legend(loc="lower right", ncols=2)
     style.panel_labels(panels)
+    figure.set_label(
+        "Value and gradient over the value alone; the shaded band runs from 1 to 4. Operations are XLA's count, "
+        "times medians with quartiles."
+    )
     return {"work": figure}
 
 
@@ -333,6 +337,9 @@ def _draw_memory(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
         panel.minorticks_off()
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     style.panel_labels((left, right))
+    figure.set_label(
+        "The gradient of a network whose layers are scanned: XLA's temporaries, and time (medians with quartiles)."
+    )
     return {"memory": figure}
 
 

@@ -133,6 +133,7 @@ def _draw_errors(data: Any) -> Any:
         panel.set_xlabel("step")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.set_label("Distance to the known optimum; the step's axis is linear up to 1 and logarithmic beyond.")
     return figure
 
 
@@ -162,6 +163,10 @@ def _draw_order(data: Any) -> Any:
     panel.annotate("slope 2", (1e-5, 1e-10), (6, -2), textcoords="offset points", fontsize=7)
     panel.set(xlim=(1e-13, 300), ylim=(1e-14, 300), xlabel="error before the step", ylabel="error after the step")
     panel.legend(loc="upper left")
+    figure.set_label(
+        "The error after a step against the error before it, all problems and methods; the slope is the order "
+        "of convergence."
+    )
     return figure
 
 
@@ -402,6 +407,10 @@ def draw_cost(dataset: Any) -> dict[str, Any]:
     right.set(xlabel="variables n", ylabel="seconds (median, quartiles)", title="Time of a Newton step")
     right.legend(loc="upper left")
     style.panel_labels((left, right))
+    figure.set_label(
+        "One Newton step in n variables: counted operations and time, each with its parts; dashed lines are "
+        "powers of n."
+    )
     return {"cost": figure}
 
 

@@ -13,7 +13,6 @@ import pydantic
 from jaxcalc.lab import Config as Base
 from jaxcalc.lab import Part, Swept, Variable
 
-
 Problem = Literal["house prices", "breast cancer"]
 
 
