@@ -31,7 +31,7 @@ class Config(LabConfig):
     """standard deviation of the noise on the spiral"""
     hidden: int = pydantic.Field(default=24, gt=0)
     """width of the perceptron's two hidden layers"""
-    train_steps: int = pydantic.Field(default=2500, gt=0)
+    train_steps: int = pydantic.Field(default=1800, gt=0)
     """steps of Adam"""
     learning_rate: Swept[float] = pydantic.Field(default=0.01, gt=0)
     """Adam's rate, which falls to 0 along a cosine"""
@@ -158,11 +158,12 @@ def _train(config, model, initial, times, observed):
         trained, state = carry
         value, gradient = jax.value_and_grad(loss)(trained, iteration)
         updates, state = optimiser.update(gradient, state)
-        updates = jax.tree.map(lambda update: config.learning_rate * update, updates)
-        return (optax.apply_updates(trained, updates), state), value
+        trained = jax.tree.map(lambda value, update: value + config.learning_rate * update, trained, updates)
+        return (trained, state), value
 
     carry, losses = jax.lax.scan(step, (initial, optimiser.init(initial)), jnp.arange(config.train_steps))
-    return *carry[0], losses
+    (params, start), _ = carry
+    return params, start, losses
 
 
 def _euler(field, params, start, times):
@@ -322,8 +323,11 @@ def _draw_euler(cases):
         linewidth=0.8,
         label=f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks",
     )
-    left.set_xlabel("first component")
-    left.set_ylabel("second component")
+    if np.isnan(one.truth_error):
+        _log_ticks(left.xaxis, float(one.grid_x[0]), float(one.grid_x[-1]))
+        _log_ticks(left.yaxis, float(one.grid_y[0]), float(one.grid_y[-1]))
+    left.set_xlabel("hare, thousands of pelts" if np.isnan(one.truth_error) else "first component")
+    left.set_ylabel("lynx, thousands of pelts" if np.isnan(one.truth_error) else "second component")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     blocks, error = one.blocks.values.astype(float), one.euler_error.values
     right.loglog(blocks, error, color=style.COLORS["purple"], marker="D")

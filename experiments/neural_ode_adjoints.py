@@ -325,7 +325,7 @@ def _families(dataset):
         rates = mine.stiffness.values.reshape(mine.sizes["case"], -1)[:, 0]
         if np.isfinite(rates).all() and len(rates) > 1:
             mine = mine.reset_coords(drop=True).assign_coords(rate=("case", rates))
-        found[family] = mine.swap_dims(case="rate").drop_vars("case").sortby("rate")
+            found[family] = mine.swap_dims(case="rate").drop_vars("case").sortby("rate")
     return found
 
 
@@ -381,7 +381,7 @@ def _draw_return(ax, families):
         lost = line.rate.values[~np.isfinite(line.values)]
         ax.plot(lost, np.full(lost.shape, top), **look, linestyle="", markerfacecolor="none", markeredgewidth=1.0)
     if any(not np.isfinite(line.values).all() for line in lines.values()):
-        ax.annotate("open: never arrives", (0.03, 0.84), xycoords="axes fraction", va="top", fontsize=7)
+        ax.annotate("open: never arrives", (0.97, 0.88), xycoords="axes fraction", va="top", ha="right", fontsize=7)
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{r:g}" for r in rates])
     ax.minorticks_off()

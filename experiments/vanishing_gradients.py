@@ -16,6 +16,7 @@ from jaxcalc.lab import Config as LabConfig
 kind = "compiled"
 
 _CHAINS = {"w = 1, b = 0": (1.0, 0.0), "w = 4, b = -2": (4.0, -2.0), "w = 8, b = -4": (8.0, -4.0)}
+_SHARED = ("layer", "bound", "chain", "chain_gradient", "relu_slope")
 _ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "gelu")
 
 
@@ -161,7 +162,7 @@ def _tidy(dataset):
         if name not in dataset.attenuation.dims:
             label = json.loads(dataset.attrs["params"]).get(name, "network" if name == "case" else 0)
             dataset = dataset.drop_vars(name, errors="ignore")
-            swept = [v for v in dataset.data_vars if set(dataset.attenuation.dims) <= set(dataset[v].dims)]
+            swept = [v for v in VARIABLES if v not in _SHARED]
             wide = dataset[swept].expand_dims({name: [label]})
             dataset = dataset.drop_vars(swept).merge(wide)
     others = [d for d in dataset.attenuation.dims if d not in ("case", "depth", "seed")]
@@ -203,7 +204,8 @@ def figures(dataset):
         drawn["attenuation_by_depth"] = _draw_depths(data)
     if data.sizes["case"] > 1 and "order_to_chaos" not in drawn:
         drawn["factor_per_layer"] = _draw_factors(data)
-        drawn["activation_scale"] = _draw_moments(data)
+        if data.sizes["depth"] == 1:
+            drawn["activation_scale"] = _draw_moments(data)
     if "chain" in data:
         drawn["unit_chains"] = _draw_chains(data)
     return drawn
@@ -295,7 +297,7 @@ def _draw_depths(data):
     """Gradient at the input over gradient at the last layer, against depth, one line per case."""
     from jaxcalc import style
 
-    figure, ax = style.subplots(width="page", height=3.9)
+    figure, ax = style.subplots(width="page", height=4.3)
     through = _over_seeds(data.attenuation)
     low, high = (10.0 ** float(f(np.log10(through)) + step) for f, step in ((np.min, -2), (np.max, 2)))
     ends = []
@@ -328,7 +330,7 @@ def _label_ends(ax, ends, low, high):
     """Names at the right of a semilogarithmic plot's lines, moved apart until none overlap."""
     ends = sorted(ends, key=lambda end: end[2])
     places = np.array([np.log10(end[2]) for end in ends])
-    gap = (high - low) / 21
+    gap = (high - low) / 27
     for _ in range(200):
         for i in range(len(places) - 1):
             short = gap - (places[i + 1] - places[i])
@@ -345,7 +347,14 @@ def _label_ends(ax, ends, low, high):
             va="center",
             fontsize=7,
             color=color,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": color,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
 
@@ -356,8 +365,7 @@ def _draw_moments(data):
 
     deepest = data.isel(depth=-1)
     cases = [c for c in data.case.values if not float(deepest.skip.sel(case=c).max())]
-    figure, ax = style.subplots(width=5.2, height=2.9)
-    low = 1e-20
+    figure, ax = style.subplots(width=5.2, height=3.4)
     ends = []
     for case in cases:
         one = deepest.sel(case=case)
@@ -369,17 +377,17 @@ def _draw_moments(data):
         ax.plot(moment.layer, moment, **{**look, "label": None})
         ax.plot(moment.layer, one.theory_moment.mean("seed")[1:], **style.THEORY)
         inside = moment.values[: int(deepest.depth)]
-        ends.append((str(case), float(deepest.depth), max(float(inside[-1]), low), look["color"]))
+        ends.append((str(case), float(deepest.depth), float(inside[-1]), look["color"]))
     ax.plot([], [], **style.THEORY, label="mean-field theory")
     high = 10.0 ** np.ceil(np.log10(float(deepest.moment.sel(case=cases).max())))
-    low = max(low, 10.0 ** np.floor(np.log10(min(end[2] for end in ends))))
+    low = 10.0 ** np.floor(np.log10(min(end[2] for end in ends)))
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_xlim(0, float(deepest.depth))
     ax.set_xlabel("layer")
     ax.set_ylabel("mean square of the layer's output")
     ax.legend(loc="lower left")
-    _label_ends(ax, [end for end in ends if end[2] >= low], np.log10(low), np.log10(high))
+    _label_ends(ax, ends, np.log10(low), np.log10(high))
     return figure
 
 

@@ -38,7 +38,6 @@ def test_sigmoids_vanish_and_relu_does_not(tmp_path):
         "gradient_by_layer",
         "attenuation_by_depth",
         "factor_per_layer",
-        "activation_scale",
         "unit_chains",
     }
     signal = run.dataset.signal
