@@ -184,9 +184,7 @@ def draw_worked(dataset: Any) -> dict[str, Any]:
             )
         panel.set(xlabel="step", ylabel="squared error of one house ($²)", xlim=(1, 6e5))
         panel.set_xticks([1, 10, 100, 1000, 10_000])
-        figure.set_label(
-            "Loss on a single house, stable below the rate 2/L; beside each curve its rate."
-        )
+        figure.set_label("Loss on a single house, stable below the rate 2/L; beside each curve its rate.")
         figures["one-house"] = figure
     bowl = _present(dataset, "bowl 0.1", "bowl 0.3")
     if bowl:

@@ -102,6 +102,7 @@ def _memory_figures(dataset):
     data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
     gaps = _gaps(data)
     figure, axes = style.subplots(1, 2, width="page", height=2.9)
+    figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
     steps = data.num_steps.values
     for adjoint in data.adjoint.values:
         one = data.sel(adjoint=adjoint)
@@ -354,6 +355,7 @@ def _accuracy_figures(dataset):
     axes.flat[0].set_ylabel("relative error of the gradient")
     axes.flat[0].legend(loc="upper left")
     _draw_return(axes.flat[-1], families)
+    figure.set_label("Error of the gradient by adjoint against stiffness; right, what solving back loses of the start.")
     drawn["gradient_error"] = figure
     return drawn
 

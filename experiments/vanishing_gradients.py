@@ -193,6 +193,29 @@ def _find(dataset, activation, weight_scale, skip=0.0, scaled=False):
     return None
 
 
+_CAPTIONS = {
+    "gradient_by_layer": (
+        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; "
+        "medians over seeds."
+    ),
+    "attenuation_by_depth": (
+        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands are "
+        "the range over seeds."
+    ),
+    "factor_per_layer": (
+        "The factor by which one layer changes the gradient's norm, each seed beside mean-field theory."
+    ),
+    "unit_chains": (
+        "Chains of single sigmoids with equal weights: the bound of 1/4 a layer holds for unit weights alone."
+    ),
+    "order_to_chaos": (
+        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against the "
+        "variance of the weights."
+    ),
+    "activation_scale": "Second moment of the activations by layer, medians over seeds.",
+}
+
+
 def figures(dataset):
     """Gradient norms by layer, the factor of a layer, the whole network's factor, chains of units, activations."""
     drawn = {}
@@ -208,6 +231,8 @@ def figures(dataset):
             drawn["activation_scale"] = _draw_moments(data)
     if "chain" in data:
         drawn["unit_chains"] = _draw_chains(data)
+    for name, figure in drawn.items():
+        figure.set_label(_CAPTIONS[name])
     return drawn
 
 

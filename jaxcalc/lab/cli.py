@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,21 +31,24 @@ def main(argv: Sequence[str]) -> int:
     parser = _parser()
     try:
         options, rest = parser.parse_known_args(list(argv))
-        late = [word for word in rest if "=" in word and not word.startswith("-")]
+        takes = hasattr(options, "overrides")  # key=value may also stand behind an option
+        late = [word for word in rest if takes and "=" in word and not word.startswith("-")]
         if unknown := [word for word in rest if word not in late]:
             parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if late:
-            options.overrides = [*getattr(options, "overrides", []), *late]
+            options.overrides = [*options.overrides, *late]
     except SystemExit as ended:
         return int(ended.code or 0)
     if "command" not in options:
         parser.print_help()
         return BAD_CONFIG
+    code = DONE
     try:
-        with _terminable():
-            code = options.command(options)
-            sys.stdout.flush()
-            return code
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
+        code = options.command(options)
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         print(f"jaxcalc: {error}", file=sys.stderr)
         return BAD_CONFIG
@@ -56,25 +58,10 @@ def main(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe has seen enough
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-
-
-@contextlib.contextmanager
-def _terminable() -> Any:
-    """A request to terminate ends a run as Ctrl-C does: nothing half-written."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return code
+    except OSError as error:
+        print(f"jaxcalc: {error}", file=sys.stderr)
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,7 +157,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a YAML file")
-    parser.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="replace a value; KEY=1,2,3 sweeps it")
+    parser.add_argument(
+        "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="replace a value; KEY=1,2,3 sweeps it"
+    )
 
 
 def _plot_arguments(parser: argparse.ArgumentParser) -> None:

@@ -37,6 +37,12 @@ def compare_files(options: Any) -> tuple[str, bool]:
     first, second = load(options.run), load(options.other)
     names = options.variable or _common(first, second)
     over = tuple(options.over or _REPEATS)
+    dims = sorted({str(d) for dataset in (first, second) for d in dataset.dims})
+    for dim in options.over or ():
+        if dim not in dims:
+            raise ConfigError(
+                f"--over: no dimension {dim!r}", suggestion=nearest(dim, dims), valid=dims, valid_noun="dimensions"
+            )
     ratios = [ratio for name in names for ratio in compare(first, second, name, over)]
     if not ratios:
         raise ConfigError(
@@ -104,7 +110,10 @@ def compare(
                 valid_noun="variables in both",
             )
     repeats = [d for d in over if d in first[name].dims and d in second[name].dims]
-    a, b = xarray.align(first[name], second[name], join="inner", exclude=repeats)
+    try:
+        a, b = xarray.align(first[name], second[name], join="inner", exclude=repeats)
+    except ValueError as error:
+        raise ConfigError(f"{name} does not join: {str(error).splitlines()[0]}") from None
     points = [str(d) for d in a.dims if d not in repeats]
     if set(points) != {str(d) for d in b.dims if d not in repeats}:
         raise ConfigError(f"{name} has dimensions {tuple(a.dims)} in one run and {tuple(b.dims)} in the other")

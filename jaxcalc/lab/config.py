@@ -17,6 +17,7 @@ from jaxcalc.lab.experiment import Config
 
 Values = dict[str, Any] | list[Any]
 
+_COMMAND_LINE = "command line"
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -40,7 +41,7 @@ class Sweep(Config):
     """Axes with one program for each value."""
     auto: dict[str, Values] = {}
     """Axes whose kind is chosen: vmap where the field can be traced, grid otherwise."""
-    cases: list[dict[str, Any]] | dict[str, dict[str, Any]] = []
+    cases: list[dict[str, Any] | None] | dict[str, dict[str, Any] | None] = []
     """Explicit points, as a list or by label; crossed with the other axes."""
 
 
@@ -80,6 +81,13 @@ class Loaded:
     stem: str
     folder: Path
 
+    @property
+    def overridden(self) -> list[source.Path]:
+        """The paths that the command line set to a value."""
+        given = [p for p, mark in self.document.values.items() if mark.file == _COMMAND_LINE and p[0] != "sweep"]
+        # What a value was put into bears its mark as well.
+        return [p for p in given if not any(q[: len(p)] == p for q in given if q != p)]
+
     def error(self, message: str, path: source.Path, *, key: bool = False, **parts: Any) -> ConfigError:
         """A ConfigError that points at ``path``."""
         return ConfigError(message, mark=self.document.mark(path, key=key), **parts)
@@ -103,7 +111,7 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
       ConfigError: anything wrong, with its place.
     """
     if isinstance(config, dict):
-        document, stem, folder = source.Document(json.loads(json.dumps(config))), "run", Path.cwd()
+        document, stem, folder = source.Document(_plain(config)), "run", Path.cwd()
         if isinstance(config.get("experiment"), str):
             stem = config["experiment"].replace(":", "-").rsplit(".", 1)[-1]
     else:
@@ -126,12 +134,23 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
     return loaded
 
 
+def _plain(config: dict[str, Any]) -> Any:
+    """A dict from Python as plain data; numpy's numbers and arrays are numbers and lists."""
+
+    def convert(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise ConfigError(f"a config holds plain data, got {type(value).__name__}: {value!r}")
+
+    return json.loads(json.dumps(config, default=convert))
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         siblings = [str(p) for folder in {path.parent, Path("configs")} for p in sorted(folder.glob("*.y*ml"))]
-        close = difflib.get_close_matches(str(path), siblings, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(str(path), siblings, n=1, cutoff=0.7)
         named = [s for s in siblings if Path(s).stem == path.stem]
         found = (named or close or [None])[0]
         raise ConfigError(
@@ -170,7 +189,7 @@ def _explain(error: Any, model: Any, document: source.Document, at: source.Path,
     """A pydantic error as a ConfigError with a place, a suggestion and the alternatives."""
     location = tuple(error["loc"])
     path = _written(location, document, at, moved)
-    name = ".".join(map(str, location)) or "the config"
+    name = ".".join(map(str, path[len(at) :] or location)) or "the config"
     if error["type"] == "extra_forbidden":
         keys = field_names(model, location[:-1])
         inside = ".".join(map(str, path[:-1])) or "the top level"
@@ -276,15 +295,21 @@ def _override(document: source.Document, argument: str) -> None:
     name, equals, text = argument.partition("=")
     if not equals or not name or not all(name.split(".")):
         raise ConfigError(f"cannot read the override {argument!r}", remedy="An override reads key=value or a.b=value.")
-    whole = Mark("command line", 0, 1, len(argument), argument)
-    steps: source.Path = tuple(name.split("."))
+    whole = Mark(_COMMAND_LINE, 0, 1, len(argument), argument)
+    steps = (*name.split("."),)
     if steps[0] not in Settings.model_fields:
         steps = ("params", *steps)
     pieces = [_fragment(piece, argument) for piece in _split(text)]
-    axis = ".".join(map(str, steps[1:])) if steps[0] == "params" else name
-    if (steps[0] == "params" and len(steps) > 1) or steps == ("seed",):
+    head, *inner = steps
+    axis = ".".join(inner) if head == "params" else name
+    varies = bool(head == "params" and inner) or name == "seed"
+    if varies:
         _drop_axis(document, axis)
-    if len(pieces) > 1:
+    if len(pieces) > 1 and head == "sweep":
+        _put(document, steps, pieces, whole)
+    elif len(pieces) > 1 and not varies:
+        raise ConfigError(f"{name} cannot be swept: it takes one value", mark=whole)
+    elif len(pieces) > 1:
         _put(document, ("sweep", "auto", axis), pieces, whole)
     else:
         _put(document, steps, pieces[0], whole)
@@ -292,7 +317,7 @@ def _override(document: source.Document, argument: str) -> None:
 
 def _fragment(text: str, argument: str) -> Any:
     try:
-        return source.parse(text, "command line").data if text.strip() else ""
+        return source.parse(text, _COMMAND_LINE).data if text.strip() else ""
     except ConfigError as error:
         raise ConfigError(f"cannot read the override {argument!r}: {error.message}") from None
 

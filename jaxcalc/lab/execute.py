@@ -5,14 +5,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from jaxcalc.lab.errors import TrialError
 from jaxcalc.lab.registry import Experiment
 from jaxcalc.lab.session import CacheCounter
-from jaxcalc.lab.sweep import replace, swept_fields
+from jaxcalc.lab.sweep import put, replace, static_key, swept_fields
 
 
 class Programs:
@@ -50,8 +50,7 @@ class Programs:
 
 
 def _key(config: dict[str, Any], base: Any) -> tuple[Any, ...]:
-    static = replace(base, dict.fromkeys(swept_fields(base), 0)).model_dump_json(warnings=False)
-    return (static, config["width"], *sorted(config["vmap"]))
+    return (static_key(config["params"], base), config["width"], *sorted(config["lanes"]))
 
 
 @dataclass(frozen=True)
@@ -92,22 +91,15 @@ def shared_names(experiment: Experiment, config: dict[str, Any]) -> set[str]:
 
 def lanes_of(config: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:
     """A trial's columns of swept values, one entry a lane, and its number of lanes."""
-    axes, (start, stop) = config["vmap"], config["lanes"]
-    rows = list(itertools.islice(itertools.product(*axes.values()), start, stop))
-    return {name: [row[i] for row in rows] for i, name in enumerate(axes)}, stop - start
+    return config["lanes"], len(next(iter(config["lanes"].values()), (None,)))
 
 
 def point(experiment: Experiment, config: dict[str, Any]) -> Any:
     """The experiment's Config at a trial's first lane."""
-    params = json.loads(json.dumps(config["params"]))
-    columns, _ = lanes_of(config)
-    for name, column in columns.items():
+    params = config["params"]
+    for name, column in config["lanes"].items():
         if name != "seed":
-            *inner, last = name.split(".")
-            target = params
-            for step in inner:
-                target = target.setdefault(step, {})
-            target[last] = column[0]
+            params = put(params, tuple(name.split(".")), column[0])
     return experiment.part.Config.model_validate_json(json.dumps(params), strict=True, extra="forbid")
 
 
@@ -130,7 +122,7 @@ def _run_compiled(experiment: Experiment, config: dict[str, Any], programs: Prog
     result = jax.block_until_ready(compiled(*arguments))
     ran = time.perf_counter() - ready
     _, count = lanes_of(config)
-    unpack = (lambda v: np.asarray(v)[:count]) if config["vmap"] else (lambda v: np.asarray(v)[None])
+    unpack = (lambda v: np.asarray(v)[:count]) if config["lanes"] else (lambda v: np.asarray(v)[None])
     return {k: unpack(v) for k, v in result.items()}, (ready - start) if fresh else 0.0, ran
 
 
@@ -147,7 +139,7 @@ def program(experiment: Experiment, config: dict[str, Any], base: Any) -> tuple[
     paths = {".".join(map(str, path)): path for path in swept_fields(base)}
     for name, path in paths.items():
         written = columns[name] + columns[name][-1:] * fill if name in columns else _at(base, path)
-        values[name] = np.asarray(written, _dtype(_at(base, path)))
+        values[name] = _traced_value(experiment, name, written, base, path)
     seeds = columns["seed"] + columns["seed"][-1:] * fill if "seed" in columns else config["seed"]
 
     def one(traced: dict[str, Any], seed: Any) -> Any:
@@ -167,10 +159,28 @@ def _at(config: Any, path: tuple[Any, ...]) -> Any:
     return config
 
 
-def _dtype(value: Any) -> Any:
+def _traced_value(experiment: Experiment, name: str, written: Any, base: Any, path: tuple[Any, ...]) -> np.ndarray:
+    """Swept values in the dtype that the field's annotation has in this session."""
     import jax.numpy as jnp
 
-    return jnp.result_type(type(value))  # float, int and bool in the width that the session's dtype gives them
+    *inner, last = path
+    kinds = _kinds(type(_at(base, tuple(inner))).model_fields[last].annotation)
+    kind = next((k for k in (float, int, bool) if k in kinds), type(_at(base, path)))
+    dtype = jnp.result_type(kind)
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(written, dtype)
+    except OverflowError:
+        raise TrialError(f"{experiment.name}: {name} does not fit {dtype}: {written}") from None
+    if array.dtype.kind == "f" and (np.isinf(array) & np.isfinite(np.asarray(written, float))).any():
+        raise TrialError(f"{experiment.name}: {name} holds a number beyond the range of {dtype}; use dtype: float64")
+    return array
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The plain types in an annotation, past Annotated, Optional and unions."""
+    inside = get_args(annotation)
+    return set().union(*map(_kinds, inside)) if inside else {annotation}
 
 
 def _mapping(experiment: Experiment, returned: Any) -> Mapping[str, Any]:
@@ -193,7 +203,7 @@ def _branching(experiment: Experiment, base: Any, error: Exception) -> TrialErro
             return experiment.part.run(replace(base, {path: value}), jax.random.key(0))
 
         try:
-            jax.eval_shape(alone, np.asarray(_at(base, path), _dtype(_at(base, path))))
+            jax.eval_shape(alone, _traced_value(experiment, ".".join(map(str, path)), _at(base, path), base, path))
         except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError):
             guilty.append(".".join(map(str, path)))
     if not guilty:
@@ -204,37 +214,52 @@ def _branching(experiment: Experiment, base: Any, error: Exception) -> TrialErro
     )
 
 
-def _declared(experiment: Experiment, arrays: Mapping[str, np.ndarray], names: set[str]) -> dict[str, np.ndarray]:
-    """The arrays in the order of ``VARIABLES``, after a check of names, ranks and sizes."""
+def check_declared(experiment: Experiment, arrays: Mapping[str, Any], names: set[str]) -> None:
+    """Hold names, ranks and sizes (lanes first) against ``VARIABLES``.
+
+    Raises:
+      TrialError: the first that differs.
+    """
     who = f"{experiment.name}: run"
     if missing := sorted(names - set(arrays)):
         raise TrialError(f"{who} did not return {', '.join(missing)}, which VARIABLES declares")
     if extra := sorted(set(arrays) - names):
         raise TrialError(f"{who} returned {', '.join(extra)}, which VARIABLES does not declare or shared returns")
     sizes: dict[str, tuple[int, str]] = {}
-    found: dict[str, np.ndarray] = {}
-    for name, variable in experiment.variables.items():
-        if name not in names:
-            continue
-        array = _plain(who, name, arrays[name])
-        if array.ndim != 1 + len(variable.dims):
-            raise TrialError(
-                f"{who}: {name} has shape {array.shape[1:]}, but VARIABLES gives it dimensions {variable.dims}"
-            )
-        for dim, size in zip(variable.dims, array.shape[1:]):
+    for name in names:
+        shape, dims = arrays[name].shape[1:], experiment.variables[name].dims
+        if len(shape) != len(dims):
+            raise TrialError(f"{who}: {name} has shape {shape}, but VARIABLES gives it dimensions {dims}")
+        for dim, size in zip(dims, shape):
             known, by = sizes.setdefault(dim, (size, name))
             if known != size:
                 raise TrialError(f"{who}: dimension {dim!r} has size {known} in {by} and {size} in {name}")
-        found[name] = _coordinate(who, name, array) if variable.dims == (name,) else array
-    return found
+
+
+def _declared(experiment: Experiment, arrays: Mapping[str, np.ndarray], names: set[str]) -> dict[str, np.ndarray]:
+    """The arrays in the order of ``VARIABLES``, checked, in plain dtypes, coordinates once."""
+    check_declared(experiment, arrays, names)
+    who = f"{experiment.name}: run"
+    plain = {name: _plain(who, name, arrays[name]) for name in experiment.variables if name in names}
+    return {k: _coordinate(who, k, v) if experiment.variables[k].dims == (k,) else v for k, v in plain.items()}
+
+
+def plain_dtype(dtype: np.dtype) -> np.dtype | None:
+    """The dtype in which results are kept: narrow floats as float32 and narrow integers as int8, exactly."""
+    if dtype.name.startswith(("bfloat16", "float16", "float8", "float4")):
+        return np.dtype(np.float32)
+    if dtype.name.startswith(("int4", "int2", "uint4", "uint2")):
+        return np.dtype(np.int8)
+    if dtype == np.longdouble:
+        return np.dtype(np.float64)
+    return dtype if dtype.kind in "biufU" else None
 
 
 def _plain(who: str, name: str, array: np.ndarray) -> np.ndarray:
     """The array in a dtype that every reader of netCDF knows; narrow floats become float32, exactly."""
-    if array.dtype.kind in "biufU":
-        return array
-    if array.dtype.kind == "V" or array.dtype.name.startswith(("bfloat", "float8", "float4")):
-        return array.astype(np.float32)
+    dtype = plain_dtype(array.dtype)
+    if dtype is not None:
+        return array.astype(dtype, copy=False)
     if array.dtype.kind == "O" and all(isinstance(item, str) for item in array.ravel()):
         return array.astype(str)
     remedy = " Return its real and imaginary parts as two variables." if array.dtype.kind == "c" else ""
@@ -247,5 +272,10 @@ def _coordinate(who: str, name: str, array: np.ndarray) -> np.ndarray:
         raise TrialError(
             f"{who}: {name} is the coordinate of dimension {name!r} and may not depend on a swept value; "
             "give the variable another name"
+        )
+    values = array[0].tolist()
+    if len(set(values)) < len(values) or any(value != value for value in values):
+        raise TrialError(
+            f"{who}: {name} is the coordinate of dimension {name!r} and must hold every value once, no NaN"
         )
     return array[:1]

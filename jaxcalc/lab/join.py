@@ -163,7 +163,7 @@ def _describe(plan: Plan, axis: Axis) -> str:
 def _case_fields(plan: Plan, axis: Axis, taken: set[str]) -> dict[str, Any]:
     """What each case sets, as further coordinates along ``case``."""
     found = {}
-    taken = taken | set(plan.experiment.variables)
+    taken = taken | {name for key, v in plan.experiment.variables.items() for name in (key, *v.dims)}
     for column, path in enumerate(axis.fields):
         name = ".".join(map(str, path))
         base: Any = plan.base if path != SEED else plan.loaded.settings

@@ -96,7 +96,8 @@ def draw(
             for role, value in (("row", row_value), ("col", col_value)):
                 if role in chosen:
                     part = part.isel({chosen[role][0]: value[0]})
-            titles = [number(value[1]) for value in (row_value, col_value) if value[1] is not None]
+            roles = (("row", row_value), ("col", col_value))
+            titles = [f"{chosen[role][1]} = {number(value[1])}" for role, value in roles if role in chosen]
             panel.set_title(_wrap(", ".join(titles), 0.8 * width / len(cols)))
             _lines(panel, part, across, chosen.get("hue"))
             panel.set_xscale("log" if "x" in log else "linear")
@@ -234,9 +235,14 @@ def _select(dataset: "xarray.Dataset", choice: str) -> "xarray.Dataset":
     wanted = text if values.dtype.kind == "U" else source.scalar(text)
     if values.dtype.kind != "U" and not isinstance(wanted, (int, float)):
         raise ConfigError(f"--select: {name} holds numbers, got {text!r}")
-    match = values == wanted if values.dtype.kind == "U" else np.isclose(values.astype(float), float(wanted), rtol=1e-9)
-    if not match.any():
-        raise ConfigError(
-            f"--select: {name} has no value {text}", valid=map(number, values.tolist()), valid_noun="its values"
-        )
-    return dataset.isel({name: int(np.argmax(match))})
+    if values.dtype.kind == "U":
+        place = next(iter(np.flatnonzero(values == wanted)), None)
+    else:
+        gaps = np.abs(values.astype(float) - float(wanted)) / np.maximum(np.abs(values.astype(float)), 1e-300)
+        order = np.argsort(gaps)
+        alone = len(order) == 1 or gaps[order[0]] < gaps[order[1]]
+        place = order[0] if gaps[order[0]] == 0 or (gaps[order[0]] < 1e-3 and alone) else None
+    if place is None:
+        shown = [value if isinstance(value, str) else repr(value) for value in values.tolist()]
+        raise ConfigError(f"--select: {name} has no value {text}", valid=shown, valid_noun="its values")
+    return dataset.isel({name: int(place)})

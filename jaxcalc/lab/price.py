@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from jaxcalc.lab.execute import Programs
+from jaxcalc.lab.execute import Programs, check_declared, plain_dtype
 from jaxcalc.lab.sweep import Plan
 
 # A trial may hold this share of the device's memory; the rest is for XLA's copies and for the machine's other work.
@@ -35,10 +35,25 @@ def _memory(device: Any) -> int:
 
 
 def shapes(plan: Plan, programs: Programs) -> dict[str, tuple[tuple[int, ...], str]] | None:
-    """Shape and dtype of each result of the first program over all lanes; ``None`` where only running tells."""
+    """Shape over all lanes (lanes first) and kept dtype of each result: the largest over all programs.
+
+    ``None`` where only running tells.
+
+    Raises:
+      TrialError: what ``run`` returns is not what ``VARIABLES`` declares.
+    """
     if plan.experiment.kind != "compiled":
         return None
-    trial = plan.trials(plan.num_lanes)[0]
-    out = programs.traced(plan.experiment, trial.config).out_info
-    lead = () if trial.config["vmap"] else (1,)
-    return {name: ((*lead, *info.shape), str(info.dtype)) for name, info in out.items()}
+    import jax
+
+    part, found = plan.experiment.part, {}
+    names = set(plan.experiment.variables) - set(part.shared(plan.base) if part.shared else ())
+    for trial in plan.trials(plan.num_lanes):
+        out = dict(programs.traced(plan.experiment, trial.config).out_info)
+        lead = () if trial.config["lanes"] else (1,)
+        infos = {k: jax.ShapeDtypeStruct((*lead, *info.shape), info.dtype) for k, info in out.items()}
+        check_declared(plan.experiment, infos, names)
+        for name, info in infos.items():
+            shape, _ = found.get(name, (info.shape, ""))
+            found[name] = (tuple(map(max, shape, info.shape)), str(plain_dtype(info.dtype) or info.dtype))
+    return found

@@ -11,6 +11,8 @@ from typing import Any
 
 import jaxcalc
 from jaxcalc.lab.config import Settings
+from jaxcalc.lab.registry import Experiment, source_hash
+from jaxcalc.lab.session import platform_name
 
 
 @functools.cache
@@ -61,17 +63,18 @@ def devices() -> list[dict[str, Any]]:
     return [{"platform": d.platform, "kind": d.device_kind, "id": d.id} for d in jax.devices()]
 
 
-def gather(settings: Settings, device: Any, source_folder: Path) -> dict[str, Any]:
+def gather(settings: Settings, device: Any, experiment: Experiment) -> dict[str, Any]:
     """All of a run's provenance that is the same for its trials."""
     return {
         "versions": versions(),
         "system": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "device": {"platform": device.platform, "kind": device.device_kind},
+        "device": {"platform": platform_name(device), "kind": device.device_kind},
         "devices": devices(),
         "dtype": settings.dtype,
         "matmul_precision": settings.matmul_precision,
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "git": git_state(source_folder),
+        "git": git_state(experiment.file.parent),
+        "source": source_hash(experiment),
     }

@@ -5,9 +5,12 @@ import difflib
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
+import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -21,16 +24,25 @@ from jaxcalc.lab.experiment import Kind, Part, Variable
 
 _FIELDS = tuple(field.name for field in fields(Part))
 _REQUIRED = ("Config", "VARIABLES", "kind", "run")
+_HOME = "experiments"
+_LIBRARY = Path(jaxcalc.__file__).resolve().parent
+_DATA = {".csv", ".json", ".npy", ".npz", ".txt", ".yaml"}
+_LARGEST = 16 * 2**20  # bytes of a data file that counts as source
+_PASSED_OVER = {"__pycache__", "node_modules", "site-packages"}
+
+# The sources of every experiment as they were when it was imported: its file -> file -> digest.
+_imported_from: dict[Path, dict[Path, str]] = {}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A part with its name, its file and its checked variables."""
+    """A part with its name, its file, its checked variables, and a digest of the source that it was imported from."""
 
     name: str
     part: Part
     file: Path
     variables: dict[str, Variable]
+    source: str
 
     @property
     def kind(self) -> Kind:
@@ -49,8 +61,8 @@ class Experiment:
 
 def folders(near: Path | None = None) -> list[Path]:
     """The ``experiments`` folders: of the current folder, beside the config, and of jaxcalc's own checkout."""
-    bases = [Path.cwd(), *([near, near.parent] if near else []), Path(jaxcalc.__file__).resolve().parent.parent]
-    found = dict.fromkeys((base / "experiments").resolve() for base in bases)
+    bases = [Path.cwd(), *([near, near.parent] if near else []), _LIBRARY.parent]
+    found = dict.fromkeys((base / _HOME).resolve() for base in bases)
     return [folder for folder in found if folder.is_dir()]
 
 
@@ -87,18 +99,19 @@ def questions(file: Path) -> dict[str, str]:
     return ({file.stem: title} if defined.issuperset(_REQUIRED) or not parts else {}) | parts
 
 
-def load(name: str, near: Path | None = None) -> Experiment:
-    """Import and check an experiment.
+def load(name: str, near: Path | None = None, file: Path | None = None) -> Experiment:
+    """Import and check an experiment; one whose source has changed since it was imported is imported afresh.
 
     Args:
       name: ``NAME``, ``package.module``, or either followed by ``:part``.
       near: the config's folder.
+      file: where the experiment lay when it ran; looked at if the name is not found.
 
     Raises:
       ConfigError: it does not exist, does not import, or does not keep the protocol. Whoever called adds the place.
     """
     module_name, _, part_name = name.partition(":")
-    module, file = _module(module_name, near)
+    module, file, source = _module(module_name, near, file)
     home: Any = module
     parts = {key: value for key, value in vars(module).items() if isinstance(value, Part)}
     if part_name:
@@ -116,21 +129,27 @@ def load(name: str, near: Path | None = None) -> Experiment:
             valid=[f"{module_name}:{key}" for key in parts],
             valid_noun="its parts",
         )
-    return _checked(name, home, module, file)
+    return _checked(name, home, module, file, source)
 
 
-def _module(name: str, near: Path | None) -> tuple[ModuleType, Path]:
-    known = available(near)
-    if name in known:
-        return _from_file(name, known[name]), known[name]
+def _module(name: str, near: Path | None, recorded: Path | None) -> tuple[ModuleType, Path, str]:
+    """The module of that name, its file, and the digest of its source."""
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     importlib.invalidate_caches()
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        spec = None
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+    known = available(near)
+    plain = name.removeprefix(f"{_HOME}.")
+    file, at_home = known.get(plain), True
+    if file is None:
+        file, at_home = _on_path(name), False
+    if file is None and recorded is not None and recorded.is_file():
+        top = _top(name, recorded)
+        file, at_home = recorded, top == recorded and recorded.parent.name == _HOME and recorded.stem == plain
+        if not at_home:
+            sys.path.insert(0, str(top.parent))
+            _forget(lambda module, _: module.partition(".")[0] == name.partition(".")[0])
+            file = _on_path(name)
+    if file is None:
         close = nearest(name, known) or (difflib.get_close_matches(name, list(known), n=1, cutoff=0.3) or [None])[0]
         raise ConfigError(
             f"unknown experiment {name!r}",
@@ -139,42 +158,88 @@ def _module(name: str, near: Path | None) -> tuple[ModuleType, Path]:
             valid_noun="experiments here",
             remedy="One of your own is named as package.module, importable from the current folder.",
         )
-    return _imported(name, functools.partial(importlib.import_module, name), Path(spec.origin)), Path(spec.origin)
-
-
-def _from_file(name: str, file: Path) -> ModuleType:
-    qualified = f"experiments.{name}"
-    module = sys.modules.get(qualified)
-    if module is not None and getattr(module, "__file__", None) == str(file):
-        return module
-    spec = importlib.util.spec_from_file_location(qualified, file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[qualified] = module
+    now = _sources(plain if at_home else name, file)
+    _drop_changed(file, now)
+    _imported_from[file] = now
 
     def execute() -> ModuleType:
-        spec.loader.exec_module(module)  # pyright: ignore[reportOptionalMemberAccess]
-        return module
+        if at_home:
+            _open_home(file.parent)
+        return importlib.import_module(f"{_HOME}.{plain}" if at_home else name)
 
+    return _imported(name, execute, file), file, _combined(file, now)
+
+
+def _on_path(name: str) -> Path | None:
+    """The file of a module that can be imported; importing the packages around it may be needed to know."""
+    package = name.rpartition(".")[0]
+    if not all(name.split(".")):
+        return None
     try:
-        return _imported(name, execute, file)
-    except ConfigError:
-        del sys.modules[qualified]
-        raise
+        if package:
+            _imported(name, lambda: importlib.import_module(package))
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
-def _imported(name: str, execute: Any, file: Path) -> ModuleType:
+def _imported(name: str, execute: Callable[[], ModuleType], file: Path | None = None) -> ModuleType:
+    """What ``execute`` imports for an experiment.
+
+    Raises:
+      ModuleNotFoundError: there is no such experiment, if its file is not known yet.
+      ConfigError: anything else that goes wrong.
+    """
+    before = set(sys.modules)
     try:
         return execute()
-    except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(file)]
-        place = f"{file}:{frames[-1].lineno}" if frames else str(file)
+    except (Exception, SystemExit) as error:
+        top = _HOME if file and file.parent.name == _HOME else name.partition(".")[0]
+        _forget(lambda module, _: module not in before and module.partition(".")[0] == top)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if file is None and missing and f"{name}.".startswith(f"{missing}."):
+            raise
+        machinery = ("<frozen", __file__, importlib.__file__)
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(machinery)]
+        frames = [f for f in frames if f.filename == str(file)] or frames
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else str(file or name)
         if isinstance(error, SyntaxError):
             place = f"{error.filename}:{error.lineno}"
         raise ConfigError(f"experiment {name!r} does not import: {place}: {type(error).__name__}: {error}") from None
 
 
-def _checked(name: str, home: Any, module: ModuleType, file: Path) -> Experiment:
+def _open_home(folder: Path) -> None:
+    """Let the package ``experiments`` be this folder, even where another one comes first on the path."""
+    current = sys.modules.get(_HOME)
+    if current is not None and [os.path.realpath(p) for p in getattr(current, "__path__", ())] == [str(folder)]:
+        return
+    _forget(lambda name, _: name.partition(".")[0] == _HOME)
+    if (folder / "__init__.py").is_file():
+        places = [str(folder)]
+        spec = importlib.util.spec_from_file_location(_HOME, folder / "__init__.py", submodule_search_locations=places)
+    else:
+        spec = importlib.machinery.ModuleSpec(_HOME, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+    assert spec is not None
+    sys.modules[_HOME] = module = importlib.util.module_from_spec(spec)
+    if spec.loader is not None:
+        spec.loader.exec_module(module)
+
+
+def _forget(which: Callable[[str, str], bool]) -> None:
+    """Take out of ``sys.modules`` those of whose name and file ``which`` is true; the next import reads them anew."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__dict__", {}).get("__file__") or ""
+        if name != "__main__" and which(name, file):
+            del sys.modules[name]
+            package, _, last = name.rpartition(".")
+            around = sys.modules.get(package)
+            if getattr(around, "__dict__", {}).get(last) is module:
+                delattr(around, last)  # else "from package import last" would still find it
+
+
+def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) -> Experiment:
     missing = [key for key in _REQUIRED if not hasattr(home, key)]
     if missing:
         raise ConfigError(
@@ -188,6 +253,11 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path) -> Experiment
     part = Part(**found)
     if not (isinstance(part.Config, type) and issubclass(part.Config, pydantic.BaseModel)):
         raise ConfigError(f"experiment {name!r}: Config must be a pydantic model, got {part.Config!r}")
+    if "seed" in part.Config.model_fields:
+        raise ConfigError(
+            f"experiment {name!r}: Config has a field 'seed', but seed is a key of the run itself",
+            remedy="Take the field out: the key that run receives is made from the run's seed.",
+        )
     if part.kind not in get_args(Kind):
         raise ConfigError(f"experiment {name!r}: kind must be one of {', '.join(get_args(Kind))}, got {part.kind!r}")
     variables = {}
@@ -204,25 +274,139 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path) -> Experiment
                 f"experiment {name!r}: VARIABLES[{key!r}] has a dimension of its own name; "
                 "only a coordinate, with that dimension alone, may"
             )
-    return Experiment(name, part, file, variables)
+        for word in (key, *variables[key].dims):
+            if word == "valid" or word.startswith("valid_"):
+                raise ConfigError(
+                    f"experiment {name!r}: VARIABLES[{key!r}] uses the name {word!r}; valid and valid_* are the "
+                    "lab's masks of what a point does not have",
+                    remedy="Choose another name.",
+                )
+    return Experiment(name, part, file, variables, source)
+
+
+# --- the source of an experiment --------------------------------------------------------------------------------------
 
 
 def source_hash(experiment: Experiment) -> str:
-    """A digest of the experiment's source and of jaxcalc's.
+    """A digest of the source that the experiment was imported from, and of jaxcalc's.
 
-    Of an experiment in a package, every module of that package counts, since it may import any of them.
+    Of a dotted module all modules below its first component's folder count, in packages also the data files. Of a file
+    in an ``experiments`` folder those modules count that it imports, directly or through another, and that lie in that
+    folder or beside it.
     """
-    top = experiment.file
-    while (top.parent / "__init__.py").exists():
-        top = top.parent
-    return _digest(top) + _digest(Path(jaxcalc.__file__).resolve().parent)
+    return experiment.source + _of_library()
 
 
 @functools.cache
-def _digest(path: Path) -> str:
-    """A digest of a file, or of the sources and data below a folder."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in {".py", ".csv", ".j2"})
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(str(file.relative_to(path)).encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:16]
+def _of_library() -> str:
+    """A digest of jaxcalc's own sources and data."""
+    files = sorted(p for p in _LIBRARY.rglob("*") if p.suffix in {".py", ".csv", ".j2"})
+    return _combined(_LIBRARY, {file: _digest(file) for file in files})
+
+
+def _digest(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _combined(near: Path, digests: dict[Path, str]) -> str:
+    """One digest of many files; it does not depend on where they lie together."""
+    lines = sorted(f"{Path(os.path.relpath(file, near)).as_posix()}\0{value}\n" for file, value in digests.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+
+
+def _drop_changed(file: Path, now: dict[Path, str]) -> None:
+    """Drop the modules of all experiments that were imported from other sources than there are now."""
+    changed = [
+        experiment
+        for experiment, then in _imported_from.items()
+        if any(then.get(source, value) != value for source, value in now.items())
+        or (experiment == file and then != now)
+    ]
+    old = {os.path.realpath(source) for experiment in changed for source in _imported_from.pop(experiment)}
+    if not old:
+        return
+    _forget(lambda _, source: bool(source) and os.path.realpath(source) in old)
+    for source in old:  # compiled files tell the time in seconds, too coarse for two edits in a row
+        if source.endswith(".py"):
+            Path(importlib.util.cache_from_source(source)).unlink(missing_ok=True)
+
+
+def _sources(name: str, file: Path) -> dict[Path, str]:
+    """The files that count as an experiment's source, with their digests."""
+    top = _top(name, file)
+    files = [file, *_below(top)] if top.is_dir() else _imports_of(file)
+    return {source: _digest(source) for source in files if source.is_file() and _LIBRARY not in source.parents}
+
+
+def _top(name: str, file: Path) -> Path:
+    """The folder of the first component of a module's name, or the file itself if that is all there is."""
+    at = file.parent if file.name == "__init__.py" else file
+    steps = name.count(".")
+    if steps and len(at.parents) >= steps and at.parents[steps - 1].name == name.partition(".")[0]:
+        return at.parents[steps - 1]
+    return at
+
+
+def _below(folder: Path, packaged: bool = False) -> Iterator[Path]:
+    """The modules below a folder, and in packages the data; not the runs that were written there."""
+    entries = sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else []
+    names = {entry.name for entry in entries}
+    if names >= {"plan.json", "trials"} or folder == _LIBRARY:
+        return
+    packaged = packaged or "__init__.py" in names
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in _PASSED_OVER:
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink():
+                yield from _below(entry, packaged)
+        elif entry.suffix == ".py" or (packaged and entry.suffix in _DATA):
+            if entry.is_file() and entry.stat().st_size <= _LARGEST:
+                yield entry
+
+
+def _imports_of(file: Path) -> list[Path]:
+    """A file and what it imports from its folder, or from beside it if that is ``experiments``, step by step."""
+    folder = file.parent
+    roots = (folder, folder.parent) if folder.name == _HOME else (folder,)
+    found: dict[Path, None] = {}
+    waiting = [file, *([folder / "__init__.py"] if folder.name == _HOME else [])]
+    while waiting:
+        source = waiting.pop()
+        if source in found or not source.is_file():
+            continue
+        found[source] = None
+        if source.suffix == ".py":
+            for level, steps in _named_in(source):
+                for root in [source.parents[level - 1]] if level else roots:
+                    waiting += _found_at(root, steps, folder)
+    return list(found)
+
+
+def _named_in(source: Path) -> Iterator[tuple[int, list[str]]]:
+    """The modules that a file's imports may name: dots before, and steps."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            steps = node.module.split(".") if node.module else []
+            yield from ((node.level, [*steps, alias.name]) for alias in node.names)
+
+
+def _found_at(root: Path, steps: list[str], home: Path) -> Iterator[Path]:
+    """The file that the steps lead to, or all of the package that they lead into."""
+    for step in steps:
+        plain, root = root / f"{step}.py", root / step
+        if root == _LIBRARY:
+            return
+        if root != home and (root / "__init__.py").is_file():
+            yield from _below(root)
+            return
+        if plain.is_file():
+            yield plain
+            return

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jaxcalc.lab import registry, source
 from jaxcalc.lab.errors import ConfigError
-from jaxcalc.lab.experiment import Part
-from jaxcalc.lab.runner import Run
+from jaxcalc.lab.experiment import Claim, Part
+from jaxcalc.lab.runner import Run, tell_trials, where
 from jaxcalc.lab.store import Store, write_atomically
 from jaxcalc.lab.text import number, seconds
 
@@ -36,35 +37,52 @@ def conclude(run: Run, part: Part, say: Callable[[str], None] = lambda _: None, 
     say("drawing figures")
     folder = run.path / "figures"
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*"):
-        old.unlink()
     captions: dict[str, str] = {}
-    with style.context():
-        for name, figure in (_attempt(run, "figures", part.figures) or {}).items():
-            run.figures[name] = folder / f"{name}.svg"
-            captions[name] = str(figure.get_label() or "")
+
+    def draw(dataset: Any) -> None:
+        for name, figure in (part.figures(dataset) if part.figures else {}).items():
+            if not _NAME.fullmatch(str(name)):
+                raise ValueError(f"a figure's name is made of letters, digits, - and _, got {name!r}")
             for kind in ("svg", *formats):
                 save_figure(figure, folder / f"{name}.{kind}")
+            run.figures[name], captions[name] = folder / f"{name}.svg", str(figure.get_label() or "")
+
+    def judge(dataset: Any) -> None:
+        claims = list(part.claims(dataset)) if part.claims else []
+        if odd := [claim for claim in claims if not isinstance(claim, Claim)]:
+            raise TypeError(f"claims must return a list of Claim, got {odd[0]!r}")
+        told = [{**vars(c), "verdict": c.verdict, "passed": c.passed} for c in claims]
+        write_atomically(run.path / "claims.json", json.dumps(told, indent=2, default=str).encode() + b"\n")
+        run.claims = claims
+
+    def tabulate(dataset: Any) -> None:
+        tables = dict(part.tables(dataset)) if part.tables else {}
+        if not all(isinstance(row, dict) for rows in tables.values() for row in rows):
+            raise TypeError("tables must return {title: [row, ...]}, each row a dict of column to value")
+        run.tables = {str(title): list(rows) for title, rows in tables.items()}
+
+    with style.context():
+        _attempt(run, "figures", draw)
     say("judging claims")
-    run.claims = list(_attempt(run, "claims", part.claims) or [])
-    run.tables = dict(_attempt(run, "tables", part.tables) or {})
-    judged = [{**vars(claim), "verdict": claim.verdict, "passed": claim.passed} for claim in run.claims]
-    write_atomically(run.path / "claims.json", json.dumps(judged, indent=2, default=str).encode() + b"\n")
+    _attempt(run, "claims", judge)
+    _attempt(run, "tables", tabulate)
     say("writing the report")
-    write_atomically(run.report, _page(run, captions).encode())
-
-
-def _attempt(run: Run, what: str, make: Callable[..., Any] | None) -> Any:
-    if make is None:
-        return None
     try:
-        return make(run.dataset)
-    except Exception as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-        place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-        run.messages.append(f"{what}: {type(error).__name__}: {error}{place}")
+        write_atomically(run.report, _page(run, captions).encode(errors="replace"))
+    except OSError as error:
+        raise ConfigError(f"cannot write {run.report}: {error.strerror or error}") from None
+
+
+_NAME = re.compile(r"[\w-]+")
+
+
+def _attempt(run: Run, what: str, step: Callable[[Any], None]) -> None:
+    """One step; what it raises becomes a message."""
+    try:
+        step(run.dataset)
+    except (Exception, SystemExit) as error:
+        run.messages.append(f"{what}: {where(error)}")
         (run.path / f"{what}-error.txt").write_text(traceback.format_exc())
-        return None
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
@@ -82,14 +100,11 @@ def redo(path: Path, formats: tuple[str, ...] = ()) -> Run:
       ConfigError: there is no finished run at ``path``, or its experiment is gone.
     """
     store = Store(path)
+    record = store.record()
     run = Run(path)
     name = run.dataset.attrs.get("experiment", "")
-    try:
-        record = json.loads((path / "plan.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        raise ConfigError(f"{path}: not a run's folder; it has no plan.json") from None
-    run.statuses = {t["hash"]: (store.result(t["hash"]) or {"status": "not run"})["status"] for t in record["trials"]}
-    conclude(run, registry.load(name, Path(record["folder"])).part, formats=formats)
+    tell_trials(run, store, [trial["hash"] for trial in record["trials"]])
+    conclude(run, registry.load(name, Path(record["folder"]), Path(record["file"])).part, formats=formats)
     return run
 
 
@@ -100,8 +115,9 @@ def _page(run: Run, captions: dict[str, str]) -> str:
         loader=PackageLoader("jaxcalc.lab"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(number=number, seconds=seconds, words=_words)
-    record = json.loads((run.path / "plan.json").read_text())
-    trials = [_trial(run, record, entry) for entry in record["trials"]]
+    store = Store(run.path)
+    record = store.record()
+    trials = [_trial(run, store, record, entry) for entry in record["trials"]]
     provenance = next((t["provenance"] for t in trials if t["provenance"]), {})
     pictures = [
         {"name": name, "caption": captions.get(name, ""), "data": base64.b64encode(file.read_bytes()).decode()}
@@ -121,19 +137,19 @@ def _page(run: Run, captions: dict[str, str]) -> str:
     )
 
 
-def _trial(run: Run, record: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
-    folder = run.path / "trials" / entry["hash"]
-    try:
-        provenance = json.loads((folder / "provenance.json").read_text())
-    except (OSError, json.JSONDecodeError):
-        provenance = {}
+def _trial(run: Run, store: Store, record: dict[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
     outer = [axis for axis in record["axes"] if axis["kind"] != "vmap"]
     words = [f"{axis['name']} = {number(axis['values'][i])}" for axis, i in zip(outer, entry["index"])]
     first, last = entry["lanes"]
     if last - first > 1 or len(record["axes"]) > len(outer):
         words.append(f"lanes {first + 1} to {last}")
     status = run.statuses.get(entry["hash"], "not run")
-    return {**entry, "words": ", ".join(words) or "the only point", "provenance": provenance, "status": status}
+    return {
+        **entry,
+        "words": ", ".join(words) or "the only point",
+        "provenance": store.provenance(entry["hash"]),
+        "status": status,
+    }
 
 
 def _variables(run: Run) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Run one trial again and hold its arrays against the saved ones, bit by bit."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.execute import Programs, run_trial
 from jaxcalc.lab.isolate import load_trial
 from jaxcalc.lab.provenance import versions
+from jaxcalc.lab.runner import where
 from jaxcalc.lab.session import session
+from jaxcalc.lab.store import Store
 from jaxcalc.lab.text import number, table
 
 
@@ -24,26 +25,37 @@ def reproduce(path: Path) -> tuple[str, bool]:
     Raises:
       ConfigError: no finished trial lies there, or its experiment is gone.
     """
-    config, saved, provenance, near = _read(path)
-    experiment = registry.load(config["experiment"], near)
+    config, saved, provenance, record = _read(path)
+    near = Path(record.get("folder", "."))
+    experiment = registry.load(config["experiment"], near, Path(record["file"]) if "file" in record else None)
     with session(load_trial(config, near), cache=experiment.kind != "timed"):
-        outcome = run_trial(experiment, config, Programs())
+        try:
+            outcome = run_trial(experiment, config, Programs())
+        except Exception as error:
+            return f"not reproduced: the trial fails now: {where(error)}{_changes(provenance, experiment)}", False
     rows = [_row(name, saved.get(name), new, experiment.measured(name)) for name, new in outcome.arrays.items()]
     rows += [{"array": name, "verdict": "gone"} for name in saved if name not in outcome.arrays]
     equal = all(row["verdict"] in ("equal", "measured, not compared") for row in rows)
-    changed = [
+    verdict = "reproduced: every array is equal" if equal else "not reproduced"
+    return f"{table(rows)}\n\n{verdict}{_changes(provenance, experiment)}", equal
+
+
+def _changes(provenance: dict[str, Any], experiment: registry.Experiment) -> str:
+    """What is not as it was when the trial ran."""
+    rows = [
         {"package": name, "then": old, "now": versions().get(name, "absent")}
         for name, old in provenance.get("versions", {}).items()
         if versions().get(name) != old
     ]
-    parts = [table(rows), "reproduced: every array is equal" if equal else "not reproduced"]
-    if changed:
-        parts.append("versions differ:\n" + table(changed))
-    return "\n\n".join(parts), equal
+    text = f"\n\nversions differ:\n{table(rows)}" if rows else ""
+    if provenance.get("source") not in (None, registry.source_hash(experiment)):
+        text += "\n\nthe source of the experiment or of jaxcalc has changed since"
+    return text
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Any], Path]:
-    if not (path / "result.json").is_file() or not (path / "arrays.npz").is_file():
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    store = Store(path.resolve().parent.parent)
+    if not (path / "config.yaml").is_file() or store.result(path.resolve().name) is None:
         known = sorted(str(p.parent) for p in path.glob("trials/*/result.json"))
         raise ConfigError(
             f"{path}: no finished trial",
@@ -52,12 +64,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray], dict[str, 
             remedy="Name a trial's folder, such as runs/NAME-HASH/trials/HASH.",
         )
     config = source.parse((path / "config.yaml").read_text(), str(path / "config.yaml")).data
-    with np.load(path / "arrays.npz", allow_pickle=False) as archive:
-        saved = {name: archive[name] for name in archive.files}
-    provenance = json.loads((path / "provenance.json").read_text())
-    plan = path.resolve().parent.parent / "plan.json"
-    near = Path(json.loads(plan.read_text())["folder"]) if plan.is_file() else Path.cwd()
-    return config, saved, provenance, near
+    saved = store.arrays(path.resolve().name)
+    if saved is None or not isinstance(config, dict) or not {"experiment", "params", "lanes", "seed"} <= config.keys():
+        raise ConfigError(f"{path}: damaged; its config or its arrays are not those that were written")
+    try:
+        record = store.record()
+    except ConfigError:
+        record = {}
+    return config, saved, store.provenance(path.resolve().name), record
 
 
 def _row(name: str, old: np.ndarray | None, new: np.ndarray, measured: bool) -> dict[str, Any]:

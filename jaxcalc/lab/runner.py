@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +24,8 @@ from jaxcalc.lab.execute import Outcome, Programs, run_trial
 from jaxcalc.lab.experiment import Claim
 from jaxcalc.lab.progress import Progress
 from jaxcalc.lab.provenance import gather
-from jaxcalc.lab.session import session
-from jaxcalc.lab.store import Store, array_digest, digest, dump_json, write_atomically
+from jaxcalc.lab.session import platform_name, session
+from jaxcalc.lab.store import Store, describe_arrays, digest, dump_json, load_arrays
 
 if TYPE_CHECKING:
     import xarray
@@ -91,8 +93,11 @@ def load(path: str | Path) -> "xarray.Dataset":
     file = Path(path) / "results.nc" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise ConfigError(f"{file}: no such results", remedy="Name a run's folder, such as runs/NAME-HASH.")
-    with xarray.open_dataset(file, engine="h5netcdf") as dataset:
-        return dataset.load()
+    try:
+        with xarray.open_dataset(file, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{file}: cannot be read as netCDF: {str(error).splitlines()[0]}") from None
 
 
 def run(
@@ -122,13 +127,46 @@ def run(
     """
     start = time.perf_counter()
     plan = sweep.open_plan(config, overrides)
-    with session(plan.loaded, cache=plan.experiment.kind != "timed") as device:
+    with _interruptible() as stopped, session(plan.loaded, cache=plan.experiment.kind != "timed") as device:
         job = _Job(plan, device, Path(out))
         with job.store.opened(job.record, fresh=fresh), Progress(progress, plan, len(job.trials)) as shown:
-            job.work(shown, fail_fast)
+            job.work(shown, fail_fast, stopped)
             result = job.finish(shown)
     result.seconds = time.perf_counter() - start
     return result
+
+
+def tell_trials(run: Run, store: Store, hashes: list[str]) -> None:
+    """Fill in how each trial ended, and the messages of those that did not end well."""
+    for name in hashes:
+        result = store.result(name)
+        failure = None if result else store.failure(name)
+        run.statuses[name] = result["status"] if result else "failed" if failure else "not run"
+        if message := (result or failure or {}).get("message"):
+            run.messages.append(f"trial {name}: {message}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and a request to terminate both interrupt; what swallows the exception does not lose the wish.
+
+    Yields:
+      A function that tells whether an interruption was asked for; JAX's callbacks, for one, swallow exceptions.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Job:
@@ -140,7 +178,7 @@ class _Job:
         self.plan, self.device = plan, device
         settings = plan.loaded.settings
         identity = {
-            "settings": settings.model_dump(mode="json", exclude=_NOT_IDENTITY) | {"platform": device.platform},
+            "settings": settings.model_dump(exclude=_NOT_IDENTITY) | {"platform": platform_name(device)},
             "source": registry.source_hash(plan.experiment),
             "jaxcalc": jaxcalc.__version__,
             "jaxlib": version("jaxlib"),
@@ -151,7 +189,7 @@ class _Job:
         self.trials = plan.trials(self.chunk)
         shared = sorted(self.shared)
         for trial in self.trials:
-            trial.config["platform"] = device.platform
+            trial.config["platform"] = platform_name(device)
             trial.config["shared"] = shared
         kept = {key: identity[key] for key in ("source", "jaxcalc", "jaxlib")}
         self.hashes = [
@@ -160,6 +198,7 @@ class _Job:
         self.record = {
             "experiment": plan.experiment.name,
             "folder": str(plan.loaded.folder),
+            "file": str(plan.experiment.file.resolve()),
             "identity": identity,
             "axes": [{"name": a.name, "kind": a.kind, "values": list(a.labels)} for a in plan.axes],
             "points": plan.num_points,
@@ -182,7 +221,7 @@ class _Job:
         try:
             returned = {name: np.asarray(value) for name, value in part.shared(self.plan.base).items()}
         except Exception as error:
-            raise ConfigError(f"experiment {self.plan.experiment.name!r}: shared failed: {_where(error)}") from error
+            raise ConfigError(f"experiment {self.plan.experiment.name!r}: shared failed: {where(error)}") from error
         declared = self.plan.experiment.variables
         for name, array in returned.items():
             if name not in declared or array.ndim != len(declared[name].dims):
@@ -193,15 +232,17 @@ class _Job:
                 )
         return returned
 
-    def work(self, shown: Progress, fail_fast: bool) -> None:
+    def work(self, shown: Progress, fail_fast: bool, stopped: Callable[[], bool]) -> None:
         """Run the trials that are not finished yet."""
         settings = self.plan.loaded.settings
-        provenance = gather(settings, self.device, self.plan.experiment.file.parent)
+        provenance = gather(settings, self.device, self.plan.experiment)
         for trial, name in zip(self.trials, self.hashes):
             if self._settled(name):
                 self.resumed += 1
                 shown.advance(trial)
                 continue
+            if stopped():
+                raise KeyboardInterrupt
             shown.begin(trial)
             with self.store.writing(name, trial.config) as folder:
                 if settings.isolate == "process":
@@ -212,8 +253,9 @@ class _Job:
                     status, message = perform(folder, self.plan.experiment, trial.config, self.programs, provenance)
                 if status != "failed":
                     limit = {"limit": getattr(settings, _LIMIT[status])} if status in _LIMIT else {}
-                    result = {"status": status, "message": message, **limit, **_arrays_of(folder)}
-                    write_atomically(folder / "result.json", dump_json(result))
+                    arrays = {"arrays": describe_arrays(load_arrays(folder / "arrays.npz"))} if status == "done" else {}
+                    result = {"status": status, "message": message, **limit, **arrays}
+                    (folder / "result.json").write_bytes(dump_json(result))
             shown.advance(trial)
             if status != "done" and fail_fast:
                 return
@@ -226,30 +268,29 @@ class _Job:
         if result["status"] in _LIMIT:
             limit = getattr(self.plan.loaded.settings, _LIMIT[result["status"]])
             return limit is not None and result.get("limit") is not None and limit <= result["limit"]
-        return True
+        return self.store.arrays(name) is not None
 
     def finish(self, shown: Progress) -> Run:
         """Join what is there, draw, judge and report."""
         from jaxcalc.lab import join
         from jaxcalc.lab.report import conclude
 
-        results = [self.store.result(name) for name in self.hashes]
-        arrays = [
-            self.store.arrays(name) if r and r["status"] == "done" else None for name, r in zip(self.hashes, results)
-        ]
         run = Run(self.store.path, resumed=self.resumed)
-        for name, result in zip(self.hashes, results):
-            failure = None if result else self.store.failure(name)
-            run.statuses[name] = result["status"] if result else "failed" if failure else "not run"
-            message = (result or failure or {}).get("message")
-            if message:
-                run.messages.append(f"trial {name}: {message}")
-        if any(a is not None for a in arrays):
-            shown.say("joining")
+        tell_trials(run, self.store, self.hashes)
+        arrays = [self.store.arrays(name) if run.statuses[name] == "done" else None for name in self.hashes]
+        if not any(a is not None for a in arrays):
+            return run
+        shown.say("joining")
+        try:
             dataset = join.join(self.plan, list(zip(self.trials, arrays)), self.shared)
             dataset.attrs = self._attributes()
             join.save(dataset, self.store.path / "results.nc")
-            conclude(run, self.plan.experiment.part, shown.say)
+        except (TrialError, ValueError, TypeError) as error:
+            run.messages.append(f"the trials do not join: {str(error).splitlines()[0]}")
+            return run
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.store.path / 'results.nc'}: {error.strerror or error}") from None
+        conclude(run, self.plan.experiment.part, shown.say)
         return run
 
     def _attributes(self) -> dict[str, Any]:
@@ -258,11 +299,11 @@ class _Job:
             "title": experiment.part.doc.strip().partition("\n")[0],
             "question": self.plan.loaded.document.question,
             "experiment": experiment.name,
-            "params": self.plan.base.model_dump_json(),
+            "params": json.dumps(self.plan.base.model_dump(), default=str),
             "settings": json.dumps(self.record["identity"]["settings"]),
             "seed": settings.seed,
             "dtype": settings.dtype,
-            "platform": self.device.platform,
+            "platform": platform_name(self.device),
             "device": self.device.device_kind,
             "jaxcalc": jaxcalc.__version__,
             "jaxlib": version("jaxlib"),
@@ -288,35 +329,25 @@ def perform(
     with _logged(folder / "log.txt") as log:
         try:
             outcome = run_trial(experiment, config, programs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             traceback.print_exc(file=log)
-            message = str(error) if isinstance(error, TrialError) else _where(error)
-            write_atomically(folder / "failure.json", dump_json({"status": "failed", "message": message}))
+            message = str(error) if isinstance(error, TrialError) else where(error)
+            (folder / "failure.json").write_bytes(dump_json({"status": "failed", "message": message}))
             return "failed", message
     with open(folder / "arrays.npz", "wb") as file:
         np.savez(file, **outcome.arrays)  # pyright: ignore[reportArgumentType]
-    write_atomically(folder / "provenance.json", dump_json({**provenance, **_of_trial(config, outcome, started)}))
+    (folder / "provenance.json").write_bytes(dump_json({**provenance, **_of_trial(config, outcome, started)}))
     return "done", ""
 
 
 def _of_trial(config: dict[str, Any], outcome: Outcome, started: float) -> dict[str, Any]:
     return {
-        "seed": config["vmap"].get("seed", config["seed"]),
+        "seed": sorted(set(config["lanes"].get("seed", [config["seed"]]))),
         "cache": outcome.cache,
         "compile_seconds": outcome.compile_seconds,
         "run_seconds": outcome.run_seconds,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "process": os.getpid(),
-    }
-
-
-def _arrays_of(folder: Path) -> dict[str, Any]:
-    if not (folder / "arrays.npz").exists():
-        return {}
-    with np.load(folder / "arrays.npz", allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    return {
-        "arrays": {k: {"shape": v.shape, "dtype": v.dtype.str, "sha256": array_digest(v)} for k, v in arrays.items()}
     }
 
 
@@ -327,7 +358,7 @@ def _logged(path: Path) -> Iterator[io.TextIOBase]:
         yield file  # pyright: ignore[reportReturnType]
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """An error in one line, with the last place in the experimenter's own code."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "site-packages" not in f.filename and "/jaxcalc/lab/" not in f.filename]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcalc.lab.config import Loaded
+from jaxcalc.lab.errors import ConfigError
 
 
 def cache_folder() -> Path:
@@ -29,14 +30,9 @@ def session(loaded: Loaded, *, cache: bool = True) -> Iterator[Any]:
       ConfigError: the platform is absent, or cannot compute in the dtype.
     """
     settings = loaded.settings
-    if settings.platform == "cpu" and "jax" not in sys.modules:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")  # an accelerator beside the CPU need not be woken
-    import jax
-
+    jax = _import_jax(settings.platform)
     device = _device(loaded)
     wanted = {
-        "jax_enable_x64": settings.dtype == "float64",
-        "jax_default_matmul_precision": settings.matmul_precision,
         "jax_enable_compilation_cache": cache,
         "jax_compilation_cache_dir": str(cache_folder() / "xla"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -45,10 +41,43 @@ def session(loaded: Loaded, *, cache: bool = True) -> Iterator[Any]:
     before = {name: getattr(jax.config, name) for name in wanted}
     _configure(wanted)
     try:
-        with jax.default_device(device):
+        # Contexts, not global settings: they win over a context that the caller is in, and end with the block.
+        with (
+            jax.enable_x64(settings.dtype == "float64"),
+            jax.default_matmul_precision(settings.matmul_precision),
+            jax.default_device(device),
+        ):
             yield device
     finally:
         _configure(before)
+
+
+def _import_jax(platform: str) -> Any:
+    """Import JAX; an accelerator beside the CPU is not woken if it is not wanted.
+
+    Raises:
+      ConfigError: JAX refuses its own environment variables.
+    """
+    alone = platform == "cpu" and "jax" not in sys.modules and "JAX_PLATFORMS" not in os.environ
+    if alone:
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    try:
+        import jax
+    except Exception as error:
+        raise ConfigError(f"JAX does not start: {_first_line(error)}") from None
+    finally:
+        if alone:
+            del os.environ["JAX_PLATFORMS"]
+    return jax
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def platform_name(device: Any) -> str:
+    """``cpu``, ``gpu`` or ``tpu``, whatever the maker calls it."""
+    return "gpu" if device.platform in ("cuda", "rocm") else str(device.platform)
 
 
 def _configure(values: dict[str, Any]) -> None:
@@ -66,11 +95,14 @@ def _device(loaded: Loaded) -> Any:
     platform = loaded.settings.platform
     try:
         device = jax.devices()[0] if platform == "auto" else jax.devices(platform)[0]
-    except RuntimeError as error:
-        here = sorted({d.platform for d in jax.devices()})
+    except Exception as error:
+        try:
+            here = sorted({platform_name(d) for d in jax.devices()})
+        except Exception:
+            raise loaded.error(f"JAX finds no device: {_first_line(error)}", ("platform",)) from None
         extra = {"gpu": "cuda", "tpu": "tpu"}.get(platform)
         raise loaded.error(
-            f"platform {platform!r} is absent: {str(error).splitlines()[0]}",
+            f"platform {platform!r} is absent: {_first_line(error)}",
             ("platform",),
             valid=here,
             valid_noun="platforms here",

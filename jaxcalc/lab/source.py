@@ -15,8 +15,9 @@ from jaxcalc.lab.errors import ConfigError, Mark
 Path = tuple[str | int, ...]
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_INTEGER = re.compile(r"[-+]?[0-9]{1,4000}\Z")  # Python converts no longer ones; they stay text
 _BASED = re.compile(r"0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
 _INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)\Z")
 _WORDS = {
@@ -116,9 +117,14 @@ def parse(text: str, file: str) -> Document:
         raise ConfigError(f"not YAML: {problem}", mark=mark(at) if at else Mark(file, 0, 1, 1, "")) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{file}: not YAML: {error}".splitlines()[0]) from None
+    except RecursionError:
+        raise ConfigError(f"{file}: too many brackets within brackets") from None
     document = Document(None, opening_question(text))
-    if root is not None:
-        document.data = _build(root, (), document, mark, ())
+    try:
+        if root is not None:
+            document.data = _build(root, (), document, mark, ())
+    except RecursionError:
+        raise ConfigError(f"{file}: too many brackets within brackets") from None
     return document
 
 
@@ -151,7 +157,7 @@ def _length(node: Any) -> int:
     return max(1, end.column - start.column) if start.line == end.line else 1
 
 
-class _Dumper(yaml.SafeDumper):
+class _Dumper(_DUMPER):
     """Writes text in quotes wherever ``parse`` would otherwise read a number, a boolean or null."""
 
 

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 def dump_json(value: Any) -> bytes:
     return (json.dumps(value, indent=2) + "\n").encode()
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an ``arrays.npz``."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def describe_arrays(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Shape, dtype and digest of each array, for ``result.json``."""
+    return {k: {"shape": v.shape, "dtype": v.dtype.str, "sha256": array_digest(v)} for k, v in arrays.items()}
+
+
+def _digests(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry.get("sha256") for name, entry in told.items() if isinstance(entry, dict)}
+
+
+def _read(path: Path, key: str) -> dict[str, Any] | None:
+    """A JSON object that has ``key``, or ``None``."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) and key in value else None
 
 
 class Store:
@@ -84,23 +110,27 @@ class Store:
             raise ConfigError(f"{self.path} is being written by another process", remedy="Wait for it.") from None
 
     def result(self, trial: str) -> dict[str, Any] | None:
-        """A finished trial's ``result.json``, or ``None``."""
-        try:
-            return json.loads((self.trials / trial / "result.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+        """A finished trial's ``result.json``; ``None`` where there is none, or none that can be read."""
+        return _read(self.trials / trial / "result.json", "status")
 
     def failure(self, trial: str) -> dict[str, Any] | None:
         """What a failed trial left, or ``None``."""
-        try:
-            return json.loads((self.trials / trial / "failure.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
+        return _read(self.trials / trial / "failure.json", "status")
 
-    def arrays(self, trial: str) -> dict[str, np.ndarray]:
-        """A finished trial's arrays."""
-        with np.load(self.trials / trial / "arrays.npz", allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+    def provenance(self, trial: str) -> dict[str, Any]:
+        """A trial's provenance, empty where it has none."""
+        return _read(self.trials / trial / "provenance.json", "versions") or {}
+
+    def arrays(self, trial: str) -> dict[str, np.ndarray] | None:
+        """A finished trial's arrays; ``None`` where they are gone, or are not those that were written."""
+        told = (self.result(trial) or {}).get("arrays")
+        try:
+            arrays = load_arrays(self.trials / trial / "arrays.npz")
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError):
+            return None
+        if not isinstance(told, dict) or {k: array_digest(v) for k, v in arrays.items()} != _digests(told):
+            return None
+        return arrays
 
     @contextlib.contextmanager
     def writing(self, trial: str, config: dict[str, Any]) -> Iterator[Path]:
@@ -119,11 +149,24 @@ class Store:
         for file in partial.iterdir():
             with open(file, "rb") as handle:
                 os.fsync(handle.fileno())
-        if final.exists():  # an earlier failure
+        if final.is_dir():  # an earlier failure, or a damaged trial
             shutil.rmtree(final)
+        elif final.exists():
+            final.unlink()
         os.rename(partial, final)
         folder = os.open(self.trials, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def record(self) -> dict[str, Any]:
+        """The run's ``plan.json``.
+
+        Raises:
+          ConfigError: this is no run's folder, or its plan is damaged.
+        """
+        record = _read(self.path / "plan.json", "trials")
+        if record is None or not {"folder", "file", "identity", "axes"} <= record.keys():
+            raise ConfigError(f"{self.path}: not a run's folder, or its plan.json is damaged")
+        return record

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from jaxcalc.lab import registry, source
+from jaxcalc.lab.errors import ConfigError, TrialError
 from jaxcalc.lab.sweep import SEED, Plan
 from jaxcalc.lab.text import number, seconds, size, table
 
@@ -43,14 +44,20 @@ def outcome(run: "Run") -> str:
 
 def dry_run(plan: Plan) -> str:
     """What a config would run: points, programs, chunks and the sizes of the arrays."""
+    import numpy as np
+
     from jaxcalc.lab.execute import Programs
     from jaxcalc.lab.price import default_chunk, shapes
+    from jaxcalc.lab.runner import where
     from jaxcalc.lab.session import session
 
     with session(plan.loaded) as device:
         programs = Programs()
         chunk = plan.loaded.settings.chunk or default_chunk(plan, device, programs)
-        results = shapes(plan, programs)
+        try:
+            results = shapes(plan, programs)
+        except Exception as error:
+            raise ConfigError(str(error) if isinstance(error, TrialError) else where(error)) from None
     trials = plan.trials(chunk)
     axes = " × ".join(f"{axis.name} {len(axis)} ({axis.kind})" for axis in plan.axes) or "no sweep"
     lines = [
@@ -67,7 +74,7 @@ def dry_run(plan: Plan) -> str:
         own = plan.experiment.variables[name].dims if name in plan.experiment.variables else ()
         coordinate = own == (name,)
         full = shape[1:] if coordinate else (*outer, *map(len, plan.lanes), *shape[1:])
-        count = prod(full) * _itemsize(dtype)
+        count = prod(full) * np.dtype(dtype).itemsize
         total += count
         dims = own if coordinate else (*(axis.name for axis in plan.axes), *own)
         rows.append(
@@ -82,16 +89,10 @@ def dry_run(plan: Plan) -> str:
     return "\n".join([*lines, f"arrays:   {size(total)}", table(rows)])
 
 
-def _itemsize(dtype: str) -> int:
-    import numpy as np
-
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-
-
 def listing() -> str:
     """The configs and experiments in reach."""
     experiments = registry.available()
-    configs = sorted(Path("configs").rglob("*.y*ml"))
+    configs = sorted(p for p in Path("configs").rglob("*.y*ml") if p.is_file() and not p.name.startswith("."))
     rows = [
         {"config": str(path), "question": source.opening_question(path.read_text(encoding="utf-8", errors="replace"))}
         for path in configs

@@ -50,7 +50,7 @@ class Trial:
       index: position on the case and grid axes.
       start, stop: the lanes, as positions in the product of the vmap axes.
       width: lanes of the compiled program; the last chunk is filled up to it, so that all chunks share one program.
-      config: all that a rerun needs: settings, params, the ``vmap`` axes and which ``lanes`` of their product.
+      config: all that a rerun needs: settings, params, and a column of values per vmap axis as ``lanes``.
     """
 
     index: tuple[int, ...]
@@ -93,25 +93,32 @@ class Plan:
         """Programs to compile: points that differ in traced values alone share one."""
         if self.experiment.kind != "compiled":
             return self.num_points
-        swept = swept_fields(self.base)
-        keys = set()
-        for _, params, _ in self.programs():
-            for path in swept:
-                params = _put(params, path, None)
-            keys.add(json.dumps(params, sort_keys=True))
-        return len(keys)
+        return len({static_key(params, self.base) for _, params, _ in self.programs()})
+
+    def columns(self, start: int, stop: int) -> dict[str, list[Any]]:
+        """A column of values per vmap axis for the lanes from ``start`` to ``stop``; the last axis changes fastest."""
+        found, stride = {}, self.num_lanes
+        for axis in self.lanes:
+            stride //= len(axis)
+            name = ".".join(map(str, axis.fields[0]))
+            found[name] = [axis.points[lane // stride % len(axis)][0] for lane in range(start, stop)]
+        return found
 
     def trials(self, chunk: int | None = None) -> list[Trial]:
         """The trials, at most ``chunk`` lanes each (default: the config's ``chunk``, else all lanes)."""
         width = min(chunk or self.loaded.settings.chunk or self.num_lanes, self.num_lanes)
         settings = self.loaded.settings.model_dump(exclude={"params", "sweep", "chunk", "seed"})
-        axes = {".".join(map(str, axis.fields[0])): [value for (value,) in axis.points] for axis in self.lanes}
         found = []
         for index, params, seed in self.programs():
             for start in range(0, self.num_lanes, width):
                 stop = min(start + width, self.num_lanes)
-                lanes = {"vmap": axes, "lanes": [start, stop], "width": width}
-                config = {**settings, "seed": seed, "params": params, **lanes}
+                config = {
+                    **settings,
+                    "seed": seed,
+                    "params": params,
+                    "lanes": self.columns(start, stop),
+                    "width": width,
+                }
                 found.append(Trial(index, start, stop, width, config))
         return found
 
@@ -142,6 +149,8 @@ def plan(loaded: Loaded, experiment: Experiment) -> Plan:
         for one field.
     """
     sweep, model = loaded.settings.sweep, experiment.part.Config
+    if not sweep.cases and ("sweep", "cases") in loaded.document.values:
+        raise loaded.error("no cases: a sweep of zero points", ("sweep", "cases"))
     outer = [_cases(loaded, model)] if sweep.cases else []
     lanes: list[Axis] = []
     for group in ("grid", "vmap", "auto"):
@@ -166,6 +175,13 @@ def swept_fields(config: pydantic.BaseModel, at: source.Path = ()) -> list[sourc
     return found
 
 
+def static_key(params: dict[str, Any], base: pydantic.BaseModel) -> str:
+    """What of a point's parameters shapes its program: all but the traced values."""
+    for path in swept_fields(base):
+        params = put(params, path, None)
+    return json.dumps(params, sort_keys=True)
+
+
 def replace(config: pydantic.BaseModel, values: Mapping[source.Path, Any]) -> Any:
     """A copy of ``config`` with the values at these paths swapped in, unchecked: traced values pass."""
     updates: dict[str, Any] = {}
@@ -182,10 +198,11 @@ def _marked(annotation: Any, metadata: Any) -> bool:
     )
 
 
-def _put(params: dict[str, Any], path: source.Path, value: Any) -> dict[str, Any]:
+def put(params: dict[str, Any], path: source.Path, value: Any) -> dict[str, Any]:
+    """A copy of nested parameters with one value replaced."""
     head, *rest = path
     inner = params.get(str(head))
-    return {**params, str(head): _put(inner if isinstance(inner, dict) else {}, tuple(rest), value) if rest else value}
+    return {**params, str(head): put(inner if isinstance(inner, dict) else {}, tuple(rest), value) if rest else value}
 
 
 def _assign(params: dict[str, Any], seed: int, axes: tuple[Axis, ...], index: tuple[int, ...]) -> tuple[dict, int]:
@@ -194,7 +211,7 @@ def _assign(params: dict[str, Any], seed: int, axes: tuple[Axis, ...], index: tu
             if path == SEED:
                 seed = value
             elif value is not ...:
-                params = _put(params, path, value)
+                params = put(params, path, value)
     return params, seed
 
 
@@ -207,11 +224,12 @@ def _axis(loaded: Loaded, experiment: Experiment, key: str, written: Any, group:
     values = _expand(loaded, written, at)
     if not values:
         raise loaded.error(f"axis {key!r} has no values: a sweep of zero points", at)
-    seen: set[str] = set()
+    seen: set[Any] = set()
     for i, value in enumerate(values):
-        if (text := json.dumps(value, sort_keys=True)) in seen:
+        plain = isinstance(value, (int, float, str)) and not isinstance(value, bool)
+        if (mark := value if plain else json.dumps(value, sort_keys=True)) in seen:
             raise loaded.error(f"axis {key!r} has the value {value!r} twice", (*at, i))
-        seen.add(text)
+        seen.add(mark)
         if path == SEED and not (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32):
             raise loaded.error(f"seed: expected a whole number from 0 to 4294967295, got {value!r}", (*at, i))
     reason = _not_a_lane(experiment, path, values)
@@ -263,7 +281,7 @@ def _expand(loaded: Loaded, written: Any, at: source.Path) -> list[Any]:
         raise loaded.error("expected a list of values or one shorthand", at, valid=shorthand, valid_noun="shorthands")
     ((name, numbers),) = written.items()
     numbers = numbers if isinstance(numbers, list) else [numbers]
-    numeric = all(isinstance(n, (int, float)) and not isinstance(n, bool) for n in numbers)
+    numeric = all(isinstance(n, (int, float)) and not isinstance(n, bool) and abs(n) < 1e300 for n in numbers)
     if name == "range":
         if (
             not numeric
@@ -274,30 +292,37 @@ def _expand(loaded: Loaded, written: Any, at: source.Path) -> list[Any]:
             raise loaded.error(
                 "range: expected [stop], [start, stop] or [start, stop, step] in whole numbers", (*at, name)
             )
-        return list(range(*numbers))
+        return _bounded(loaded, range(*numbers), at)
     if not numeric or len(numbers) != 3 or not isinstance(numbers[2], int) or numbers[2] < 0:
-        raise loaded.error(f"{name}: expected [first, last, how many]", (*at, name))
+        raise loaded.error(f"{name}: expected [first, last, how many] in finite numbers", (*at, name))
     first, last, count = numbers
+    _bounded(loaded, range(count), at)
     if name == "log" and not (first > 0 and last > 0):
         raise loaded.error("log: expected positive ends", (*at, name))
     steps = [i / (count - 1) if count > 1 else 0.0 for i in range(count)]
-    raw = [first * (last / first) ** s if name == "log" else first + (last - first) * s for s in steps]
+    raw = [first ** (1 - s) * last**s if name == "log" else first * (1 - s) + last * s for s in steps]
     raw[-1:] = [last] if count > 1 else raw[-1:]
     # Fourteen digits: 0.15 reads 0.15, and powers of two come out whole, so that they fit a field of whole numbers.
     raw = [float(f"{v:.14g}") for v in raw]
     return [int(v) if v.is_integer() and abs(v) < 2**53 else v for v in raw]
 
 
+_MOST = 10**7  # values on one axis; more is a slip of the pen
+
+
+def _bounded(loaded: Loaded, values: range, at: source.Path) -> list[int]:
+    if len(values) > _MOST:
+        raise loaded.error(f"an axis of {len(values)} values; at most {_MOST} fit", at)
+    return list(values)
+
+
 def _cases(loaded: Loaded, model: type[pydantic.BaseModel]) -> Axis:
     cases = loaded.settings.sweep.cases
-    items = list(cases.items()) if isinstance(cases, dict) else list(enumerate(cases))
+    items = [(k, v or {}) for k, v in (cases.items() if isinstance(cases, dict) else enumerate(cases))]
     fields: dict[source.Path, None] = {}
     for step, case in items:
         for key in case:
             fields[_field_path(loaded, model, key, ("sweep", "cases", step, key))] = None
-    for path in fields:
-        if loaded.origin(("params", *path)) == "command line":
-            raise loaded.error(f"{'.'.join(map(str, path))!r} is set by the cases too", ("params", *path))
     points = tuple(tuple(case.get(".".join(map(str, path)), ...) for path in fields) for _, case in items)
     labels = tuple(str(step) if isinstance(cases, dict) else _label(case) for step, case in items)
     if len(set(labels)) < len(labels):
@@ -312,12 +337,16 @@ def _label(case: dict[str, Any]) -> str:
 
 def _named(loaded: Loaded, experiment: Experiment, axes: tuple[Axis, ...]) -> list[Axis]:
     """Axes with short dimension names, none of which another axis or a variable has."""
-    seen: dict[source.Path, Axis] = {}
+    seen: list[source.Path] = []
     for axis in axes:
         for path in axis.fields:
-            if path in seen:
-                raise loaded.error(f"{'.'.join(map(str, path))!r} is varied twice", axis.written, key=True)
-            seen[path] = axis
+            name = ".".join(map(str, path))
+            if any(_nested(path, other) for other in seen):
+                raise loaded.error(f"{name!r} is varied twice", axis.written, key=True)
+            for given in loaded.overridden:
+                if _nested(path, given[1:] if given[0] == "params" else given):
+                    raise loaded.error(f"{name!r} is set by the sweep too", given)
+            seen.append(path)
     taken = {"valid": "the mask"} | dict.fromkeys(experiment.variables, "a variable")
     taken |= {dim: "a dimension of a variable" for v in experiment.variables.values() for dim in v.dims}
     short = [axis.name.rpartition(".")[2] for axis in axes]
@@ -328,6 +357,12 @@ def _named(loaded: Loaded, experiment: Experiment, axes: tuple[Axis, ...]) -> li
             raise loaded.error(f"axis {name!r} has the name of {taken[name]} of the experiment", axis.written, key=True)
         named.append(dataclasses.replace(axis, name=name))
     return named
+
+
+def _nested(one: source.Path, other: source.Path) -> bool:
+    """Whether one path is, or lies below, the other."""
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
 
 
 def _check_points(loaded: Loaded, model: type[pydantic.BaseModel], axes: list[Axis]) -> pydantic.BaseModel:

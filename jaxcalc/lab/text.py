@@ -18,6 +18,8 @@ def number(value: Any) -> str:
         return ", ".join(f"{key} {number(item)}" for key, item in value.items())
     if type(value).__name__ in ("bool", "bool_"):
         return "yes" if value else "no"
+    if isinstance(value, int) or type(value).__name__.startswith(("int", "uint")):
+        return str(value)
     try:
         if float(value) == int(value) and abs(int(value)) < 10**7:
             return str(int(value))

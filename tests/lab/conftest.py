@@ -70,6 +70,8 @@ MODULES = {
         def run(config, key):
             import os, time
             print("hello from the trial")
+            if config.act == "exit":
+                raise SystemExit(0)
             if config.act == "raise":
                 raise RuntimeError("the experiment's own mistake")
             if config.act == "interrupt":
@@ -115,6 +117,35 @@ MODULES = {
 
         def run(config, key):
             return {"y": config.good if config.bad > 0 else -config.good}
+        """,
+    "odd": """
+        from jaxcalc.lab import Config as Base, Part, Swept
+
+        class Config(Base):
+            scale: float = 1.0
+            either: Swept[int | float] = 1
+            whole: Swept[int] = 1
+            flag: Swept[bool] = False
+
+        kind = "compiled"
+        VARIABLES = {"scaled": ((), "", "scale"), "number": ((), "", "e"), "count": ((), "", "w"),
+                     "sign": ((), "", "f"), "narrow": ((), "", "a bfloat16")}
+
+        def run(config, key):
+            import jax.numpy as jnp
+            return {"scaled": jnp.asarray(config.scale), "number": config.either, "count": config.whole,
+                    "sign": config.flag, "narrow": jnp.bfloat16(1.5)}
+
+        class Column(Base):
+            how: str = "well"
+
+        def column(config, key):
+            import numpy as np
+            x = {"well": [0.0, 1.0], "longer": [1.0, 2.0, 3.0], "dup": [0.0, 0.0], "nan": [0.0, np.nan]}[config.how]
+            return {"x": np.array(x), "y": np.arange(len(x)) + 10}
+
+        own = Part(Config=Column, kind="host", run=column,
+                   VARIABLES={"x": (("x",), "m", "place"), "y": (("x",), "", "y")})
         """,
     "plain": """
         import pydantic

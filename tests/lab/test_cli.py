@@ -49,7 +49,7 @@ def test_dry_run_tells_and_writes_nothing(there, tmp_path, capsys):
         and re.search(r"programs: +2\b", out)
         and re.search(r"chunks: +2 of at most 4", out)
     )
-    assert re.search(r"value +2 × 2 × 2 × 2 +float32 +64 B +steps, rate, seed, step", out)
+    assert re.search(r"value +2 × 2 × 2 × 3 +float32 +96 B +steps, rate, seed, step", out)
     assert not (tmp_path / "runs").exists()
 
 

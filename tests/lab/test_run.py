@@ -12,6 +12,7 @@ from jaxcalc import lab
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.reproduce import reproduce
 from jaxcalc.lab.runner import run
+from jaxcalc.lab.store import describe_arrays
 
 COMPILED = """\
 experiment: theirs.compiled
@@ -168,6 +169,10 @@ def test_reproduce(done, there, tmp_path):
         arrays = dict(archive)
     arrays["value"] = np.nextafter(arrays["value"], np.float32(2))
     np.savez(trial / "arrays.npz", **arrays)
+    with pytest.raises(ConfigError, match="damaged"):
+        reproduce(trial)
+    result = json.loads((trial / "result.json").read_text())
+    (trial / "result.json").write_text(json.dumps(result | {"arrays": describe_arrays(arrays)}))
     text, equal = reproduce(trial)
     assert not equal and "value" in text and "differs" in text
     with pytest.raises(ConfigError, match="trials of that run"):
@@ -211,3 +216,82 @@ def test_an_absent_platform_is_told_before_anything_runs(there, tmp_path, platfo
         with pytest.raises(ConfigError, match=f"platform '{platform}' is absent"):
             run(there(f"experiment: theirs.compiled\nplatform: {platform}\n"), out=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
+
+
+def odd(sweep, **more):
+    return {"experiment": "theirs.odd", "sweep": sweep, **more}
+
+
+def test_infinities_are_told_apart(there, tmp_path):
+    inf = float("inf")
+    dataset = run(odd({"grid": {"scale": [inf, -inf, 1.0]}}), out=tmp_path / "runs").dataset
+    assert dataset.scaled.values.tolist() == [inf, -inf, 1.0]
+    one, two = (run(odd({}, params={"scale": v}), out=tmp_path / "runs") for v in (inf, -inf))
+    assert one.path != two.path and float(two.dataset.scaled) == -inf
+
+
+def test_traced_values_have_their_fields_type(there, tmp_path):
+    dataset = run(odd({"vmap": {"either": [1, 0.5, 2.7]}}), out=tmp_path / "runs").dataset
+    np.testing.assert_allclose(dataset.number, np.float32([1, 0.5, 2.7]))
+    assert (dataset.sign.dtype, dataset.narrow.dtype, dataset["count"].dtype.kind) == (bool, np.float32, "i")
+
+
+def test_numbers_beyond_the_dtype_are_refused(there, tmp_path):
+    (told,) = run(odd({}, params={"either": 1e300}), out=tmp_path / "runs").messages
+    assert "either holds a number beyond the range of float32" in told
+
+
+def own(*how):
+    return {"experiment": "theirs.odd:own", "sweep": {"grid": {"how": list(how)}}}
+
+
+def test_coordinates_of_points_join(there, tmp_path):
+    dataset = run(own("well", "longer"), out=tmp_path / "runs").dataset
+    assert dataset.x.values.tolist() == [0, 1, 2, 3] and dataset.y.dtype.kind == "i"
+    assert dataset.y.values.tolist() == [[10, 11, 0, 0], [0, 10, 11, 12]]
+    assert dataset.valid.values.tolist() == [[True, True, False, False], [False, True, True, True]]
+
+
+@pytest.mark.parametrize("how", ["dup", "nan"])
+def test_a_coordinate_holds_every_value_once(there, tmp_path, how):
+    (told,) = run(own(how), out=tmp_path / "runs").messages
+    assert "must hold every value once, no NaN" in told
+
+
+def test_the_callers_contexts_do_not_reach_in(there, tmp_path):
+    import jax
+
+    with jax.enable_x64(True), jax.default_matmul_precision("bfloat16"):
+        assert run({"experiment": "theirs.compiled"}, out=tmp_path / "runs").dataset.value.dtype == np.float32
+    assert not jax.config.jax_enable_x64 and jax.config.jax_default_matmul_precision is None
+
+
+def test_a_trial_that_exits_is_a_failure(there, tmp_path):
+    failed = run(there(host("exit", "[1]")), out=tmp_path / "runs")
+    assert failed.exit_code == 1 and "SystemExit" in failed.messages[0]
+
+
+@pytest.mark.parametrize("damage", ["arrays.npz", "result.json", "provenance.json", "changed"])
+def test_a_damaged_trial_runs_again(there, tmp_path, damage):
+    path = there(host())
+    first = run(path, out=tmp_path / "runs")
+    trial = min((first.path / "trials").iterdir())
+    if damage == "changed":
+        with np.load(trial / "arrays.npz") as archive:
+            arrays = dict(archive) | {"k": archive["k"] + 1}
+        np.savez(trial / "arrays.npz", **arrays)
+    else:
+        (trial / damage).write_bytes(b"[]")
+    second = run(path, out=tmp_path / "runs")
+    assert second.exit_code == 0 and second.dataset.identical(first.dataset)
+    assert second.resumed == (2 if damage == "provenance.json" else 1)
+
+
+def test_report_tells_the_failures_too(there, tmp_path):
+    from jaxcalc.lab.report import redo
+
+    path = there("experiment: theirs.host:ragged\nsweep: {cases: {bad: {act: raise}, good: {size: 2}}}")
+    failed = run(path, out=tmp_path / "runs")
+    again = redo(failed.path)
+    assert again.messages == failed.messages and again.statuses == failed.statuses
+    assert "own mistake" in failed.report.read_text()

@@ -71,7 +71,7 @@ def test_only_compiled_experiments_have_lanes(there):
 
 def test_an_override_does_not_lose_to_a_case(there):
     path = there("experiment: theirs.compiled\nsweep: {cases: [{method: noisy}]}\n")
-    with pytest.raises(ConfigError, match="set by the cases too"):
+    with pytest.raises(ConfigError, match="set by the sweep too"):
         open_plan(path, ("method=plain",))
 
 
@@ -82,3 +82,36 @@ def test_swept_marks_are_found_and_replaced(there):
     assert (changed.rate, changed.inner.offset, changed.steps, base.rate) == (9.0, 8.0, base.steps, 0.1)
     plain = planned(there, "{vmap: {a: [1, 2], b: [3]}}", experiment="theirs.plain").base
     assert swept_fields(plain) == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ("{grid: {inner: [{offset: 1}], inner.offset: [2]}}", "varied twice"),
+        ("{vmap: {rate: [1, 1.0]}}", "twice"),
+        ("{vmap: {rate: {linear: [0.1, .inf, 3]}}}", "finite numbers"),
+        ("{vmap: {seed: {range: 1000000000000}}}", "at most"),
+        ("{cases: []}", "zero points"),
+    ],
+)
+def test_slips_of_the_pen(there, sweep, words):
+    with pytest.raises(ConfigError, match=words):
+        planned(there, sweep)
+
+
+def test_shorthands_over_the_whole_range(there):
+    plan = planned(there, "{vmap: {rate: {log: [1e-250, 1e250, 3]}}}")
+    assert plan.lanes[0].labels == (1e-250, 1, 1e250)
+
+
+def test_columns_are_the_product_in_order(there):
+    plan = planned(there, "{vmap: {rate: [0.1, 0.2], seed: [3, 4, 5]}}")
+    assert plan.columns(1, 5) == {"rate": [0.1, 0.1, 0.2, 0.2], "seed": [4, 5, 3, 4]}
+
+
+@pytest.mark.parametrize("override", ["inner.offset=7", "seed=9"])
+def test_an_override_does_not_lose_to_an_axis(there, override):
+    cases = "{a: {inner: {offset: 1}, seed: 3}, b: {inner: {offset: 2}, seed: 4}}"
+    path = there(f"experiment: theirs.compiled\nsweep: {{cases: {cases}}}\n")
+    with pytest.raises(ConfigError, match="set by the sweep too"):
+        open_plan(path, (override,))
