@@ -191,9 +191,9 @@ def _judge_work(dataset: "xarray.Dataset") -> list[Claim]:
         Claim(
             id="backward-two-to-four-times-forward",
             statement="One reverse pass is priced at two to four forward passes for any parameter count.",
-            stated=bool(max(abs(slope) for slope in slopes.values()) < 0.1 and max(backward.values()) <= 4),
-            limits=any(ratio < 2 for ratio in backward.values()),
-            expected="the price does not depend on the count; from 2 to 4",
+            stated=bool(max(abs(slope) for slope in slopes.values()) < 0.1 and 1.9 <= max(backward.values()) <= 4),
+            limits=any(ratio < 1.9 for ratio in backward.values()),
+            expected="the price does not depend on the count; from 2 to 4, at least for one architecture",
             measured="; ".join(f"{name} {backward[name]:.2f}, exponent {slopes[name]:.3f}" for name in backward),
             expects="qualified",
             figure="work",
@@ -201,17 +201,18 @@ def _judge_work(dataset: "xarray.Dataset") -> list[Claim]:
         ),
     ]
     if "dense" in families:
-        dense = families["dense"]
+        dense, passes = families["dense"], ratios["dense"].values - 1
         claims.append(
             Claim(
                 id="backward-about-twice-forward",
                 statement="The backward pass costs about twice the forward pass whatever the parameter count.",
-                stated=bool((abs(ratios["dense"] - 1 - 2) <= 0.6).all() and abs(slopes["dense"]) <= 0.1),
-                expected="operations of the backward pass 2 forward passes within 0.6, exponent 0 in the parameters",
-                measured=f"{_span(ratios['dense'].values - 1)} from {int(dense.num_parameters.min())} to "
+                # A small network has not reached the limit: its first layer, fed with data, forms no input gradient.
+                stated=bool(abs(passes[-1] - 2) <= 0.3 and passes.max() <= 2.3 and abs(slopes["dense"]) <= 0.1),
+                expected="2 forward passes within 0.3 at the largest, nowhere more; exponent 0 within 0.1",
+                measured=f"{passes[-1]:.3f} at the largest, {_span(passes)} from {int(dense.num_parameters.min())} to "
                 f"{int(dense.num_parameters.max())} parameters, exponent {slopes['dense']:.3f}",
                 figure="work",
-                note="Exactly 2 - (share of the first layer), whose input gradient is never formed.",
+                note="Below 2 while the first layer is a large part of the network: its input gradient is not formed.",
             )
         )
     if "linear" in families and int((families["linear"].num_parameters >= 256).sum()) > 1:

@@ -86,10 +86,15 @@ def _by_the_lab(config: Config) -> Any:
 
     sweep = {"vmap": {"learning_rate": _rates(config), "seed": {"range": config.num_seeds}}}
     document = {"experiment": "sweep_cost:training", "params": _params(config), "sweep": sweep}
+    before = os.environ.get("JAXCALC_CACHE")
     with tempfile.TemporaryDirectory() as folder:
-        # An empty compilation cache: the compilation belongs to the job.
-        os.environ["JAXCALC_CACHE"] = folder
-        return lab.run(document, out=folder, progress=False).dataset.loss.values
+        os.environ["JAXCALC_CACHE"] = folder  # an empty compilation cache: the compilation belongs to the job
+        try:
+            return lab.run(document, out=folder, progress=False).dataset.loss.values
+        finally:
+            os.environ.pop("JAXCALC_CACHE")
+            if before is not None:
+                os.environ["JAXCALC_CACHE"] = before
 
 
 def _one_program(config: Config) -> Any:

@@ -120,3 +120,17 @@ def test_commands_of_the_readme_exist(monkeypatch, capsys):
             assert main(["check", *(w for w in words[2:] if not w.startswith("-"))]) == 0, command
         elif words[0] == "jaxcalc":
             assert main([words[1], "--help"]) == 0, command
+
+
+def test_links_and_configs_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert links and all((ROOT / link).exists() for link in links), links
+    named = [name for row in re.findall(r"^\| (`.*?) \|", text, flags=re.M) for name in re.findall(r"`([^`]+)`", row)]
+    configs = {str(p.relative_to(ROOT / "configs").with_suffix("")) for p in CONFIGS}
+    assert set(named) == configs
+
+
+def test_every_schema_has_its_question():
+    known = {name.replace(":", "-") for file in EXPERIMENTS for name in registry.questions(file)}
+    assert {p.stem for p in (ROOT / "configs/schema").glob("*.json")} == known

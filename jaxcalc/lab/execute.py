@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxcalc.lab.errors import TrialError
 from jaxcalc.lab.registry import Experiment
-from jaxcalc.lab.session import CacheCounter
+from jaxcalc.lab.runtime import CacheCounter
 from jaxcalc.lab.sweep import put, replace, static_key, swept_fields
 
 
@@ -160,7 +160,7 @@ def _at(config: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _traced_value(experiment: Experiment, name: str, written: Any, base: Any, path: tuple[Any, ...]) -> np.ndarray:
-    """Swept values in the dtype that the field's annotation has in this session."""
+    """Swept values in the dtype that the field's annotation has in this run."""
     import jax.numpy as jnp
 
     *inner, last = path

@@ -157,12 +157,12 @@ def _trial(folder: Path, near: Path, tell: int) -> int:
     from jaxcalc.lab.execute import Programs
     from jaxcalc.lab.provenance import gather
     from jaxcalc.lab.runner import perform
-    from jaxcalc.lab.session import session
+    from jaxcalc.lab.runtime import configured
 
     config: dict[str, Any] = source.parse((folder / "config.yaml").read_text(), "config.yaml").data
     trial = load_trial(config, near)
     experiment = registry.load(config["experiment"], near)
-    with session(trial, cache=experiment.kind != "timed") as device:
+    with configured(trial, cache=experiment.kind != "timed") as device:
         provenance = gather(trial.settings, device, experiment)
         os.write(tell, b"r")
         os.close(tell)

@@ -12,7 +12,7 @@ from typing import Any
 import jaxcalc
 from jaxcalc.lab.config import Settings
 from jaxcalc.lab.registry import Experiment, source_hash
-from jaxcalc.lab.session import platform_name
+from jaxcalc.lab.runtime import platform_name
 
 
 @functools.cache

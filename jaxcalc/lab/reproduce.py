@@ -11,7 +11,7 @@ from jaxcalc.lab.execute import Programs, run_trial
 from jaxcalc.lab.isolate import load_trial
 from jaxcalc.lab.provenance import versions
 from jaxcalc.lab.runner import where
-from jaxcalc.lab.session import session
+from jaxcalc.lab.runtime import configured
 from jaxcalc.lab.store import Store
 from jaxcalc.lab.text import number, table
 
@@ -28,7 +28,7 @@ def reproduce(path: Path) -> tuple[str, bool]:
     config, saved, provenance, record = _read(path)
     near = Path(record.get("folder", "."))
     experiment = registry.load(config["experiment"], near, Path(record["file"]) if "file" in record else None)
-    with session(load_trial(config, near), cache=experiment.kind != "timed"):
+    with configured(load_trial(config, near), cache=experiment.kind != "timed"):
         try:
             outcome = run_trial(experiment, config, Programs())
         except Exception as error:

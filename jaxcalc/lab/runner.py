@@ -24,7 +24,7 @@ from jaxcalc.lab.execute import Outcome, Programs, run_trial
 from jaxcalc.lab.experiment import Claim
 from jaxcalc.lab.progress import Progress
 from jaxcalc.lab.provenance import gather
-from jaxcalc.lab.session import platform_name, session
+from jaxcalc.lab.runtime import configured, platform_name
 from jaxcalc.lab.store import Store, describe_arrays, digest, dump_json, load_arrays
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def run(
     """
     start = time.perf_counter()
     plan = sweep.open_plan(config, overrides)
-    with _interruptible() as stopped, session(plan.loaded, cache=plan.experiment.kind != "timed") as device:
+    with _interruptible() as stopped, configured(plan.loaded, cache=plan.experiment.kind != "timed") as device:
         job = _Job(plan, device, Path(out))
         with job.store.opened(job.record, fresh=fresh), Progress(progress, plan, len(job.trials)) as shown:
             job.work(shown, fail_fast, stopped)
@@ -210,7 +210,6 @@ class _Job:
             ],
         }
         self.resumed = 0
-        self.messages: list[str] = []
 
     @cached_property
     def shared(self) -> dict[str, np.ndarray]:

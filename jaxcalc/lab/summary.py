@@ -49,9 +49,9 @@ def dry_run(plan: Plan) -> str:
     from jaxcalc.lab.execute import Programs
     from jaxcalc.lab.price import default_chunk, shapes
     from jaxcalc.lab.runner import where
-    from jaxcalc.lab.session import session
+    from jaxcalc.lab.runtime import configured
 
-    with session(plan.loaded) as device:
+    with configured(plan.loaded) as device:
         programs = Programs()
         chunk = plan.loaded.settings.chunk or default_chunk(plan, device, programs)
         try:
@@ -153,7 +153,7 @@ def _written(value: Any) -> str:
 def information() -> str:
     """Versions, devices and folders."""
     from jaxcalc.lab.provenance import devices, processor, versions
-    from jaxcalc.lab.session import cache_folder
+    from jaxcalc.lab.runtime import cache_folder
 
     rows = [
         *({"": name, " ": version} for name, version in versions().items()),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcalc import lab
+from jaxcalc.lab import registry
 
 
 @pytest.fixture(autouse=True)
@@ -19,6 +20,12 @@ def start(tmp_path, experiment, params, **sweep):
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
     return run
+
+
+def judged_again(run, **changes):
+    """The verdicts that the experiment reaches when some of its counts are other than they were."""
+    part = registry.load(run.dataset.attrs["experiment"]).part
+    return {claim.id: claim.verdict for claim in part.claims(run.dataset.assign(changes))}
 
 
 def verdicts(run):
@@ -50,6 +57,12 @@ def test_a_plane_of_shapes(tmp_path):
     data = run.dataset
     defined = np.isfinite(data.operations.sel(transform=["grad", "hessian"])).all("transform")
     assert (defined == (data.outputs == 1)).all()
+    n, m, counts = data.inputs.astype(float), data.outputs.astype(float), data.operations
+    flat = counts.where(counts.transform != "jacfwd", counts.sel(transform="jacrev"))
+    told = judged_again(run, operations=flat)
+    assert [told.pop("reverse-cost-grows-with-outputs"), set(told.values())] == ["confirmed", {"refuted"}]
+    swapped = counts.where(counts.transform != "jacrev", counts * n / m)
+    assert judged_again(run, operations=swapped)["reverse-cost-grows-with-outputs"] == "refuted"
     # A dense layer is a product of 2 n m operations, a sum of m and m transcendentals.
     value = data.operations.sel(transform="value")
     assert float(value.sel(inputs=64, outputs=8)) == 2 * 64 * 8 + 2 * 8
@@ -66,6 +79,9 @@ def test_the_classifier_by_cases(tmp_path):
     )
     assert set(verdicts(run).values()) == {"confirmed"}
     assert len(run.claims) == 2
+    counts = run.dataset.operations
+    dear = counts.where(counts.transform != "jacrev", counts.sel(transform="jacfwd"))
+    assert set(judged_again(run, operations=dear).values()) == {"refuted"}
     assert set(run.figures) == {"crossing"}
     assert run.dataset.num_outputs.sel(case="scores").values.tolist() == [10, 10, 10]
     hidden, last = (np.array([1, 8, 64]) + 1) * 8, 9 * 10
@@ -88,6 +104,8 @@ def test_workloads_side_by_side_and_what_is_too_large_to_run(tmp_path):
         "wrong-mode-on-unequal-shapes": "confirmed",
     }
     assert set(run.figures) == {"workloads"}
+    lean = run.dataset.footprint.clip(max=1e4)
+    assert set(judged_again(run, footprint=lean).values()) == {"refuted"}
     point = run.dataset.sel(case="interferometer")
     assert np.isnan(point.seconds.sel(transform="jacrev")).all()
     assert np.isfinite(point.seconds.sel(transform="jacfwd")).all()
@@ -118,6 +136,13 @@ def test_gradient_against_parameters(tmp_path):
         "backward-about-twice-forward": "confirmed",
         "gradient-is-order-n": "confirmed",
     }
+    counts = run.dataset.operations
+    for factor in (0.3, 3.0):
+        wrong = counts.where(counts.transform != "value and grad", factor * counts)
+        told = judged_again(run, operations=wrong)
+        assert [told.pop("gradient-is-order-n"), set(told.values())] == ["confirmed", {"refuted"}]
+    growing = counts.where(counts.transform != "grad", counts * run.dataset.num_parameters)
+    assert judged_again(run, operations=growing)["gradient-is-order-n"] == "refuted"
     assert set(run.figures) == {"work"}
     np.testing.assert_array_equal(
         run.dataset.num_parameters.sel(architecture="linear"), 10 * (np.array([32, 64, 128]) + 1)
@@ -127,6 +152,8 @@ def test_gradient_against_parameters(tmp_path):
 def test_memory_against_depth(tmp_path):
     run = start(tmp_path, "mode_cost_gradient:memory", {"batch": 64, "width": 8}, grid={"depth": [16, 64, 256]})
     assert verdicts(run) == {"forward-caches-intermediates": "confirmed"}
+    flat = run.dataset.temporaries.max("depth").expand_dims(depth=run.dataset.depth)
+    assert judged_again(run, temporaries=flat) == {"forward-caches-intermediates": "refuted"}
     assert set(run.figures) == {"memory"}
     saved = run.dataset.temporaries.sel(depth=256)
     assert float(saved.sel(checkpoint="segments")) < float(saved.sel(checkpoint="layers"))

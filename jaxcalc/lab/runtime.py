@@ -19,7 +19,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def session(loaded: Loaded, *, cache: bool = True) -> Iterator[Any]:
+def configured(loaded: Loaded, *, cache: bool = True) -> Iterator[Any]:
     """Configure JAX, yield the device to run on, and put the configuration back.
 
     Args:
