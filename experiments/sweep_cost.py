@@ -126,8 +126,12 @@ _METHODS = {
 
 def _prepare(config: Config) -> None:
     """Everything that is paid once in a process, whatever is run in it: imports, the data, JAX's own lazy loading."""
+    import h5netcdf  # noqa: F401
     import jax
+    import jinja2  # noqa: F401
+    import xarray  # noqa: F401
 
+    import jaxcalc.lab.join
     import jaxcalc.lab.report
     import jaxcalc.lab.runner  # noqa: F401
 

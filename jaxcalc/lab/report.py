@@ -40,7 +40,8 @@ def conclude(run: Run, part: Part, say: Callable[[str], None] = lambda _: None, 
     captions: dict[str, str] = {}
 
     def draw(dataset: Any) -> None:
-        for name, figure in (part.figures(dataset) if part.figures else {}).items():
+        assert part.figures is not None
+        for name, figure in part.figures(dataset).items():
             if not _NAME.fullmatch(str(name)):
                 raise ValueError(f"a figure's name is made of letters, digits, - and _, got {name!r}")
             for kind in ("svg", *formats):
@@ -61,8 +62,9 @@ def conclude(run: Run, part: Part, say: Callable[[str], None] = lambda _: None, 
             raise TypeError("tables must return {title: [row, ...]}, each row a dict of column to value")
         run.tables = {str(title): list(rows) for title, rows in tables.items()}
 
-    with style.context():
-        _attempt(run, "figures", draw)
+    if part.figures is not None:
+        with style.context():
+            _attempt(run, "figures", draw)
     say("judging claims")
     _attempt(run, "claims", judge)
     _attempt(run, "tables", tabulate)
