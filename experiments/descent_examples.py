@@ -1,6 +1,7 @@
 """Descent to look at: paths on the house-price loss, and the worked examples of textbooks step by step."""
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
@@ -31,11 +32,13 @@ def run_paths(config: PathsConfig, key: Any) -> dict[str, Any]:
     from jaxcalc.solvers import gradient_descent, iterate
 
     problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)
+    start = jnp.asarray(config.start, float)
     result = iterate(
         gradient_descent(config.rate / problem.curvatures()[0][-1]),
         problem.function,
-        jnp.asarray(config.start),
+        start,
         num_steps=config.num_steps,
+        tol=_tolerance(problem, start),
         record=lambda at: {"path": at.x, "gap": at.value - problem.minimum},
     )
     return {**result.history, "status": result.status}
@@ -119,6 +122,14 @@ paths = Part(
 )
 
 
+def _tolerance(problem: Any, start: Any) -> Any:
+    """The gradient's norm that counts as zero: 100 eps of the first."""
+    import jax
+    import jax.numpy as jnp
+
+    return 100 * jnp.finfo(start.dtype).eps * jnp.linalg.norm(jax.grad(problem.function)(start))
+
+
 class WorkedConfig(Config):
     """One example, one rate."""
 
@@ -144,11 +155,13 @@ def run_worked(config: WorkedConfig, key: Any) -> dict[str, Any]:
     problem = problems.build(config.problem)
     limit = 2.0 / problem.curvatures()[0][-1]
     unit = limit if config.rate_unit == "limit" else 1.0
+    start = jnp.asarray(config.start or problem.start, float)
     result = iterate(
         gradient_descent(config.learning_rate * unit),
         problem.function,
-        jnp.asarray(config.start or problem.start, float),
+        start,
         num_steps=config.num_steps,
+        tol=_tolerance(problem, start),
         record=lambda at: {"x": at.x, "loss": at.value, "gradient": at.gradient},
     )
     return {
@@ -215,34 +228,90 @@ def _present(dataset: Any, *labels: str) -> dict[str, Any]:
 
 
 def judge_worked(dataset: Any) -> list[Claim]:
-    """The textbook's numbers, each where its case was run."""
-    return [*_judge_bowl(dataset), *_judge_house(dataset)]
+    """The textbook's numbers, each where its example was run for long enough, under whatever label."""
+    runs = _runs(dataset)
+    eps = float(np.finfo(dataset.attrs["dtype"]).eps)
+    return [*_judge_bowl(runs, eps), *_judge_house(runs, eps)]
 
 
-def _judge_bowl(dataset: Any) -> list[Claim]:
+class _Run(NamedTuple):
+    """One descent: its problem, its rate absolute and as a multiple of 2/L, and its finite iterates."""
+
+    problem: str
+    rate: float
+    limit: float
+    x: np.ndarray
+    loss: np.ndarray
+    gradient: np.ndarray
+
+    def matches(self, problem: str, start: Sequence[float], steps: int, *, rate: float = 0.0, share: float = 0.0):
+        """Whether it is this problem from this start, at this rate (absolute or a share of 2/L), at least so long."""
+        return (
+            self.problem == problem
+            and len(self.x) > steps
+            and np.allclose(self.x[0], start, rtol=1e-6, atol=0)
+            and np.isclose(self.rate, rate or share * self.limit, rtol=1e-6, atol=0)
+        )
+
+
+def _runs(dataset: Any) -> list[_Run]:
+    """Every run of a dataset, whatever was swept."""
+    import json
+
+    params = json.loads(dataset.attrs.get("params", "{}"))
+    swept = list(dataset["rate"].dims)
+    stacked = dataset.stack({"_run": swept}, create_index=False) if swept else dataset.expand_dims("_run")
+    found = []
+    for index in range(stacked.sizes["_run"]):
+        one = stacked.isel(_run=index)
+        problem = str(one["problem"].item() if "problem" in one.coords else params.get("problem"))
+        x = one["x"].transpose("step", "coordinate").values
+        good = np.isfinite(x[:, 0])
+        steps = len(good) if good.all() else int(np.argmin(good))
+        if not steps:
+            continue
+        own = np.isfinite(x[0])
+        gradient = one["gradient"].transpose("step", "coordinate").values[:steps, own]
+        rate, limit = float(one["rate"]), float(one["limit"])
+        found.append(_Run(problem, rate, limit, x[:steps, own], one["loss"].values[:steps], gradient))
+    return found
+
+
+def _first(runs: list[_Run], problem: str, start: Sequence[float], steps: int, **rate: float) -> _Run | None:
+    """The first run that matches."""
+    return next((run for run in runs if run.matches(problem, start, steps, **rate)), None)
+
+
+def _judge_bowl(runs: list[_Run], eps: float) -> list[Claim]:
     """The bowl and the sphere."""
     found = []
-    for data in _present(dataset, "bowl 0.1").values():
-        x, loss = data["x"].values[:, :2], data["loss"].values
-        closed = np.array([4 * 0.8**50, 2 * 0.4**50])
-        printed = [round(float(value), 6) for value in x[50]]
-        zero = int(np.argmax(np.all(np.round(x, 6) == 0, axis=1)))
-        found += [
+    slow = _first(runs, "bowl", (4, 2), 1, rate=0.1)
+    if slow:
+        x, loss = slow.x, slow.loss
+        found.append(
             Claim(
                 "gd-one-step-trace",
                 "One step at rate 0.1 from (4, 2) on w0^2 + 3 w1^2 with gradient (8, 12) lands on (3.2, 0.8).",
                 stated=bool(
-                    np.allclose(x[1], (3.2, 0.8), rtol=0, atol=1e-12)
-                    and np.array_equal(data["gradient"].values[0, :2], (8.0, 12.0))
+                    np.allclose(x[1], (3.2, 0.8), rtol=0, atol=16 * eps)
+                    and np.array_equal(slow.gradient[0], (8.0, 12.0))
                 ),
-                expected="(3.2, 0.8)",
+                expected="(3.2, 0.8) within 16 eps",
                 measured=f"({x[1, 0]:.12g}, {x[1, 1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}",
-            ),
+            )
+        )
+    slow = _first(runs, "bowl", (4, 2), 50, rate=0.1)
+    if slow:
+        x, loss = slow.x, slow.loss
+        closed = np.array([4 * 0.8**50, 2 * 0.4**50])
+        printed = [round(float(value), 6) for value in x[50]]
+        zeros = np.flatnonzero(np.all(np.round(x, 6) == 0, axis=1))
+        found += [
             Claim(
                 "gd-50-steps-loss-zero",
                 "Fifty steps at rate 0.1 bring the bowl to f = 0.000000.",
-                stated=bool(loss[50] < 5e-7 and np.allclose(x[50], closed, rtol=1e-9, atol=0)),
-                expected="below 5e-7, at (4 0.8^50, 2 0.4^50)",
+                stated=bool(loss[50] < 5e-7 and np.allclose(x[50], closed, rtol=1000 * eps, atol=0)),
+                expected="below 5e-7, at (4 0.8^50, 2 0.4^50) within 1000 eps",
                 measured=f"{loss[50]:.3g} at ({x[50, 0]:.4g}, {x[50, 1]:.4g})",
             ),
             Claim(
@@ -250,14 +319,13 @@ def _judge_bowl(dataset: Any) -> list[Claim]:
                 "After fifty steps the weights print as [0.0, 0.0] at six decimals.",
                 stated=printed == [0.0, 0.0],
                 expected="[0.0, 0.0]",
-                measured=f"{printed}; zeros from step {zero}",
+                measured=f"{printed}; " + (f"zeros from step {zeros[0]}" if zeros.size else "no zeros in this run"),
                 expects="refuted",
             ),
         ]
-    for data in [_present(dataset, "bowl 0.1", "bowl 0.3")]:
-        if not data:
-            continue
-        flips = [int(np.sum(np.diff(np.sign(one["x"].isel(coordinate=1).values[:6])) != 0)) for one in data.values()]
+    slow, fast = (_first(runs, "bowl", (4, 2), 5, rate=rate) for rate in (0.1, 0.3))
+    if slow and fast:
+        flips = [int(np.sum(np.diff(np.sign(run.x[:6, 1])) != 0)) for run in (slow, fast)]
         found.append(
             Claim(
                 "ill-conditioned-gd-oscillates",
@@ -271,9 +339,11 @@ def _judge_bowl(dataset: Any) -> list[Claim]:
                 note="It oscillates above 1/L = 0.167; below that poor conditioning costs slowness.",
             )
         )
-    for data in _present(dataset, "sphere").values():
-        loss = data["loss"].values
-        falling = loss[: int(np.argmax(loss < 1e-28)) + 1] if (loss < 1e-28).any() else loss
+    sphere = _first(runs, "sphere", (0, 0, 0), 4, rate=0.1)
+    if sphere:
+        loss = sphere.loss
+        rounded = loss < loss[0] * (16 * eps) ** 2
+        falling = loss[: int(np.argmax(rounded)) + 1] if rounded.any() else loss
         found.append(
             Claim(
                 "training-loop-four-steps",
@@ -286,70 +356,70 @@ def _judge_bowl(dataset: Any) -> list[Claim]:
     return found
 
 
-def _judge_house(dataset: Any) -> list[Claim]:
+def _judge_house(runs: list[_Run], eps: float) -> list[Claim]:
     """One house, two weights."""
     found = []
-    for data in _present(dataset, "house tiny rate").values():
-        x, loss, gradient = data["x"].values[:, :2], data["loss"].values, data["gradient"].values[:, :2]
-        found += [
+    exact = eps < 1e-12
+    start = next((run for run in runs if run.problem == "one-house" and not run.x[0].any()), None)
+    if start:
+        gradient = start.gradient[0]
+        found.append(
             Claim(
                 "house-partials",
                 "(1200 w0 + 3 w1 - 350000)^2 has partials 2 1200 r and 2 3 r, the first far larger.",
-                stated=bool(np.allclose(gradient[0], (-8.4e8, -2.1e6), rtol=1e-12)),
-                expected="(-8.4e8, -2.1e6)",
-                measured=f"({gradient[0, 0]:.6g}, {gradient[0, 1]:.6g}), ratio {gradient[0, 0] / gradient[0, 1]:.6g}",
-            ),
-        ]
-        if len(x) > 5000:
-            found.append(
-                Claim(
-                    "house-gd-lr-1e-10",
-                    "5000 steps at rate 1e-10 learn the weights of the house loss.",
-                    stated=bool(np.allclose(x[5000], (222.6, 0.6), rtol=0, atol=0.05)),
-                    limits=bool(loss[5000] > 0.05 * loss[0]),
-                    expected="(222.6, 0.6)",
-                    measured=f"({x[5000, 0]:.4f}, {x[5000, 1]:.4f})",
-                    expects="qualified",
-                    figure="one-house",
-                    note=f"Stable, but the loss is still {loss[5000]:.3g} of {loss[0]:.4g}: "
-                    f"{np.sqrt(loss[5000] / loss[0]):.1%} of the residual remains.",
-                )
+                stated=bool(np.allclose(gradient, (-8.4e8, -2.1e6), rtol=16 * eps, atol=0)),
+                expected="(-8.4e8, -2.1e6) within 16 eps",
+                measured=f"({gradient[0]:.6g}, {gradient[1]:.6g}), ratio {gradient[0] / gradient[1]:.6g}",
             )
-    for data in [_present(dataset, "house tiny rate", "house 0.99 limit", "house 1.01 limit")]:
-        if not data:
-            continue
-        tiny, below, above = data.values()
-        first, fell, grew = float(below["loss"][0]), float(below["loss"][-1]), float(above["loss"][-1])
-        left = float(tiny["loss"][2000] / first)
+        )
+    tiny = _first(runs, "one-house", (0, 0), 5000, rate=1e-10)
+    if tiny and exact:
+        x, loss = tiny.x[5000], tiny.loss
+        found.append(
+            Claim(
+                "house-gd-lr-1e-10",
+                "5000 steps at rate 1e-10 learn the weights of the house loss.",
+                stated=bool(np.allclose(x, (222.6, 0.6), rtol=0, atol=0.05)),
+                limits=bool(loss[5000] > 0.05 * loss[0]),
+                expected="(222.6, 0.6)",
+                measured=f"({x[0]:.4f}, {x[1]:.4f})",
+                expects="qualified",
+                figure="one-house",
+                note=f"Stable, but the loss is still {loss[5000]:.3g} of {loss[0]:.4g}: "
+                f"{np.sqrt(loss[5000] / loss[0]):.1%} of the residual remains.",
+            )
+        )
+    tiny = _first(runs, "one-house", (0, 0), 2000, rate=1e-10)
+    below, above = (_first(runs, "one-house", (0, 0), 2000, share=share) for share in (0.99, 1.01))
+    if tiny and below and above:
+        first, fell, grew = (float(value) for value in (below.loss[0], below.loss[2000], above.loss[2000]))
+        left = float(tiny.loss[2000] / first)
         found.append(
             Claim(
                 "learning-rate-too-large-diverges",
                 "Too large a learning rate makes the loss grow; too small wastes iterations.",
-                stated=bool(
-                    abs(float(below["limit"]) - 6.944e-7) < 1e-9 and fell < 1e-6 * first < first < grew and left > 0.1
-                ),
+                stated=bool(abs(below.limit - 6.944e-7) < 1e-9 and fell < 1e-6 * first < first < grew and left > 0.1),
                 expected="threshold 2/L = 6.944e-7",
-                measured=f"threshold {float(below['limit']):.4e}: loss after 2000 steps {fell:.2g} below it, "
+                measured=f"threshold {below.limit:.4e}: loss after 2000 steps {fell:.2g} below it, "
                 f"{grew:.2g} above; at 1e-10 still {left:.0%} of the start's",
                 figure="one-house",
             )
         )
-    for data in [_present(dataset, "house 0.99 limit", "house from (0, 5000)")]:
-        if not data:
-            continue
-        origin, other = (one["x"].values[-1, :2] for one in data.values())
-        ratio = origin[0] / origin[1]
+    other = _first(runs, "one-house", (0, 5000), 1, share=0.5)
+    if below and other and exact:
+        x, y = below.x[-1], other.x[-1]
+        ratio = float(x[0] / x[1])
         found.append(
             Claim(
                 "house-w1-dominates",
                 "The larger learned weight of the area shows the loss's greater sensitivity to it.",
                 stated=bool(abs(ratio - 400.0) < 1e-9),
-                limits=bool(abs(other[0] / other[1] - 400.0) > 1.0),
+                limits=bool(abs(y[0] / y[1] - 400.0) > 1.0),
                 expected="ratio 400",
                 measured=f"{ratio:.6f} from the origin",
                 expects="qualified",
-                note=f"The start decides: from (0, 5000) it ends at ({other[0]:.3f}, {other[1]:.3f}) with loss "
-                f"{float(data['house from (0, 5000)']['loss'][-1]):.2g}, since the minima form a line.",
+                note=f"The start decides: from (0, 5000) it ends at ({y[0]:.3f}, {y[1]:.3f}) with loss "
+                f"{float(other.loss[-1]):.2g}, since the minima form a line.",
             )
         )
     return found

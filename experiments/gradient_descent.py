@@ -52,26 +52,62 @@ def random_start(problem: Any, key: Any) -> Any:
 
 def descend(problem: Any, learning_rate: Any, start: Any, num_steps: int) -> Any:
     """Gradient descent with the gap and the distance to the optimum recorded."""
+    import jax
     import jax.numpy as jnp
 
     from jaxcalc.solvers import gradient_descent, iterate
 
+    tolerance: Any = 100 * jnp.finfo(start.dtype).eps * jnp.linalg.norm(jax.grad(problem.function)(start))
     return iterate(
         gradient_descent(learning_rate),
         problem.function,
         start,
         num_steps=num_steps,
+        tol=tolerance,
         record=lambda at: {"gap": at.value - problem.minimum, "distance": jnp.linalg.norm(at.x - problem.optimum)},
     )
 
 
+def rounding_floor(problem: Any, start: Any, condition: float) -> Any:
+    """The distance to the optimum below which no factor is read: eps^(2/3) kappa times the size of the numbers.
+
+    Rounding moves an iterate by about eps kappa times that size, a fraction eps^(1/3) of what is read.
+    """
+    import jax.numpy as jnp
+
+    size = np.linalg.norm(problem.optimum) + jnp.linalg.norm(start - problem.optimum)
+    return float(jnp.finfo(start.dtype).eps) ** (2 / 3) * condition * size
+
+
 def with_axes(dataset: Any, *names: str) -> Any:
-    """The dataset with each named sweep axis present, of length one where the sweep lacks it."""
+    """The dataset with exactly the named sweep axes, of length one where the sweep lacks it.
+
+    Every other swept axis, as of a grid of problems, is folded into the cases. What each case sets lies along ``case``:
+    ``problem``, ``l2``, ``dimension`` and ``tolerance``, from the base parameters where the sweep leaves them alone.
+    """
     import json
 
     params = json.loads(dataset.attrs.get("params", "{}"))
+    folded = [dim for dim in dataset["theory"].dims if dim not in names]
+    if folded:
+        outer = [dim for dim in dataset["theory"].dims if dim in ("case", *folded)]
+        stacked = dataset.stack({"_point": outer}, create_index=False)
+        labels = [", ".join(map(str, at)) for at in zip(*(stacked[dim].values.tolist() for dim in outer))]
+        dataset = stacked.drop_vars("case", errors="ignore").rename({"_point": "case"}).assign_coords(case=labels)
     missing = {name: [params.get(name, params.get("problem", 0))] for name in names if name not in dataset.dims}
-    return dataset.drop_vars(list(missing), errors="ignore").expand_dims(missing)
+    dataset = dataset.drop_vars(list(missing), errors="ignore").expand_dims(missing)
+    for name in ("problem", "l2", "dimension", "tolerance"):
+        if name in params and name not in dataset.coords:
+            dataset = dataset.assign_coords({name: ("case", [params[name]] * dataset.sizes["case"])})
+        elif name in dataset.coords and dataset[name].ndim == 0:
+            dataset = dataset.assign_coords({name: ("case", [dataset[name].item()] * dataset.sizes["case"])})
+    own = [dim for dim in dataset.dims if dim not in names]
+    return dataset.transpose(*names, *own)
+
+
+def precision(dataset: Any) -> float:
+    """eps of the numbers that the run computed with."""
+    return float(np.finfo(dataset.attrs["dtype"]).eps)
 
 
 # ---------------------------------------------------------------------------------------------------- rates
@@ -94,14 +130,22 @@ def run_rates(config: RatesConfig, key: Any) -> dict[str, Any]:
     from jaxcalc.solvers import contraction, linear_rate
 
     problem = build_problem(config)
-    curvatures, _ = problem.curvatures()
+    curvatures, vectors = problem.curvatures()
     learning_rate = config.rate / curvatures[-1]
     start = random_start(problem, key)
     result = descend(problem, learning_rate, start, config.num_steps)
     distance = result.history["distance"]
+    floor = rounding_floor(problem, start, curvatures[-1] / curvatures[0])
+    # A quadratic's error keeps the slowest component's share: the factor over a window falls short by no more.
+    good = jnp.isfinite(distance) & (distance > floor)
+    last = jnp.where(jnp.all(good), config.num_steps, jnp.argmin(good) - 1)
+    parts = jnp.abs(jnp.asarray(vectors, start.dtype).T @ (start - problem.optimum))
+    slowest = parts[jnp.argmax(jnp.abs(1 - learning_rate * curvatures))] / distance[0]
+    window = jnp.maximum(last - last // 2, 1)
     return {
         "gap": result.history["gap"],
-        "contraction": linear_rate(distance, floor=1e-9 * distance[0]),
+        "contraction": linear_rate(distance, floor=floor),
+        "shortfall": slowest ** (1 / window),
         "theory": contraction(learning_rate, curvatures),
         "final_distance": distance[-1] / distance[0],
         "status": result.status,
@@ -204,53 +248,83 @@ def _draw_regimes(data: Any) -> Any:
 def judge_rates(dataset: Any) -> list[Claim]:
     """The limit of stability, the rate against theory, convexity."""
     data = with_axes(dataset, "case", "rate", "seed")
-    curved = data["case"].astype(str).str.contains("cancer")
-    flat, logistic = data.isel(case=~curved.values), data.isel(case=curved.values)
-    found = []
-    if flat.sizes["case"] and (flat["rate"] < 1.99).any() and (flat["rate"] > 2.01).any():
-        falls = flat["contraction"].where(flat["rate"] < 1.99)
-        grows = flat["contraction"].where(flat["rate"] > 2.01)
-        beyond = logistic["rate_over_limit"].where((logistic["rate"] < 1.99) & (logistic["contraction"] < 1))
-        found.append(
-            Claim(
-                "gd-limit-two-over-l",
-                "Gradient descent converges for learning rates below 2/L and diverges above.",
-                stated=bool(falls.max() < 1 < grows.min()),
-                limits=bool(beyond.size and beyond.max() > 1.01),
-                expected="error shrinks below 2/L, grows above",
-                measured=f"largest factor {float(falls.max()):.4f} below, smallest {float(grows.min()):.4f} above",
-                expects="qualified" if beyond.size else "confirmed",
-                figure="contraction",
-                note="Exact for a quadratic. For logistic regression 2/L suffices, but the curvature at the optimum "
-                f"decides: it still converges at {float(beyond.max()) if beyond.size else np.nan:.1f} times 2/L.",
-            )
-        )
-    if flat.sizes["case"]:
-        error = flat["contraction"] - flat["theory"]
-        found.append(
-            Claim(
-                "gd-linear-rate-theory",
-                "On least squares and quadratics the error shrinks by max(|1 - rate mu|, |1 - rate L|) a step.",
-                stated=bool(error.max() < 1e-6 and error.min() > -0.1),
-                expected="measured - theory between -0.1 (where few steps suffice) and 1e-6",
-                measured=f"from {float(error.min()):.1e} to {float(error.max()):.1e}, "
-                f"median size {float(abs(error).median()):.1e}",
-                figure="contraction",
-            )
-        )
-    least = data["least_curvature"]
-    if flat.sizes["case"] and logistic.sizes["case"]:
+    curved = data["problem"].values == "breast-cancer"
+    flat, logistic = data.isel(case=~curved), data.isel(case=curved)
+    if not flat.sizes["case"]:
+        return []
+    exact = precision(dataset) < 1e-12
+    found = _judge_limit(flat, logistic)
+    if exact:
+        found += _judge_theory(flat)
+    if exact and logistic.sizes["case"]:
+        # The ridge adds its own curvature; without it the loss itself is judged.
+        loss = data["least_curvature"] - data["l2"].where(data["problem"] == "breast-cancer", 0.0)
         found.append(
             Claim(
                 "linear-and-logistic-losses-convex",
                 "Squared loss of linear regression and logistic loss are convex.",
-                stated=bool(least.min() >= -1e-10),
-                expected="least eigenvalue of the Hessian at least -1e-10",
-                measured=f"{float(least.min()):.3g} over {least.isel(rate=0).size} Hessians",
-                note="On real data at random points; the logistic loss carries its ridge.",
+                stated=bool(loss.min() >= -1e-10),
+                expected="least eigenvalue of the Hessian at least 0 within 1e-10, the ridge taken off",
+                measured=f"{float(loss.min()):.3g} over {int(loss.notnull().any('rate').sum())} Hessians",
+                note="On real data at random points.",
             )
         )
     return found
+
+
+def _judge_limit(flat: Any, logistic: Any) -> list[Claim]:
+    """2/L, judged where both sides of it were tried: below from 0.9 of it, above where growth had time to show."""
+    limit, factor = flat["rate_over_limit"], flat["contraction"]
+    falls = factor.where(limit < 0.995)
+    steps = flat.sizes["step"] - 1
+    # From where the growing component has grown a thousandfold over the others by the middle of the run.
+    grows = factor.where((limit > 1.005) & (flat["theory"] ** (steps // 2) > 1e3))
+    covered = falls.where(limit > 0.9).notnull().any() and grows.notnull().any()
+    reach = logistic["rate_over_limit"].where(logistic["theory"] < 1)
+    if not covered or (logistic.sizes["case"] and not (reach > 1.01).any()):
+        return []
+    beyond = reach.where(logistic["contraction"] < 1)
+    note = "Exact for a quadratic."
+    if logistic.sizes["case"]:
+        note += (
+            " For logistic regression 2/L suffices, but the curvature at the optimum decides: it still converges at "
+            f"{float(beyond.max()):.1f} times 2/L."
+        )
+    return [
+        Claim(
+            "gd-limit-two-over-l",
+            "Gradient descent converges for learning rates below 2/L and diverges above.",
+            stated=bool(falls.max() < 1 < grows.min()),
+            limits=bool(logistic.sizes["case"] and beyond.max() > 1.01),
+            expected="error shrinks below 2/L, grows above",
+            measured=f"largest factor {float(falls.max()):.4f} below, smallest {float(grows.min()):.4f} above",
+            expects="qualified" if logistic.sizes["case"] else "confirmed",
+            figure="contraction",
+            note=note,
+        )
+    ]
+
+
+def _judge_theory(flat: Any) -> list[Claim]:
+    """The measured factor between its exact bounds, where these lie close together."""
+    error = flat["contraction"] - flat["theory"]
+    slack = flat["theory"] * (1 - flat["shortfall"])
+    judged = error.notnull() & (slack < 0.05)
+    if not judged.any():
+        return []
+    error, slack = error.where(judged), slack.where(judged)
+    return [
+        Claim(
+            "gd-linear-rate-theory",
+            "On least squares and quadratics the error shrinks by max(|1 - rate mu|, |1 - rate L|) a step.",
+            stated=bool(error.max() < 1e-6 and (error + slack).min() > -1e-6),
+            expected="measured - theory below 1e-6 and above what the start's share of the slowest component allows, "
+            "at most 0.05",
+            measured=f"from {float(error.min()):.1e} to {float(error.max()):.1e}, median size "
+            f"{float(abs(error).median()):.1e}, {int(judged.sum())} of {judged.size} runs long enough",
+            figure="contraction",
+        )
+    ]
 
 
 def tabulate_rates(dataset: Any) -> dict[str, list[dict[str, Any]]]:
@@ -280,6 +354,7 @@ rates = Part(
         "step": Variable(("step",), "", "gradient step"),
         "gap": Variable(("step",), "", "loss above its minimum"),
         "contraction": Variable((), "", "measured factor by which the error changes a step"),
+        "shortfall": Variable((), "", "least that a quadratic's measured factor can be of the theory's"),
         "theory": Variable((), "", "largest |1 - rate times curvature| at the optimum"),
         "final_distance": Variable((), "", "distance to the optimum at the end over that at the start"),
         "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
@@ -319,11 +394,12 @@ def run_conditioning(config: ConditioningConfig, key: Any) -> dict[str, Any]:
     condition = curvatures[-1] / curvatures[0]
     # Long enough for the theory's pace and a phase before it.
     num_steps = int(0.6 * (condition + 1) * np.log(1 / config.tolerance)) + 20
-    result = descend(problem, learning_rate, random_start(problem, key), num_steps)
-    relative = result.history["distance"] / result.history["distance"][0]
+    start = random_start(problem, key)
+    distance = descend(problem, learning_rate, start, num_steps).history["distance"]
+    relative = distance / distance[0]
     return {
         "steps": steps_to(relative, config.tolerance),
-        "contraction": linear_rate(relative, floor=1e-11),
+        "contraction": linear_rate(distance, floor=rounding_floor(problem, start, condition)),
         "theory": contraction(learning_rate, curvatures),
         "condition": jnp.asarray(condition),
     }
@@ -340,7 +416,7 @@ def draw_conditioning(dataset: Any) -> dict[str, Any]:
     kappas = np.geomspace(max(float(kappa.min()) / 1.5, 1.05), float(kappa.max()) * 2, 200)
     decades = np.log(1 / _tolerance(dataset))
     panel.plot(kappas, decades / np.log((kappas + 1) / (kappas - 1)), **style.THEORY, label="theory, worst start")
-    real = ~data["case"].astype(str).str.startswith("quadratic").values
+    real = data["problem"].values != "quadratic"
     for chosen, name, color, marker in ((~real, "quadratics", "blue", "o"), (real, "real data", "vermilion", "s")):
         if not chosen.any():
             continue
@@ -368,15 +444,22 @@ def _tolerance(dataset: Any) -> float:
 
 
 def judge_conditioning(dataset: Any) -> list[Claim]:
-    """Slowness is proportional to the condition number."""
+    """Slowness is proportional to the condition number, judged from quadratics over a factor of four."""
     data = with_axes(dataset, "case", "seed")
-    data = data.isel(case=data["case"].astype(str).str.startswith("quadratic").values)
-    if data.sizes["case"] < 2:
+    kappa = data["condition"].isel(seed=0).values
+    tolerance = data["tolerance"].values.astype(float)
+    # In one dimension a step lands; kappa below 9 is not large; a tolerance near 1 ends the count before the slowest
+    # component rules; near rounding it may not be reached.
+    usable = (data["problem"].values == "quadratic") & (data["dimension"].values > 1) & (kappa > 9)
+    usable &= (tolerance <= 1e-3) & (tolerance > 100 * precision(dataset) * kappa)
+    data, kappa = data.isel(case=usable), kappa[usable]
+    alike = len({*tolerance[usable].tolist()}) == 1
+    if not alike or kappa.max() < 4 * kappa.min():
         return []
-    kappa, steps = data["condition"].isel(seed=0).values, data["steps"].median("seed").values
+    steps = data["steps"].median("seed").values
+    reached = bool((data["steps"] > 0).all())
     theory = (kappa - 1) / (kappa + 1)
-    large = kappa > 9
-    slope = np.polyfit(np.log(kappa[large]), np.log(steps[large]), 1)[0] if large.sum() > 1 else np.nan
+    slope = np.polyfit(np.log(kappa), np.log(steps), 1)[0] if reached else np.nan
     contraction = data["contraction"].median("seed").values
     worst = float(np.max(abs(contraction - theory) / (1 - theory)))
     counts = ", ".join(f"kappa {k:.3g}: {int(n)} steps" for k, n in zip(kappa, steps))
@@ -384,7 +467,7 @@ def judge_conditioning(dataset: Any) -> list[Claim]:
         Claim(
             "condition-number-slows-gd",
             "A large eigenvalue ratio makes gradient descent slow.",
-            stated=bool(worst < 0.1 and abs(slope - 1) < 0.1),
+            stated=bool(reached and worst < 0.1 and abs(slope - 1) < 0.1),
             expected="factor (kappa - 1) / (kappa + 1) at the best rate; steps grow as kappa",
             measured=f"{counts}; exponent {slope:.3f}; 1 - factor within {worst:.1%} of theory",
             figure="steps",

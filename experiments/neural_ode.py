@@ -52,16 +52,18 @@ class Config(LabConfig):
 VARIABLES = {
     "iteration": Variable(("iteration",), "", "step of Adam"),
     "loss": Variable(("iteration",), "", "mean squared error over the part of the series in view"),
-    "time": Variable(("sample",), "years", "time of an observation since the first"),
+    "time": Variable(("sample",), "", "time of an observation since the first (years for the pelts)"),
     "observed": Variable(("sample", "component"), "", "observed state (logarithm of thousands of pelts, or position)"),
-    "fine_time": Variable(("fine",), "years", "time along the fitted trajectory"),
+    "fine_time": Variable(("fine",), "", "time along the fitted trajectory (years for the pelts)"),
     "fitted": Variable(("fine", "component"), "", "fitted trajectory"),
     "error": Variable((), "", "root mean square distance of fit and observations, per component"),
     "truth_error": Variable((), "", "root mean square distance of fit and noiseless spiral, per component"),
     "grid_x": Variable(("column",), "", "first component, of the drawn field's columns"),
     "grid_y": Variable(("row",), "", "second component, of the drawn field's rows"),
     "field": Variable(("row", "column", "component"), "", "fitted rate of change"),
-    "coarse_time": Variable(("block",), "years", "time after each block of the coarsest residual network"),
+    "coarse_time": Variable(
+        ("block",), "", "time after each block of the coarsest residual network (years for the pelts)"
+    ),
     "coarse": Variable(("block", "component"), "", "states of the coarsest residual network of fitted blocks"),
     "blocks": Variable(("refinement",), "", "blocks of a residual network over the first half of the series"),
     "euler_error": Variable(("refinement",), "", "distance of its last state from the flow's"),

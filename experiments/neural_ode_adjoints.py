@@ -36,8 +36,8 @@ class MemoryConfig(Config):
 
 
 MEMORY_VARIABLES = {
-    "temporaries": Variable((), "bytes", "temporary memory of the compiled gradient"),
-    "outputs": Variable((), "bytes", "memory of its outputs"),
+    "temporaries": Variable((), "B", "temporary memory of the compiled gradient"),
+    "outputs": Variable((), "B", "memory of its outputs"),
     "gradient": Variable(("parameter",), "", "gradient in the field's weights"),
 }
 
@@ -159,35 +159,49 @@ def _memory_tables(dataset):
 
 def _memory_claims(dataset):
     """Memory's growth with steps by adjoint, and how fast the continuous gradient nears the discrete one."""
-    gaps = _gaps(dataset)
-    if "num_steps" not in dataset.dims or dataset.sizes["num_steps"] < 3 or gaps is None:
+    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims or "backsolve" not in dataset.adjoint:
         return []
-    if "backsolve" not in dataset.adjoint:
-        return []
+    dataset = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
+    dataset = dataset.sortby("num_steps")
+    return [*_growth_claims(dataset), *_gap_claims(dataset)]
+
+
+def _growth_claims(dataset):
+    """Memory's growth with steps, where they span enough for a slope."""
     steps = dataset.num_steps.values
+    if len(steps) < 3 or steps[-1] < 16 * steps[0] or "all checkpoints" not in dataset.adjoint:
+        return []
     total = dataset.temporaries + dataset.outputs
 
-    def growth(adjoint):
-        # The slope between the two longest: at few steps what does not grow still counts.
-        sizes = np.log(total.sel(adjoint=adjoint).values[-2:])
-        return float((sizes[1] - sizes[0]) / np.log(steps[-1] / steps[-2]))
-
-    kept = "all checkpoints" if "all checkpoints" in dataset.adjoint else "direct"
-    back, through = growth("backsolve"), growth(kept)
-    sizes = total.sel(adjoint="backsolve").values
-    gap = gaps.sel(adjoint="backsolve").values
-    clear = gap > 1e-12  # below it rounding is what is seen
-    order = -float(np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0]) if clear.sum() > 1 else np.nan
-    expected = _order(_params(dataset)["solver"])
+    sizes, kept = (total.sel(adjoint=a).values for a in ("backsolve", "all checkpoints"))
+    # What does not grow is taken off with the fewest steps: at a hundred steps it still counts.
+    added = kept[1:] - kept[0]
+    grows = bool((added > 0).all())
+    through = float(np.polyfit(np.log(steps[1:] - steps[0]), np.log(added), 1)[0]) if grows else 0.0
     return [
         Claim(
             "adjoint-constant-memory",
             "The adjoint method needs memory that does not grow with depth.",
-            bool(np.ptp(sizes) <= 0.01 * sizes.min() and abs(through - 1) < 0.05),
-            expected="exponent 0 for the adjoint, 1 through the solver",
-            measured=f"backsolve {back:.3f} ({sizes.min():.0f} to {sizes.max():.0f} bytes), {kept} {through:.2f}",
+            bool(np.ptp(sizes) == 0 and abs(through - 1) < 0.05),
+            expected="equal bytes for the adjoint; through the solver, beyond the fewest steps, exponent 1 within 0.05",
+            measured=f"backsolve {sizes.min():.0f} to {sizes.max():.0f} bytes, all checkpoints {through:.3f}",
             figure="memory",
-        ),
+        )
+    ]
+
+
+def _gap_claims(dataset):
+    """How fast the continuous gradient nears the discrete one, in double precision and clear of rounding."""
+    steps, gaps = dataset.num_steps.values, _gaps(dataset)
+    if gaps is None or dataset.gradient.dtype != np.float64:
+        return []
+    gap = gaps.sel(adjoint="backsolve").values
+    clear = gap > 1e-12  # below it rounding is what is seen
+    if clear.sum() < 2:
+        return []
+    order = -float(np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0])
+    expected = _order(str(dataset.solver.values) if "solver" in dataset.coords else _params(dataset)["solver"])
+    return [
         Claim(
             "adjoint-gradient-by-reverse-ode",
             "The backward pass solves a second ODE in reverse to obtain gradients.",
@@ -237,6 +251,8 @@ ACCURACY_VARIABLES = {
     "reference": Variable(("parameter",), "", "the same in closed form, or at tolerance 1e-12 through the steps"),
     "gradient_error": Variable((), "", "relative error of the gradient"),
     "reconstruction_error": Variable((), "", "relative distance of the start and the end solved back to it"),
+    "solved": Variable((), "", "whether the gradient's backward solve arrived"),
+    "arrived": Variable((), "", "whether the trajectory that is to be solved back reached its end"),
     "stiffness": Variable((), "", "rate of the field, where it has one"),
 }
 
@@ -273,7 +289,7 @@ def _compiled_gradient(problem, solver, adjoint, tolerance):
 
 @functools.cache
 def _compiled_return(problem, solver, tolerance):
-    """The trajectory's end, solved back to its start."""
+    """The trajectory's end, and what solving it back to its start gives."""
     import jax
 
     from jaxcalc.transforms.flow import flow
@@ -283,9 +299,14 @@ def _compiled_return(problem, solver, tolerance):
     ends = times[jax.numpy.array([0, -1])]
 
     def there_and_back(parameters):
-        return solve(solve(start, ends, parameters)[-1], ends[::-1], parameters)[-1]
+        end = solve(start, ends, parameters)[-1]
+        return end, solve(end, ends[::-1], parameters)[-1]
 
     return jax.jit(there_and_back)
+
+
+# What diffrax says of a solve that failed.
+_FAILURES = ("maximum number of solver steps was reached", "minimum step size was reached")
 
 
 def _accuracy_run(config, key):
@@ -293,22 +314,27 @@ def _accuracy_run(config, key):
     import jax
 
     _, start, _, parameters, _, exact = _problem(config.problem, config.rate)
+    solved = True
     try:
         gradient = np.asarray(
             _compiled_gradient(config.problem, config.solver, config.adjoint, config.tolerance)(parameters)
         )
-    except RuntimeError:  # the backward solve did not arrive
-        gradient = np.full(parameters.shape, np.nan)
+    except (RuntimeError, ValueError) as error:  # which of them depends on where in JAX it surfaces
+        if not any(words in str(error) for words in _FAILURES):
+            raise
+        solved, gradient = False, np.full(parameters.shape, np.nan)
     if exact is None:
         reference = np.asarray(_compiled_gradient(config.problem, "dopri8", "checkpointed", 1e-12)(parameters))
     else:
         reference = np.asarray(jax.grad(exact)(parameters))
-    back = np.asarray(_compiled_return(config.problem, config.solver, config.tolerance)(parameters))
+    end, back = map(np.asarray, _compiled_return(config.problem, config.solver, config.tolerance)(parameters))
     return {
         "gradient": gradient.reshape(-1),
         "reference": reference.reshape(-1),
         "gradient_error": np.linalg.norm(gradient - reference) / np.linalg.norm(reference),
         "reconstruction_error": np.linalg.norm(back - start) / np.linalg.norm(start),
+        "solved": np.asarray(solved),
+        "arrived": np.asarray(np.isfinite(end).all()),
         "stiffness": np.asarray(np.nan if config.problem == "lotka-volterra" else config.rate),
     }
 
@@ -323,9 +349,10 @@ def _families(dataset):
     found = {}
     for family in dict.fromkeys(str(case).split(",")[0] for case in data.case.values):
         mine = data.sel(case=[c for c in data.case.values if str(c).split(",")[0] == family])
+        kept = {"tolerance": mine.tolerance} if "tolerance" in mine.coords else {}
         rates = mine.stiffness.values.reshape(mine.sizes["case"], -1)[:, 0]
         if np.isfinite(rates).all() and len(rates) > 1:
-            mine = mine.reset_coords(drop=True).assign_coords(rate=("case", rates))
+            mine = mine.reset_coords(drop=True).assign_coords(kept).assign_coords(rate=("case", rates))
             found[family] = mine.swap_dims(case="rate").drop_vars("case").sortby("rate")
     return found
 
@@ -405,14 +432,29 @@ def _accuracy_tables(dataset):
     return {"Relative error of the gradient": rows}
 
 
+def _decides(family, mild, stiff, tolerance):
+    """Whether a family was run at a mild and a stiff rate, and to that tolerance."""
+    used = family.tolerance.values if "tolerance" in family.coords else _params(family)["tolerance"]
+    return bool(family.rate[0] <= mild and family.rate[-1] >= stiff and np.max(used) <= tolerance)
+
+
+def _accounted(family):
+    """Whether each gradient is a number, but for those whose backward solve failed."""
+    return bool((np.isfinite(family.gradient_error) | (family.solved == 0)).all())
+
+
 def _accuracy_claims(dataset):
-    """The backward solve recovers mild trajectories and loses stiff ones, and its gradient with them."""
+    """The backward solve recovers mild trajectories and loses stiff ones; the oscillator's gradient goes with them.
+
+    The contraction's does not: at rate 40, where the start is lost, its gradient is right to 3e-12, for what reaches
+    the start has shrunk to nothing.
+    """
     families = _families(dataset)
     if "adjoint" not in dataset.dims or not {"checkpointed", "backsolve"} <= set(dataset.adjoint.values.tolist()):
         return []
     found = []
     smooth = families.get("cubic relaxation")
-    if smooth is not None:
+    if smooth is not None and _decides(smooth, 1.0, 20.0, 1e-11) and smooth.arrived.values.all():
         error = smooth.reconstruction_error.sel(adjoint="backsolve").values
         gradient = smooth.gradient_error.sel(adjoint="backsolve").values
         words = ", ".join(
@@ -424,7 +466,7 @@ def _accuracy_claims(dataset):
                 "adjoint-reverse-solve-recovers-the-trajectory",
                 "Constant memory relies on re-solving the state backwards without storing it.",
                 bool(error[0] < 1e-9),
-                limits=bool(not error[-1] < 1e-2),
+                limits=bool(np.isnan(error[-1]) or error[-1] > 1e-2),  # NaN: it escaped on the way back
                 expected="start recovered within 1e-9",
                 measured=f"{error[0]:.0e} at rate {smooth.rate.values[0]:g}",
                 expects="qualified",
@@ -433,13 +475,15 @@ def _accuracy_claims(dataset):
             )
         )
     oscillator = families.get("Van der Pol")
-    if oscillator is not None:
+    # A NaN that the backward solve's failure does not account for decides nothing.
+    if oscillator is not None and _decides(oscillator, 1.0, 10.0, 1e-6) and _accounted(oscillator):
+        lost = ~oscillator.solved.sel(adjoint="backsolve").values.astype(bool)[-1]
         through, back = (oscillator.gradient_error.sel(adjoint=a).values for a in ("checkpointed", "backsolve"))
         found.append(
             Claim(
                 "backsolve-gradient-fails-when-stiff",
                 "On a stiff oscillator the continuous adjoint's gradient is wrong where the steps' own is right.",
-                bool(through.max() < 1e-4 and not back[-1] < 1.0 and back[0] < 1e-2),
+                bool(through.max() < 1e-4 and (lost or back[-1] > 1.0) and back[0] < 1e-2),
                 expected="error above 1 for backsolve at the largest rate, below 1e-4 through the steps at every rate",
                 measured=f"backsolve {', '.join(f'{e:.2g}' for e in back)}; checkpointed at most {through.max():.1e}",
                 figure="gradient_error",

@@ -36,6 +36,7 @@ class Activation:
 
 def _sigmoid_derivative(x: jax.Array) -> jax.Array:
     """``s(x) s(-x)``, which keeps its digits where ``1 - s(x)`` would cancel."""
+    x = jnp.asarray(x, jnp.result_type(x, float))
     return jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)
 
 
@@ -51,6 +52,7 @@ def _normal_density(x: jax.Array) -> jax.Array:
 
 def _gelu_derivative(x: jax.Array) -> jax.Array:
     """``Phi(x) + x phi(x)`` with the standard normal's distribution and density."""
+    x = jnp.asarray(x, jnp.result_type(x, float))
     # erfc keeps the digits of small probabilities, which 1 + erf would cancel.
     root = jnp.sqrt(jnp.asarray(0.5, x.dtype))
     return 0.5 * jax.lax.erfc(-root * x) + x * _normal_density(x)

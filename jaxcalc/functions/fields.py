@@ -85,8 +85,10 @@ def cubic_relaxation(t: jax.Array, y: jax.Array, parameters: jax.Array) -> jax.A
 
 
 def cubic_relaxation_solution(t: jax.typing.ArrayLike, start: jax.typing.ArrayLike, parameters: jax.Array) -> jax.Array:
-    """The solution of ``cubic_relaxation``: ``d / sqrt(1 + d^2) = exp(-rate t) d0 / sqrt(1 + d0^2)``."""
+    """The solution of ``cubic_relaxation``: ``d = exp(-rate t) d0 / sqrt(1 + d0^2 (1 - exp(-2 rate t)))``.
+
+    NaN at times before the start from which the state would have escaped.
+    """
     rate, target = parameters
     distance = start - target
-    shrunk = jnp.exp(-rate * t) * distance / jnp.sqrt(1 + distance**2)
-    return target + shrunk / jnp.sqrt(1 - shrunk**2)
+    return target + jnp.exp(-rate * t) * distance / jnp.sqrt(1 - distance**2 * jnp.expm1(-2 * rate * t))

@@ -2,7 +2,8 @@
 
 With weights of variance ``sw2 / width`` and biases of variance ``sb2`` the entries before the activation are
 Gaussian, so one layer is a one-dimensional integral against the standard normal measure ``Dz``. Gauss-Legendre
-quadrature takes each half line by itself, so that a kink at 0, as ReLU has, costs no accuracy.
+quadrature takes each half line by itself, so that a kink at 0, as ReLU has, costs no accuracy, and each half in two
+pieces, so that an activation's bend is resolved however far the entries spread.
 """
 
 import functools
@@ -25,33 +26,38 @@ __all__ = [
     "signals",
 ]
 
-_NODES = 64  # on each half line
+_NODES = 64  # on each piece
 _REACH = 12.0  # standard deviations; what lies beyond weighs 1e-33
+_BEND = 36.0  # where sigmoids have reached their ends to double precision
 
 
 @functools.cache
 def _nodes_and_weights() -> tuple[np.ndarray, np.ndarray]:
-    """The nodes and weights that integrate against the standard normal density."""
+    """The nodes and weights of the unit interval."""
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    nodes = 0.5 * _REACH * (nodes + 1)
-    weights = 0.5 * _REACH * weights * np.exp(-0.5 * nodes**2) / np.sqrt(2 * np.pi)
-    return np.concatenate([-nodes[::-1], nodes]), np.concatenate([weights[::-1], weights])
+    return 0.5 * (nodes + 1), 0.5 * weights
 
 
 def gaussian_mean(fun: Callable[[jax.Array], jax.Array], variance: jax.typing.ArrayLike) -> jax.Array:
     """The mean of ``fun`` under a centred normal: ``INT fun(sqrt(variance) z) Dz``.
 
     Args:
-      fun: an elementwise function.
+      fun: an elementwise function, smooth but for 0, that beyond +-36 goes on like a polynomial, as activations do.
       variance: a scalar.
 
     Returns:
       A scalar of the dtype of ``variance``.
     """
     variance = jnp.asarray(variance, float)
-    nodes, weights = _nodes_and_weights()
-    values = fun(jnp.sqrt(variance) * jnp.asarray(nodes, variance.dtype))
-    return jnp.asarray(weights, variance.dtype) @ values
+    nodes, weights = (jnp.asarray(each, variance.dtype) for each in _nodes_and_weights())
+    deviation = jnp.sqrt(variance)
+    # Up to the end of the bend, and beyond it; a bend wider than the reach leaves the second piece without length.
+    border = _BEND / jnp.maximum(deviation, _BEND / _REACH)
+    z = jnp.concatenate([border * nodes, border + (_REACH - border) * nodes])
+    weights = jnp.concatenate([border * weights, (_REACH - border) * weights])
+    weights = weights * jnp.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    u = deviation * z
+    return jnp.concatenate([weights, weights]) @ fun(jnp.concatenate([u, -u]))
 
 
 def gradient_factor(phi: Activation, moment: jax.typing.ArrayLike, sw2: jax.typing.ArrayLike) -> jax.Array:
@@ -95,10 +101,15 @@ def critical_weight_variance(phi: Activation, moment: jax.typing.ArrayLike) -> t
       moment: ``q*``.
 
     Returns:
-      ``(sw2, sb2)`` with ``sw2 = 1 / INT phi'^2 Dz`` and ``sb2 = q* - sw2 INT phi^2 Dz``.
+      ``(sw2, sb2)`` with ``sw2 = 1 / INT phi'^2 Dz`` and ``sb2 = q* - sw2 INT phi^2 Dz``; both NaN where no biases
+      of a variance >= 0 reach it, as for sigmoids at ``q* = 1``.
     """
+    moment = jnp.asarray(moment, float)
     sw2 = 1 / gradient_factor(phi, moment, 1.0)
-    return sw2, jnp.asarray(moment) - sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, moment)
+    sb2 = moment - sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, moment)
+    # ReLU needs biases of variance 0 exactly, which rounding may put below.
+    reached = sb2 >= -64 * jnp.finfo(sb2.dtype).eps * moment
+    return jnp.where(reached, sw2, jnp.nan), jnp.where(reached, jnp.maximum(sb2, 0.0), jnp.nan)
 
 
 class Signals(NamedTuple):

@@ -42,8 +42,8 @@ def weight_variance(name: str, fan_in: int, fan_out: int) -> float:
 
     Args:
       name: ``"glorot"`` 2/(fan_in + fan_out); ``"he"`` 2/fan_in; ``"standard"`` 1/(3 fan_in), the uniform one that
-        Glorot and Bengio found wanting; ``"orthogonal"`` and ``"unit"`` (the identity) 1/fan_in, the mean square of
-        an entry.
+        Glorot and Bengio found wanting; ``"orthogonal"`` and ``"unit"`` (the identity) 1/max(fan_in, fan_out), the
+        mean square of an entry.
 
     Raises:
       ValueError: for an unknown name.
@@ -56,7 +56,7 @@ def weight_variance(name: str, fan_in: int, fan_out: int) -> float:
         case "standard":
             return 1 / (3 * fan_in)
         case "orthogonal" | "unit":
-            return 1 / fan_in
+            return 1 / max(fan_in, fan_out)
     raise ValueError(
         f"weight_variance: unknown initialisation {name!r}; it is one of: glorot, he, standard, orthogonal, unit."
     )

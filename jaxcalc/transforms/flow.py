@@ -50,6 +50,18 @@ def _classical_runge_kutta() -> type:
     return RK4
 
 
+@functools.cache
+def _strict_backsolve() -> type:
+    """The continuous adjoint, raising where its backward solve fails even if the forward one must not."""
+    import diffrax
+
+    class Backsolve(diffrax.BacksolveAdjoint):
+        def loop(self, *, throw, **rest):
+            return super().loop(throw=True, **rest)  # pyright: ignore[reportCallIssue]
+
+    return Backsolve
+
+
 def _solver(name: str) -> "diffrax.AbstractSolver":
     """The diffrax solver of that name."""
     import diffrax
@@ -82,7 +94,7 @@ def _adjoint(name: str, checkpoints: int | None) -> "diffrax.AbstractAdjoint":
         case "checkpointed":
             return diffrax.RecursiveCheckpointAdjoint(checkpoints=checkpoints)
         case "backsolve":
-            return diffrax.BacksolveAdjoint()
+            return _strict_backsolve()()
         case "direct":
             return diffrax.DirectAdjoint()
     raise ValueError(f"flow: unknown adjoint {name!r}; it is one of: {', '.join(get_args(AdjointName))}.")
@@ -103,8 +115,8 @@ def flow(
     """The flow map of a vector field: the solution of ``y' = field(t, y, args)`` through a given state.
 
     Args:
-      field: from time, state (any PyTree) and ``args`` (any PyTree) to the state's rate of change. Differentiate in
-        ``args``, not in what ``field`` closes over: ``"backsolve"`` refuses the latter.
+      field: from time, state (any PyTree of numbers; integers become floats) and ``args`` (any PyTree) to the state's
+        rate of change. Differentiate in ``args``, not in what ``field`` closes over: ``"backsolve"`` refuses that.
       solver: ``"euler"``, ``"heun"``, ``"bosh3"``, ``"rk4"``, ``"tsit5"``, ``"dopri5"`` or ``"dopri8"``.
       adjoint: how reverse mode goes back. ``"checkpointed"`` differentiates the steps taken, recomputing between
         checkpoints; ``"direct"`` does so through nested loops of bounded length, and allows forward mode too;
@@ -131,7 +143,7 @@ def flow(
     solve = functools.partial(_solve, field, method, mode)
 
     def flow_map(y0, times, args=None):
-        times = jnp.asarray(times)
+        y0, times = jax.tree.map(_floating, y0), _floating(jnp.asarray(times))
         if times.ndim != 1 or times.shape[0] < 2:
             raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
         if num_steps is None:
@@ -150,11 +162,15 @@ def flow(
     return flow_map
 
 
+def _floating(value) -> jax.Array:
+    """The value as an array, integers as floats of the default precision."""
+    return jnp.asarray(value, jnp.result_type(value, float))
+
+
 def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) -> Any:
     """States at all times by one call of diffrax, NaN from where it failed."""
     import diffrax
 
-    y0 = jax.tree.map(jnp.asarray, y0)
     only_end = times.shape[0] == 2
     controller = diffrax.ConstantStepSize() if tolerances is None else diffrax.PIDController(*tolerances)
     solution = diffrax.diffeqsolve(
@@ -175,7 +191,10 @@ def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) ->
 
     def path(first, others):
         # Times past a failure hold inf in diffrax; the end alone would hold wherever the solver stood.
-        others = jnp.where(reached | (jnp.isfinite(others) & (not only_end)), others, jnp.nan)
+        # A factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
+        others = others * jnp.where(reached | (jnp.isfinite(others) & (not only_end)), 1.0, jnp.nan).astype(
+            others.dtype
+        )
         return jnp.concatenate([first[None], others])
 
     return jax.tree.map(path, y0, solution.ys)

@@ -5,14 +5,43 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import descent_examples, gradient_descent
 from jaxcalc import lab
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def rates(tmp_path_factory):
+    return _run(
+        tmp_path_factory.mktemp("runs"),
+        "gradient_descent:rates",
+        {
+            "cases": {"houses": {"problem": "house-all"}, "tumours": {"problem": "breast-cancer"}},
+            "vmap": {"rate": [0.1, 1.0, 1.9, 2.1], "seed": [0, 1]},
+        },
+        num_steps=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def conditioning(tmp_path_factory):
+    cases = {f"kappa {k}": {"problem": "quadratic", "condition_number": float(k)} for k in (3, 10, 100)}
+    sweep = {"cases": cases, "vmap": {"seed": [0, 1, 2]}}
+    return _run(tmp_path_factory.mktemp("runs"), "gradient_descent:conditioning", sweep)
+
+
+@pytest.fixture(scope="module")
+def worked(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return lab.run(CONFIGS / "descent_examples-worked.yaml", out=out, progress=False)
 
 
 def _run(tmp_path, name, sweep=None, **params):
@@ -26,16 +55,8 @@ def _verdicts(run):
     return {claim.id: claim.verdict for claim in run.claims}
 
 
-def test_rates_follow_theory_up_to_the_limit(tmp_path):
-    run = _run(
-        tmp_path,
-        "gradient_descent:rates",
-        {
-            "cases": {"houses": {"problem": "house-all"}, "breast cancer": {"problem": "breast-cancer"}},
-            "vmap": {"rate": [0.1, 1.0, 1.9, 2.1], "seed": [0, 1]},
-        },
-        num_steps=300,
-    )
+def test_rates_follow_theory_up_to_the_limit(rates):
+    run = rates
     assert _verdicts(run) == {
         "gd-limit-two-over-l": "qualified",
         "gd-linear-rate-theory": "confirmed",
@@ -47,6 +68,39 @@ def test_rates_follow_theory_up_to_the_limit(tmp_path):
     np.testing.assert_allclose(factors, [0.9, 1.1], rtol=1e-12)
     # Seeds begin elsewhere, at the same distance from the optimum.
     assert float(houses["gap"].isel(step=0).std("seed").max()) > 0
+    assert (houses["status"].sel(rate=[1.0, 1.9]) == 0).all()
+    assert (houses["status"].sel(rate=2.1) == 2).all()
+
+
+def _judged(judge, data):
+    return {claim.id: claim.verdict for claim in judge(data)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "at", "value", "verdict"),
+    [
+        ("gd-limit-two-over-l", "contraction", {"case": "houses", "rate": 2.1}, 0.9, "refuted"),
+        ("gd-limit-two-over-l", "contraction", {"case": "houses", "rate": 1.9}, 1.1, "refuted"),
+        ("gd-limit-two-over-l", "contraction", {"case": "tumours"}, 1.1, "confirmed"),
+        ("gd-linear-rate-theory", "contraction", {"case": "houses", "rate": 0.1}, 0.9, "refuted"),
+        ("gd-linear-rate-theory", "contraction", {"case": "houses", "rate": 0.1}, 1.0, "refuted"),
+        ("linear-and-logistic-losses-convex", "least_curvature", {"case": "houses"}, -1e-3, "refuted"),
+        # Less than the ridge of 0.01: the loss without it is not convex.
+        ("linear-and-logistic-losses-convex", "least_curvature", {"case": "tumours"}, 0.009, "refuted"),
+    ],
+)
+def test_other_data_changes_the_verdict(rates, claim, name, at, value, verdict):
+    data = rates.dataset.copy(deep=True)
+    data[name].loc[at] = value
+    assert _judged(gradient_descent.judge_rates, data)[claim] == verdict
+
+
+def test_what_the_rates_leave_open_is_left_out(rates):
+    judge, data = gradient_descent.judge_rates, rates.dataset
+    assert "gd-limit-two-over-l" not in _judged(judge, data.sel(rate=[0.1, 2.1]))
+    assert "gd-limit-two-over-l" not in _judged(judge, data.sel(rate=[0.1, 1.9]))
+    assert "gd-limit-two-over-l" not in _judged(judge, data.isel(step=slice(0, 3)))
+    assert set(_judged(judge, data.assign_attrs(dtype="float32"))) == {"gd-limit-two-over-l"}
 
 
 def test_rates_without_a_sweep_still_draw(tmp_path):
@@ -55,15 +109,19 @@ def test_rates_without_a_sweep_still_draw(tmp_path):
     assert set(run.figures) == {"regimes"}
 
 
-def test_steps_grow_with_the_condition_number(tmp_path):
-    cases = {f"quadratic {k}": {"problem": "quadratic", "condition_number": float(k)} for k in (3, 10, 100)}
-    run = _run(tmp_path, "gradient_descent:conditioning", {"cases": cases, "vmap": {"seed": [0, 1, 2]}})
+def test_steps_grow_with_the_condition_number(conditioning):
+    run = conditioning
     assert _verdicts(run) == {"condition-number-slows-gd": "confirmed"}
     assert (run.dataset["steps"] > 0).all()
+    judge, data = gradient_descent.judge_conditioning, run.dataset
+    for name in ("steps", "contraction"):
+        assert _judged(judge, data.assign({name: data[name] ** 2})) == {"condition-number-slows-gd": "refuted"}
+    assert judge(data.isel(case=[0, 1])) == []
+    assert judge(data.assign_attrs(dtype="float32")) == []
 
 
-def test_the_textbook_numbers(tmp_path):
-    run = lab.run(CONFIGS / "descent_examples-worked.yaml", out=tmp_path / "runs", progress=False)
+def test_the_textbook_numbers(worked):
+    run = worked
     assert _verdicts(run) == {
         "gd-one-step-trace": "confirmed",
         "gd-50-steps-loss-zero": "confirmed",
@@ -76,6 +134,35 @@ def test_the_textbook_numbers(tmp_path):
         "house-w1-dominates": "qualified",
     }
     assert set(run.figures) == {"one-house", "bowl"}
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "at", "factor", "verdict"),
+    [
+        ("gd-one-step-trace", "x", {"case": "bowl 0.1", "step": 1}, 1.001, "refuted"),
+        ("gd-50-steps-loss-zero", "x", {"case": "bowl 0.1", "step": 50}, 1.001, "refuted"),
+        ("gd-50-steps-six-digit-print", "x", {"case": "bowl 0.1", "step": 50}, 0.0, "confirmed"),
+        ("ill-conditioned-gd-oscillates", "x", {"case": "bowl 0.3", "step": 3}, -1.0, "refuted"),
+        ("training-loop-four-steps", "loss", {"case": "sphere", "step": 3}, 9.0, "refuted"),
+        ("house-partials", "gradient", {"case": "house tiny rate", "step": 0}, 1.001, "refuted"),
+        ("house-gd-lr-1e-10", "x", {"case": "house tiny rate", "step": 5000}, 1.1, "refuted"),
+        ("house-gd-lr-1e-10", "loss", {"case": "house tiny rate", "step": 5000}, 0.0, "confirmed"),
+        ("learning-rate-too-large-diverges", "loss", {"case": "house 1.01 limit", "step": 2000}, 0.0, "refuted"),
+        ("house-w1-dominates", "x", {"case": "house 0.99 limit", "coordinate": 0}, 1.1, "refuted"),
+    ],
+)
+def test_other_textbook_numbers_change_the_verdict(worked, claim, name, at, factor, verdict):
+    data = worked.dataset[["x", "loss", "gradient", "rate", "limit"]].assign_attrs(worked.dataset.attrs)
+    data = data.assign({name: data[name].copy(deep=True)})
+    data[name].loc[at] *= factor
+    assert _judged(descent_examples.judge_worked, data)[claim] == verdict
+
+
+@pytest.mark.parametrize(("steps", "count"), [(0, 1), (2, 2), (10, 4), (1999, 6), (2000, 8)])
+def test_short_textbook_runs_leave_claims_out(worked, steps, count):
+    found = _judged(descent_examples.judge_worked, worked.dataset.isel(step=slice(0, steps + 1)))
+    assert len(found) == count
+    assert {claim for claim, verdict in found.items() if verdict == "refuted"} <= {"gd-50-steps-six-digit-print"}
 
 
 def test_a_textbook_case_alone_leaves_the_other_claims_out(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcalc import lab
+from jaxcalc.lab import registry
 
 
 @pytest.fixture(autouse=True)
@@ -22,17 +23,29 @@ def test_pelts_are_fitted_and_blocks_are_eulers_steps(tmp_path):
     run = _run(tmp_path, "neural_ode", {"vmap": {"seed": [0, 1]}}, field="lotka-volterra", train_steps=150)
     assert {claim.id: claim.verdict for claim in run.claims} == {"resnet-is-euler-step": "confirmed"}
     assert set(run.figures) == {"pelts", "residual_network", "training"}
+    claims = registry.load("neural_ode").part.claims
+    assert [c.verdict for c in claims(run.dataset.assign(euler_gap=run.dataset.euler_gap + 1e-6))] == ["refuted"]
     assert float(run.dataset.error.min()) < 0.35  # the pelts' logarithms themselves spread by 0.7
     assert np.isnan(run.dataset.truth_error).all()
 
 
 def test_backsolve_keeps_little_and_nears_the_discrete_gradient(tmp_path):
-    sweep = {"grid": {"adjoint": ["direct", "backsolve"], "num_steps": [2, 4, 8]}}
+    sweep = {"grid": {"adjoint": ["direct", "all checkpoints", "backsolve"], "num_steps": [2, 8, 32]}}
     run = _run(tmp_path, "neural_ode_adjoints:memory", sweep, batch=8, hidden=8)
-    sizes = run.dataset.temporaries.sel(adjoint="backsolve").values
-    assert np.ptp(sizes) <= 0.01 * sizes.min()
-    verdicts = {claim.id: claim.verdict for claim in run.claims}
-    assert verdicts["adjoint-gradient-by-reverse-ode"] == "qualified"
+    data, claims = run.dataset, registry.load("neural_ode_adjoints:memory").part.claims
+    constant, reverse = "adjoint-constant-memory", "adjoint-gradient-by-reverse-ode"
+    verdicts = lambda dataset: {claim.id: claim.verdict for claim in claims(dataset)}
+    assert verdicts(data) == {constant: "confirmed", reverse: "qualified"}
+    growing = (data.adjoint == "backsolve") * 8.0 * (data.num_steps > 8)
+    assert verdicts(data.assign(temporaries=data.temporaries + growing))[constant] == "refuted"
+    same = data.gradient.where(data.adjoint != "backsolve", 1.001 * data.gradient.sel(adjoint="direct"))
+    assert verdicts(data.assign(gradient=same))[reverse] == "refuted"
+    # Too short a sweep, or without the adjoint that keeps every step, says nothing of growth.
+    assert (
+        verdicts(data.isel(num_steps=[0, 1]))
+        == verdicts(data.sel(adjoint=["direct", "backsolve"]))
+        == {reverse: "qualified"}
+    )
     assert set(run.figures) == {"memory"}
 
 
@@ -42,5 +55,16 @@ def test_stiffness_spoils_backsolve_alone(tmp_path):
     run = _run(tmp_path, "neural_ode_adjoints:accuracy", sweep)
     assert {claim.id: claim.verdict for claim in run.claims} == {"backsolve-gradient-fails-when-stiff": "confirmed"}
     assert set(run.figures) == {"gradient_error"}
-    error = run.dataset.gradient_error.sel(adjoint="checkpointed")
-    assert float(error.max()) < 1e-4
+    data, claims = run.dataset, registry.load("neural_ode_adjoints:accuracy").part.claims
+    assert not data.solved.sel(adjoint="backsolve").values[-1]
+    error = data.gradient_error
+    assert float(error.sel(adjoint="checkpointed").max()) < 1e-4
+    back = data.adjoint == "backsolve"
+    verdicts = lambda dataset: [claim.verdict for claim in claims(dataset)]
+    right = data.assign(gradient_error=error.where(~back, 1e-3), solved=data.solved * 0 + 1)
+    assert verdicts(right) == ["refuted"]
+    # A failed backward solve confirms as a wrong gradient does; a NaN of unknown cause decides nothing.
+    wrong = right.assign(gradient_error=error.where(~(back & (data.rate > 5)), 1e9))
+    assert verdicts(wrong) == ["confirmed"]
+    assert verdicts(right.assign(gradient_error=error.where(~(back & (data.rate > 5))))) == []
+    assert claims(data.isel(case=[0])) == []

@@ -5,24 +5,54 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import newton
 from jaxcalc import lab
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
-def test_convergence(tmp_path):
-    run = lab.run(
+@pytest.fixture(scope="module")
+def convergence(tmp_path_factory):
+    return lab.run(
         CONFIGS / "newton-convergence.yaml",
         "method=gradient-descent,newton",
         "descent_steps=400",
-        out=tmp_path / "runs",
+        out=tmp_path_factory.mktemp("runs"),
         progress=False,
     )
+
+
+@pytest.fixture(scope="module")
+def cost(tmp_path_factory):
+    config = {
+        "experiment": "newton:cost",
+        "dtype": "float64",
+        "params": {"repeats": 1},
+        "sweep": {"grid": {"n": [16, 32, 64, 128]}},
+    }
+    return lab.run(config, out=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+def _verdicts(claims):
+    return {claim.id: claim.verdict for claim in claims}
+
+
+def _changed(run, name, change):
+    """A copy of a run's dataset with one variable changed in place."""
+    data = run.dataset.copy(deep=True)
+    change(data[name])
+    return data
+
+
+def test_convergence(convergence):
+    run = convergence
     assert run.messages == []
     assert {claim.id: claim.verdict for claim in run.claims} == {
         "newton-quadratic-gd-linear": "confirmed",
@@ -33,6 +63,76 @@ def test_convergence(tmp_path):
     assert set(run.figures) == {"errors", "order"}
     (rows,) = run.tables.values()
     assert len(rows) == 8
+    status = run.dataset["status"].sel({"method": "newton"})
+    assert (status.sel(case=["breast cancer", "Rosenbrock", "quadratic in ℝ⁶", "546 houses"]) == 0).all()
+    assert int(status.sel(case="one house")) == 3
+
+
+def _set(at, value):
+    def change(array):
+        array.loc[at] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "at", "value", "verdict"),
+    [
+        ("newton-quadratic-gd-linear", "order", {"case": "breast cancer", "method": "newton"}, 1.0, "refuted"),
+        (
+            "newton-quadratic-gd-linear",
+            "order",
+            {"case": "breast cancer", "method": "gradient-descent"},
+            2.0,
+            "refuted",
+        ),
+        (
+            "newton-quadratic-needs-nonsingular-hessian",
+            "order",
+            {"case": "exp(x) − 2x + x²/2", "method": "newton"},
+            1.5,
+            "refuted",
+        ),
+        (
+            "newton-quadratic-needs-nonsingular-hessian",
+            "error",
+            {"case": "x⁴", "method": "newton", "step": 5},
+            1e-9,
+            "confirmed",
+        ),
+        (
+            "newton-step-from-quadratic-model",
+            "gradient_norm",
+            {"case": "quadratic in ℝ⁶", "method": "newton", "step": 1},
+            1e-3,
+            "refuted",
+        ),
+        ("newton-on-the-running-example", "steps", {"case": "546 houses", "method": "newton"}, 3, "refuted"),
+        ("newton-on-the-running-example", "rank", {"case": "one house", "method": "newton"}, 2, "confirmed"),
+    ],
+)
+def test_other_data_changes_the_verdict(convergence, claim, name, at, value, verdict):
+    data = _changed(convergence, name, _set(at, value))
+    assert _verdicts(newton.judge_convergence(data))[claim] == verdict
+
+
+@pytest.mark.parametrize("steps", [2, 10])
+def test_few_steps_decide_no_order(convergence, steps):
+    data = convergence.dataset.isel(step=slice(0, steps + 1)).copy(deep=True)
+    verdicts = _verdicts(newton.judge_convergence(data))
+    assert verdicts["newton-step-from-quadratic-model"] == "confirmed"
+    assert "refuted" not in verdicts.values()
+    assert steps > 2 or "newton-quadratic-gd-linear" not in verdicts
+
+
+def test_single_precision_decides_no_order(convergence):
+    data = convergence.dataset.assign_attrs(dtype="float32")
+    assert _verdicts(newton.judge_convergence(data)) == {"newton-step-from-quadratic-model": "confirmed"}
+
+
+def test_labels_do_not_name_the_problem(convergence):
+    data = convergence.dataset.assign_coords(case=[f"case {index}" for index in range(8)])
+    assert _verdicts(newton.judge_convergence(data)) == _verdicts(convergence.claims)
 
 
 def test_convergence_of_one_point_draws(tmp_path):
@@ -43,14 +143,8 @@ def test_convergence_of_one_point_draws(tmp_path):
     assert int(run.dataset["steps"]) == 6
 
 
-def test_cost_counts_operations(tmp_path):
-    config = {
-        "experiment": "newton:cost",
-        "dtype": "float64",
-        "params": {"repeats": 1},
-        "sweep": {"grid": {"n": [16, 32, 64, 128]}},
-    }
-    run = lab.run(config, out=tmp_path / "runs", progress=False)
+def test_cost_counts_operations(cost):
+    run = cost
     assert run.messages == []
     assert {claim.id: claim.verdict for claim in run.claims} == {
         "hessian-inversion-cubic": "confirmed",
@@ -62,3 +156,22 @@ def test_cost_counts_operations(tmp_path):
     assert data["seconds"].attrs["measured"] in (True, 1, "true")
     assert bool(data["solve_hidden"].all())
     np.testing.assert_array_equal(data["inverse_operations"], [2 * n**3 - 2 * n**2 + n for n in (16, 32, 64, 128)])
+    np.testing.assert_array_equal(data["solve_counted"], [n * (2 * n * n + 15 * n + 1) // 6 for n in (16, 32, 64, 128)])
+
+
+@pytest.mark.parametrize(
+    ("claim", "name", "power"),
+    [
+        ("hessian-inversion-cubic", "inverse_operations", 2.0),
+        ("newton-1e24-operations", "inverse_operations", 2.0),
+        ("newton-step-is-solve-bound", "solve_counted", 2.0),
+        ("newton-step-is-solve-bound", "gradient_operations", 2.0),
+    ],
+)
+def test_other_counts_refute_the_claims_on_cost(cost, claim, name, power):
+    data = cost.dataset.assign({name: cost.dataset["n"] ** power})
+    assert _verdicts(newton.judge_cost(data))[claim] == "refuted"
+
+
+def test_neighbouring_sizes_decide_no_exponent(cost):
+    assert newton.judge_cost(cost.dataset.sel(n=[16, 32])) == []

@@ -61,3 +61,9 @@ def test_the_dtype_is_kept(name, dtype):
 def test_an_unknown_name_is_told_the_known_ones():
     with pytest.raises(ValueError, match=r"swosh.*linear, sigmoid, tanh, relu, gelu"):
         activation("swosh")
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_the_slope_at_integers_is_that_at_floats(x64, name):
+    phi = ACTIVATIONS[name]
+    np.testing.assert_allclose(phi.derivative(jnp.array([-2, 1, 3])), phi.derivative(jnp.array([-2.0, 1.0, 3.0])))

@@ -43,3 +43,9 @@ def test_relaxation_solves_its_equation(x64):
 def test_van_der_pol_without_damping_turns():
     y = jnp.array([[0.6, 0.8], [1.0, 0.0]])
     np.testing.assert_allclose(fields.van_der_pol(0.0, y, 0.0), np.array([[0.8, -0.6], [0.0, -1.0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("start", [1000.0, 5000.0, -5000.0])
+def test_relaxation_from_afar_keeps_its_digits_in_float32(start):
+    found = fields.cubic_relaxation_solution(jnp.float32(0.0), jnp.float32(start), jnp.array([1.0, 0.0], jnp.float32))
+    assert found == pytest.approx(start, rel=1e-6)

@@ -1,11 +1,15 @@
 """Mean-field theory against published and independently computed numbers."""
 
+import itertools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 
 from jaxcalc.functions import mean_field
-from jaxcalc.functions.activations import gelu, linear, relu, tanh
+from jaxcalc.functions.activations import gelu, linear, relu, sigmoid, tanh
 
 
 def test_moments_of_a_normal(x64):
@@ -65,3 +69,21 @@ def test_gelu_factor_against_quadrature(x64):
     slopes = np.asarray(gelu.derivative(jnp.asarray(0.8 * z))) ** 2
     exact = 1.7 * np.sum(slopes * density) * (z[1] - z[0])
     assert mean_field.gradient_factor(gelu, 0.64, 1.7) == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize(("phi", "variance"), [(tanh, 1e4), (tanh, 1e6), (sigmoid, 1e4), (gelu, 1e4)])
+def test_a_bend_is_resolved_however_far_the_entries_spread(x64, phi, variance):
+    # Oracle: scipy's adaptive quadrature in u, over the bend and beyond it.
+    slope, deviation = jax.jit(phi.derivative), variance**0.5
+
+    def integrand(u):
+        return float(slope(u)) ** 2 * np.exp(-0.5 * (u / deviation) ** 2) / np.sqrt(2 * np.pi) / deviation
+
+    ends = (-12 * deviation, -20.0, 0.0, 20.0, 12 * deviation)
+    exact = sum(scipy.integrate.quad(integrand, *piece, epsrel=1e-10)[0] for piece in itertools.pairwise(ends))
+    assert mean_field.gradient_factor(phi, variance, 1.0) == pytest.approx(exact, rel=1e-8)
+
+
+def test_no_edge_of_chaos_is_not_a_number(x64):
+    assert np.isnan(mean_field.critical_weight_variance(sigmoid, 1.0)).all()
+    np.testing.assert_allclose(mean_field.critical_weight_variance(relu, 0.7), [2.0, 0.0], atol=1e-12)

@@ -104,6 +104,13 @@ def test_initialisations_have_their_variance(name):
     assert np.mean(drawn**2) == pytest.approx(dense.weight_variance(name, 300, 300), rel=0.03)
 
 
+@pytest.mark.parametrize("name", ["orthogonal", "unit"])
+@pytest.mark.parametrize("shape", [(10, 40), (40, 10)])
+def test_rectangles_have_their_mean_square(name, shape):
+    drawn = np.asarray(dense.draw_weights(name, jax.random.key(0), shape))
+    assert np.mean(drawn**2) == pytest.approx(dense.weight_variance(name, *shape), rel=1e-5)
+
+
 def test_orthogonal_weights_are():
     drawn = dense.draw_weights("orthogonal", jax.random.key(0), (20, 20))
     np.testing.assert_allclose(drawn.T @ drawn, np.eye(20), atol=3e-6)

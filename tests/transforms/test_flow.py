@@ -116,3 +116,25 @@ def test_wrong_choices_are_refused_at_construction(choices, message):
 def test_one_time_is_no_interval():
     with pytest.raises(ValueError, match="a start and an end"):
         _relax()(jnp.array(1.0), jnp.array([0.0]), DECAY)
+
+
+@pytest.mark.parametrize("start", [2.0, 2, np.int32(2), {"y": 2}])
+def test_a_start_may_be_any_number(x64, start):
+    field = lambda t, y, _: jax.tree.map(jnp.negative, y)
+    for times in ([0, 1], [0, 1, 2]):
+        states = jax.tree.leaves(flow(field, solver="rk4", num_steps=50)(start, times))[0]
+        np.testing.assert_allclose(states, 2 * np.exp(-np.array(times)), rtol=1e-7)
+
+
+def test_a_failed_solve_has_no_gradient(x64):
+    escape = flow(lambda t, y, k: k * y**2, max_steps=100)
+    end = lambda k: escape(jnp.array(1.0), jnp.array([0.0, 2.0]), k)[-1]
+    assert np.isnan(jax.grad(end)(1.0))
+
+
+def test_a_backward_solve_that_fails_raises(x64):
+    solve = flow(fields.van_der_pol, adjoint="backsolve", max_steps=120)
+    end = lambda mu: solve(jnp.array([2.0, 0.0]), jnp.array([0.0, 5.0]), mu)[-1].sum()
+    assert np.isfinite(end(10.0))  # forwards the steps suffice
+    with pytest.raises(Exception, match="maximum number of solver steps was reached"):
+        jax.grad(end)(10.0)
