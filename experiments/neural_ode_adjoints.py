@@ -123,9 +123,7 @@ def _memory_figures(dataset):
     if len(shown):
         axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
     axes[1].axhline(np.finfo(float).eps, color="#999999", linewidth=0.7)
-    axes[1].annotate(
-        "rounding", (steps[-1], np.finfo(float).eps), xytext=(0, -9), textcoords="offset points", ha="right"
-    )
+    axes[1].annotate("rounding", (steps[0], np.finfo(float).eps), xytext=(0, 3), textcoords="offset points", ha="left")
     axes[1].set_xlabel("Runge-Kutta steps")
     axes[1].set_ylabel("gap to the direct gradient")
     axes[1].legend()
@@ -373,7 +371,13 @@ def _accuracy_figures(dataset):
             extra = {"markerfacecolor": "none", "markeredgewidth": 1.0, "markersize": 7} if adjoint == "direct" else {}
             ax.plot(data.rate, error, **{**style.method(str(adjoint)), **extra})
         _logarithmic(ax, data.gradient_error.values)
-        ax.axhline(1.0, color="#999999", linewidth=0.7)
+        top = ax.get_ylim()[1] / 3
+        for adjoint in data.adjoint.values:
+            lost = data.rate.values[~np.isfinite(data.gradient_error.sel(adjoint=adjoint).values)]
+            look = {**style.method(str(adjoint)), "label": "_", "linestyle": ""}
+            ax.plot(lost, np.full(lost.shape, top), **look, markerfacecolor="none", markeredgewidth=1.0)
+        if ax.get_ylim()[0] < 1.0 < ax.get_ylim()[1]:
+            ax.axhline(1.0, color="#999999", linewidth=0.7)
         ax.set_xscale("log")
         ax.set_xticks(data.rate.values, [f"{r:g}" for r in data.rate.values])
         ax.minorticks_off()
@@ -410,7 +414,14 @@ def _draw_return(ax, families):
         lost = line.rate.values[~np.isfinite(line.values)]
         ax.plot(lost, np.full(lost.shape, top), **look, linestyle="", markerfacecolor="none", markeredgewidth=1.0)
     if any(not np.isfinite(line.values).all() for line in lines.values()):
-        ax.annotate("open: never arrives", (0.97, 0.88), xycoords="axes fraction", va="top", ha="right", fontsize=7)
+        ax.annotate(
+            "open, in all panels:\nnever arrives",
+            (0.97, 0.88),
+            xycoords="axes fraction",
+            va="top",
+            ha="right",
+            fontsize=7,
+        )
     ax.set_xscale("log")
     ax.set_xticks(rates, [f"{r:g}" for r in rates])
     ax.minorticks_off()

@@ -203,20 +203,20 @@ def figures(dataset: Any) -> dict[str, Any]:
     seconds = {method: values for method, (values, _) in _by_method(dataset).items()}
     if not seconds:
         return {}
-    figure, axis = style.subplots(width="column", height=1.6)
+    figure, axis = style.subplots(width=5.0, height=1.6)
     colors = [style.COLORS[name] for name in ("blue", "orange", "vermilion")]
     best = float(np.median(next(iter(seconds.values()))))
-    for i, ((_, values), color) in enumerate(zip(seconds.items(), colors)):
+    for i, (values, color) in enumerate(zip(seconds.values(), colors)):
         middle = float(np.median(values))
-        axis.barh(i, middle, color=color, height=0.6)
-        axis.plot(values, np.full(len(values), i), "|", color="black", markersize=7, markeredgewidth=0.8)
-        text = f"{middle:.2g} s" if i == 0 else f"{middle:.3g} s, {middle / best:.3g} times"
-        axis.annotate(text, (values.max(), i), xytext=(5, 0), textcoords="offset points", va="center", fontsize=7.5)
+        axis.plot(values, np.full(len(values), i), "|", color=color, markersize=10, markeredgewidth=1.2)
+        axis.plot(middle, i, "o", color=color, markersize=6)
+        text = f"{middle:.2g} s" if i == 0 else f"{middle:.3g} s, {middle / best:.3g} times the first"
+        axis.annotate(text, (values.max(), i), xytext=(8, 0), textcoords="offset points", va="center", fontsize=7.5)
     axis.set_yticks(range(len(seconds)), list(seconds))
-    axis.invert_yaxis()
+    axis.set_ylim(len(seconds) - 0.5, -0.5)
     axis.set_xscale("log")
-    axis.set_xlim(best / 4, 12 * max(values.max() for values in seconds.values()))
-    axis.set_xlabel("seconds for the whole job, nothing compiled before")
+    axis.set_xlim(best / 2, 60 * max(values.max() for values in seconds.values()))
+    axis.set_xlabel("seconds for the whole job")
     axis.grid(axis="y", visible=False)
     figure.set_label(f"{int(dataset.points.max())} points of one training job; ticks are single attempts.")
     return {"whole_job": figure}
