@@ -134,9 +134,9 @@ def signals(
     """Follow ``h <- skip h + branch phi(W h + b)`` through random layers of infinite width.
 
     The mean of ``h`` is followed beside its mean square: behind a skip connection the positive outputs of ReLU add up.
-    The gradient's factor takes the weights met on the way down as independent of those on the way up. That fails where
-    a skip connection adds up outputs of one sign: gradients turn to the direction that the outputs share and outgrow
-    the factor.
+    The gradient's factor takes the weights met on the way down as independent of those on the way up. Behind plain skip
+    connections of ReLU the measured factor is larger; presumably gradients turn to the direction that outputs of one
+    sign share.
 
     Args:
       phi: the activation.

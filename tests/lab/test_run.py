@@ -295,3 +295,15 @@ def test_report_tells_the_failures_too(there, tmp_path):
     again = redo(failed.path)
     assert again.messages == failed.messages and again.statuses == failed.statuses
     assert "own mistake" in failed.report.read_text()
+
+
+def test_double_precision_on_a_tpu_is_refused_before_anything_runs(there, tmp_path, monkeypatch):
+    import jax
+
+    class Device:
+        platform, device_kind = "tpu", "TPU v0"
+
+    monkeypatch.setattr(jax, "devices", lambda *_: [Device()])
+    with pytest.raises(ConfigError, match="a TPU does not compute in float64"):
+        run({"experiment": "theirs.compiled", "platform": "tpu", "dtype": "float64"}, out=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
