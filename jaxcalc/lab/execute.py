@@ -20,6 +20,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._traced: dict[tuple[Any, ...], Any] = {}
+        self._trace_seconds: dict[tuple[Any, ...], float] = {}
         self._compiled: dict[tuple[Any, ...], Any] = {}
 
     def traced(self, experiment: Experiment, config: dict[str, Any]) -> Any:
@@ -34,19 +35,23 @@ class Programs:
         key = _key(config, base)
         if key not in self._traced:
             function, arguments = program(experiment, config, base)
+            start = time.perf_counter()
             try:
                 self._traced[key] = jax.jit(function).trace(*arguments)
             except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
                 raise _branching(experiment, base, error) from error
+            self._trace_seconds[key] = time.perf_counter() - start
         return self._traced[key]
 
-    def compiled(self, experiment: Experiment, config: dict[str, Any]) -> tuple[Any, bool]:
-        """The compiled program of a trial, and whether it was compiled just now."""
+    def compiled(self, experiment: Experiment, config: dict[str, Any]) -> tuple[Any, float]:
+        """The compiled program of a trial, and the seconds of tracing and compiling if that was done for it."""
         key = _key(config, point(experiment, config))
-        fresh = key not in self._compiled
-        if fresh:
-            self._compiled[key] = self.traced(experiment, config).lower().compile()
-        return self._compiled[key], fresh
+        if key in self._compiled:
+            return self._compiled[key], 0.0
+        traced = self.traced(experiment, config)  # perhaps long since, to price the chunks
+        start = time.perf_counter()
+        self._compiled[key] = traced.lower().compile()
+        return self._compiled[key], self._trace_seconds[key] + time.perf_counter() - start
 
 
 def _key(config: dict[str, Any], base: Any) -> tuple[Any, ...]:
@@ -74,7 +79,7 @@ def run_trial(experiment: Experiment, config: dict[str, Any], programs: Programs
     Raises:
       TrialError: what ``run`` returned is not what ``VARIABLES`` declares, or it branches on a traced value.
     """
-    names = set(experiment.variables) - shared_names(experiment, config)
+    names = set(experiment.variables) - set(config["shared"])
     with CacheCounter() as counter:
         if experiment.kind == "compiled":
             arrays, compiled, ran = _run_compiled(experiment, config, programs)
@@ -82,11 +87,6 @@ def run_trial(experiment: Experiment, config: dict[str, Any], programs: Programs
             arrays, compiled, ran = _run_plain(experiment, config)
     cache = counter.verdict if compiled or experiment.kind != "compiled" else "memory"
     return Outcome(_declared(experiment, arrays, names), compiled, ran, cache)
-
-
-def shared_names(experiment: Experiment, config: dict[str, Any]) -> set[str]:
-    """The variables that come from ``shared``; the lab writes their names into each trial's config."""
-    return set(config.get("shared", ()))
 
 
 def lanes_of(config: dict[str, Any]) -> tuple[dict[str, list[Any]], int]:
@@ -115,15 +115,14 @@ def _run_plain(experiment: Experiment, config: dict[str, Any]) -> tuple[dict[str
 def _run_compiled(experiment: Experiment, config: dict[str, Any], programs: Programs) -> tuple[dict, float, float]:
     import jax
 
-    start = time.perf_counter()
-    compiled, fresh = programs.compiled(experiment, config)
+    compiled, seconds = programs.compiled(experiment, config)
     _, arguments = program(experiment, config, point(experiment, config))
     ready = time.perf_counter()
     result = jax.block_until_ready(compiled(*arguments))
     ran = time.perf_counter() - ready
     _, count = lanes_of(config)
     unpack = (lambda v: np.asarray(v)[:count]) if config["lanes"] else (lambda v: np.asarray(v)[None])
-    return {k: unpack(v) for k, v in result.items()}, (ready - start) if fresh else 0.0, ran
+    return {k: unpack(v) for k, v in result.items()}, seconds, ran
 
 
 def program(experiment: Experiment, config: dict[str, Any], base: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
