@@ -2,15 +2,13 @@
 
 import ast
 import difflib
-import functools
-import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -18,17 +16,12 @@ from typing import Any, get_args
 
 import pydantic
 
-import jaxcalc
+from jaxcalc.lab.digests import HOME, LIBRARY, combined, of_library, sources, top_of
 from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.experiment import Kind, Part, Variable
 
 _FIELDS = tuple(field.name for field in fields(Part))
 _REQUIRED = ("Config", "VARIABLES", "kind", "run")
-_HOME = "experiments"
-_LIBRARY = Path(jaxcalc.__file__).resolve().parent
-_DATA = {".csv", ".json", ".npy", ".npz", ".txt", ".yaml"}
-_LARGEST = 16 * 2**20  # bytes of a data file that counts as source
-_PASSED_OVER = {"__pycache__", "node_modules", "site-packages"}
 
 # The sources of every experiment as they were when it was imported: its file -> file -> digest.
 _imported_from: dict[Path, dict[Path, str]] = {}
@@ -53,16 +46,11 @@ class Experiment:
         marked = self.variables[variable].measured
         return self.kind == "timed" if marked is None else marked
 
-    @property
-    def coordinates(self) -> set[str]:
-        """The variables that are the coordinate of their own dimension."""
-        return {name for name, variable in self.variables.items() if variable.dims == (name,)}
-
 
 def folders(near: Path | None = None) -> list[Path]:
     """The ``experiments`` folders: of the current folder, beside the config, and of jaxcalc's own checkout."""
-    bases = [Path.cwd(), *([near, near.parent] if near else []), _LIBRARY.parent]
-    found = dict.fromkeys((base / _HOME).resolve() for base in bases)
+    bases = [Path.cwd(), *([near, near.parent] if near else []), LIBRARY.parent]
+    found = dict.fromkeys((base / HOME).resolve() for base in bases)
     return [folder for folder in found if folder.is_dir()]
 
 
@@ -138,13 +126,13 @@ def _module(name: str, near: Path | None, recorded: Path | None) -> tuple[Module
         sys.path.insert(0, str(Path.cwd()))
     importlib.invalidate_caches()
     known = available(near)
-    plain = name.removeprefix(f"{_HOME}.")
+    plain = name.removeprefix(f"{HOME}.")
     file, at_home = known.get(plain), True
     if file is None:
         file, at_home = _on_path(name), False
     if file is None and recorded is not None and recorded.is_file():
-        top = _top(name, recorded)
-        file, at_home = recorded, top == recorded and recorded.parent.name == _HOME and recorded.stem == plain
+        top = top_of(name, recorded)
+        file, at_home = recorded, top == recorded and recorded.parent.name == HOME and recorded.stem == plain
         if not at_home:
             sys.path.insert(0, str(top.parent))
             _forget(lambda module, _: module.partition(".")[0] == name.partition(".")[0])
@@ -158,16 +146,16 @@ def _module(name: str, near: Path | None, recorded: Path | None) -> tuple[Module
             valid_noun="experiments here",
             remedy="One of your own is named as package.module, importable from the current folder.",
         )
-    now = _sources(plain if at_home else name, file)
+    now = sources(plain if at_home else name, file)
     _drop_changed(file, now)
     _imported_from[file] = now
 
     def execute() -> ModuleType:
         if at_home:
             _open_home(file.parent)
-        return importlib.import_module(f"{_HOME}.{plain}" if at_home else name)
+        return importlib.import_module(f"{HOME}.{plain}" if at_home else name)
 
-    return _imported(name, execute, file), file, _combined(file, now)
+    return _imported(name, execute, file), file, combined(file, now)
 
 
 def _on_path(name: str) -> Path | None:
@@ -195,7 +183,7 @@ def _imported(name: str, execute: Callable[[], ModuleType], file: Path | None = 
     try:
         return execute()
     except (Exception, SystemExit) as error:
-        top = _HOME if file and file.parent.name == _HOME else name.partition(".")[0]
+        top = HOME if file and file.parent.name == HOME else name.partition(".")[0]
         _forget(lambda module, _: module not in before and module.partition(".")[0] == top)
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if file is None and missing and f"{name}.".startswith(f"{missing}."):
@@ -211,18 +199,18 @@ def _imported(name: str, execute: Callable[[], ModuleType], file: Path | None = 
 
 def _open_home(folder: Path) -> None:
     """Let the package ``experiments`` be this folder, even where another one comes first on the path."""
-    current = sys.modules.get(_HOME)
+    current = sys.modules.get(HOME)
     if current is not None and [os.path.realpath(p) for p in getattr(current, "__path__", ())] == [str(folder)]:
         return
-    _forget(lambda name, _: name.partition(".")[0] == _HOME)
+    _forget(lambda name, _: name.partition(".")[0] == HOME)
     if (folder / "__init__.py").is_file():
         places = [str(folder)]
-        spec = importlib.util.spec_from_file_location(_HOME, folder / "__init__.py", submodule_search_locations=places)
+        spec = importlib.util.spec_from_file_location(HOME, folder / "__init__.py", submodule_search_locations=places)
     else:
-        spec = importlib.machinery.ModuleSpec(_HOME, None, is_package=True)
+        spec = importlib.machinery.ModuleSpec(HOME, None, is_package=True)
         spec.submodule_search_locations = [str(folder)]
     assert spec is not None
-    sys.modules[_HOME] = module = importlib.util.module_from_spec(spec)
+    sys.modules[HOME] = module = importlib.util.module_from_spec(spec)
     if spec.loader is not None:
         spec.loader.exec_module(module)
 
@@ -284,9 +272,6 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) 
     return Experiment(name, part, file, variables, source)
 
 
-# --- the source of an experiment --------------------------------------------------------------------------------------
-
-
 def source_hash(experiment: Experiment) -> str:
     """A digest of the source that the experiment was imported from, and of jaxcalc's.
 
@@ -294,25 +279,7 @@ def source_hash(experiment: Experiment) -> str:
     in an ``experiments`` folder those modules count that it imports, directly or through another, and that lie in that
     folder or beside it.
     """
-    return experiment.source + _of_library()
-
-
-@functools.cache
-def _of_library() -> str:
-    """A digest of jaxcalc's own sources and data."""
-    files = sorted(p for p in _LIBRARY.rglob("*") if p.suffix in {".py", ".csv", ".j2"})
-    return _combined(_LIBRARY, {file: _digest(file) for file in files})
-
-
-def _digest(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _combined(near: Path, digests: dict[Path, str]) -> str:
-    """One digest of many files; it does not depend on where they lie together."""
-    lines = sorted(f"{Path(os.path.relpath(file, near)).as_posix()}\0{value}\n" for file, value in digests.items())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    return experiment.source + of_library()
 
 
 def _drop_changed(file: Path, now: dict[Path, str]) -> None:
@@ -330,83 +297,3 @@ def _drop_changed(file: Path, now: dict[Path, str]) -> None:
     for source in old:  # compiled files tell the time in seconds, too coarse for two edits in a row
         if source.endswith(".py"):
             Path(importlib.util.cache_from_source(source)).unlink(missing_ok=True)
-
-
-def _sources(name: str, file: Path) -> dict[Path, str]:
-    """The files that count as an experiment's source, with their digests."""
-    top = _top(name, file)
-    files = [file, *_below(top)] if top.is_dir() else _imports_of(file)
-    return {source: _digest(source) for source in files if source.is_file() and _LIBRARY not in source.parents}
-
-
-def _top(name: str, file: Path) -> Path:
-    """The folder of the first component of a module's name, or the file itself if that is all there is."""
-    at = file.parent if file.name == "__init__.py" else file
-    steps = name.count(".")
-    if steps and len(at.parents) >= steps and at.parents[steps - 1].name == name.partition(".")[0]:
-        return at.parents[steps - 1]
-    return at
-
-
-def _below(folder: Path, packaged: bool = False) -> Iterator[Path]:
-    """The modules below a folder, and in packages the data; not the runs that were written there."""
-    entries = sorted(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else []
-    names = {entry.name for entry in entries}
-    if names >= {"plan.json", "trials"} or folder == _LIBRARY:
-        return
-    packaged = packaged or "__init__.py" in names
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name in _PASSED_OVER:
-            continue
-        if entry.is_dir():
-            if not entry.is_symlink():
-                yield from _below(entry, packaged)
-        elif entry.suffix == ".py" or (packaged and entry.suffix in _DATA):
-            if entry.is_file() and entry.stat().st_size <= _LARGEST:
-                yield entry
-
-
-def _imports_of(file: Path) -> list[Path]:
-    """A file and what it imports from its folder, or from beside it if that is ``experiments``, step by step."""
-    folder = file.parent
-    roots = (folder, folder.parent) if folder.name == _HOME else (folder,)
-    found: dict[Path, None] = {}
-    waiting = [file, *([folder / "__init__.py"] if folder.name == _HOME else [])]
-    while waiting:
-        source = waiting.pop()
-        if source in found or not source.is_file():
-            continue
-        found[source] = None
-        if source.suffix == ".py":
-            for level, steps in _named_in(source):
-                for root in [source.parents[level - 1]] if level else roots:
-                    waiting += _found_at(root, steps, folder)
-    return list(found)
-
-
-def _named_in(source: Path) -> Iterator[tuple[int, list[str]]]:
-    """The modules that a file's imports may name: dots before, and steps."""
-    try:
-        tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name.split(".")) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            steps = node.module.split(".") if node.module else []
-            yield from ((node.level, [*steps, alias.name]) for alias in node.names)
-
-
-def _found_at(root: Path, steps: list[str], home: Path) -> Iterator[Path]:
-    """The file that the steps lead to, or all of the package that they lead into."""
-    for step in steps:
-        plain, root = root / f"{step}.py", root / step
-        if root == _LIBRARY:
-            return
-        if root != home and (root / "__init__.py").is_file():
-            yield from _below(root)
-            return
-        if plain.is_file():
-            yield plain
-            return

@@ -10,11 +10,6 @@ from jaxcalc import lab
 from jaxcalc.lab import registry
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
-
-
 def start(tmp_path, experiment, params, **sweep):
     config = {"experiment": experiment, "params": {"repeats": 2, "min_seconds": 0.0, **params}, "sweep": sweep}
     run = lab.run(config, out=tmp_path / "runs", progress=False)

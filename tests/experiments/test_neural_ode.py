@@ -1,15 +1,9 @@
 """Small runs of the neural ODE experiments: their claims reach the verdicts, their figures can be drawn."""
 
 import numpy as np
-import pytest
 
 from jaxcalc import lab
 from jaxcalc.lab import registry
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
 
 
 def _run(tmp_path, name, sweep, **params):

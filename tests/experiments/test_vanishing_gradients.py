@@ -4,15 +4,9 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from jaxcalc import lab
 from jaxcalc.lab import registry
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAXCALC_CACHE", str(tmp_path / "cache"))
 
 
 def _run(tmp_path, sweep, **params) -> lab.Run:
