@@ -17,12 +17,14 @@ def default_chunk(plan: Plan, device: Any, programs: Programs) -> int:
     """
     if plan.experiment.kind != "compiled" or plan.num_lanes == 1:
         return 1 if plan.experiment.kind != "compiled" else plan.num_lanes
-    from jaxcalc.programs.footprint import intermediate_bytes
+    from jaxcalc.programs import walk
+    from jaxcalc.programs.cost import price
 
     need = 0
     for trial in plan.trials(plan.num_lanes):
         try:
-            need = max(need, intermediate_bytes(programs.traced(plan.experiment, trial.config).jaxpr))
+            program = walk.read(programs.traced(plan.experiment, trial.config).jaxpr)
+            need = max(need, price(program).peak_bytes + sum(value.bytes for value in program.inputs))
         except Exception:
             return plan.num_lanes  # the trial itself will say what is wrong
     return max(1, min(plan.num_lanes, int(plan.num_lanes * _SHARE * _memory(device) / max(need, 1))))

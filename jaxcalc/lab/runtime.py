@@ -4,18 +4,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from jaxcalc.cache import cache_folder
 from jaxcalc.lab.config import Loaded
 from jaxcalc.lab.errors import ConfigError
-
-
-def cache_folder() -> Path:
-    """The user's cache folder: ``$JAXCALC_CACHE``, else ``jaxcalc`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    if chosen := os.environ.get("JAXCALC_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcalc"
 
 
 @contextmanager

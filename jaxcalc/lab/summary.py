@@ -153,7 +153,7 @@ def _written(value: Any) -> str:
 def information() -> str:
     """Versions, devices and folders."""
     from jaxcalc.lab.provenance import devices, processor, versions
-    from jaxcalc.lab.runtime import cache_folder
+    from jaxcalc.cache import cache_folder
 
     rows = [
         *({"": name, " ": version} for name, version in versions().items()),

@@ -1,0 +1,85 @@
+"""derivatives: test problems of differentiation, as data: what a derivative engine is tuned on and judged by.
+
+Half of them (``split="tuned"``) may be looked at while a planner is tuned; the other half is kept for the verdict.
+
+    from jaxcalc.functions import derivatives
+    for case in derivatives.cases("jacobian", split="held out"):
+        instance = case.build()
+        instance.fun(*instance.arguments)
+"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from jaxcalc.functions.derivatives import (
+    algebra,
+    arrays,
+    control,
+    dynamics,
+    energies,
+    geometry,
+    grids,
+    networks,
+    statistics,
+    wavefunctions,
+)
+from jaxcalc.functions.derivatives.case import Case, Instance, Operator, Split
+
+__all__ = ["CASES", "Case", "Instance", "case", "cases"]
+
+CASES: tuple[Case, ...] = (
+    *networks.CASES,
+    *grids.CASES,
+    *dynamics.CASES,
+    *geometry.CASES,
+    *statistics.CASES,
+    *arrays.CASES,
+    *algebra.CASES,
+    *control.CASES,
+    *energies.CASES,
+    *wavefunctions.CASES,
+)
+"""The whole catalogue, in an order that does not change."""
+
+
+def cases(
+    operator: Operator | None = None, split: Split | None = None, tags: str | Sequence[str] = ()
+) -> tuple[Case, ...]:
+    """The cases that ask for that derivative, lie in that split and have all those tags.
+
+    Args:
+      operator: ``"jacobian"``, ``"hessian"`` or ``"laplacian"``; ``None`` for all.
+      split: ``"tuned"`` or ``"held out"``; ``None`` for both.
+      tags: one tag or several.
+
+    Raises:
+      ValueError: if operator, split or a tag is not one that the catalogue has.
+    """
+    wanted = {tags} if isinstance(tags, str) else set(tags)
+    for kind, given, known in (
+        ("operator", {operator} - {None}, get_args(Operator)),
+        ("split", {split} - {None}, get_args(Split)),
+        ("tag", wanted, sorted({tag for each in CASES for tag in each.tags})),
+    ):
+        if unknown := sorted(map(str, given - set(known))):
+            raise ValueError(f"cases: unknown {kind} {', '.join(unknown)}; choose from {', '.join(known)}.")
+    return tuple(
+        each
+        for each in CASES
+        if operator in (None, each.operator) and split in (None, each.split) and wanted <= set(each.tags)
+    )
+
+
+def case(name: str) -> Case:
+    """The case of that name.
+
+    Raises:
+      ValueError: if there is none; the message has the nearest names.
+    """
+    for each in CASES:
+        if each.name == name:
+            return each
+    import difflib
+
+    near = difflib.get_close_matches(name, [each.name for each in CASES], 3, 0.3)
+    raise ValueError(f"case: there is no {name!r}; the nearest names are: {', '.join(near) or 'none'}.")

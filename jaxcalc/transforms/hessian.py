@@ -1,0 +1,177 @@
+"""The Hessian, by the cheapest composition of forward and reverse mode, dense or from few coloured products."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
+from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms.jacobian import Choices, product_routes
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift
+from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
+from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+
+__all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian"]
+
+HessianMethod = Literal[
+    "auto",
+    "forward-over-reverse",
+    "reverse-over-forward",
+    "reverse-over-reverse",
+    "forward-over-forward",
+    "sparse",
+]
+# Method -> (outer mode, inner mode).
+COMPOSITIONS: dict[str, tuple[Mode, Mode]] = {
+    "forward-over-reverse": ("forward", "reverse"),
+    "reverse-over-reverse": ("reverse", "reverse"),
+    "reverse-over-forward": ("reverse", "forward"),
+    "forward-over-forward": ("forward", "forward"),
+}
+
+
+def hessian(
+    fun: Callable[..., Any],
+    /,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    method: HessianMethod | str = "auto",
+    memory_budget: int | None = None,
+    chunk_size: int | None = None,
+    output_format: sparse.OutputFormat | str = "dense",
+) -> Callable[..., Any]:
+    """The Hessian of a function: all second partial derivatives.
+
+    ``hessian(f)(x)[i, j] = d^2 f(x) / d x_i d x_j``
+
+    Args:
+      fun: from arrays or PyTrees to a scalar, or to any output, whose axes then come first.
+      argnums: the positional argument or arguments to differentiate in.
+      has_aux: whether ``fun`` returns ``(output, aux)``; the result is then ``(hessian, aux)``.
+      holomorphic: whether ``fun`` is holomorphic; needed for complex inputs.
+      method: outer over inner mode, ``"forward-over-reverse"``, ``"reverse-over-forward"``, ``"reverse-over-reverse"``
+        or ``"forward-over-forward"``; ``"sparse"`` (Hessian-vector products with coloured seeds, star or acyclic); or
+        ``"auto"``: the least predicted time among those that fit.
+      memory_budget: bytes for temporaries and results; what does not fit is computed in chunks. By default what the
+        device has.
+      chunk_size: how many products of the outer mode at a time; by default all, or what the budget allows.
+      output_format: ``"dense"``, or ``"bcoo"`` for ``jax.experimental.sparse.BCOO`` leaves.
+
+    Returns:
+      A function of ``fun``'s arguments with what ``jax.hessian(fun, argnums)`` returns, leaves of shape
+      ``output.shape + input.shape + input.shape``.
+
+    Raises:
+      ValueError: for an unknown method or format, or a method that ``fun`` does not allow.
+      MemoryBudgetError: if no strategy fits.
+      TypeError: if nothing can be differentiated.
+
+    Cost: that of the chosen route, as ``plan(hessian, fun, *args)`` tells; planning happens once per program.
+    """
+    return bind(
+        HESSIAN,
+        fun,
+        argnums=argnums,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+        method=method,
+        memory_budget=memory_budget,
+        chunk_size=chunk_size,
+        output_format=output_format,
+    )
+
+
+def derivative(core: LeafMap, mode: Mode) -> LeafMap:
+    """The map to all first partial derivatives: of a scalar, its gradient."""
+
+    def call(*inputs: Any) -> tuple[Any, Any]:
+        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(core.at(*inputs))
+        return tuple(block for line in blocks for block in line), aux
+
+    return LeafMap(call, core.inputs, core.input_tree, core.output_tree)
+
+
+def _routes(core: LeafMap, choices: Choices) -> list[Route]:
+    """All routes of the methods asked for, the simplest first."""
+    scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
+    gradients: dict[Mode, Products] = {}
+    for mode in ("reverse", "forward"):
+        inner = derivative(core, mode)
+        gradients[mode] = Products(
+            inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=scalar
+        )
+    dense = []
+    for method, (outer, inner) in COMPOSITIONS.items():
+        if choices.method in ("auto", method):
+            refused = Passes(core).pull[1] if inner == "reverse" else Passes(core).push[1]
+            dense.append(
+                Route(method, refused=refused)
+                if refused
+                else _through(dense_route(gradients[inner], outer, method), inner)
+            )
+    few = ["sparse"] if choices.method in ("auto", "sparse") else []
+    if few and Passes(core).pull[1]:
+        return [*dense, Route("sparse", refused=Passes(core).pull[1])]
+
+    def detect():
+        inputs = abstract(core.inputs)
+        if scalar:
+            return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs)
+        return jacobian_pattern(gradients["reverse"].core.plain, *inputs)
+
+    found = product_routes(gradients["reverse"], dense, few, detect)
+    return [route if route in dense or route.method != "sparse" else _through(route, "reverse") for route in found]
+
+
+def _through(route: Route, inner: Mode) -> Route:
+    """A route of the first derivative, as one of the function itself."""
+    run, smaller = route.run, route.smaller
+    return dataclasses.replace(
+        route,
+        run=None if run is None else lambda core: run(derivative(core, inner)),
+        smaller=None if smaller is None else lambda budget: _maybe_through(smaller(budget), inner),
+    )
+
+
+def _maybe_through(route: Route | None, inner: Mode) -> Route | None:
+    return None if route is None else _through(route, inner)
+
+
+def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
+    width = len(core.inputs)
+    lines = [core.input_tree(line) for line in blocks]
+    count = len(lines) // width if width else 0
+    tree = core.output_tree([core.input_tree(lines[i * width : (i + 1) * width]) for i in range(count)])
+    return (tree, aux) if choices.has_aux else tree
+
+
+def _choices(*, argnums: Any = 0, method: str = "auto", output_format: str = "dense", **rest: Any) -> Choices:
+    """The keywords of ``hessian``, validated."""
+    check_method("hessian", method, get_args(HessianMethod))
+    sparse.check_output_format("hessian", output_format)
+    for name in ("memory_budget", "chunk_size"):
+        rest[name] = check_positive("hessian", name, rest.get(name))
+    argnums = argnums if isinstance(argnums, int) else tuple(argnums)
+    return Choices(argnums=argnums, method=method, output_format=output_format, **rest)
+
+
+def _direct(core: LeafMap, choices: Choices) -> Route | None:
+    if choices.method not in COMPOSITIONS:
+        return None
+    outer, inner = COMPOSITIONS[choices.method]
+    run = dense_run(outer, choices.chunk_size, choices.output_format, choices.pattern)
+    return _through(Route(choices.method, run=run), inner)
+
+
+HESSIAN = Operator(
+    "hessian",
+    _choices,
+    lambda fun, args, choices: lift(
+        "hessian", fun, choices.argnums, args, has_aux=choices.has_aux, holomorphic=choices.holomorphic
+    ),
+    _routes,
+    _finish,
+    _direct,
+)

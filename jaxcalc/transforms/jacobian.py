@@ -1,0 +1,190 @@
+"""The Jacobian, by the cheapest of forward, reverse, sparse and bidirectional products."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from jaxcalc.programs.cost import Cost
+from jaxcalc.programs.device import Device, device
+from jaxcalc.programs.sparsity import Pattern, jacobian_pattern
+from jaxcalc.transforms import sparse
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift
+from jaxcalc.transforms.passes import Passes, Products, dense_route, dense_run, sparse_routes
+from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+
+__all__ = ["JACOBIAN", "Choices", "JacobianMethod", "jacobian", "jacobian_routes", "product_routes"]
+
+JacobianMethod = Literal["auto", "forward", "reverse", "sparse", "bidirectional"]
+
+
+# A sparse route is looked for only if its lower bound is below this share of the best dense route's time.
+_WORTH = 0.9
+# A pattern fuller than this is not worth colouring when dense routes compete.
+_DENSE = 0.5
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a user fixed of how a Jacobian is computed; arguments as ``jacobian`` takes them."""
+
+    argnums: int | tuple[int, ...] = 0
+    has_aux: bool = False
+    holomorphic: bool = False
+    method: str = "auto"
+    memory_budget: int | None = None
+    chunk_size: int | None = None
+    output_format: str = "dense"
+    pattern: Pattern | None = None
+
+
+def jacobian(
+    fun: Callable[..., Any],
+    /,
+    argnums: int | Sequence[int] = 0,
+    *,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+    method: JacobianMethod | str = "auto",
+    memory_budget: int | None = None,
+    chunk_size: int | None = None,
+    output_format: sparse.OutputFormat | str = "dense",
+    pattern: Pattern | None = None,
+) -> Callable[..., Any]:
+    """The Jacobian of a function: all partial derivatives of its outputs.
+
+    ``jacobian(f)(x)[i, j] = d f_i(x) / d x_j``
+
+    Args:
+      fun: from arrays or PyTrees to arrays or PyTrees. Leaves of a differentiated argument that are no floating-point
+        arrays (a module's activation, a counter) are held fixed and have ``None`` in the result.
+      argnums: the positional argument or arguments to differentiate in.
+      has_aux: whether ``fun`` returns ``(output, aux)``; the result is then ``(jacobian, aux)``.
+      holomorphic: whether ``fun`` is holomorphic; needed for complex inputs.
+      method: ``"forward"`` (a product with each input direction), ``"reverse"`` (one with each output direction),
+        ``"sparse"`` (a product with each colour of columns or of rows), ``"bidirectional"`` (colours of both), or
+        ``"auto"``: the least predicted time among those that fit.
+      memory_budget: bytes for temporaries and results; what does not fit is computed in chunks. By default what the
+        device has.
+      chunk_size: how many products at a time; by default all, or what the budget allows.
+      output_format: ``"dense"``, or ``"bcoo"`` for ``jax.experimental.sparse.BCOO`` leaves.
+      pattern: where it may be nonzero, as ``jaxcalc.programs.sparsity`` detects it; by default detected when needed.
+        One that holds only at a point is checked at every use, and the result is NaN where it fails.
+
+    Returns:
+      A function of ``fun``'s arguments with what ``jax.jacfwd(fun, argnums)`` returns, leaves of shape
+      ``output.shape + input.shape``.
+
+    Raises:
+      ValueError: for an unknown method or format, or a method that ``fun`` does not allow.
+      MemoryBudgetError: if no strategy fits.
+      TypeError: if nothing can be differentiated.
+
+    Cost: that of the chosen route, as ``plan(jacobian, fun, *args)`` tells; planning happens once per program.
+    """
+    return bind(
+        JACOBIAN,
+        fun,
+        argnums=argnums,
+        has_aux=has_aux,
+        holomorphic=holomorphic,
+        method=method,
+        memory_budget=memory_budget,
+        chunk_size=chunk_size,
+        output_format=output_format,
+        pattern=pattern,
+    )
+
+
+def _choices(
+    *,
+    argnums: Any = 0,
+    method: str = "auto",
+    output_format: str = "dense",
+    memory_budget=None,
+    chunk_size=None,
+    **rest: Any,
+) -> Choices:
+    """The keywords of ``jacobian``, validated."""
+    check_method("jacobian", method, get_args(JacobianMethod))
+    sparse.check_output_format("jacobian", output_format)
+    return Choices(
+        argnums=argnums if isinstance(argnums, int) else tuple(argnums),
+        method=method,
+        output_format=output_format,
+        memory_budget=check_positive("jacobian", "memory_budget", memory_budget),
+        chunk_size=check_positive("jacobian", "chunk_size", chunk_size),
+        **rest,
+    )
+
+
+def jacobian_routes(core: LeafMap, choices: Choices) -> list[Route]:
+    """All routes of the methods asked for, the simplest first."""
+    products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
+    dense = [name for name in ("forward", "reverse") if choices.method in ("auto", name)]
+    few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
+    detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
+    return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect)
+
+
+def product_routes(
+    products: Products, dense: list[Route], few: Sequence[str], detect: Callable[[], Pattern]
+) -> list[Route]:
+    """Dense routes and, where they could pay, those that need the pattern.
+
+    Args:
+      products: what the routes share.
+      dense: the dense routes that compete.
+      few: the names of sparse routes wanted; without dense routes they are built at any price.
+      detect: reads the pattern.
+    """
+    core = products.core
+    if not few or not core.num_inputs or not core.num_outputs:
+        return dense or [dense_route(products, "forward", few[0])]
+    competing = bool(dense)
+    if competing and products.output_format == "dense":
+        on = device()
+        dense = [route.priced(on) for route in dense]
+        least = min((route.seconds for route in dense if not route.refused), default=math.inf)
+        if _bound(products, on) > _WORTH * least:
+            return [*dense, *(Route(name, refused="one product alone would save nothing") for name in few)]
+    pattern = products.pattern or detect()
+    if competing and pattern.density > _DENSE:
+        return [*dense, *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few)]
+    products = dataclasses.replace(products, pattern=pattern)
+    limit = max(min(core.num_inputs, core.num_outputs) // 2, 8) if competing else None
+    return [*dense, *sparse_routes(products, few, limit)]
+
+
+def _bound(products: Products, on: Device) -> float:
+    """Seconds that a sparse route cannot go below: one product, and writing the result."""
+    core, passes = products.core, products.passes
+    modes = [mode for mode, (program, _) in (("forward", passes.push), ("reverse", passes.pull)) if program is not None]
+    one = min((on.seconds(passes.price(mode, 1)) for mode in modes), default=math.inf)
+    entries = float(core.num_inputs) * core.num_outputs
+    return one + on.seconds(Cost(bytes_moved=entries * 8))
+
+
+def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
+    tree = core.output_tree([core.input_tree(line) for line in blocks])
+    return (tree, aux) if choices.has_aux else tree
+
+
+def _direct(core: LeafMap, choices: Choices) -> Route | None:
+    if choices.method not in ("forward", "reverse"):
+        return None
+    run = dense_run(choices.method, choices.chunk_size, choices.output_format, choices.pattern)
+    return Route(choices.method, run=run)
+
+
+JACOBIAN = Operator(
+    "jacobian",
+    _choices,
+    lambda fun, args, choices: lift(
+        "jacobian", fun, choices.argnums, args, has_aux=choices.has_aux, holomorphic=choices.holomorphic
+    ),
+    jacobian_routes,
+    _finish,
+    _direct,
+)

@@ -1,0 +1,492 @@
+"""Sums and diagonals of second derivatives: Laplacian, trace, Hessian diagonal, bilaplacian."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc.programs import decompression, walk
+from jaxcalc.programs.coloring import Coloring, color_distance1
+from jaxcalc.programs.cost import Cost, price
+from jaxcalc.programs.device import device
+from jaxcalc.programs.sparsity import hessian_pattern
+from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms.forward_laplacian import forward_laplacian
+from jaxcalc.transforms.hessian import derivative
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
+from jaxcalc.transforms.passes import Passes, attempt
+from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.products import check_scalar
+
+__all__ = [
+    "BILAPLACIAN",
+    "DIAGONAL",
+    "LAPLACIAN",
+    "TRACE",
+    "DiagonalMethod",
+    "LaplacianMethod",
+    "bilaplacian",
+    "diagonal",
+    "laplacian",
+    "trace",
+]
+
+DiagonalMethod = Literal["auto", "nested", "hessian", "sparse", "stochastic"]
+LaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian", "sparse", "stochastic"]
+BilaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian"]
+
+
+@dataclass(frozen=True)
+class _Choices:
+    method: str = "auto"
+    memory_budget: int | None = None
+    num_samples: int = 0
+    key: Any = dataclasses.field(default=None, compare=False)
+    weights: Any = dataclasses.field(default=None, compare=False)
+
+
+def laplacian(
+    fun: Callable[..., Any],
+    /,
+    *,
+    method: LaplacianMethod | str = "auto",
+    memory_budget: int | None = None,
+    weights: Any = None,
+    key: Any = None,
+    num_samples: int | None = None,
+) -> Callable[..., Any]:
+    """The Laplacian of a scalar function: the sum of its pure second derivatives.
+
+    ``laplacian(f)(x) = sum_i w_i d^2 f(x) / d x_i^2``
+
+    Args:
+      fun: from an array or PyTree (and further arguments, held fixed) to a scalar.
+      method: ``"forward-laplacian"`` (value, gradient and Laplacian in one forward sweep), ``"nested"`` (forward over
+        forward along each axis), ``"hessian"`` (Hessian-vector products with each axis), ``"sparse"`` (with each colour
+        of a distance-1 colouring), ``"stochastic"`` (Hutchinson: ``num_samples`` random signs), or ``"auto"``: the
+        least predicted time of the exact ones.
+      memory_budget: bytes for temporaries; by default what the device has.
+      weights: the w_i, structured and shaped as ``x``; by default 1.
+      key, num_samples: for ``"stochastic"``.
+
+    Returns:
+      A function of ``fun``'s arguments that returns the Laplacian; for ``"stochastic"`` a pair, its unbiased estimate
+      and that estimate's standard error (NaN from a single sample).
+
+    Raises:
+      TypeError: if ``fun`` does not return a scalar.
+      ValueError: for an unknown method, one that ``fun`` does not allow, or missing or unused keywords.
+      MemoryBudgetError: if no strategy fits.
+
+    Source: Li et al., "A computational framework for neural network-based variational Monte Carlo with Forward
+    Laplacian", 2024; Hutchinson 1989.
+    """
+    return bind(
+        LAPLACIAN, fun, method=method, memory_budget=memory_budget, weights=weights, key=key, num_samples=num_samples
+    )
+
+
+def trace(
+    fun: Callable[..., Any],
+    /,
+    *,
+    method: LaplacianMethod | str = "auto",
+    memory_budget: int | None = None,
+    key: Any = None,
+    num_samples: int | None = None,
+) -> Callable[..., Any]:
+    """The trace of a scalar function's Hessian; as ``laplacian`` without weights, whose keywords it takes."""
+    return bind(TRACE, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples)
+
+
+def diagonal(
+    fun: Callable[..., Any],
+    /,
+    *,
+    method: DiagonalMethod | str = "auto",
+    memory_budget: int | None = None,
+    key: Any = None,
+    num_samples: int | None = None,
+) -> Callable[..., Any]:
+    """The diagonal of a scalar function's Hessian.
+
+    ``diagonal(f)(x)[i] = d^2 f(x) / d x_i^2``
+
+    Args:
+      fun: from an array or PyTree (and further arguments, held fixed) to a scalar.
+      method: ``"nested"``, ``"hessian"``, ``"sparse"``, ``"stochastic"`` or ``"auto"``, as for ``laplacian``.
+      memory_budget: bytes for temporaries; by default what the device has.
+      key, num_samples: for ``"stochastic"``.
+
+    Returns:
+      A function of ``fun``'s arguments that returns the diagonal, structured and shaped as ``x``; for
+      ``"stochastic"`` a pair of such, the estimate and its standard error.
+
+    Raises:
+      As ``laplacian``.
+    """
+    return bind(DIAGONAL, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples)
+
+
+def bilaplacian(
+    fun: Callable[..., Any], /, *, method: BilaplacianMethod | str = "auto", memory_budget: int | None = None
+) -> Callable[..., Any]:
+    """The Laplacian of the Laplacian of a scalar function.
+
+    ``bilaplacian(f)(x) = sum_ij d^4 f(x) / d x_i^2 d x_j^2``
+
+    Args:
+      fun: from an array or PyTree (and further arguments, held fixed) to a scalar.
+      method: how both Laplacians are taken; ``"auto"`` takes the least predicted time.
+      memory_budget: bytes for temporaries; by default what the device has.
+
+    Raises:
+      As ``laplacian``.
+    """
+    return bind(BILAPLACIAN, fun, method=method, memory_budget=memory_budget)
+
+
+# -- exact routes ------------------------------------------------------------------------------------------------------
+
+
+def _scalar(core: LeafMap) -> Callable[..., Any]:
+    return lambda *x: core.plain(*x)[0]
+
+
+def _along(core: LeafMap) -> Callable[..., Any]:
+    """From one direction ``v`` to ``v' H v``."""
+    fun = _scalar(core)
+    slope = lambda direction: lambda *x: jax.jvp(fun, x, direction)[1]
+    return lambda *v: jax.jvp(slope(v), core.inputs, v)[1]
+
+
+def _nested(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+    """The Hessian's diagonal, a second derivative along each axis."""
+    count = core.num_inputs
+    if not count:
+        return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
+    flat = routes.in_rows(lambda *v: (_along(core)(*v),), core.inputs, None, chunk)[0]
+    return unravel(flat, core.inputs)
+
+
+def _read_diagonal(core: LeafMap, coloring: Coloring, source: tuple[np.ndarray, np.ndarray], columns_by: str) -> Any:
+    """The Hessian's diagonal from coloured Hessian-vector products."""
+    compressed, _ = sparse.compressed_products(derivative(core, "reverse"), coloring, None, columns_by)
+    places, positions = source
+    diagonal = (
+        jnp.zeros(core.num_inputs, compressed.dtype)
+        .at[places]
+        .set(decompression.gather(compressed, positions), indices_are_sorted=True, unique_indices=True)
+    )
+    return unravel(diagonal, core.inputs)
+
+
+def _dense_diagonal(core: LeafMap, chunk: int | None, mode: str) -> tuple[Any, ...]:
+    """The Hessian's diagonal from all Hessian-vector products, of each of which one entry is kept."""
+    gradient = derivative(core, "reverse")
+
+    def entry(*v: Any) -> tuple[Any]:
+        if mode == "forward":
+            products = jax.jvp(gradient.plain, core.inputs, v)[1]
+        else:
+            products = jax.vjp(gradient.plain, *core.inputs)[1](v)
+        return (sum(jnp.vdot(a, b) if a.size else 0.0 for a, b in zip(v, products)),)
+
+    return unravel(routes.in_rows(entry, core.inputs, None, chunk)[0], core.inputs)
+
+
+def _weighted_sum(core: LeafMap, parts: Sequence[Any]) -> Any:
+    """The sum of a diagonal's entries times the weights kept in ``core.extra`` beside a key, if there are any."""
+    dtype = core.outputs[0].dtype
+    weights = core.extra[0] or [None] * len(parts)
+    return sum((jnp.sum(p if w is None else p * w) for p, w in zip(parts, weights)), jnp.zeros((), dtype)).astype(dtype)
+
+
+def _stochastic(core: LeafMap, choices: _Choices) -> tuple[Any, Any]:
+    """Samples of ``v * H v`` with random signs: their mean and its standard error, one array per input each."""
+    keys = jax.random.split(core.extra[1][0], choices.num_samples)
+    gradient = jax.grad(_scalar(core), tuple(range(len(core.inputs))))
+
+    def sample(key: Any) -> tuple[Any, ...]:
+        every = jax.random.split(key, max(len(core.inputs), 1))
+        signs = tuple(jax.random.rademacher(k, x.shape, x.dtype) for k, x in zip(every, core.inputs))
+        products = jax.jvp(gradient, core.inputs, signs)[1]
+        return tuple(v * p for v, p in zip(signs, products))
+
+    return jax.vmap(sample)(keys)
+
+
+def _mean_and_error(samples: Any) -> tuple[Any, Any]:
+    count = samples.shape[0]
+    error = jnp.std(samples, axis=0, ddof=1) / math.sqrt(count) if count > 1 else jnp.full(samples.shape[1:], jnp.nan)
+    return jnp.mean(samples, axis=0), error.astype(samples.dtype)
+
+
+# -- what the planner sees ---------------------------------------------------------------------------------------------
+
+
+def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str]) -> list[Route]:
+    """Routes whose result is the diagonal, a tuple of arrays, by the methods named."""
+    found = []
+    inputs, count = abstract(core.inputs), core.num_inputs
+    passes = Passes(derivative(core, "reverse"))
+    if "nested" in names:
+        found.append(_lanes_route("nested", core, "axes", _nested, _along(core.at(*inputs)), inputs))
+    mode = "forward" if passes.push[0] is not None else "reverse"
+    refused = passes.push[1] and passes.pull[1]
+    if "hessian" in names:
+        if refused:
+            found.append(Route("hessian", refused=refused))
+        else:
+            build = lambda at, chunk=None: _dense_diagonal(at, chunk, mode)
+            found.append(
+                Route(
+                    "hessian",
+                    f"{count} products",
+                    count,
+                    lambda at: (build(at), None),
+                    lambda: passes.price(mode, count),
+                    lambda budget: _halved(
+                        build, count, lambda chunk: passes.price(mode, count, chunk), budget, "hessian"
+                    ),
+                )
+            )
+    if "sparse" in names:
+        found.append(_sparse_route(core, passes, mode, refused, competing=len(names) > 1))
+    return found
+
+
+def _lanes_route(
+    name: str, core: LeafMap, what: str, build: Callable[..., Any], one: Callable[..., Any], inputs: Any
+) -> Route:
+    """A route that evaluates ``one`` along every axis."""
+    count = core.num_inputs
+    program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
+    if program is None:
+        return Route(name, refused=refused)
+    first = len(inputs)
+    lanes = range(first, len(program.inputs))
+    at_once = lambda chunk: price(program, lanes=[(lanes, chunk)])
+
+    def chunked(chunk: int) -> Cost:
+        return at_once(chunk) * math.ceil(count / chunk)
+
+    return Route(
+        name,
+        f"{count} {what}",
+        count,
+        lambda at: (build(at), None),
+        lambda: at_once(max(count, 1)),
+        lambda budget: _halved(build, count, chunked, budget, name),
+    )
+
+
+def _halved(build: Callable[..., Any], count: int, cost: Callable[[int], Cost], budget: int, name: str) -> Route | None:
+    """The route in chunks, halved until they fit."""
+    chunk = count // 2
+    while chunk >= 1:
+        if cost(chunk).peak_bytes <= budget:
+            return _in_steps(build, count, cost, chunk, name)
+        chunk //= 2
+    return None
+
+
+def _in_steps(build: Callable[..., Any], count: int, cost: Callable[[int], Cost], chunk: int, name: str) -> Route:
+    how = f"{count}, {chunk} at a time"
+    return Route(name, how, count, lambda at: (build(at, chunk), None), lambda: cost(chunk))
+
+
+def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, competing: bool) -> Route:
+    """Hessian-vector products with the colours of a distance-1 colouring."""
+    if refused or not core.num_inputs:
+        return Route("sparse", refused=refused or "there is nothing to colour")
+    if competing:
+        on, count = device(), core.num_inputs
+        if on.seconds(passes.price(mode, 1)) > 0.9 * on.seconds(passes.price(mode, count)):
+            return Route("sparse", refused="one product alone would save nothing")
+    pattern = hessian_pattern(_scalar(core), *abstract(core.inputs))
+    limit = max(core.num_inputs // 2, 4) if competing else None
+    coloring = None if pattern.dense and competing else color_distance1(pattern.matrix, limit=limit)
+    if coloring is None:
+        return Route("sparse", refused="the Hessian's pattern is dense")
+    source = decompression.diagonal_source(pattern.matrix, coloring)
+    colors = coloring.num_products
+    return Route(
+        "sparse",
+        f"{colors} colour{'s' if colors != 1 else ''}",
+        colors,
+        lambda at: (_read_diagonal(at, coloring, source, mode), None),
+        lambda: passes.price(mode, colors),
+    )
+
+
+def _sum_routes(core: LeafMap, choices: _Choices, methods: Sequence[str]) -> list[Route]:
+    """Routes to the (weighted) sum of the diagonal."""
+    wanted = [name for name in methods if choices.method in ("auto", name)]
+    if choices.method == "stochastic":
+        return [_stochastic_route(core, choices, summed=True)]
+    found = []
+    if "forward-laplacian" in wanted:
+        found.append(_forward_route(core))
+    rest = [name for name in wanted if name != "forward-laplacian"]
+    return [*found, *map(_summed, _diagonal_routes(core, choices, rest))]
+
+
+def _summed(route: Route) -> Route:
+    run, smaller = route.run, route.smaller
+    if run is None:
+        return route
+
+    def total(core: LeafMap) -> tuple[Any, Any]:
+        return _weighted_sum(core, run(core)[0]), None
+
+    def in_chunks(budget: int) -> Route | None:
+        chunked = smaller(budget) if smaller is not None else None
+        return None if chunked is None else _summed(chunked)
+
+    return dataclasses.replace(route, run=total, smaller=None if smaller is None else in_chunks)
+
+
+def _forward_route(core: LeafMap) -> Route:
+    """Value, tangents and Laplacian in one forward sweep."""
+
+    def total(at: LeafMap) -> Any:
+        weights = at.extra[0] or None
+        return forward_laplacian(lambda x: at.plain(*x)[0], weights)(tuple(at.inputs))[2]
+
+    spread = lambda x, w: total(dataclasses.replace(core, inputs=x, extra=w))
+    program, refused = attempt(spread, abstract(core.inputs), abstract(core.extra))
+    if program is None:
+        return Route("forward-laplacian", refused=refused)
+    return Route("forward-laplacian", "", 1, lambda at: (total(at), None), lambda: price(program))
+
+
+def _stochastic_route(core: LeafMap, choices: _Choices, *, summed: bool) -> Route:
+    def run(at: LeafMap) -> tuple[Any, Any]:
+        samples = _stochastic(at, choices)
+        if not summed:
+            pairs = [_mean_and_error(sample) for sample in samples]
+            return tuple(mean for mean, _ in pairs), tuple(error for _, error in pairs)
+        return _mean_and_error(jax.vmap(lambda *parts: _weighted_sum(at, parts))(*samples))
+
+    def cost() -> Cost:
+        every = lambda x, extra: run(dataclasses.replace(core, inputs=x, extra=extra))
+        return price(walk.trace(every, abstract(core.inputs), abstract(core.extra)))
+
+    return Route("stochastic", f"{choices.num_samples} samples", choices.num_samples, run, cost)
+
+
+def _bilaplacian_routes(core: LeafMap, choices: _Choices) -> list[Route]:
+    found = []
+    for method in ("forward-laplacian", "nested", "hessian"):
+        if choices.method in ("auto", method):
+            once = lambda fun, method=method: _exact(fun, method)
+
+            def run(at: LeafMap, once: Any = once) -> tuple[Any, Any]:
+                return once(once(_scalar(at)))(*at.inputs), None
+
+            program, refused = attempt(lambda *x, run=run: run(core.at(*x))[0], *abstract(core.inputs))
+            if program is None:
+                found.append(Route(method, refused=refused))
+            else:
+                found.append(Route(method, "", 2, run, lambda program=program: price(program)))
+    return found
+
+
+def _exact(fun: Callable[..., Any], method: str) -> Callable[..., Any]:
+    """The Laplacian of a scalar function of arrays by one method, unplanned."""
+    if method == "forward-laplacian":
+        return lambda *x: forward_laplacian(lambda y: fun(*y))(tuple(x))[2]
+
+    def total(*x: Any) -> Any:
+        core = LeafMap(lambda *y: ((fun(*y),), None), tuple(x), list, list, ((), ()))
+        parts = _nested(core) if method == "nested" else _dense_diagonal(core, None, "forward")
+        return sum((jnp.sum(part) for part in parts), jnp.zeros((), core.outputs[0].dtype))
+
+    return total
+
+
+def _lifted(who: str) -> Callable[..., LeafMap]:
+    def lifted(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
+        core = lift(who, fun, 0, args)
+        check_scalar(who, core)
+        key = () if choices.key is None else (choices.key,)
+        if choices.weights is None:
+            return dataclasses.replace(core, extra=((), key))
+        weights = jax.tree.leaves(choices.weights)
+        if [jnp.shape(w) for w in weights] != [jnp.shape(leaf) for leaf in core.inputs]:
+            raise ValueError(
+                f"{who}: weights must have the shapes of x, {[jnp.shape(leaf) for leaf in core.inputs]}, "
+                f"got {[jnp.shape(w) for w in weights]}."
+            )
+        cast = (jnp.asarray(w, leaf.dtype) for w, leaf in zip(weights, core.inputs))
+        return dataclasses.replace(core, extra=(tuple(cast), key))
+
+    return lifted
+
+
+def _chooser(who: str, methods: Sequence[str]) -> Callable[..., _Choices]:
+    def choose(
+        *,
+        method: str = "auto",
+        memory_budget: int | None = None,
+        key: Any = None,
+        num_samples: int | None = None,
+        weights: Any = None,
+    ) -> _Choices:
+        check_method(who, method, methods)
+        if (method == "stochastic") != (key is not None and num_samples is not None):
+            raise ValueError(f'{who}: method="stochastic" needs key and num_samples, and no other method takes them.')
+        check_positive(who, "num_samples", num_samples)
+        budget = check_positive(who, "memory_budget", memory_budget)
+        return _Choices(method, budget, num_samples or 0, key, weights)
+
+    return choose
+
+
+def _sum_operator(name: str) -> Operator:
+    methods = get_args(LaplacianMethod)
+    return Operator(
+        name,
+        _chooser(name, methods),
+        _lifted(name),
+        lambda core, choices: _sum_routes(core, choices, methods[1:-1]),
+        lambda core, choices, result, aux: result if choices.method != "stochastic" else (result, aux),
+    )
+
+
+LAPLACIAN, TRACE = _sum_operator("laplacian"), _sum_operator("trace")
+
+
+def _finish_diagonal(core: LeafMap, choices: _Choices, result: Any, aux: Any) -> Any:
+    return (
+        core.input_tree(result) if choices.method != "stochastic" else (core.input_tree(result), core.input_tree(aux))
+    )
+
+
+def _routes_of_diagonal(core: LeafMap, choices: _Choices) -> list[Route]:
+    if choices.method == "stochastic":
+        return [_stochastic_route(core, choices, summed=False)]
+    names = [name for name in get_args(DiagonalMethod)[1:-1] if choices.method in ("auto", name)]
+    return _diagonal_routes(core, choices, names)
+
+
+DIAGONAL = Operator(
+    "diagonal",
+    _chooser("diagonal", get_args(DiagonalMethod)),
+    _lifted("diagonal"),
+    _routes_of_diagonal,
+    _finish_diagonal,
+)
+BILAPLACIAN = Operator(
+    "bilaplacian",
+    _chooser("bilaplacian", get_args(BilaplacianMethod)),
+    _lifted("bilaplacian"),
+    _bilaplacian_routes,
+    lambda core, choices, result, aux: result,
+)

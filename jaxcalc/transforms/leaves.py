@@ -1,0 +1,213 @@
+"""A function of PyTrees and several arguments, lifted once to a map from arrays to arrays.
+
+Every operator is written for such a map; ``argnums``, PyTrees, auxiliary outputs, modules with leaves that are no
+arrays, and the order of the answer's axes are dealt with here alone.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Arrays", "LeafMap", "abstract", "is_concrete", "lift", "size", "split_arrays", "unravel"]
+
+Arrays = tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LeafMap:
+    """A map from a tuple of floating-point arrays to a tuple of arrays.
+
+    Args:
+      call: ``call(*inputs) -> (outputs, aux)``, both JAX types; traceable, differentiable.
+      inputs: the arrays (or tracers, or ``ShapeDtypeStruct``) at which it is wanted.
+      input_tree: from a list of one entry per input to the tree of the differentiated arguments; a leaf that is held
+        fixed (no floating-point array) has ``None``.
+      output_tree: from a list of one entry per output to the tree that the function returned when last called.
+      extra: further arrays that an operator needs beside the inputs, such as the vector of a product.
+    """
+
+    call: Callable[..., tuple[Arrays, Any]]
+    inputs: Arrays
+    input_tree: Callable[[Sequence[Any]], Any] = field(repr=False)
+    output_tree: Callable[[Sequence[Any]], Any] = field(repr=False)
+    extra: Arrays = ()
+
+    def at(self, *inputs: Any) -> "LeafMap":
+        """The same map at other inputs."""
+        return replace(self, inputs=inputs)
+
+    def plain(self, *inputs: Any) -> Arrays:
+        """The map without its auxiliary output."""
+        return self.call(*inputs)[0]
+
+    @functools.cached_property
+    def outputs(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Shapes and dtypes of the outputs; traces the function once."""
+        return tuple(jax.eval_shape(self.plain, *self.inputs))
+
+    @property
+    def num_inputs(self) -> int:
+        """n, the number of scalars that go in."""
+        return size(self.inputs)
+
+    @property
+    def num_outputs(self) -> int:
+        """m, the number of scalars that come out."""
+        return size(self.outputs)
+
+
+def size(arrays: Sequence[Any]) -> int:
+    """Number of scalars in all arrays together."""
+    return sum(math.prod(jnp.shape(array)) for array in arrays)
+
+
+def abstract(tree: Any) -> Any:
+    """The tree with shapes and dtypes in place of arrays."""
+    kind = lambda leaf: leaf.dtype if _has_shape(leaf) else jnp.result_type(leaf)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), kind(leaf)), tree)
+
+
+def is_concrete(tree: Any) -> bool:
+    """Whether every leaf is an array that holds numbers: no tracer, no mere shape."""
+    return not any(isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)) for leaf in jax.tree.leaves(tree))
+
+
+def split_arrays(args: Sequence[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:
+    """The arrays (and shapes, and floating-point numbers) within arguments, and what puts others in their places."""
+    leaves, tree = jax.tree.flatten(tuple(args))
+    places = [i for i, leaf in enumerate(leaves) if _has_shape(leaf) or isinstance(leaf, (float, complex))]
+
+    def unflatten(arrays: Sequence[Any]) -> tuple[Any, ...]:
+        full = list(leaves)
+        for place, array in zip(places, arrays, strict=True):
+            full[place] = array
+        return jax.tree.unflatten(tree, full)
+
+    return [leaves[i] if _has_shape(leaves[i]) else jnp.asarray(leaves[i]) for i in places], unflatten
+
+
+def lift(
+    who: str,
+    fun: Callable[..., Any],
+    argnums: int | Sequence[int],
+    args: Sequence[Any],
+    *,
+    has_aux: bool = False,
+    holomorphic: bool = False,
+) -> LeafMap:
+    """The map of a function in some of its arguments.
+
+    Args:
+      who: the operator's name, for messages.
+      fun: the function; with ``has_aux`` it returns ``(output, aux)``.
+      argnums: which positional arguments vary; negative numbers count from the end.
+      args: all arguments.
+      holomorphic: whether complex inputs are meant.
+
+    Raises:
+      TypeError: where nothing varies, or where a derivative would be of the wrong kind (complex inputs without
+        ``holomorphic``, real ones with it).
+      ValueError: for an argument number out of range.
+    """
+    chosen = _argument_numbers(who, argnums, len(args))
+    varying = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
+    leaves, tree = jax.tree.flatten(varying)
+    moving = [i for i, leaf in enumerate(leaves) if _is_inexact(leaf)]
+    _check_inputs(who, leaves, moving, holomorphic)
+    inputs = tuple(leaves[i] if _has_shape(leaves[i]) else jnp.asarray(leaves[i]) for i in moving)
+    found: list[Any] = []
+
+    def call(*moved: Any) -> tuple[Arrays, Any]:
+        full = list(leaves)
+        for place, array in zip(moving, moved, strict=True):
+            full[place] = array
+        rebuilt = jax.tree.unflatten(tree, full)
+        everything = list(args)
+        for place, value in zip(chosen, (rebuilt,) if isinstance(argnums, int) else rebuilt):
+            everything[place] = value
+        result = fun(*everything)
+        aux = None
+        if has_aux:
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(f"{who}: with has_aux=True, fun must return a pair (output, aux), got {type(result)}.")
+            result, aux = result
+        outputs, structure = jax.tree.flatten(result)
+        found[:] = [structure]
+        arrays = tuple(jnp.asarray(output) for output in outputs)
+        _check_outputs(who, arrays, holomorphic)
+        return arrays, aux
+
+    def input_tree(values: Sequence[Any]) -> Any:
+        full: list[Any] = [None] * len(leaves)
+        for place, value in zip(moving, values, strict=True):
+            full[place] = value
+        return jax.tree.unflatten(tree, full)
+
+    return LeafMap(call, inputs, input_tree, lambda values: jax.tree.unflatten(found[0], list(values)))
+
+
+def _argument_numbers(who: str, argnums: Any, count: int) -> tuple[int, ...]:
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    if not chosen or not all(isinstance(i, int) for i in chosen):
+        raise TypeError(f"{who}: argnums must be an integer or a sequence of integers, got {argnums!r}.")
+    for i in chosen:
+        if not -count <= i < count:
+            raise ValueError(f"{who}: argnums={argnums!r} names argument {i}, but fun was given {count}.")
+    chosen = tuple(i % count for i in chosen)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{who}: argnums={argnums!r} names an argument twice.")
+    return chosen
+
+
+def _has_shape(leaf: Any) -> bool:
+    return hasattr(leaf, "shape") and hasattr(leaf, "dtype")
+
+
+def _is_inexact(leaf: Any) -> bool:
+    if _has_shape(leaf):
+        return jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return isinstance(leaf, (float, complex))
+
+
+def _check_inputs(who: str, leaves: Sequence[Any], moving: Sequence[int], holomorphic: bool) -> None:
+    if leaves and not moving:
+        kinds = sorted({str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in leaves})
+        raise TypeError(
+            f"{who}: the differentiated arguments need a floating-point array, got {', '.join(kinds)}. "
+            "Convert integers to floats, or choose other argnums."
+        )
+    for i in moving:
+        is_complex = jnp.issubdtype(jnp.result_type(leaves[i]), jnp.complexfloating)
+        if holomorphic and not is_complex:
+            raise TypeError(f"{who}: holomorphic=True needs complex inputs, got {jnp.result_type(leaves[i])}.")
+        if is_complex and not holomorphic:
+            raise TypeError(
+                f"{who}: an input is complex ({jnp.result_type(leaves[i])}). Pass holomorphic=True if fun is "
+                "holomorphic, else split it into real and imaginary parts."
+            )
+
+
+def _check_outputs(who: str, outputs: Sequence[Any], holomorphic: bool) -> None:
+    for output in outputs:
+        if not jnp.issubdtype(output.dtype, jnp.inexact):
+            raise TypeError(
+                f"{who}: fun returns {output.dtype}{list(output.shape)}, which has no derivative. "
+                "Convert it to floats, or return it as aux with has_aux=True."
+            )
+        if holomorphic and not jnp.issubdtype(output.dtype, jnp.complexfloating):
+            raise TypeError(f"{who}: holomorphic=True needs complex outputs, got {output.dtype}.")
+
+
+def unravel(flat: Any, like: Sequence[Any]) -> Arrays:
+    """A vector cut into arrays of those shapes and dtypes."""
+    if not like:
+        return ()
+    ends = np.cumsum([math.prod(jnp.shape(leaf)) for leaf in like])
+    parts = jnp.split(flat, ends[:-1]) if len(like) > 1 else [flat]
+    return tuple(part.reshape(jnp.shape(leaf)).astype(leaf.dtype) for part, leaf in zip(parts, like))

@@ -1,0 +1,292 @@
+"""Routes that multiply a Jacobian with seeds, and what they cost: one product is traced, and priced as k."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxcalc.programs import coloring as colorings
+from jaxcalc.programs import decompression, walk
+from jaxcalc.programs.coloring import Coloring
+from jaxcalc.programs.cost import Cost, price
+from jaxcalc.programs.sparsity import Pattern
+from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms.leaves import LeafMap, abstract
+from jaxcalc.transforms.planning import Route
+
+__all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then"]
+
+Mode = Literal["forward", "reverse"]
+
+
+@dataclass(frozen=True)
+class Products:
+    """What all routes of one Jacobian share.
+
+    Args:
+      core: the map.
+      passes: its traced products.
+      chunk: how many products at a time, by default all.
+      output_format: ``"dense"`` or ``"bcoo"``.
+      pattern: where it may be nonzero, if known.
+      symmetric: whether it is a Hessian, whose colourings may be fewer.
+    """
+
+    core: LeafMap
+    passes: "Passes"
+    chunk: int | None = None
+    output_format: str = "dense"
+    pattern: Pattern | None = None
+    symmetric: bool = False
+
+
+class Passes:
+    """The programs of one product by forward and by reverse mode, traced when first asked for, and their prices.
+
+    Args:
+      core: the map; only shapes of its inputs are used.
+    """
+
+    def __init__(self, core: LeafMap):
+        self._core, self._inputs = core, abstract(core.inputs)
+        self._prices: dict[Any, Cost] = {}
+
+    @functools.cached_property
+    def push(self) -> tuple[walk.Program | None, str]:
+        """The program ``(*x, *v) -> J v``, or why there is none."""
+        product = lambda x, v: jax.jvp(self._core.plain, x, v)[1]
+        return attempt(product, self._inputs, self._inputs)
+
+    @functools.cached_property
+    def pull(self) -> tuple[walk.Program | None, str]:
+        """The program ``(*x, *u) -> J' u``, or why there is none."""
+        outputs = abstract(self._core.outputs)
+        kinds = [jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in (*self._inputs, *outputs)]
+        if any(kinds) and not all(kinds):
+            return None, "an output is complex and an input is real"
+        product = lambda x, u: jax.vjp(self._core.plain, *x)[1](u)
+        return attempt(product, self._inputs, outputs)
+
+    def price(self, mode: Mode, count: int, chunk: int | None = None) -> Cost:
+        """What ``count`` products cost, ``chunk`` at a time."""
+        if chunk is not None and chunk < count:
+            return self._chunked(mode, count, chunk)
+        key = mode, count
+        if key not in self._prices:
+            program, reason = self.push if mode == "forward" else self.pull
+            if program is None:
+                raise ValueError(f"{mode} mode is not possible: {reason}")
+            first = len(self._inputs)
+            self._prices[key] = price(program, lanes=[(range(first, len(program.inputs)), max(count, 1))])
+        return self._prices[key]
+
+    def _chunked(self, mode: Mode, count: int, chunk: int) -> Cost:
+        once, trips = self.price(mode, chunk), math.ceil(count / chunk)
+        total = once * trips
+        if mode == "reverse":  # the forward sweep is not repeated
+            total = total + (self.price(mode, 1) * 2 + self.price(mode, 2) * -1) * (1 - trips)
+        leaves = self._core.outputs if mode == "forward" else self._inputs
+        stacked = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) * count
+        return dataclasses.replace(total, peak_bytes=once.peak_bytes + stacked, output_bytes=stacked)
+
+
+def attempt(product: Callable[..., Any], *args: Any) -> tuple[walk.Program | None, str]:
+    """The traced program, or the first line of JAX's reason why it cannot be differentiated in this mode."""
+    try:
+        program = walk.trace(product, *args)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        if isinstance(error, jax.errors.ConcretizationTypeError):
+            raise
+        return None, (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if any(equation.name == "custom_lin" for equation in program.everything()):
+        return None, "a custom_vjp has no forward mode"  # which JAX finds out when it compiles
+    return program, ""
+
+
+def dense_route(products: Products, mode: Mode, name: str) -> Route:
+    """All columns by forward mode, or all rows by reverse mode."""
+    core, passes = products.core, products.passes
+    program, refused = passes.push if mode == "forward" else passes.pull
+    if program is None:
+        return Route(name, refused=refused)
+    count = core.num_inputs if mode == "forward" else core.num_outputs
+    chunk = products.chunk if products.chunk is not None and products.chunk < count else None
+
+    def cost() -> Cost:
+        total = passes.price(mode, count, chunk)
+        if mode == "forward" and chunk is None and core.num_outputs > 1 and count > 1:
+            turned = [jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype) for leaf in core.outputs]
+            turn = lambda *rows: tuple(jnp.moveaxis(row, 0, -1) for row in rows)
+            total = then(total, price(walk.trace(turn, *turned)))
+        return total
+
+    return Route(
+        name,
+        how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
+        passes=count,
+        run=dense_run(mode, chunk, products.output_format, products.pattern),
+        price=cost,
+        smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
+    )
+
+
+def dense_run(mode: Mode, chunk: int | None, output_format: str, pattern: Pattern | None) -> Callable[[LeafMap], Any]:
+    """What a dense route runs. It holds no map: a plan outlives the function that it was made for."""
+
+    def run(at: LeafMap) -> tuple[Any, Any]:
+        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(at, chunk)
+        if output_format == "bcoo":
+            return sparse.take_entries(blocks, None if pattern is None else pattern.matrix, at.outputs, at.inputs), aux
+        return blocks, aux
+
+    return run
+
+
+def sparse_routes(products: Products, names: Sequence[str], limit: int | None) -> list[Route]:
+    """Coloured products by every admissible colouring.
+
+    Args:
+      products: with a pattern.
+      names: of ``"sparse"`` and ``"bidirectional"``, those that are wanted.
+      limit: give a colouring up that needs more products.
+    """
+    pattern = products.pattern
+    assert pattern is not None
+    forward, reverse = (_refusal(products, mode) for mode in ("forward", "reverse"))
+    attempts: list[tuple[str, str, Callable[..., Coloring | None], str]] = []
+    if "sparse" in names and products.symmetric:
+        either = forward and reverse  # a symmetric matrix's columns are its rows
+        attempts += [
+            ("sparse", either, colorings.color_star, "star"),
+            ("sparse", either, colorings.color_acyclic, "acyclic"),
+        ]
+    elif "sparse" in names:
+        attempts += [
+            ("sparse", forward, colorings.color_columns, "column"),
+            ("sparse", reverse, colorings.color_rows, "row"),
+        ]
+    if "bidirectional" in names:
+        attempts.append(("bidirectional", forward or reverse, colorings.color_bidirectional, "bidirectional"))
+    found = []
+    for name, refused, color, kind in attempts:
+        coloring = None if refused else color(pattern.matrix, limit=limit)
+        one_sided = coloring is not None and not (coloring.num_column_colors and coloring.num_row_colors)
+        if name == "bidirectional" and "sparse" in names and one_sided:
+            found.append(Route(name, refused="no better than colours of one side"))
+        elif coloring is None:
+            found.append(Route(name, how=f"{kind} colours", refused=refused or f"more than {limit} {kind} colours"))
+        else:
+            found.append(_sparse_route(products, name, kind, coloring))
+    return found
+
+
+def _refusal(products: Products, mode: Mode) -> str:
+    return (products.passes.push if mode == "forward" else products.passes.pull)[1]
+
+
+def _sparse_route(products: Products, name: str, kind: str, coloring: Coloring) -> Route:
+    """Compressed products, and the entries read off them."""
+    passes, count = products.passes, coloring.num_products
+    assert products.pattern is not None
+    pattern = products.pattern.matrix
+    chunk = products.chunk if products.chunk is not None and products.chunk < count else None
+    columns_by: Mode = "reverse" if products.symmetric and _refusal(products, "forward") else "forward"
+    recover = _recovery(pattern, coloring)
+
+    assemble = functools.partial(_assemble, pattern, products.output_format)
+
+    def cost() -> Cost:
+        core = products.core
+        total = Cost()
+        length = 0
+        for mode, colors, leaves in (
+            (columns_by, coloring.num_column_colors, core.num_outputs),
+            ("reverse", coloring.num_row_colors, core.num_inputs),
+        ):
+            if colors:
+                total = total + passes.price(mode, colors, chunk)
+                length += colors * leaves
+        dtype = jnp.result_type(*core.inputs, *core.outputs)
+        work = walk.trace(lambda c: assemble(recover(c), core), jax.ShapeDtypeStruct((length,), dtype))
+        return then(total, price(work))
+
+    return Route(
+        name,
+        how=f"{count} {kind} colour{'s' if count != 1 else ''}{_at_a_time(chunk)}",
+        passes=count,
+        run=_sparse_run(products.pattern, coloring, recover, assemble, chunk, columns_by),
+        price=cost,
+        smaller=_smaller(products, count, lambda part: _sparse_route(part, name, kind, coloring)),
+    )
+
+
+def _assemble(pattern: Any, output_format: str, data: Any, at: LeafMap) -> Any:
+    """The result from the entries in the pattern's order."""
+    if output_format == "bcoo":
+        return sparse.bcoo_blocks(data, pattern, at.outputs, at.inputs)
+    return sparse.dense_blocks(decompression.scatter_dense(data, pattern), at.outputs, at.inputs)
+
+
+def _sparse_run(
+    pattern: Pattern,
+    coloring: Coloring,
+    recover: Callable[[Any], Any],
+    assemble: Callable[[Any, LeafMap], Any],
+    chunk: int | None,
+    columns_by: Mode,
+) -> Callable[[LeafMap], Any]:
+    """What a sparse route runs; it holds no map."""
+
+    def run(at: LeafMap) -> tuple[Any, Any]:
+        compressed, aux = sparse.compressed_products(at, coloring, chunk, columns_by)
+        data = recover(compressed)
+        result = assemble(data, at)
+        return (sparse.checked(result, data, at, pattern.matrix) if pattern.scope == "local" else result), aux
+
+    return run
+
+
+def _recovery(pattern: Any, coloring: Coloring) -> Callable[[Any], Any]:
+    """From compressed products to the entries in the pattern's order."""
+    if coloring.kind == "acyclic":
+        schedule = decompression.substitution(pattern, coloring)
+        return lambda compressed: decompression.substitute(compressed, schedule)
+    source = decompression.direct_source(pattern, coloring)
+    return lambda compressed: decompression.gather(compressed, source)
+
+
+def then(first: Cost, second: Cost) -> Cost:
+    """The cost of a program whose outputs a second one consumes."""
+    both = first + second
+    peak = max(first.peak_bytes, first.output_bytes + second.peak_bytes)
+    return dataclasses.replace(both, peak_bytes=peak, output_bytes=second.output_bytes)
+
+
+def _at_a_time(chunk: int | None) -> str:
+    return "" if chunk is None else f", {chunk} at a time"
+
+
+def _smaller(products: Products, count: int, build: Callable[[Products], Route]) -> Callable[[int], Route | None]:
+    """The same route with the largest chunk that is expected to fit into a number of bytes."""
+
+    def smaller(budget: int) -> Route | None:
+        fits = lambda chunk: _peak(build(dataclasses.replace(products, chunk=chunk))) <= budget
+        low, high = 1, (products.chunk or count) - 1
+        if high < 1 or not fits(1):
+            return None
+        while low < high:  # the peak grows with the chunk
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return build(dataclasses.replace(products, chunk=low))
+
+    return smaller
+
+
+def _peak(route: Route) -> float:
+    assert route.price is not None
+    return route.price().peak_bytes

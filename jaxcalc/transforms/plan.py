@@ -1,0 +1,300 @@
+"""Plans that a user can read, measure and keep: ``plan`` and ``compare``."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc import measure
+from jaxcalc.programs.compiled import Executable
+from jaxcalc.transforms import planning
+from jaxcalc.transforms.hessian import HESSIAN, hessian
+from jaxcalc.transforms.jacobian import JACOBIAN, jacobian
+from jaxcalc.transforms.laplacian import (
+    BILAPLACIAN,
+    DIAGONAL,
+    LAPLACIAN,
+    TRACE,
+    bilaplacian,
+    diagonal,
+    laplacian,
+    trace,
+)
+from jaxcalc.transforms.leaves import is_concrete, split_arrays
+from jaxcalc.transforms.planning import Operator, Plan, Route
+from jaxcalc.transforms.products import HVP, hvp
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Comparison", "Effort", "compare", "plan"]
+
+Effort = Literal["estimate", "measure"]
+
+_OPERATORS: dict[Callable[..., Any], Operator] = {
+    jacobian: JACOBIAN,
+    hessian: HESSIAN,
+    hvp: HVP,
+    diagonal: DIAGONAL,
+    trace: TRACE,
+    laplacian: LAPLACIAN,
+    bilaplacian: BILAPLACIAN,
+}
+
+# Routes predicted within this factor of the best are worth timing.
+_LEADING = 2.0
+
+
+def plan(
+    operator: Callable[..., Any],
+    fun: Callable[..., Any],
+    /,
+    *args: Any,
+    effort: Effort | str = "estimate",
+    memory_budget: int | None = None,
+    **choices: Any,
+) -> Plan:
+    """Which route an operator takes for a function at arguments like these, and why.
+
+    Args:
+      operator: ``jacobian``, ``hessian``, ``hvp``, ``diagonal``, ``trace``, ``laplacian`` or ``bilaplacian``.
+      fun: the function. *args: its arguments, or ``jax.ShapeDtypeStruct`` in their place (for ``hvp``: the tuple of
+        primals, and the vector).
+      effort: ``"estimate"`` decides by predicted time from shapes alone and runs nothing; ``"measure"`` compiles and
+        times the routes predicted within twice the best, and keeps the winner in the user's cache folder, where the
+        operators find it.
+      memory_budget: bytes for temporaries and results.
+      **choices: the operator's other keywords.
+
+    Returns:
+      A ``Plan``: callable like ``operator(fun, **choices)``; printed, a table of all routes and a sentence of why.
+
+    Raises:
+      TypeError: for something that is no operator.
+      ValueError: for an unknown effort, or where a measurement would need real arguments: made-up numbers may never
+        leave a loop whose length depends on them.
+      MemoryBudgetError: if no strategy fits.
+    """
+    found = _operator(operator)
+    check_effort(effort)
+    chosen = found.choices(memory_budget=memory_budget, **choices)
+    if effort == "measure":
+        made, _ = _measured(found, fun, chosen, args, leading=_LEADING)
+    else:
+        made = _estimated(found, fun, chosen, args)
+    return dataclasses.replace(made, call=functools.partial(planning.follow, found, fun, chosen, made.chosen))
+
+
+def _estimated(
+    operator: Operator, fun: Callable[..., Any], choices: Any, args: Sequence[Any], recall: bool = True
+) -> Plan:
+    """The plan by estimate. Shapes in place of arrays are traced, so that ``fun`` sees arrays in every argument."""
+    made: list[Plan] = []
+
+    def make(leaves: Sequence[Any]) -> int:
+        full = unflatten(leaves)
+        made.append(
+            planning.make_plan(
+                operator, fun, choices, operator.lift(fun, full, choices), full, recall=recall, priced=True
+            )
+        )
+        return 0
+
+    leaves, unflatten = split_arrays(args)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        jax.eval_shape(make, leaves)
+    else:
+        make(leaves)
+    return made[0]
+
+
+def check_effort(effort: str) -> None:
+    """Raise ``ValueError`` for an unknown effort."""
+    if effort not in get_args(Effort):
+        raise ValueError(f"plan: unknown effort {effort!r}; it is one of: {', '.join(map(repr, get_args(Effort)))}.")
+
+
+def _operator(operator: Callable[..., Any]) -> Operator:
+    found = _OPERATORS.get(operator) if callable(operator) else None
+    if found is None:
+        names = ", ".join(known.name for known in _OPERATORS.values())
+        raise TypeError(f"plan: the operator must be one of jaxcalc's ({names}), got {operator!r}.")
+    return found
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Every strategy measured beside its prediction.
+
+    Args:
+      plan: the plan by estimate.
+      programs: each strategy compiled, by label.
+      timings: what the clock read, by label; taken in turns.
+      skipped: labels of strategies that were not run, with the reason.
+    """
+
+    plan: Plan
+    programs: dict[str, Executable]
+    timings: dict[str, measure.Timing]
+    skipped: dict[str, str]
+
+    @property
+    def regret(self) -> float:
+        """Time of the planned strategy over the best measured one: 1 is perfect."""
+        best = min(timing.median for timing in self.timings.values())
+        return self.timings[self.plan.chosen.label].median / best
+
+    def table(self) -> str:
+        """One strategy a line: predicted and measured time, memory, compile time."""
+        rows = [("strategy", "passes", "predicted", "measured", "ratio", "peak predicted", "peak compiled", "compile")]
+        for route in self.plan.routes:
+            if route.refused or route.cost is None:
+                rows.append((route.label, "", "", f"not offered: {route.refused}", "", "", "", ""))
+                continue
+            if route.label in self.skipped:
+                rows.append(
+                    (route.label, str(route.passes), "", f"not run: {self.skipped[route.label]}", "", "", "", "")
+                )
+                continue
+            timing, program = self.timings[route.label], self.programs[route.label]
+            mark = " *" if route.label == self.plan.chosen.label else ""
+            rows.append(
+                (
+                    route.label + mark,
+                    str(route.passes),
+                    planning.in_seconds(route.seconds),
+                    planning.in_seconds(timing.median),
+                    f"{timing.median / route.seconds:.2f}",
+                    planning.in_bytes(route.cost.peak_bytes),
+                    planning.in_bytes(program.footprint),
+                    planning.in_seconds(program.compile_seconds),
+                )
+            )
+        return planning.columns(rows, left=(0,))
+
+    def __str__(self) -> str:
+        best = min(self.timings, key=lambda label: self.timings[label].median)
+        return f"{self.table()}\n* planned; fastest measured: {best}; regret {self.regret:.3g}."
+
+    def plot(self) -> "Figure":
+        """Predicted beside measured time, a line for each strategy."""
+        from jaxcalc import style
+
+        routes = [route for route in self.plan.routes if route.label in self.timings]
+        routes = sorted(routes, key=lambda route: self.timings[route.label].median)
+        figure, axis = style.subplots(width=5.5, height=0.7 + 0.28 * len(routes))
+        places = np.arange(len(routes))
+        measured = np.array([self.timings[route.label].median for route in routes])
+        spread = np.array([self.timings[route.label].quartiles for route in routes]).T
+        axis.errorbar(
+            measured, places, xerr=np.abs(spread - measured), fmt="o", color=style.COLORS["blue"], label="measured"
+        )
+        predicted = [route.seconds for route in routes]
+        axis.plot(predicted, places, "D", color=style.COLORS["orange"], fillstyle="none", label="predicted")
+        chosen = self.plan.chosen.label
+        axis.set_yticks(places, [f"{route.label}{' (planned)' if route.label == chosen else ''}" for route in routes])
+        axis.set_ylim(len(routes) - 0.5, -0.5)
+        axis.set_xscale("log")
+        axis.set_xlabel("seconds per call")
+        axis.legend(loc="best")
+        figure.set_label(f"{self.plan.operator}: every strategy, predicted from its program and measured.")
+        return figure
+
+
+def compare(
+    operator: Callable[..., Any],
+    fun: Callable[..., Any],
+    /,
+    *args: Any,
+    repeats: int = 7,
+    memory_budget: int | None = None,
+    **choices: Any,
+) -> Comparison:
+    """Every strategy of an operator, compiled and timed side by side, beside what was predicted.
+
+    Args:
+      operator, fun, *args, **choices: as for ``plan``.
+      repeats: rounds in which all take turns.
+      memory_budget: bytes; a strategy whose compiled program needs more is not run. By default what the device has.
+
+    Returns:
+      A ``Comparison``.
+
+    Raises:
+      As ``plan``.
+    """
+    found = _operator(operator)
+    chosen = found.choices(memory_budget=memory_budget, **choices)
+    _, comparison = _measured(found, fun, chosen, args, leading=math.inf, repeats=repeats)
+    return comparison
+
+
+def _measured(
+    operator: Operator,
+    fun: Callable[..., Any],
+    choices: Any,
+    args: Sequence[Any],
+    *,
+    leading: float,
+    repeats: int = 9,
+) -> tuple[Plan, Comparison]:
+    """The plan by measurement of the leading routes, kept for later; and the comparison that it rests on."""
+    made = _estimated(operator, fun, choices, args, recall=False)
+    leaves, unflatten = split_arrays(args)
+    arguments = _arguments(operator, leaves, made)
+    programs, skipped = {}, {}
+    for route in made.routes:
+        if route.refused or route.run is None or not _leads(route, made, leading):
+            continue
+        if route.cost is not None and route.cost.peak_bytes > 4 * made.budget:
+            skipped[route.label] = "far over the memory budget"
+            continue
+        program = planning.compiled(operator, fun, choices, route, unflatten(arguments))
+        programs[route.label] = program
+        if program.footprint > made.budget:
+            skipped[route.label] = "over the memory budget"
+    calls = {
+        label: functools.partial(program, *arguments) for label, program in programs.items() if label not in skipped
+    }
+    timings = measure.interleave(calls, repeats=repeats)
+    seconds = {label: timing.median for label, timing in timings.items()}
+    best = min(seconds, key=seconds.__getitem__)
+    winner = next(route for route in made.routes if route.label == best)
+    measured = dataclasses.replace(made, chosen=winner, effort="measure", measured=seconds)
+    if leading < math.inf:
+        planning.keep_measurement(operator, fun, choices, unflatten(arguments), measured)
+    return measured, Comparison(made, programs, timings, skipped)
+
+
+def _leads(route: Route, made: Plan, leading: float) -> bool:
+    return route.label == made.chosen.label or route.seconds <= leading * made.chosen.seconds
+
+
+def _arguments(operator: Operator, leaves: Sequence[Any], made: Plan) -> list[Any]:
+    """The arrays themselves, or made-up numbers of their shapes.
+
+    Raises:
+      ValueError: where made-up numbers might never leave a loop.
+    """
+    if is_concrete(leaves):
+        return list(leaves)
+    if any(route.cost is not None and route.cost.assumed_trips for route in made.routes):
+        raise ValueError(
+            f"{operator.name}: fun has a loop whose length depends on data, so that a measurement needs real arguments, "
+            "and got shapes or traced values. Pass arrays, outside of jit."
+        )
+    numbers = np.random.default_rng(0)
+    return [_made_up(numbers, leaf) if not is_concrete(leaf) else leaf for leaf in leaves]
+
+
+def _made_up(numbers: np.random.Generator, leaf: Any) -> Any:
+    """Normal numbers; zeros where the dtype has none, which are an index into anything."""
+    if jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jnp.asarray(numbers.standard_normal(leaf.shape), leaf.dtype)
+    return jnp.zeros(leaf.shape, leaf.dtype)

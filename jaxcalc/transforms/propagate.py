@@ -1,0 +1,326 @@
+"""A program run on more than numbers: each value may carry its derivatives along.
+
+What is carried, and how one primitive acts on it, is an ``Algebra``; how a program runs on it (loops, branches, what
+depends on the inputs and what does not) is the same for all, and is here. So is what several of them ask about a
+primitive: whether its second derivative vanishes, whether it is a product, whether it acts element by element.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import Tracer
+
+from jaxcalc.programs import walk
+from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Solve, While
+
+__all__ = [
+    "KEPT",
+    "Algebra",
+    "along",
+    "author",
+    "bilinear",
+    "bind",
+    "elementwise",
+    "flat",
+    "known",
+    "names",
+    "program_of",
+    "propagate",
+]
+
+# Calls that a propagation must not look into: their derivative is what their author says, and not their body's.
+KEPT = ("custom_jvp_call", "custom_vjp_call")
+
+
+class Algebra(NamedTuple):
+    """What is carried beside a value, and what a primitive does to it.
+
+    A *bundle* is a PyTree of arrays that stands for one value and all that it carries; its *kind* is hashable and tells
+    how the bundle is laid out, ``None`` being a plain array, which carries nothing.
+
+    Args:
+      carried: whether an operand is a bundle, and no plain array.
+      value: the plain array of either.
+      apply: from an equation and its operands, at least one of them a bundle, to its outputs.
+      settle: the operand, with nothing left to be worked out later.
+      kind: of a settled operand.
+      join: the least kind that can hold what either of two kinds holds.
+      cast: from a settled operand and a kind that can hold it, to one of that kind.
+      top: the kind that holds whatever can be carried.
+      split: the settled bundle with the value's leading axis leading every array, as ``lax.scan`` takes it apart.
+      merge: the inverse of ``split``.
+      refuse: from an equation to the error to raise, for a rule that cannot be followed.
+    """
+
+    carried: Callable[[Any], bool]
+    value: Callable[[Any], Any]
+    apply: Callable[[Equation, list[Any]], list[Any]]
+    settle: Callable[[Any], Any]
+    kind: Callable[[Any], Any]
+    join: Callable[[Any, Any], Any]
+    cast: Callable[[Any, Any], Any]
+    top: Any
+    split: Callable[[Any], Any]
+    merge: Callable[[Any], Any]
+    refuse: Callable[[Equation], Exception]
+
+
+def program_of(fun: Callable[..., Any], *args: Any) -> Program:
+    """The program of a function, with the calls that have rules of their own left whole."""
+    return walk.trace(fun, *args, keep=KEPT)
+
+
+# -- running a program ---------------------------------------------------------------------------------------------
+
+
+def propagate(algebra: Algebra, program: Program, operands: Sequence[Any]) -> list[Any]:
+    """The outputs of a program on plain arrays and bundles, settled. What no bundle reaches stays plain."""
+    held: dict[Any, Any] = dict(zip(program.inputs, operands, strict=True))
+    last_use = {value: i for i, equation in enumerate(program.equations) for value in equation.inputs}
+    kept = set(program.outputs)
+
+    def read(value):
+        return held[value] if value.literal is None or value in held else value.literal
+
+    for i, equation in enumerate(program.equations):
+        taken = [read(value) for value in equation.inputs]
+        held.update(zip(equation.outputs, _step(algebra, equation, taken), strict=True))
+        for value in equation.inputs:
+            if last_use[value] == i and value not in kept:
+                held.pop(value, None)
+    return [algebra.settle(read(value)) for value in program.outputs]
+
+
+def _step(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any]:
+    """One equation."""
+    if not any(map(algebra.carried, operands)):
+        return _plain(equation, operands)
+    nested = equation.nested
+    if isinstance(nested, (Scan, While, Branches)):
+        operands = [algebra.settle(operand) for operand in operands]
+    match nested:
+        case Scan():
+            return _scan(algebra, nested, operands)
+        case While():
+            return _while(algebra, nested, operands)
+        case Branches():
+            return _branches(algebra, nested, operands)
+    if not any(value.inexact for value in equation.outputs) or equation.name == "stop_gradient":
+        return bind(equation, *map(algebra.value, operands))
+    if equation.name == "custom_vjp_call":
+        raise algebra.refuse(equation)
+    return algebra.apply(equation, operands)
+
+
+def _scan(algebra: Algebra, scan: Scan, operands: list[Any]) -> list[Any]:
+    first, after = scan.num_constants, scan.num_constants + scan.num_carry
+    constants, carry = operands[:first], operands[first:after]
+    slices = [algebra.split(operand) for operand in operands[after:]]
+
+    def body(carried, inputs):
+        outputs = propagate(algebra, scan.body, [*map(algebra.settle, constants), *carried, *inputs])
+        return outputs[: scan.num_carry], outputs[scan.num_carry :]
+
+    def shapes(carried):
+        one = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), slices)
+        return jax.eval_shape(body, carried, one)[0]
+
+    carry = _steady(algebra, shapes, carry)
+    kinds = [algebra.kind(entry) for entry in carry]
+
+    def step(carried, inputs):
+        after, outputs = body(carried, inputs)
+        return _as(algebra, after, kinds, carried), outputs
+
+    carry, stacked = lax.scan(step, carry, slices, scan.length, scan.reverse, scan.unroll)
+    return [*carry, *map(algebra.merge, stacked)]
+
+
+def _while(algebra: Algebra, loop: While, operands: list[Any]) -> list[Any]:
+    first, second = loop.num_condition_constants, loop.num_condition_constants + loop.num_body_constants
+    tested = list(map(algebra.value, operands[:first]))
+    constants, carry = operands[first:second], operands[second:]
+
+    def body(carried):
+        return propagate(algebra, loop.body, [*map(algebra.settle, constants), *carried])
+
+    carry = _steady(algebra, lambda carried: jax.eval_shape(body, carried), carry)
+    kinds = [algebra.kind(entry) for entry in carry]
+
+    def test(carried):
+        return propagate(algebra, loop.condition, [*tested, *map(algebra.value, carried)])[0]
+
+    return lax.while_loop(test, lambda carried: _as(algebra, body(carried), kinds, carried), carry)
+
+
+def _branches(algebra: Algebra, choice: Branches, operands: list[Any]) -> list[Any]:
+    index, taken = algebra.value(operands[0]), operands[1:]
+    runs = [functools.partial(propagate, algebra, branch) for branch in choice.branches]
+    shapes = [jax.eval_shape(run, taken) for run in runs]
+    kinds = [functools.reduce(algebra.join, map(algebra.kind, entries)) for entries in zip(*shapes)]
+
+    def cast_to(run):
+        return lambda inputs: _as(algebra, run(inputs), kinds, shapes[0])
+
+    return lax.switch(jnp.asarray(index, jnp.int32), list(map(cast_to, runs)), taken)
+
+
+def _steady(algebra: Algebra, shapes: Callable[[list[Any]], list[Any]], carry: list[Any]) -> list[Any]:
+    """The carry of a loop, of the least kinds that a trip does not leave."""
+    carry = [jax.tree.map(jnp.asarray, entry) for entry in carry]
+    for trip in itertools.count():
+        before = [algebra.kind(entry) for entry in carry]
+        after = [algebra.kind(entry) for entry in shapes(carry)]
+        joined = list(map(algebra.join, before, after))
+        if joined == before:
+            return carry
+        if trip >= 2:  # a pattern that spreads with every trip: do not follow it to the end
+            joined = [kind if kind == old else algebra.top for kind, old in zip(joined, before)]
+        carry = [algebra.cast(entry, kind) for entry, kind in zip(carry, joined)]
+    raise AssertionError("unreachable")
+
+
+def _as(algebra: Algebra, entries: list[Any], kinds: list[Any], like: list[Any]) -> list[Any]:
+    """Entries of given kinds, of the dtypes of others (a weak type would make a loop's carry unsteady)."""
+    cast = [algebra.cast(entry, kind) for entry, kind in zip(entries, kinds)]
+    dtypes = [jax.tree.leaves(entry)[0].dtype for entry in like]  # all of a bundle's arrays have its value's
+    return [jax.tree.map(lambda array, dtype=dtype: _to(array, dtype), entry) for entry, dtype in zip(cast, dtypes)]
+
+
+def _to(array: Any, dtype: Any) -> Any:
+    return array if jnp.issubdtype(dtype, jax.dtypes.extended) else lax.convert_element_type(array, dtype)
+
+
+_FOLDED = 1 << 16  # elements; index arithmetic below this is worked out while tracing
+
+
+def _plain(equation: Equation, operands: list[Any]) -> list[Any]:
+    """An equation that nothing carried reaches; integers worked out at once where they can be, for indices' sake."""
+    discrete = all(not value.inexact and value.size <= _FOLDED for value in (*equation.inputs, *equation.outputs))
+    if discrete and not equation.nested and all(map(known, operands)):
+        with jax.ensure_compile_time_eval():
+            return bind(equation, *operands)
+    return bind(equation, *operands)
+
+
+def known(operand: Any) -> bool:
+    """Whether an array's numbers are there while the program is being traced."""
+    return not isinstance(operand, Tracer) and not jnp.issubdtype(jnp.result_type(operand), jax.dtypes.extended)
+
+
+def bind(equation: Equation, *operands: Any) -> list[Any]:
+    """The outputs of an equation's primitive on plain arrays."""
+    params = equation.primitive.get_bind_params(equation.params)
+    functions, params = ((), params) if isinstance(params, dict) else params
+    outputs = equation.primitive.bind(*functions, *operands, **params)
+    return list(outputs) if equation.primitive.multiple_results else [outputs]
+
+
+def author(equation: Equation) -> str:
+    """The name of the function behind a call, for messages."""
+    called = getattr(equation.params.get("call_jaxpr"), "jaxpr", None)
+    return getattr(getattr(called, "debug_info", None), "func_name", None) or "a function"
+
+
+def along(equation: Equation, operands: Sequence[Any], moving: Sequence[bool]) -> Callable[..., list[Any]]:
+    """The equation as a function of its moving operands alone, to its floating-point outputs."""
+
+    def fun(*moved):
+        rest = iter(moved)
+        outputs = bind(equation, *(next(rest) if move else operand for operand, move in zip(operands, moving)))
+        return [output for output, value in zip(outputs, equation.outputs) if value.inexact]
+
+    return fun
+
+
+def names(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+# -- what kind of function a primitive is --------------------------------------------------------------------------
+
+# Linear, or linear piece by piece, in all floating-point operands together: the second derivative vanishes.
+_FLAT = names(
+    """
+    add sub add_any neg convert_element_type copy copy_p real imag complex conj reshape transpose broadcast_in_dim
+    squeeze expand_dims concatenate pad slice dynamic_slice dynamic_update_slice gather scatter scatter-add
+    scatter_add select_n reduce_sum cumsum rev fft reduce_precision sort reduce_max reduce_min max min cummax cummin
+    clamp sign round floor ceil reduce_window_sum split top_k optimization_barrier stop_gradient
+    """
+)
+
+# Element by element, for real numbers.
+_ELEMENTWISE = names(
+    """
+    add sub mul div rem max min neg sign floor ceil round exp exp2 log log1p expm1 sin cos tan asin acos atan atan2
+    sinh cosh tanh asinh acosh atanh logistic erf erfc erf_inv lgamma digamma polygamma zeta igamma igammac
+    regularized_incomplete_beta bessel_i0e bessel_i1e sqrt rsqrt cbrt square integer_pow pow abs select_n clamp
+    convert_element_type copy copy_p reduce_precision add_any nextafter eq ne lt le gt ge and or not xor is_finite
+    stop_gradient
+    """
+)
+
+_PRODUCTS = frozenset(("mul", "dot_general", "conv_general_dilated"))
+
+
+def flat(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether the second derivative in the moving operands vanishes wherever it exists."""
+    match equation.name:
+        case name if name in _FLAT:
+            return True
+        case "abs" | "rem":  # |z| of a complex number is no piecewise linear function of it
+            return not any(jnp.issubdtype(value.dtype, jnp.complexfloating) for value in equation.inputs)
+        case "mul" | "dot_general" | "conv_general_dilated":
+            return sum(moving) == 1
+        case "div":
+            return not moving[1]
+        case "triangular_solve":
+            return not moving[0]
+        case "custom_linear_solve":
+            fixed = sum(equation.nested.constants.values()) if isinstance(equation.nested, Solve) else 0
+            return not any(moving[:fixed])
+    return False
+
+
+def bilinear(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether the equation is a product of its two operands, both moving."""
+    return equation.name in _PRODUCTS and len(moving) == 2 and all(moving)
+
+
+def elementwise(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether each output element depends, of the moving operands, on the element at its own place alone.
+
+    Real numbers only: a complex function need not be holomorphic, and its derivative then is no factor.
+    """
+    shape = equation.outputs[0].shape
+    if any(move and value.shape != shape for value, move in zip(equation.inputs, moving)):
+        return False
+    if any(jnp.issubdtype(value.dtype, jnp.complexfloating) for value in (*equation.inputs, *equation.outputs)):
+        return False
+    if equation.name == "custom_jvp_call":
+        return len(equation.outputs) == 1 and _elementwise_rule(equation, moving)
+    return equation.name in _ELEMENTWISE
+
+
+def _elementwise_rule(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether a custom rule's first two derivatives are computed element by element; it may hold anything."""
+    like = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
+    moved = tuple(shape for shape, move in zip(like, moving) if move)
+
+    def twice(fixed, x, t, s):
+        fun = along(equation, fixed, moving)
+        return jax.jvp(lambda *y: jax.jvp(fun, y, t), x, s)
+
+    program = walk.prune(walk.trace(twice, like, moved, moved, moved))
+    reached = walk.dependents(program, range(len(like), len(program.inputs)))
+    for inner in program.equations:
+        inside = [value in reached for value in inner.inputs]
+        if any(inside) and (inner.nested is not None or not elementwise(inner, inside)):
+            return False
+    return True

@@ -1,0 +1,170 @@
+"""The routes to a Jacobian: each takes a map of arrays and returns all its partial derivatives.
+
+A Jacobian here is a nested tuple, ``blocks[i][j]`` of shape ``output_i.shape + input_j.shape``. Rows are the scalars of
+all outputs, raveled one after the other; columns those of all inputs.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc.transforms.leaves import Arrays, LeafMap, size
+
+__all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse"]
+
+Blocks = tuple[tuple[Any, ...], ...]
+# From the number of a first row to that row of seeds and those after it, one array per leaf.
+_Seeds = Callable[[Any], Arrays]
+
+
+def forward(core: LeafMap, chunk: int | None = None) -> tuple[Blocks, Any]:
+    """All columns by forward mode, ``chunk`` at a time (default: all at once), and the auxiliary output."""
+    n = core.num_inputs
+    products, aux = push(core, None, chunk, last=True)
+    sizes = [math.prod(leaf.shape) for leaf in core.inputs]
+    blocks = []
+    for product in products:
+        shape = product.shape[:-1]
+        parts = _split(product, sizes, axis=-1) if len(sizes) != 1 else [product]
+        blocks.append(tuple(part.reshape(shape + leaf.shape) for part, leaf in zip(parts, core.inputs)))
+    assert all(product.shape[-1] == n for product in products)
+    return tuple(blocks), aux
+
+
+def reverse(core: LeafMap, chunk: int | None = None) -> tuple[Blocks, Any]:
+    """All rows by reverse mode, ``chunk`` at a time (default: all at once), and the auxiliary output."""
+    products, aux, outputs = _pull(core, None, chunk)
+    sizes = [math.prod(leaf.shape) for leaf in outputs]
+    columns = []
+    for product, leaf in zip(products, core.inputs):
+        parts = _split(product, sizes, axis=0) if len(sizes) != 1 else [product]
+        # jax.jacrev answers in the input's dtype, jax.jacfwd in the output's: so does every route here.
+        columns.append([part.reshape(out.shape + leaf.shape).astype(out.dtype) for part, out in zip(parts, outputs)])
+    return tuple(tuple(column[i] for column in columns) for i in range(len(outputs))), aux
+
+
+def push(
+    core: LeafMap, seeds: np.ndarray | None, chunk: int | None = None, *, last: bool = False
+) -> tuple[Arrays, Any]:
+    """Jacobian times each seed, by forward mode.
+
+    Args:
+      core: the map.
+      seeds: of shape (k, n); by default the n unit vectors.
+      chunk: how many at a time.
+      last: whether the seeds' axis comes last in the answer, else first.
+
+    Returns:
+      One array per output, of shape ``(k, *output.shape)`` or ``(*output.shape, k)``; and the auxiliary output.
+    """
+    axis = -1 if last else 0
+
+    def one(*tangents: Any) -> tuple[Arrays, Any]:
+        _, products, aux = jax.jvp(core.call, core.inputs, tangents, has_aux=True)
+        return products, aux
+
+    count = core.num_inputs if seeds is None else len(seeds)
+    if count == 0:
+        outputs, aux = core.call(*core.inputs)
+        shape = lambda output: (*output.shape, 0) if last else (0, *output.shape)
+        return tuple(jnp.zeros(shape(output), output.dtype) for output in outputs), aux
+    rows = _seed_rows(seeds, core.inputs)
+    if count == 1:
+        products, aux = one(*(leaf[0] for leaf in rows(0, 1)))
+        return tuple(jnp.expand_dims(product, axis) for product in products), aux
+    if chunk is None or chunk >= count:
+        return jax.vmap(one, out_axes=(axis, None))(*rows(0, count))
+    several = lambda start: jax.vmap(lambda *t: one(*t)[0], out_axes=axis)(*rows(start, chunk))
+    return _in_chunks(several, count, chunk, axis), core.call(*core.inputs)[1]
+
+
+def pull(core: LeafMap, seeds: np.ndarray | None, chunk: int | None = None) -> tuple[Arrays, Any]:
+    """Each seed times the Jacobian, by reverse mode.
+
+    Args:
+      core: the map.
+      seeds: of shape (k, m); by default the m unit vectors.
+      chunk: how many at a time; what the forward sweep keeps is computed once.
+
+    Returns:
+      One array per input, of shape ``(k, *input.shape)``; and the auxiliary output.
+    """
+    return _pull(core, seeds, chunk)[:2]
+
+
+def _pull(core: LeafMap, seeds: np.ndarray | None, chunk: int | None) -> tuple[Arrays, Any, Arrays]:
+    outputs, back, aux = jax.vjp(core.call, *core.inputs, has_aux=True)
+    count = size(outputs) if seeds is None else len(seeds)
+    if count == 0:
+        return tuple(jnp.zeros((0, *leaf.shape), leaf.dtype) for leaf in core.inputs), aux, outputs
+    rows = _seed_rows(seeds, outputs)
+    if count == 1:
+        products = tuple(product[None] for product in back(tuple(leaf[0] for leaf in rows(0, 1))))
+    elif chunk is None or chunk >= count:
+        products = jax.vmap(back)(rows(0, count))
+    else:
+        products = _in_chunks(lambda start: jax.vmap(back)(rows(start, chunk)), count, chunk, 0)
+    return products, aux, outputs
+
+
+def in_rows(
+    one: Callable[..., Arrays], leaves: Sequence[Any], seeds: np.ndarray | None, chunk: int | None = None
+) -> Arrays:
+    """A function of one seed for every seed (by default every unit vector), ``chunk`` at a time, stacked on axis 0."""
+    count = size(leaves) if seeds is None else len(seeds)
+    rows = _seed_rows(seeds, leaves)
+    if count == 1:
+        return tuple(product[None] for product in one(*(leaf[0] for leaf in rows(0, 1))))
+    if chunk is None or chunk >= count:
+        return jax.vmap(one)(*rows(0, count))
+    return _in_chunks(lambda start: jax.vmap(one)(*rows(start, chunk)), count, chunk, 0)
+
+
+def _in_chunks(several: Callable[[Any], Arrays], count: int, chunk: int, axis: int) -> Arrays:
+    """Write chunk after chunk in place. The last one starts early rather than being cut, so that all are alike."""
+    shapes = jax.eval_shape(several, 0)
+    full = [(*s.shape[:-1], count) if axis else (count, *s.shape[1:]) for s in shapes]
+    empty = tuple(jnp.zeros(shape, s.dtype) for shape, s in zip(full, shapes))
+
+    def step(filled: Arrays, start: Any) -> tuple[Arrays, None]:
+        parts = several(start)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, whole.ndim - 1 if axis else 0)
+            for whole, part in zip(filled, parts)
+        ), None
+
+    starts = np.minimum(np.arange(0, count, chunk), count - chunk)
+    return jax.lax.scan(step, empty, jnp.asarray(starts))[0]
+
+
+def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any, int], Arrays]:
+    """From a first row and a number of rows to those seeds, one array of shape ``(rows, *shape)`` per leaf."""
+    sizes = [math.prod(leaf.shape) for leaf in leaves]
+    starts = np.cumsum([0, *sizes])
+
+    def rows(start: Any, count: int) -> Arrays:
+        if seeds is None:
+            number = start + jnp.arange(count)
+            # Compared, not stored: a basis of n vectors would be a constant of n^2 numbers.
+            parts = [number[:, None] == first + jnp.arange(length) for first, length in zip(starts, sizes)]
+        elif isinstance(start, int):
+            parts = [seeds[start : start + count, a:b] for a, b in itertools.pairwise(starts)]
+        else:
+            some = jax.lax.dynamic_slice_in_dim(jnp.asarray(seeds), start, count)
+            parts = [some[:, a:b] for a, b in itertools.pairwise(starts)]
+        return tuple(_unit_rows(part, leaf.dtype).reshape(count, *leaf.shape) for part, leaf in zip(parts, leaves))
+
+    return rows
+
+
+def _unit_rows(part: Any, dtype: Any) -> Any:
+    return jnp.asarray(part).astype(dtype)
+
+
+def _split(array: Any, sizes: Sequence[int], axis: int) -> list[Any]:
+    return jnp.split(array, np.cumsum(sizes)[:-1], axis=axis)

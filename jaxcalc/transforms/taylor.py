@@ -1,0 +1,395 @@
+"""Taylor coefficients along a line, by arithmetic on truncated power series, for whole programs."""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc.programs import walk
+from jaxcalc.programs.walk import Equation
+from jaxcalc.transforms import propagate as frame
+
+__all__ = ["nth_derivative", "taylor"]
+
+
+def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any]:
+    """The Taylor coefficients of a function along a line.
+
+        c_m = (1 / m!) d^m/dt^m f(x + t v) at t = 0,    m = 0, ..., order
+
+    Every intermediate value is a power series in t, cut off after ``order``: linear operations act on each coefficient,
+    products are Cauchy products, ``exp``, ``sin``, ``tanh``, ... follow the recurrences of their differential
+    equations, and any other primitive is integrated from its own derivative: ``y' = Df(x(t)) x'(t)``, a program again,
+    wanted to one order less. Loops and branches run once, on series.
+
+    Args:
+      fun: from one array or PyTree of floating-point arrays to one array or PyTree of such.
+      order: how many derivatives, 0 or more.
+
+    Returns:
+      ``coefficients(x, v)``, where ``v`` is a PyTree like ``x``: what ``fun`` returns, with a leading axis of length
+      ``order + 1`` on every leaf. Ready for ``jit``, ``vmap`` and ``grad``.
+
+    Raises:
+      TypeError: if ``order`` is no integer, or an argument or result not of floating-point.
+      ValueError: if ``order`` is negative, or ``x`` and ``v`` differ in structure or shape.
+      NotImplementedError: where ``x`` reaches a ``jax.custom_vjp`` function, which has no forward derivative.
+
+    Cost:
+      ``order^2 / 2`` times the function where it multiplies, ``order`` times where it is linear (nested forward mode:
+      ``2^order``).
+
+    Source:
+      A. Griewank, A. Walther, Evaluating Derivatives, 2nd ed., 2008, chapter 13.
+    """
+    order = _checked(order, "taylor")
+
+    def coefficients(x, v):
+        leaves, tree = jax.tree.flatten(x)
+        steps, other = jax.tree.flatten(v)
+        shapes = [jnp.shape(leaf) for leaf in leaves], [jnp.shape(step) for step in steps]
+        if tree != other or shapes[0] != shapes[1]:
+            raise ValueError(
+                f"taylor: x and v must have the same structure and shapes, got {shapes[0]} in {tree} and {shapes[1]} "
+                f"in {other}."
+            )
+        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        for leaf in leaves:
+            _check_floating(leaf, "x must be of floating-point arrays", "Close over what does not move.")
+        found = []
+
+        def flat(*arrays):
+            outputs, structure = jax.tree.flatten(fun(jax.tree.unflatten(tree, arrays)))
+            found[:] = [structure]
+            return outputs
+
+        program = frame.program_of(flat, *leaves)
+        for value in program.outputs:
+            _check_floating(value, "fun must return floating-point arrays", "Convert it to floats, or leave it out.")
+        series = [_line(leaf, jnp.asarray(step, leaf.dtype), order) for leaf, step in zip(leaves, steps)]
+        outputs = frame.propagate(_algebra(order), program, series)
+        return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
+
+    return coefficients
+
+
+def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]:
+    """The n-th derivative of a function of one number.
+
+        t -> d^n f / dt^n
+
+    Args:
+      fun: from a floating-point scalar to an array or PyTree of arrays.
+      n: 0 or more.
+
+    Returns:
+      ``derivative(t)``, like what ``fun`` returns. Ready for ``jit``, ``vmap`` and ``grad``.
+
+    Raises:
+      TypeError: if ``n`` is no integer or ``t`` no floating-point number.
+      ValueError: if ``n`` is negative or ``t`` no scalar.
+
+    Cost:
+      That of ``taylor(fun, n)``.
+    """
+    n = _checked(n, "nth_derivative")
+
+    def derivative(t):
+        if jnp.ndim(t):
+            raise ValueError(f"nth_derivative: t must be a scalar, got shape {jnp.shape(t)}. Use jax.vmap for many.")
+        t = jnp.asarray(t)
+        _check_floating(t, "t must be a floating-point number", "Convert it to a float.")
+        return jax.tree.map(lambda rows: rows[n] * float(math.factorial(n)), taylor(fun, n)(t, jnp.ones_like(t)))
+
+    return derivative
+
+
+def _checked(order: Any, who: str) -> int:
+    try:
+        number = operator.index(order)
+    except TypeError as error:
+        raise TypeError(f"{who}: the order must be an integer, got {order!r}.") from error
+    if number < 0:
+        raise ValueError(f"{who}: the order must be 0 or more, got {number}.")
+    return number
+
+
+def _check_floating(array: Any, expected: str, remedy: str) -> None:
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        raise TypeError(f"taylor: {expected}, got {array.dtype}{list(array.shape)}. {remedy}")
+
+
+# -- series --------------------------------------------------------------------------------------------------------
+
+
+class Series:
+    """A truncated power series.
+
+    Args:
+      rows: the coefficients, shape ``(order + 1, *S)``.
+      origin: what is the same for a series and its truncations; an equation need not be run on it twice.
+    """
+
+    __slots__ = ("origin", "rows")
+
+    def __init__(self, rows: Any, origin: Any = None):
+        self.rows, self.origin = rows, object() if origin is None else origin
+
+    def truncated(self, order: int) -> "Series":
+        """The first coefficients, up to an order."""
+        return Series(self.rows[: order + 1], self.origin)
+
+
+jax.tree_util.register_pytree_node(Series, lambda series: ((series.rows,), None), lambda _, rows: Series(rows[0]))
+
+
+class Context(NamedTuple):
+    """The order wanted, and what has been worked out: (primitive, parameters, origins, order) to outputs."""
+
+    order: int
+    done: dict[Any, Any]
+
+
+def _algebra(order: int, done: dict[Any, Any] | None = None) -> frame.Algebra:
+    context = Context(order, {} if done is None else done)
+    return frame.Algebra(
+        carried=lambda operand: isinstance(operand, Series),
+        value=_value,
+        apply=functools.partial(_apply, context),
+        # A fresh origin: within a loop's body nothing worked out outside may be found, nor the reverse.
+        settle=lambda operand: Series(operand.rows) if isinstance(operand, Series) else operand,
+        kind=lambda operand: isinstance(operand, Series) or None,
+        join=lambda first, second: first or second,
+        cast=lambda operand, kind: operand if kind is None else _lifted(operand, order),
+        top=True,
+        split=_turned,
+        merge=_turned,
+        refuse=_refusal,
+    )
+
+
+def _value(operand: Any) -> Any:
+    return operand.rows[0] if isinstance(operand, Series) else operand
+
+
+def _turned(operand: Any) -> Any:
+    """The series with the first axis of its values before that of its coefficients, and back."""
+    return Series(jnp.swapaxes(operand.rows, 0, 1)) if isinstance(operand, Series) else operand
+
+
+def _lifted(operand: Any, order: int) -> Series:
+    """A plain array as a constant series."""
+    if isinstance(operand, Series):
+        return operand
+    return Series(_joined(jnp.asarray(operand), jnp.zeros((order, *jnp.shape(operand)), jnp.result_type(operand))))
+
+
+def _line(point: Any, step: Any, order: int) -> Series:
+    rows = jnp.zeros((order + 1, *point.shape), point.dtype).at[0].set(point)
+    return Series(rows.at[1].set(step) if order else rows)
+
+
+def _joined(first: Any, rest: Any) -> Any:
+    return jnp.concatenate([first[None], rest])
+
+
+def _refusal(equation: Equation) -> Exception:
+    return NotImplementedError(
+        f"taylor: fun calls {frame.author(equation)}, a jax.custom_vjp function, which has no forward derivative. "
+        "Define it with jax.custom_jvp."
+    )
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------
+
+
+def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[Any]:
+    """The outputs of one equation."""
+    moving = [isinstance(operand, Series) for operand in operands]
+    series = [operand for operand in operands if isinstance(operand, Series)]
+    key = (equation.primitive, str(equation.params), tuple(_name(operand) for operand in operands), context.order)
+    if key in context.done:
+        return context.done[key][0]
+    values = [_value(operand) for operand in operands]
+    outputs = frame.bind(equation, *values)
+    inexact = [value.inexact for value in equation.outputs]
+    if context.order == 0:
+        rows = [output[None] for output, flag in zip(outputs, inexact) if flag]
+    elif frame.flat(equation, moving):
+        fun = frame.along(equation, values, moving)
+        points = tuple(one.rows[0] for one in series)
+        higher = jax.vmap(lambda *t: jax.jvp(fun, points, t)[1])(*(one.rows[1:] for one in series))
+        rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
+    elif frame.bilinear(equation, moving):
+        rows = [_cauchy(lambda a, b: frame.bind(equation, a, b)[0], *(one.rows for one in series))]
+    elif equation.name == "div" and len(series) in (1, 2):
+        rows = [_quotient(operands[0], series[-1].rows)]
+    elif equation.name == "pow" and (moving[1] or frame.known(values[1])):
+        rows = [_general_power(context, equation, operands, outputs[0])]
+    elif equation.name in _RECURRENCES and equation.inputs[0].shape == equation.outputs[0].shape:
+        rows = [_RECURRENCES[equation.name](equation, series[0].rows, outputs[0])]
+    else:
+        higher = _integrated(context, equation, values, moving, series)
+        rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
+    rest = iter(rows)
+    results = [Series(next(rest)) if flag else output for output, flag in zip(outputs, inexact)]
+    context.done[key] = results, operands  # the operands too: what the key names must stay alive
+    return results
+
+
+def _name(operand: Any) -> int:
+    return id(operand.origin) if isinstance(operand, Series) else id(operand)
+
+
+def _some(outputs: Sequence[Any], flags: Sequence[bool]) -> list[Any]:
+    return [output for output, flag in zip(outputs, flags) if flag]
+
+
+def _integrated(
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], series: list[Series]
+) -> list[Any]:
+    """Coefficients 1 and up of any primitive, from the series of its derivative along the curve."""
+    order = context.order
+    fun = frame.along(equation, values, moving)
+    points = tuple(one.rows[0] for one in series)
+    program = walk.prune(frame.program_of(lambda x, t: jax.jvp(fun, x, t)[1], points, points))
+    factors = range(1, order + 1)
+    speeds = [Series(one.rows[1:] * _column(factors, one.rows)) for one in series]
+    operands = [*(one.truncated(order - 1) for one in series), *speeds]
+    slopes = frame.propagate(_algebra(order - 1, context.done), program, operands)
+    rows = [_lifted(slope, order - 1).rows for slope in slopes]
+    return [slope / _column(factors, slope) for slope in rows]
+
+
+def _column(numbers: Sequence[int], like: Any) -> Any:
+    return jnp.asarray(list(numbers), jnp.finfo(like.dtype).dtype).reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def _cauchy(product: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+    """``sum_i B(a_i, b_(m-i))`` for all m."""
+    length = left.shape[0]
+    total = jax.vmap(functools.partial(product, left[0]))(right)
+    for i in range(1, length):
+        total = total.at[i:].add(jax.vmap(functools.partial(product, left[i]))(right[: length - i]))
+    return total
+
+
+def _quotient(numerator: Any, below: Any) -> Any:
+    """``q_m = (a_m - sum_j b_j q_(m-j)) / b_0``, the sum over j from 1."""
+    length = below.shape[0]
+    above = _lifted(numerator, length - 1).rows
+    rows = (above[0] / below[0])[None]
+    for m in range(1, length):
+        rows = _appended(rows, (above[m] - (below[1 : m + 1] * rows[::-1]).sum(0)) / below[0])
+    return rows
+
+
+def _appended(rows: Any, row: Any) -> Any:
+    return jnp.concatenate([rows, row[None].astype(rows.dtype)])
+
+
+def _speeds(x: Any) -> Any:
+    """``j x_j``, from j = 1."""
+    return x[1:] * _column(range(1, x.shape[0]), x)
+
+
+def _moved(speeds: Any, slopes: Any) -> Any:
+    """Coefficient m of y, from ``y' = g x'`` and the m coefficients of g known so far."""
+    m = slopes.shape[0]
+    return (speeds[:m] * slopes[::-1]).sum(0) / m
+
+
+def _exponential(_, x: Any, start: Any) -> Any:
+    speeds, rows = _speeds(x), start[None]
+    for _m in range(1, x.shape[0]):
+        rows = _appended(rows, _moved(speeds, rows))
+    return rows
+
+
+def _exponential_minus_one(_, x: Any, start: Any) -> Any:
+    return _exponential(None, x, jnp.exp(x[0])).at[0].set(start)
+
+
+def _binary_exponential(_, x: Any, start: Any) -> Any:
+    return _exponential(None, x * math.log(2.0), start)
+
+
+def _power(exponent: float, _, x: Any, start: Any) -> Any:
+    """``m x_0 y_m = sum_j ((p + 1) j - m) x_j y_(m-j)``, the sum over j from 1."""
+    rows = start[None]
+    for m in range(1, x.shape[0]):
+        factors = _column([(exponent + 1) * j - m for j in range(1, m + 1)], x)  # pyright: ignore[reportArgumentType]
+        rows = _appended(rows, (factors * x[1 : m + 1] * rows[::-1]).sum(0) / (m * x[0]))
+    return rows
+
+
+def _whole_power(exponent: Any, x: Any, start: Any) -> Any:
+    """By repeated squaring: a recurrence in ``1 / x_0`` would not do at 0."""
+    exponent = int(exponent.params.get("y", 2) if isinstance(exponent, Equation) else exponent)
+    result, square, left = None, x, abs(exponent)
+    while left:
+        if left & 1:
+            result = square if result is None else _cauchy(operator.mul, result, square)
+        left >>= 1
+        square = _cauchy(operator.mul, square, square) if left else square
+    if result is None:
+        return _joined(start, jnp.zeros_like(x[1:]))
+    return _quotient(jnp.ones_like(x[0]), result) if exponent < 0 else result
+
+
+def _general_power(context: Context, equation: Equation, operands: list[Any], start: Any) -> Any:
+    """``x^p`` for a number p (the recurrence, or products where p is whole), or ``exp(y log x)``."""
+    base, exponent = operands
+    if not isinstance(exponent, Series) and np.ndim(exponent) == 0:
+        number = float(exponent)
+        if number.is_integer() and 0 <= number <= 64:
+            return _whole_power(number, base.rows, start)
+        return _power(number, None, base.rows, start)
+    shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
+    program = frame.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
+    (rows,) = frame.propagate(_algebra(context.order, context.done), program, [base, exponent])
+    return _lifted(rows, context.order).rows.at[0].set(start)
+
+
+def _quadratic(constant: float, linear: float, square: float, _, x: Any, start: Any) -> Any:
+    """Solutions of ``y' = (c + b y + a y^2) x'``: tanh, tan, logistic."""
+    speeds, rows = _speeds(x), start[None]
+    slopes = (constant + linear * start + square * start**2)[None]
+    for _m in range(1, x.shape[0]):
+        rows = _appended(rows, _moved(speeds, slopes))
+        slopes = _appended(slopes, linear * rows[-1] + square * (rows * rows[::-1]).sum(0))
+    return rows
+
+
+def _circular(sign: int, first: bool, _, x: Any, start: Any) -> Any:
+    """sin and cos (sign -1) or sinh and cosh (sign 1), which need each other."""
+    sine, cosine = (jnp.sin, jnp.cos) if sign < 0 else (jnp.sinh, jnp.cosh)
+    speeds, odd, even = _speeds(x), sine(x[0])[None], cosine(x[0])[None]
+    for _m in range(1, x.shape[0]):
+        odd, even = _appended(odd, _moved(speeds, even)), _appended(even, sign * _moved(speeds, odd))
+    return (odd if first else even).at[0].set(start)
+
+
+# Elementary functions whose derivative holds themselves; the others are integrated in one go.
+_RECURRENCES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "exp": _exponential,
+    "exp2": _binary_exponential,
+    "expm1": _exponential_minus_one,
+    "sqrt": functools.partial(_power, 0.5),
+    "rsqrt": functools.partial(_power, -0.5),
+    "cbrt": functools.partial(_power, 1 / 3),
+    "integer_pow": _whole_power,
+    "square": _whole_power,
+    "tanh": functools.partial(_quadratic, 1, 0, -1),
+    "tan": functools.partial(_quadratic, 1, 0, 1),
+    "logistic": functools.partial(_quadratic, 0, 1, -1),
+    "sin": functools.partial(_circular, -1, True),
+    "cos": functools.partial(_circular, -1, False),
+    "sinh": functools.partial(_circular, 1, True),
+    "cosh": functools.partial(_circular, 1, False),
+}

@@ -1,0 +1,233 @@
+"""Jacobians: every route against JAX's own, whatever the arguments; formats, dtypes, modules, misuse."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.programs.sparsity import jacobian_pattern
+from jaxcalc.transforms import MemoryBudgetError, jacobian
+
+METHODS = ("auto", "forward", "reverse", "sparse", "bidirectional")
+
+
+def arrowhead(x):
+    """A dense row, a dense column and a diagonal."""
+    return jnp.concatenate([jnp.sum(x**2)[None], x[1:] ** 2 + x[0] * x[1:]])
+
+
+def _of_a_tree(tree, scale):
+    return {"a": jnp.tanh(tree["w"] @ tree["b"]) * scale, "b": (tree["b"][:2] ** 2, jnp.sum(tree["w"][0]))}
+
+
+TREE = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3) / 7, "b": np.linspace(0.1, 1, 3, dtype=np.float32)}
+
+
+def _same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("argnums", [0, 1, (0, 1), (1, 0), -1])
+def test_trees_and_argnums_as_jax_returns_them(method, argnums):
+    # Oracle: jax.jacfwd.
+    args = (TREE, jnp.float32(1.5))
+    _same(jacobian(_of_a_tree, argnums, method=method)(*args), jax.jacfwd(_of_a_tree, argnums)(*args))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("chunk", [1, 2, 3, 100])
+def test_chunks_change_nothing(method, chunk):
+    x = jnp.linspace(0.1, 1, 7)
+    _same(jacobian(arrowhead, method=method, chunk_size=chunk)(x), jax.jacfwd(arrowhead)(x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bcoo_holds_the_same_entries(method):
+    x = jnp.linspace(0.1, 1, 6)
+    found = jacobian(arrowhead, method=method, output_format="bcoo")(x)
+    _same(found.todense(), jax.jacfwd(arrowhead)(x))
+    assert found.shape == (6, 6) and found.unique_indices and found.indices_sorted
+
+
+def test_bcoo_of_a_tree_has_a_block_for_each_pair():
+    found = jacobian(_of_a_tree, method="sparse", output_format="bcoo")(TREE, jnp.float32(1.5))
+    is_block = lambda leaf: hasattr(leaf, "todense")
+    _same(jax.tree.map(lambda leaf: leaf.todense(), found, is_leaf=is_block), jax.jacfwd(_of_a_tree)(TREE, 1.5))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0), (1, 1), (1, 4), (4, 1)])
+def test_sizes_zero_and_one(method, n, m):
+    fun = lambda x: jnp.outer(jnp.arange(1.0, m + 1), jnp.sin(x)).sum(1)
+    x = jnp.linspace(0.0, 1.0, n)
+    for format in ("dense", "bcoo"):
+        found = jacobian(fun, method=method, output_format=format)(x)
+        _same(found if format == "dense" else found.todense(), jax.jacfwd(fun)(x))
+
+
+def test_scalars_to_scalars_have_no_axes():
+    assert jacobian(jnp.sin)(0.3) == pytest.approx(np.cos(0.3))
+    assert jacobian(lambda x: x**3, method="sparse", output_format="bcoo")(2.0).todense() == 12.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_has_aux_returns_the_pair(method):
+    fun = lambda x: (x**2, {"sum": x.sum(), "count": x.size})
+    found, aux = jacobian(fun, has_aux=True, method=method)(jnp.arange(3.0))
+    np.testing.assert_allclose(found, np.diag([0.0, 2.0, 4.0]))
+    assert aux["sum"] == 3.0 and aux["count"] == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_holomorphic(method):
+    fun = lambda z: jnp.stack([z[0] ** 2 * z[1], jnp.exp(z[1])])
+    z = jnp.array([1.0 + 2.0j, 0.5 - 0.3j])
+    _same(jacobian(fun, holomorphic=True, method=method)(z), jax.jacfwd(fun, holomorphic=True)(z))
+
+
+@pytest.mark.parametrize("method", ["auto", "forward", "sparse"])
+def test_complex_values_of_real_inputs(method):
+    fun = lambda x: jnp.exp(1j * x) * x[0]
+    x = jnp.array([0.3, 0.7, 1.1])
+    _same(jacobian(fun, method=method)(x), jax.jacfwd(fun)(x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32, jnp.float64])
+def test_the_output_has_the_dtype_of_the_function(x64, method, dtype):
+    x = jnp.linspace(0.2, 1, 4, dtype=dtype)
+    found = jacobian(arrowhead, method=method)(x)
+    assert found.dtype == dtype
+    exact = jax.jacfwd(arrowhead)(x.astype(jnp.float64))
+    np.testing.assert_allclose(found.astype(jnp.float64), exact, rtol=16 * float(jnp.finfo(dtype).eps), atol=1e-30)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_leaves_of_different_precision(x64, method):
+    fun = lambda t: (t["single"] * t["double"].astype(jnp.float32), t["double"] ** 2)
+    tree = {"single": jnp.arange(1.0, 3.0, dtype=jnp.float32), "double": jnp.arange(3.0, 5.0)}
+    _same(jacobian(fun, method=method)(tree), jax.jacfwd(fun)(tree))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_composes_with_jit_vmap_and_grad(x64, method):
+    jac = jacobian(arrowhead, method=method)
+    batch = jnp.linspace(0.1, 2, 10).reshape(2, 5)
+    expected = jax.vmap(jax.jacfwd(arrowhead))(batch)
+    _same(jax.vmap(jac)(batch), expected)
+    _same(jax.jit(jax.vmap(jac))(batch), expected)
+    loss = lambda j: lambda x: jnp.sum(jnp.sin(j(x)))
+    _same(jax.grad(loss(jac))(batch[0]), jax.grad(loss(jax.jacfwd(arrowhead)))(batch[0]))
+    _same(jax.jacfwd(jac)(batch[0]), jax.jacfwd(jax.jacfwd(arrowhead))(batch[0]))
+
+
+def test_a_closed_over_tracer_is_no_constant():
+    @jax.jit
+    def outer(x, places, scale):
+        return jacobian(lambda y: y[places] * scale)(x)
+
+    x, places = jnp.arange(4.0), jnp.array([2, 0, 2])
+    np.testing.assert_allclose(outer(x, places, 3.0), 3.0 * np.eye(4)[places])
+    np.testing.assert_allclose(outer(x, jnp.array([1, 1, 3]), 3.0), 3.0 * np.eye(4)[[1, 1, 3]])
+
+
+def test_a_changed_constant_makes_a_new_plan():
+    # The pattern is read from the values that the function closes over: an old one would be silently wrong.
+    held = {}
+    jac = jacobian(lambda x: x[held["places"]] * 2.0, method="sparse")
+    for places in ([0, 1, 2], [2, 2, 0]):
+        held["places"] = np.array(places)
+        np.testing.assert_allclose(jac(jnp.arange(3.0)), 2 * np.eye(3)[places])
+
+
+def test_arguments_beside_count_by_value():
+    fun = lambda x, places: x[places]
+    jac = jacobian(fun, method="sparse")
+    for places in ([0, 1], [2, 0], [1, 1]):
+        np.testing.assert_allclose(jac(jnp.arange(3.0), jnp.array(places)), np.eye(3)[places])
+
+
+@jax.custom_vjp
+def _straight_through(x):
+    return jnp.round(x)
+
+
+_straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, u: (u,))
+
+
+@pytest.mark.parametrize("method", ["auto", "reverse", "sparse"])
+def test_a_custom_vjp_goes_by_its_rule(method):
+    found = jacobian(lambda x: _straight_through(3 * x), method=method)(jnp.array([0.2, 0.7]))
+    np.testing.assert_allclose(found, 3 * np.eye(2))
+
+
+def test_forward_mode_is_refused_where_there_is_none():
+    with pytest.raises(ValueError, match="'forward' is not possible.*custom_vjp"):
+        jacobian(_straight_through, method="forward")(jnp.ones(2))
+    with pytest.raises(ValueError, match="'reverse' is not possible"):
+        jacobian(lambda x: jax.lax.while_loop(lambda y: y[0] < 9, lambda y: 2 * y, x), method="reverse")(jnp.ones(2))
+
+
+def test_modules_keep_what_is_no_array():
+    equinox = pytest.importorskip("equinox")
+    model = equinox.nn.MLP(2, 3, 4, 1, key=jax.random.key(0))
+    x = jnp.array([0.3, -0.4])
+    found = jacobian(lambda m: m(x))(model)
+    arrays, rest = equinox.partition(model, equinox.is_array)
+    expected = jax.jacfwd(lambda a: equinox.combine(a, rest)(x))(arrays)
+    _same(jax.tree.leaves(found), jax.tree.leaves(expected))
+    assert found.activation is None
+
+
+def test_flax_modules():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        flax = pytest.importorskip("flax.nnx")
+        model = flax.Linear(2, 3, rngs=flax.Rngs(0))
+    x = jnp.array([0.3, -0.4])
+    graph, state = flax.split(model)
+    fun = lambda s: flax.merge(graph, s)(x)
+    _same(jax.tree.leaves(jacobian(fun)(state)), jax.tree.leaves(jax.jacfwd(fun)(state)))
+
+
+def test_integer_leaves_of_a_tree_are_held_fixed():
+    found = jacobian(lambda t: t["x"] * t["count"])({"x": jnp.ones(2), "count": jnp.array(3)})
+    np.testing.assert_allclose(found["x"], 3 * np.eye(2))
+    assert found["count"] is None
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: jacobian(jnp.sin, method="foward"), ValueError, "'auto', 'forward', 'reverse'"),
+        (lambda: jacobian(jnp.sin, output_format="csr"), ValueError, "'dense', 'bcoo'"),
+        (lambda: jacobian(jnp.sin, chunk_size=0), ValueError, "at least 1"),
+        (lambda: jacobian(jnp.sin, memory_budget=-5), ValueError, "at least 1"),
+        (lambda: jacobian(jnp.sin)(jnp.arange(3)), TypeError, "Convert integers"),
+        (lambda: jacobian(jnp.sin, 2)(jnp.ones(3)), ValueError, "names argument 2"),
+        (lambda: jacobian(jnp.add, (0, 0))(1.0, 2.0), ValueError, "twice"),
+        (lambda: jacobian(jnp.sin)(jnp.ones(2) * 1j), TypeError, "holomorphic=True"),
+        (lambda: jacobian(jnp.sin, holomorphic=True)(jnp.ones(2)), TypeError, "needs complex inputs"),
+        (lambda: jacobian(jnp.argmax)(jnp.ones(2)), TypeError, "no derivative"),
+        (lambda: jacobian(jnp.sin, has_aux=True)(1.0), TypeError, "pair"),
+        (lambda: jacobian(jnp.sin, memory_budget=10)(jnp.ones(99)), MemoryBudgetError, "the leanest is"),
+    ],
+)
+def test_misuse_says_what_to_do(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_local_pattern_is_checked_where_it_is_used():
+    fun = lambda x: jnp.where(x > 0, x * x[0], x)
+    pattern = jacobian_pattern(fun, jnp.array([1.0, -2.0, 3.0]), scope="local")
+    jac = jacobian(fun, method="sparse", pattern=pattern)
+    x = jnp.array([0.5, -1.0, 2.0])
+    np.testing.assert_allclose(jac(x), jax.jacfwd(fun)(x))
+    assert np.isnan(jac(jnp.array([0.5, 1.0, 2.0]))).all()
