@@ -8,9 +8,33 @@ from typing import Any
 
 from jaxcalc._version import __version__
 
-_ROOMS = ("functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
+_ROOMS = ("cache", "functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
 
-_HOMES = {"flow": "jaxcalc.transforms"}
+_HOMES = {
+    "calibrate": "jaxcalc.programs",
+    "cost": "jaxcalc.programs",
+    **dict.fromkeys(
+        (
+            "MemoryBudgetError",
+            "bilaplacian",
+            "compare",
+            "diagonal",
+            "fisher_vp",
+            "flow",
+            "forward_laplacian",
+            "ggn_vp",
+            "hessian",
+            "hvp",
+            "jacobian",
+            "laplacian",
+            "nth_derivative",
+            "plan",
+            "taylor",
+            "trace",
+        ),
+        "jaxcalc.transforms",
+    ),
+}
 
 __all__ = ["__version__", *_ROOMS, *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 

@@ -1,9 +1,12 @@
 """cache: where jaxcalc keeps what it may lose."""
 
+import json
 import os
+import tempfile
 from pathlib import Path
+from typing import Any
 
-__all__ = ["cache_folder"]
+__all__ = ["cache_folder", "keep", "recall"]
 
 
 def cache_folder() -> Path:
@@ -11,3 +14,28 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("JAXCALC_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcalc"
+
+
+def keep(name: str, value: Any) -> None:
+    """Write a JSON value below the cache folder, whole or not at all; where that cannot be, nothing is kept.
+
+    Args:
+      name: the file's path below the folder, without its ending.
+      value: what JSON can hold.
+    """
+    path = cache_folder() / f"{name}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(value, file)
+        os.replace(file.name, path)
+    except OSError:
+        return
+
+
+def recall(name: str) -> Any:
+    """What was kept under that name; ``None`` if nothing readable is there."""
+    try:
+        return json.loads((cache_folder() / f"{name}.json").read_text())
+    except (OSError, ValueError):
+        return None

@@ -17,6 +17,8 @@ __all__ = ["Timing", "crossing", "exponent", "interleave", "once", "ratio"]
 
 _T = TypeVar("_T")
 _Clock = Callable[[], float]
+# Seconds that a machine shared with others hardly ever takes a program off its core for.
+_BEYOND_A_PAUSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,10 @@ def _calls_per_sample(call: Callable[[], Any], min_seconds: float, max_calls: in
     while number < max_calls:
         seconds = number * _sample(call, number, clock)
         if seconds >= min_seconds:
-            break
+            # A pause of the machine can make one short call look long: believe it only if it lasts so long again.
+            seconds = seconds if seconds > _BEYOND_A_PAUSE else number * _sample(call, number, clock)
+            if seconds >= min_seconds:
+                break
         # From too short a trial the number cannot be told well: at least double it, at most tenfold.
         wanted = np.ceil(number * min_seconds / seconds) if seconds > 0.0 else np.inf
         number = min(max_calls, int(np.clip(wanted, 2 * number, 10 * number)))

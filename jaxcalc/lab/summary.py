@@ -152,8 +152,8 @@ def _written(value: Any) -> str:
 
 def information() -> str:
     """Versions, devices and folders."""
-    from jaxcalc.lab.provenance import devices, processor, versions
     from jaxcalc.cache import cache_folder
+    from jaxcalc.lab.provenance import devices, processor, versions
 
     rows = [
         *({"": name, " ": version} for name, version in versions().items()),

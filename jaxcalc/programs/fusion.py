@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from jaxcalc.programs.walk import Equation, Program, Value
+from jaxcalc.programs.walk import Equation, Program, Scan, Value
 from jaxcalc.programs.work import DIVISIONS, MOVES, REDUCTIONS, SIMPLE, TRANSCENDENTAL, itemsize
 
 __all__ = ["Kernel", "Node", "kernels", "renames"]
@@ -143,7 +143,7 @@ class _Reader:
         inputs = tuple(map(self.array, equation.inputs))
         name = equation.name
         if equation.nested is not None:
-            self._add("call", tuple(map(self._in_rows, inputs)), equation.outputs, equation)
+            self._add("call", self._handed_in(equation, inputs), equation.outputs, equation)
         elif name == "dot_general":
             self._product(equation, inputs)
         elif name in REDUCTIONS:
@@ -173,8 +173,8 @@ class _Reader:
         if equation.name != "concatenate":
             return "join"
         rows = len(out.shape) > 1 or self.size(out) > out.bytes
-        shape: tuple[int, ...] = out.shape
-        long = rows and equation.params["dimension"] == len(shape) - 1 and shape[-1] >= _LONG_ROW
+        axis = equation.params["dimension"]
+        long = rows and axis == len(out.shape) - 1 and math.prod(out.shape[axis:]) >= _LONG_ROW
         return "call" if long or len(equation.inputs) > _MANY else "join"
 
     def _add(self, role: Role, inputs: tuple[Value, ...], outputs: tuple[Value, ...], equation: Equation) -> None:
@@ -200,14 +200,19 @@ class _Reader:
         self._add("move", (value,), (copy,), _COPY)
         return copy
 
-    def _in_rows(self, value: Value) -> Value:
-        """The array as a loop wants it: what was transposed is computed as it was and copied."""
-        node = self.made.get(value)
-        if node is None or node.equation.name not in ("transpose", "reorder") or node.role != "move":
-            return value
-        copy = self._like(value)
-        self._add("call", (value,), (copy,), _COPY)
-        return copy
+    def _handed_in(self, equation: Equation, inputs: tuple[Value, ...]) -> tuple[Value, ...]:
+        """The arrays as a loop wants them: what was transposed, or is stacked with lanes in front, is copied."""
+        scan = equation.nested
+        stacked = scan.num_constants + scan.num_carry if isinstance(scan, Scan) else len(inputs)
+        wanted = list(inputs)
+        for i, value in enumerate(inputs):
+            node = self.made.get(value)
+            transposed = node is not None and node.role == "move" and node.equation.name in ("transpose", "reorder")
+            lanes = i >= stacked and self.size(value) > value.bytes and (node is None or node.equation.nested is None)
+            if transposed or lanes:
+                wanted[i] = self._like(value)
+                self._add("call", (value,), (wanted[i],), _COPY)
+        return tuple(wanted)
 
     def _like(self, value: Value) -> Value:
         copy = Value(value.shape, value.dtype)
@@ -425,9 +430,15 @@ def _reads(reader: _Reader, stored: set[Value], generated: Collection[Value]) ->
             below = None if value in stored else found.get(value)
             if below is None:
                 below = {value: (float(reader.size(value)), True)}
-            for leaf, (amount, aligned) in below.items():
-                before, kept = merged.get(leaf, (0.0, True))
-                merged[leaf] = max(before, min(amount, part)), kept and aligned and straight
+            if straight and part == math.inf and not merged:
+                merged = dict(below)
+                continue
+            for leaf, read in below.items():
+                before = merged.get(leaf)
+                if before is None:
+                    merged[leaf] = read if straight and part == math.inf else (min(read[0], part), straight and read[1])
+                elif before is not read or not straight:
+                    merged[leaf] = max(before[0], min(read[0], part)), before[1] and read[1] and straight
         writes = tuple(value for value in node.outputs if value in stored)
         if writes:
             made.append(Kernel(node, writes, merged))

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.extend import core
 
 __all__ = [
@@ -271,13 +272,11 @@ def read(jaxpr: Any, keep: Collection[str] = ()) -> Program:
     return Program((*free, *inputs), outputs, tuple(equations))
 
 
-def _inline(
-    jaxpr: Any, names: dict[Any, Value], equations: list[Equation], keep: Collection[str]
-) -> tuple[Value, ...]:
+def _inline(jaxpr: Any, names: dict[Any, Value], equations: list[Equation], keep: Collection[str]) -> tuple[Value, ...]:
     """Append the equations of an open jaxpr whose inputs are named; return its outputs."""
     for equation in jaxpr.eqns:
         inputs = tuple(_operand(atom, names) for atom in equation.invars)
-        name = _SAME.get(equation.primitive.name, equation.primitive.name)
+        name = _SAME.get(str(equation.primitive.name), str(equation.primitive.name))
         body = None if name in keep else _called(name, equation.params)
         if body is not None:
             inner, constants = getattr(body, "jaxpr", body), getattr(body, "consts", ())
@@ -409,9 +408,7 @@ def _prune_scan(equation: Equation, scan: Scan, used: list[bool]) -> Equation:
         equation,
         inputs=tuple(equation.inputs[i] for i in chosen),
         outputs=tuple(equation.outputs[i] for i in places),
-        nested=replace(
-            scan, body=_with_inputs(body, chosen), num_constants=len(keep_constants), num_carry=len(carry)
-        ),
+        nested=replace(scan, body=_with_inputs(body, chosen), num_constants=len(keep_constants), num_carry=len(carry)),
     )
 
 
@@ -474,7 +471,7 @@ def fingerprint(program: Program, *, values: bool = True) -> str | None:
             return f"{numbers.setdefault(value, len(numbers))}:{value.dtype}{value.shape}"
         if not values and value.shape:
             return f"constant:{value.dtype}{value.shape}"
-        if isinstance(value.literal, jax.core.Tracer):
+        if isinstance(value.literal, Tracer):
             return None if values else "tracer"
         if jnp.issubdtype(value.dtype, jax.dtypes.extended):
             return f"key:{value.shape}{np.asarray(jax.random.key_data(value.literal)).tolist()}"

@@ -8,6 +8,7 @@ from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
 from jaxcalc.transforms.plan import Comparison, compare, plan
 from jaxcalc.transforms.planning import MemoryBudgetError, Plan
 from jaxcalc.transforms.products import fisher_vp, ggn_vp, hvp
+from jaxcalc.transforms.taylor import nth_derivative, taylor
 
 __all__ = [
     "SOLVER_ORDERS",
@@ -29,6 +30,8 @@ __all__ = [
     "hvp",
     "jacobian",
     "laplacian",
+    "nth_derivative",
     "plan",
+    "taylor",
     "trace",
 ]

@@ -10,8 +10,9 @@ from jaxcalc.transforms.jacobian import Choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.propagate import elementwise, program_of
 
-__all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian"]
+__all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
 
 HessianMethod = Literal[
     "auto",
@@ -83,6 +84,23 @@ def hessian(
     )
 
 
+def unsymmetric(core: LeafMap) -> str:
+    """Why the derivative of a scalar's gradient may differ from its transpose; empty if it does not.
+
+    A custom rule need not be the derivative of anything: what it says of several elements or arguments together, or
+    to a cotangent, need not have a potential.
+    """
+    program = program_of(core.plain, *abstract(core.inputs))
+    for equation in program.everything():
+        if equation.name == "custom_vjp_call":
+            return "a custom_vjp may make the Hessian unsymmetric"
+        if equation.name == "custom_jvp_call":
+            moving = [value.inexact for value in equation.inputs]
+            if sum(moving) > 1 or not elementwise(equation, moving):
+                return "a custom_jvp of several numbers may make the Hessian unsymmetric"
+    return ""
+
+
 def derivative(core: LeafMap, mode: Mode) -> LeafMap:
     """The map to all first partial derivatives: of a scalar, its gradient."""
 
@@ -96,11 +114,12 @@ def derivative(core: LeafMap, mode: Mode) -> LeafMap:
 def _routes(core: LeafMap, choices: Choices) -> list[Route]:
     """All routes of the methods asked for, the simplest first."""
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
+    symmetric = scalar and not unsymmetric(core)
     gradients: dict[Mode, Products] = {}
     for mode in ("reverse", "forward"):
         inner = derivative(core, mode)
         gradients[mode] = Products(
-            inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=scalar
+            inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=symmetric
         )
     dense = []
     for method, (outer, inner) in COMPOSITIONS.items():
@@ -117,7 +136,7 @@ def _routes(core: LeafMap, choices: Choices) -> list[Route]:
 
     def detect():
         inputs = abstract(core.inputs)
-        if scalar:
+        if symmetric:
             return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs)
         return jacobian_pattern(gradients["reverse"].core.plain, *inputs)
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from jaxcalc.programs import walk
 from jaxcalc.programs.cost import Cost
-from jaxcalc.programs.device import Device, device
 from jaxcalc.programs.sparsity import Pattern, jacobian_pattern
+from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import sparse
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
-from jaxcalc.transforms.passes import Passes, Products, dense_route, dense_run, sparse_routes
+from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
 
 __all__ = ["JACOBIAN", "Choices", "JacobianMethod", "jacobian", "jacobian_routes", "product_routes"]
@@ -122,7 +123,8 @@ def _choices(
 def jacobian_routes(core: LeafMap, choices: Choices) -> list[Route]:
     """All routes of the methods asked for, the simplest first."""
     products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
-    dense = [name for name in ("forward", "reverse") if choices.method in ("auto", name)]
+    modes: tuple[Mode, ...] = ("forward", "reverse")
+    dense = [mode for mode in modes if choices.method in ("auto", mode)]
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
     detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
     return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect)
@@ -151,7 +153,10 @@ def product_routes(
             return [*dense, *(Route(name, refused="one product alone would save nothing") for name in few)]
     pattern = products.pattern or detect()
     if competing and pattern.density > _DENSE:
-        return [*dense, *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few)]
+        return [
+            *dense,
+            *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few),
+        ]
     products = dataclasses.replace(products, pattern=pattern)
     limit = max(min(core.num_inputs, core.num_outputs) // 2, 8) if competing else None
     return [*dense, *sparse_routes(products, few, limit)]
@@ -160,7 +165,8 @@ def product_routes(
 def _bound(products: Products, on: Device) -> float:
     """Seconds that a sparse route cannot go below: one product, and writing the result."""
     core, passes = products.core, products.passes
-    modes = [mode for mode, (program, _) in (("forward", passes.push), ("reverse", passes.pull)) if program is not None]
+    programs: dict[Mode, walk.Program | None] = {"forward": passes.push[0], "reverse": passes.pull[0]}
+    modes = [mode for mode, program in programs.items() if program is not None]
     one = min((on.seconds(passes.price(mode, 1)) for mode in modes), default=math.inf)
     entries = float(core.num_inputs) * core.num_outputs
     return one + on.seconds(Cost(bytes_moved=entries * 8))

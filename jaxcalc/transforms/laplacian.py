@@ -13,13 +13,13 @@ import numpy as np
 from jaxcalc.programs import decompression, walk
 from jaxcalc.programs.coloring import Coloring, color_distance1
 from jaxcalc.programs.cost import Cost, price
-from jaxcalc.programs.device import device
 from jaxcalc.programs.sparsity import hessian_pattern
+from jaxcalc.programs.speed import device
 from jaxcalc.transforms import routes, sparse
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import derivative
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
-from jaxcalc.transforms.passes import Passes, attempt
+from jaxcalc.transforms.passes import Mode, Passes, attempt
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
 from jaxcalc.transforms.products import check_scalar
 
@@ -186,18 +186,24 @@ def _read_diagonal(core: LeafMap, coloring: Coloring, source: tuple[np.ndarray, 
     return unravel(diagonal, core.inputs)
 
 
-def _dense_diagonal(core: LeafMap, chunk: int | None, mode: str) -> tuple[Any, ...]:
+def _dense_diagonal(mode: Mode) -> Callable[..., tuple[Any, ...]]:
     """The Hessian's diagonal from all Hessian-vector products, of each of which one entry is kept."""
-    gradient = derivative(core, "reverse")
 
-    def entry(*v: Any) -> tuple[Any]:
-        if mode == "forward":
-            products = jax.jvp(gradient.plain, core.inputs, v)[1]
-        else:
-            products = jax.vjp(gradient.plain, *core.inputs)[1](v)
-        return (sum(jnp.vdot(a, b) if a.size else 0.0 for a, b in zip(v, products)),)
+    def build(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+        gradient = derivative(core, "reverse")
 
-    return unravel(routes.in_rows(entry, core.inputs, None, chunk)[0], core.inputs)
+        def entry(*v: Any) -> tuple[Any]:
+            if mode == "forward":
+                products = jax.jvp(gradient.plain, core.inputs, v)[1]
+            else:
+                products = jax.vjp(gradient.plain, *core.inputs)[1](v)
+            return (sum(jnp.vdot(a, b) if a.size else 0.0 for a, b in zip(v, products)),)
+
+        if not core.num_inputs:
+            return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
+        return unravel(routes.in_rows(entry, core.inputs, None, chunk)[0], core.inputs)
+
+    return build
 
 
 def _weighted_sum(core: LeafMap, parts: Sequence[Any]) -> Any:
@@ -234,77 +240,60 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str]) -> 
     """Routes whose result is the diagonal, a tuple of arrays, by the methods named."""
     found = []
     inputs, count = abstract(core.inputs), core.num_inputs
-    passes = Passes(derivative(core, "reverse"))
     if "nested" in names:
-        found.append(_lanes_route("nested", core, "axes", _nested, _along(core.at(*inputs)), inputs))
-    mode = "forward" if passes.push[0] is not None else "reverse"
-    refused = passes.push[1] and passes.pull[1]
+        program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
+        found.append(_axes_route("nested", program, refused, count, len(inputs), _nested))
+    if "hessian" not in names and "sparse" not in names:
+        return found
+    refused = Passes(core).pull[1]
+    if refused:  # no gradient to differentiate again
+        return [*found, *(Route(name, refused=refused) for name in ("hessian", "sparse") if name in names)]
+    passes = Passes(derivative(core, "reverse"))
+    mode: Mode = "forward" if passes.push[0] is not None else "reverse"
+    program, refused = passes.push if mode == "forward" else passes.pull
     if "hessian" in names:
-        if refused:
-            found.append(Route("hessian", refused=refused))
-        else:
-            build = lambda at, chunk=None: _dense_diagonal(at, chunk, mode)
-            found.append(
-                Route(
-                    "hessian",
-                    f"{count} products",
-                    count,
-                    lambda at: (build(at), None),
-                    lambda: passes.price(mode, count),
-                    lambda budget: _halved(
-                        build, count, lambda chunk: passes.price(mode, count, chunk), budget, "hessian"
-                    ),
-                )
-            )
+        found.append(_axes_route("hessian", program, refused, count, len(inputs), _dense_diagonal(mode)))
     if "sparse" in names:
         found.append(_sparse_route(core, passes, mode, refused, competing=len(names) > 1))
     return found
 
 
-def _lanes_route(
-    name: str, core: LeafMap, what: str, build: Callable[..., Any], one: Callable[..., Any], inputs: Any
+def _axes_route(
+    name: str, program: walk.Program | None, refused: str, count: int, first: int, build: Callable[..., Any]
 ) -> Route:
-    """A route that evaluates ``one`` along every axis."""
-    count = core.num_inputs
-    program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
+    """A route that evaluates a program of ``(x, v)`` along every axis ``v`` and keeps a number of each."""
     if program is None:
         return Route(name, refused=refused)
-    first = len(inputs)
     lanes = range(first, len(program.inputs))
-    at_once = lambda chunk: price(program, lanes=[(lanes, chunk)])
 
-    def chunked(chunk: int) -> Cost:
-        return at_once(chunk) * math.ceil(count / chunk)
+    def cost(chunk: int) -> Cost:
+        once = price(program, lanes=[(lanes, max(chunk, 1))])
+        if chunk >= count:
+            return once
+        kept = 16 * count  # one number an axis
+        return dataclasses.replace(
+            once * math.ceil(count / chunk), peak_bytes=once.peak_bytes + kept, output_bytes=kept
+        )
 
+    def in_chunks(budget: int) -> Route | None:
+        chunk = count // 2
+        while chunk >= 1 and cost(chunk).peak_bytes > budget:
+            chunk //= 2
+        return _in_steps(name, build, count, chunk, cost) if chunk else None
+
+    return Route(name, f"{count} axes", count, lambda at: (build(at), None), lambda: cost(count), in_chunks)
+
+
+def _in_steps(name: str, build: Callable[..., Any], count: int, chunk: int, cost: Callable[[int], Cost]) -> Route:
     return Route(
-        name,
-        f"{count} {what}",
-        count,
-        lambda at: (build(at), None),
-        lambda: at_once(max(count, 1)),
-        lambda budget: _halved(build, count, chunked, budget, name),
+        name, f"{count} axes, {chunk} at a time", count, lambda at: (build(at, chunk), None), lambda: cost(chunk)
     )
-
-
-def _halved(build: Callable[..., Any], count: int, cost: Callable[[int], Cost], budget: int, name: str) -> Route | None:
-    """The route in chunks, halved until they fit."""
-    chunk = count // 2
-    while chunk >= 1:
-        if cost(chunk).peak_bytes <= budget:
-            return _in_steps(build, count, cost, chunk, name)
-        chunk //= 2
-    return None
-
-
-def _in_steps(build: Callable[..., Any], count: int, cost: Callable[[int], Cost], chunk: int, name: str) -> Route:
-    how = f"{count}, {chunk} at a time"
-    return Route(name, how, count, lambda at: (build(at, chunk), None), lambda: cost(chunk))
 
 
 def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, competing: bool) -> Route:
     """Hessian-vector products with the colours of a distance-1 colouring."""
-    if refused or not core.num_inputs:
-        return Route("sparse", refused=refused or "there is nothing to colour")
+    if refused:
+        return Route("sparse", refused=refused)
     if competing:
         on, count = device(), core.num_inputs
         if on.seconds(passes.price(mode, 1)) > 0.9 * on.seconds(passes.price(mode, count)):
@@ -405,7 +394,7 @@ def _exact(fun: Callable[..., Any], method: str) -> Callable[..., Any]:
 
     def total(*x: Any) -> Any:
         core = LeafMap(lambda *y: ((fun(*y),), None), tuple(x), list, list, ((), ()))
-        parts = _nested(core) if method == "nested" else _dense_diagonal(core, None, "forward")
+        parts = _nested(core) if method == "nested" else _dense_diagonal("forward")(core)
         return sum((jnp.sum(part) for part in parts), jnp.zeros((), core.outputs[0].dtype))
 
     return total

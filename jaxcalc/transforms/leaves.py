@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 __all__ = ["Arrays", "LeafMap", "abstract", "is_concrete", "lift", "size", "split_arrays", "unravel"]
 
@@ -75,7 +76,7 @@ def abstract(tree: Any) -> Any:
 
 def is_concrete(tree: Any) -> bool:
     """Whether every leaf is an array that holds numbers: no tracer, no mere shape."""
-    return not any(isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct)) for leaf in jax.tree.leaves(tree))
+    return not any(isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) for leaf in jax.tree.leaves(tree))
 
 
 def split_arrays(args: Sequence[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:

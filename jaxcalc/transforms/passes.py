@@ -72,21 +72,22 @@ class Passes:
         product = lambda x, u: jax.vjp(self._core.plain, *x)[1](u)
         return attempt(product, self._inputs, outputs)
 
-    def price(self, mode: Mode, count: int, chunk: int | None = None) -> Cost:
-        """What ``count`` products cost, ``chunk`` at a time."""
+    def price(self, mode: Mode, count: int, chunk: int | None = None, *, last: bool = False) -> Cost:
+        """What ``count`` products cost, ``chunk`` at a time, their axis ``last`` in the result or first."""
         if chunk is not None and chunk < count:
-            return self._chunked(mode, count, chunk)
-        key = mode, count
+            return self._chunked(mode, count, chunk, last)
+        key = mode, count, last
         if key not in self._prices:
             program, reason = self.push if mode == "forward" else self.pull
             if program is None:
                 raise ValueError(f"{mode} mode is not possible: {reason}")
             first = len(self._inputs)
-            self._prices[key] = price(program, lanes=[(range(first, len(program.inputs)), max(count, 1))])
+            lanes = [(range(first, len(program.inputs)), max(count, 1))]
+            self._prices[key] = price(program, lanes=lanes, lanes_last=last)
         return self._prices[key]
 
-    def _chunked(self, mode: Mode, count: int, chunk: int) -> Cost:
-        once, trips = self.price(mode, chunk), math.ceil(count / chunk)
+    def _chunked(self, mode: Mode, count: int, chunk: int, last: bool) -> Cost:
+        once, trips = self.price(mode, chunk, last=last), math.ceil(count / chunk)
         total = once * trips
         if mode == "reverse":  # the forward sweep is not repeated
             total = total + (self.price(mode, 1) * 2 + self.price(mode, 2) * -1) * (1 - trips)
@@ -117,20 +118,12 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
     count = core.num_inputs if mode == "forward" else core.num_outputs
     chunk = products.chunk if products.chunk is not None and products.chunk < count else None
 
-    def cost() -> Cost:
-        total = passes.price(mode, count, chunk)
-        if mode == "forward" and chunk is None and core.num_outputs > 1 and count > 1:
-            turned = [jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype) for leaf in core.outputs]
-            turn = lambda *rows: tuple(jnp.moveaxis(row, 0, -1) for row in rows)
-            total = then(total, price(walk.trace(turn, *turned)))
-        return total
-
     return Route(
         name,
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
         passes=count,
         run=dense_run(mode, chunk, products.output_format, products.pattern),
-        price=cost,
+        price=lambda: passes.price(mode, count, chunk, last=mode == "forward"),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
     )
 
@@ -204,10 +197,11 @@ def _sparse_route(products: Products, name: str, kind: str, coloring: Coloring) 
         core = products.core
         total = Cost()
         length = 0
-        for mode, colors, leaves in (
+        parts: tuple[tuple[Mode, int, int], ...] = (
             (columns_by, coloring.num_column_colors, core.num_outputs),
             ("reverse", coloring.num_row_colors, core.num_inputs),
-        ):
+        )
+        for mode, colors, leaves in parts:
             if colors:
                 total = total + passes.price(mode, colors, chunk)
                 length += colors * leaves

@@ -286,7 +286,7 @@ def _arguments(operator: Operator, leaves: Sequence[Any], made: Plan) -> list[An
         return list(leaves)
     if any(route.cost is not None and route.cost.assumed_trips for route in made.routes):
         raise ValueError(
-            f"{operator.name}: fun has a loop whose length depends on data, so that a measurement needs real arguments, "
+            f"{operator.name}: fun has a loop whose length depends on data, so a measurement needs real arguments, "
             "and got shapes or traced values. Pass arrays, outside of jit."
         )
     numbers = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import importlib.metadata
 import math
 import os
 import weakref
@@ -17,7 +18,7 @@ import numpy as np
 from jaxcalc.programs import walk
 from jaxcalc.programs.compiled import Executable, executable
 from jaxcalc.programs.cost import Cost
-from jaxcalc.programs.device import Device, device
+from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import measured
 from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arrays
 
@@ -170,7 +171,7 @@ class Plan:
     def table(self) -> str:
         """All routes, one a line: strategy, passes, operations, bytes moved, peak memory, predicted time, verdict."""
         header = ("strategy", "passes", "operations", "bytes", "peak memory", "predicted", "verdict")
-        rows = [header]
+        rows: list[Sequence[str]] = [header]
         for route in self.routes:
             if route.cost is None:
                 rows.append((route.label, "", "", "", "", "", f"not offered: {route.refused}" if route.refused else ""))
@@ -192,7 +193,7 @@ class Plan:
 
 
 def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows as text in columns, the first underlined; the columns named start at the left, the others end at the right."""
+    """Rows as text, the first underlined; the columns named start at the left, the others end at the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     cell = lambda i, text: text.ljust(widths[i]) if i in left else text.rjust(widths[i])
     lines = ["  ".join(cell(i, text) for i, text in enumerate(row)).rstrip() for row in rows]
@@ -227,7 +228,9 @@ def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[
         )
     least = min(route.seconds for route in fitting)
     best = next(route for route in fitting if route.seconds <= _TIE * least)
-    return best, tuple(dataclasses.replace(route, price=None, smaller=None) for route in priced)
+    # What prices a route holds the function, which a remembered plan must not.
+    bare = [dataclasses.replace(route, price=None, smaller=None) for route in priced]
+    return bare[priced.index(best)], tuple(bare)
 
 
 def _peak(route: Route) -> float:
@@ -355,7 +358,7 @@ def plan_key(operator: Operator, choices: Any, args: Sequence[Any]) -> Any:
     """What a plan is kept by beside its function: choices, shapes and dtypes."""
     leaves, tree = jax.tree.flatten(args)
     kinds = tuple((jnp.shape(x), str(getattr(x, "dtype", type(x)))) if _is_array(x) else x for x in leaves)
-    return operator.name, choices, kinds, tree, bool(jax.config.jax_enable_x64)
+    return operator.name, choices, kinds, tree, str(jnp.result_type(float))
 
 
 def estimate(
@@ -385,7 +388,9 @@ def memory_key(operator: Operator, choices: Any, fingerprint: str) -> str:
     """What a measurement is remembered by: program, shapes and dtypes (in the fingerprint), choices and device."""
     chip = jax.devices()[0]
     fields = {f.name: getattr(choices, f.name) for f in dataclasses.fields(choices) if f.name != "pattern"}
-    return repr((operator.name, fields, fingerprint, chip.platform, chip.device_kind, jax.lib.__version__))
+    return repr(
+        (operator.name, fields, fingerprint, chip.platform, chip.device_kind, importlib.metadata.version("jaxlib"))
+    )
 
 
 def keep_measurement(

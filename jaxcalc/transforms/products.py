@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcalc.programs.cost import price
+from jaxcalc.transforms.hessian import unsymmetric
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import attempt
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
@@ -107,8 +108,12 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
 def _routes(core: LeafMap, choices: _Choices) -> list[Route]:
     """A route for each composition, the simplest first."""
     found = []
+    transposed = unsymmetric(core)
     for method in get_args(HvpMethod)[1:]:
         if choices.method not in ("auto", method):
+            continue
+        if transposed and method != "forward-over-reverse":
+            found.append(Route(method, refused=f"{transposed}, and this method multiplies with its transpose"))
             continue
         multiply = lambda x, v, method=method: product(core.at(*x), v, method)
         program, refused = attempt(multiply, abstract(core.inputs), abstract(core.extra))
@@ -127,9 +132,9 @@ def _choices(*, argnums: Any = 0, method: str = "auto", memory_budget: int | Non
 
 
 def _direct(core: LeafMap, choices: _Choices) -> Route | None:
-    if choices.method == "auto":
-        return None
     method = choices.method
+    if method == "auto" or (method != "forward-over-reverse" and unsymmetric(core)):
+        return None
     return Route(method, run=lambda at: (product(at, at.extra, method), None))
 
 

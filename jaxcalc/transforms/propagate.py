@@ -114,6 +114,8 @@ def _step(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any
         return bind(equation, *map(algebra.value, operands))
     if equation.name == "custom_vjp_call":
         raise algebra.refuse(equation)
+    if equation.name == "custom_jvp_call" and not _repeats_itself(equation):
+        raise algebra.refuse(equation)
     return algebra.apply(equation, operands)
 
 
@@ -236,6 +238,33 @@ def along(equation: Equation, operands: Sequence[Any], moving: Sequence[bool]) -
         return [output for output, value in zip(outputs, equation.outputs) if value.inexact]
 
     return fun
+
+
+def refusal(who: str, equation: Equation) -> Exception:
+    """The error for a custom rule that cannot be followed, which says what to do."""
+    if equation.name == "custom_vjp_call":
+        return NotImplementedError(
+            f"{who}: fun calls {author(equation)}, a jax.custom_vjp function, which has no forward derivative. "
+            "Define it with jax.custom_jvp, or differentiate twice by reverse mode (method='hessian')."
+        )
+    return NotImplementedError(
+        f"{who}: the jax.custom_jvp rule of {author(equation)} does not return the function's own value, so that its "
+        "second derivative is not that of its first. Call the function itself in the rule, or use method='nested'."
+    )
+
+
+def _repeats_itself(equation: Equation) -> bool:
+    """Whether a custom rule gives its own function as the value beside the tangent.
+
+    One that gives a plain expression has another derivative the second time, so that one series does not describe it.
+    """
+    like = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
+    moving = [value.inexact for value in equation.inputs]
+    moved = tuple(shape for shape, move in zip(like, moving) if move)
+    rule = lambda fixed, x, t: jax.jvp(along(equation, fixed, moving), x, t)[0]
+    program = program_of(rule, like, moved, moved)
+    makers = {value: inner.name for inner in program.equations for value in inner.outputs}
+    return all(makers.get(value, "custom_jvp_call") == "custom_jvp_call" for value in program.outputs)
 
 
 def names(text: str) -> frozenset[str]:

@@ -225,6 +225,8 @@ def image(
     lone = Slots(index, count) if len(present) == 1 else None
     match name:
         case name if name in _REDUCTIONS:
+            if 0 in index.shape:  # nothing to sum, and nothing that the sum depends on
+                return None
             return [Slots(np.squeeze(index, tuple(axis + 1 for axis in params["axes"])), count)]
         case "sort" | "fft":
             return [present[0] for _ in equation.outputs]

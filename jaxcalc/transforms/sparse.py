@@ -124,13 +124,13 @@ def checked(result: Any, data: Any, core: LeafMap, pattern: scipy.sparse.csr_arr
 
     For patterns that are valid at a point only. A probe misses a forgotten entry with probability zero.
     """
+    m, n = map(int, pattern.shape or (0, 0))
     rows, columns = pattern.nonzero()
-    probe = np.random.default_rng(0).standard_normal(pattern.shape[1])
+    probe = np.random.default_rng(0).standard_normal(n)
     expected = _rows(push(core, probe[None])[0], data.dtype)
-    found = jax.ops.segment_sum(
-        data * probe.astype(data.dtype)[columns], rows, pattern.shape[0], indices_are_sorted=True
-    )
-    scale = jax.ops.segment_sum(abs(data) * abs(probe)[columns].astype(data.dtype), rows, pattern.shape[0])
+    found = jax.ops.segment_sum(data * probe.astype(data.dtype)[columns], rows, m, indices_are_sorted=True)
+    scale = jax.ops.segment_sum(abs(data) * abs(probe)[columns].astype(data.dtype), rows, m)
     eps = jnp.finfo(data.dtype).eps
     holds = jnp.all(abs(found - expected) <= 1e3 * eps * (scale + abs(expected)))
-    return jax.tree.map(lambda leaf: jnp.where(holds, leaf, jnp.nan), result)
+    is_number = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jax.tree.map(lambda leaf: jnp.where(holds, leaf, jnp.nan) if is_number(leaf) else leaf, result)

@@ -169,7 +169,7 @@ def _algebra(order: int, done: dict[Any, Any] | None = None) -> frame.Algebra:
         top=True,
         split=_turned,
         merge=_turned,
-        refuse=_refusal,
+        refuse=functools.partial(frame.refusal, "taylor"),
     )
 
 
@@ -196,13 +196,6 @@ def _line(point: Any, step: Any, order: int) -> Series:
 
 def _joined(first: Any, rest: Any) -> Any:
     return jnp.concatenate([first[None], rest])
-
-
-def _refusal(equation: Equation) -> Exception:
-    return NotImplementedError(
-        f"taylor: fun calls {frame.author(equation)}, a jax.custom_vjp function, which has no forward derivative. "
-        "Define it with jax.custom_jvp."
-    )
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxcalc.programs import sparsity, walk
-from jaxcalc.programs.sparsity import detect, hessian_pattern, jacobian_pattern, loops, unrolled
+from jaxcalc.programs.sparsity import bodies, detect, hessian_pattern, jacobian_pattern, reader, trips, unrolled
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -182,7 +182,7 @@ LOOPS = ["set at counter", "set round and round", "carried and stacked", "counte
 @pytest.mark.parametrize("few", [0, 10**9], ids=["vectorised", "trip by trip"])
 def test_loops_read_in_either_way_agree(name, few, monkeypatch):
     expected = boolean(jacobian_pattern(EXACT[name], INPUT))
-    monkeypatch.setattr(loops, "_FEW_STEPS", few)
+    monkeypatch.setattr(trips, "_FEW_STEPS", few)
     np.testing.assert_array_equal(boolean(jacobian_pattern(EXACT[name], INPUT)), expected)
 
 
@@ -190,7 +190,7 @@ def test_loops_read_in_either_way_agree(name, few, monkeypatch):
 def test_sparse_rows_and_packed_bits_agree(name, monkeypatch):
     fun = (EXACT | COVERED)[name]
     expected = boolean(jacobian_pattern(fun, INPUT))
-    for module in (detect, loops, unrolled):
+    for module in (detect, bodies, reader, unrolled):
         monkeypatch.setattr(module, "_PACKED_WORDS", -1)
     np.testing.assert_array_equal(boolean(jacobian_pattern(fun, INPUT)), expected)
 

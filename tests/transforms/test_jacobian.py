@@ -168,7 +168,7 @@ def test_a_custom_vjp_goes_by_its_rule(method):
 
 
 def test_forward_mode_is_refused_where_there_is_none():
-    with pytest.raises(ValueError, match="'forward' is not possible.*custom_vjp"):
+    with pytest.raises(ValueError, match=r"'forward' is not possible.*custom_vjp"):
         jacobian(_straight_through, method="forward")(jnp.ones(2))
     with pytest.raises(ValueError, match="'reverse' is not possible"):
         jacobian(lambda x: jax.lax.while_loop(lambda y: y[0] < 9, lambda y: 2 * y, x), method="reverse")(jnp.ones(2))

@@ -46,47 +46,48 @@ class Body:
     varies: bool
 
 
-def settle(reader, program, constants, carry, slices, space) -> Body:
-    """Read a body until what is certain of its inputs holds on every trip."""
+def settle(reader: Any, program: Program, constants: list[Fact], carry: list[Fact], slices: list[Fact], space: Space):
+    """Read a body until what is certain of its inputs before the first trip is so after every trip.
+
+    Each carried value starts with the strongest claim that its first value allows (never changes, or is at least known)
+    and falls to weaker ones (unknown; carries dependencies) as a reading shows. The last reading proves the claims.
+    """
     watch = [False]
     for fact in slices:
         if fact.varying:
             fact.watch = watch
-    kinds = [
-        "carried" if fact.sets is not None else "counted" if fact.value() is not None else "plain" for fact in carry
-    ]
+    first = len(constants)
+    kinds = ["counted" if fact.value() is not None else "plain" for fact in carry]
+    kinds = [kind if fact.sets is None else "carried" for kind, fact in zip(kinds, carry)]
     supports = [fact.support() if fact.sets is None else None for fact in carry]
-    for round_ in range(2 * len(carry) + 8):
+    rounds = 0
+    while True:
         watch[0] = False
-        held = [*constants]
-        for number, (fact, kind) in enumerate(zip(carry, kinds)):
-            held.append(_carried_fact(fact, kind, watch, supports[number]))
-        inputs, offsets, local = _seed([*held, *slices], kinds, len(constants), space)
+        held = [_carried_fact(*given, watch, zeros) for *given, zeros in zip(carry, kinds, supports)]
+        inputs, offsets, local = _seed([*constants, *held, *slices], kinds, first, space)
         outputs = reader.run(program, inputs, local)
-        stable = True
-        for number, kind in enumerate(kinds):
-            source, result = inputs[len(constants) + number], outputs[number]
-            changed = kind
-            if result.sets is not None or kind == "carried":
-                changed = "carried"
-            elif result is source or (kind == "kept"):
-                changed = "kept" if kind in ("counted", "kept") else kind
-            elif kind == "counted" and not result.may_be_known():
-                changed = "plain"
-            if kind == "kept" and result is not source:
-                changed = "carried" if result.sets is not None else "counted" if result.may_be_known() else "plain"
-            if changed == "plain":
-                joined = None if round_ >= _PATIENCE else join([supports[number], result.support()])
-                if not _equal(joined, supports[number]):
-                    supports[number], stable = joined, False
-            if changed != kind:
-                kinds[number], stable = changed, False
-        if stable:
-            break
-    else:  # nothing left to fall back on but everything at once; never seen, and safe
-        raise AssertionError("a loop's body does not settle")
-    counts = (len(constants), len(carry), len(slices))
-    return Body(program, counts, kinds, inputs, outputs, offsets, local, watch[0])
+        fallen = [_falls(kind, inputs[first + n], outputs[n]) for n, kind in enumerate(kinds)]
+        joined = list(supports)
+        for n, kind in enumerate(fallen):
+            if kind == "plain":
+                joined[n] = None if rounds >= _PATIENCE else join([supports[n], outputs[n].support()])
+        if fallen == kinds and all(map(_equal, joined, supports)):
+            counts = (first, len(carry), len(slices))
+            return Body(program, counts, kinds, inputs, outputs, offsets, local, watch[0])
+        kinds, supports, rounds = fallen, joined, rounds + 1
+
+
+def _falls(kind: str, before: Fact, after: Fact) -> str:
+    """What may be claimed of a carried value, given what was claimed before a trip and what is found after it."""
+    if kind == "carried" or after.sets is not None:
+        return "carried"
+    if kind == "plain":
+        return "plain"
+    if after is before:
+        return "kept"
+    if kind == "kept":  # it was seen to come back unchanged, but only while more was claimed of the others
+        return "plain"
+    return "counted" if after.may_be_known() else "plain"
 
 
 def slice_of(fact: Fact) -> Fact:
@@ -100,7 +101,7 @@ def slice_of(fact: Fact) -> Fact:
         # Many zeros that are not on every trip: a mask, whose values are worth following.
         if piece.watch is not None and whole.mean() < _MOSTLY * ever.mean():
             piece.watch[0] = True
-        return ever
+        return np.asarray(ever)
 
     known = fact.may_be_known() and fact.sets is None
     piece = Fact(
@@ -167,7 +168,7 @@ def live_equations(reader: Any, body: Body) -> list[Equation]:
     facts = dict(zip(body.program.inputs, body.inputs))
     live = []
     for equation in body.program.equations:
-        inputs = [reader._fact(value, facts) for value in equation.inputs]
+        inputs = [reader.fact(value, facts) for value in equation.inputs]
         outputs = reader.equation(equation, inputs, body.space)
         facts.update(zip(equation.outputs, outputs))
         if not all(fact.plain for fact in outputs):

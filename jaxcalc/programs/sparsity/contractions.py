@@ -20,7 +20,7 @@ _CLOSED = 512
 
 
 def dot(equation: Equation, facts: Sequence[Fact]) -> list[Sets | None]:
-    """``out[b, i, j] = sum over k of left[b, i, k] right[b, k, j]``: an element passes where its partner may not be zero."""
+    """``out[b, i, j] = sum over k of left[b, i, k] right[b, k, j]``: what passes has a partner that may not be zero."""
     (contract, batch) = equation.params["dimension_numbers"]
     parts = []
     for side in (0, 1):
@@ -151,14 +151,15 @@ def convolution(equation: Equation, facts: Sequence[Fact]) -> list[Sets | None] 
     keep = np.ones(target.shape, bool)
     parts = []
     for side in (0, 1):
-        if ordered[side] is None:
+        operand = ordered[side]
+        if operand is None:
             continue
         support = facts[1 - side].support() if deep == depth else None
         chosen = keep if support is None else support[flat[1 - side]][spots[1 - side]]
         chosen = np.broadcast_to(chosen, target.shape)
         source = np.broadcast_to(spots[side], target.shape)[chosen]
-        rows = links(target[chosen], source, (lanes * features * sizes[2], ordered[side].rows))
-        parts.append(ordered[side].contract(rows))
+        rows = links(target[chosen], source, (lanes * features * sizes[2], operand.rows))
+        parts.append(operand.contract(rows))
     if not parts:
         return [None]
     result = parts[0].union(*parts[1:])

@@ -1,4 +1,4 @@
-"""Which entries of a Jacobian or a Hessian may differ from zero, read from the program that differentiation executes."""
+"""Which entries of a Jacobian or Hessian may differ from zero, read from the program that differentiation executes."""
 
 import contextlib
 import functools
@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from scipy import sparse
 
 from jaxcalc.programs import walk
@@ -25,8 +26,8 @@ Route = Literal["tangent", "cotangent"]
 _PACKED_WORDS = 1 << 20
 # Work that any reading may take (words), and what each element of the program adds to it, outside and inside of loops.
 _LEAST_WORK, _WORK_PER_ELEMENT, _WORK_IN_LOOPS = 2e8, 400, 2
-# The cotangent program is tried first where the tangent program is this much work (words) to read, and there are so many
-# times fewer outputs than inputs: below, the second tracing costs more than it saves.
+# The cotangent program is read instead where the tangent program is this much work (words), and there are so many times
+# fewer outputs than inputs: below, the second tracing costs more than it saves.
 _MUCH, _FEWER = 4e6, 4
 
 
@@ -106,8 +107,8 @@ def jacobian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global
     leaves = jax.tree.leaves(args)
     if scope == "local" and not all(_concrete(leaf) for leaf in leaves):
         raise ValueError(
-            "jacobian_pattern: scope='local' needs concrete arguments, got a tracer or a ShapeDtypeStruct. Call it outside "
-            "of jit, or use scope='global'."
+            "jacobian_pattern: scope='local' needs concrete arguments, got a tracer or a ShapeDtypeStruct. Call it "
+            "outside of jit, or use scope='global'."
         )
     shapes = jax.tree.map(_shape_of, args)
     values = leaves if scope == "local" else None
@@ -150,7 +151,7 @@ def hessian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global"
     if len(out) != 1 or out[0].shape != ():
         shapes = [leaf.shape for leaf in out]
         raise ValueError(
-            f"hessian_pattern: fun must return a scalar, got shapes {shapes}. For a vector-valued fun use jacobian_pattern."
+            f"hessian_pattern: fun must return a scalar, got shapes {shapes}. For a vector use jacobian_pattern."
         )
 
     def gradient(*primals):
@@ -181,7 +182,7 @@ def _inexact_places(args: Any) -> np.ndarray:
 
 
 def _concrete(leaf: Any) -> bool:
-    return not isinstance(leaf, (jax.core.Tracer, jax.ShapeDtypeStruct))
+    return not isinstance(leaf, (Tracer, jax.ShapeDtypeStruct))
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
@@ -191,7 +192,7 @@ def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _tangent(fun: Callable[..., Any], shapes: Any) -> walk.Program:
-    """Inputs ``(*x, *v)``, outputs ``J v``: as ``walk.tangent``, but in one pass, which takes half the time to trace."""
+    """Inputs ``(*x, *v)``, outputs ``J v``: like ``walk.tangent``, in one pass, which takes half as long to trace."""
 
     def push(primals, tangents):
         return jax.jvp(fun, primals, tangents)[1]
@@ -220,7 +221,7 @@ def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str]) -> L
 
 
 def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[str]) -> Links | None:
-    """Dependencies of outputs, stacked, on all inputs after the first ``count``, which are the point; ``None`` if dense."""
+    """Dependencies of outputs, stacked, on the inputs after the first ``count``, the point; ``None`` if dense."""
     columns = sum(value.size for value in program.inputs[count:])
     sizes = [out.size for equation in program.equations for out in equation.outputs]
     largest = max([1, columns, *sizes])

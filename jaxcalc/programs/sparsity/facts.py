@@ -1,10 +1,12 @@
-"""What is known of an array before the program runs: its value, its zeros, the range of its integers, its dependencies."""
+"""What is certain of an array before the program runs: value, zeros, range of integers, dependencies."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxcalc.programs.sparsity.sets import Sets
 from jaxcalc.programs.walk import Value
@@ -138,7 +140,7 @@ def unknown(value: Value) -> Fact:
 
 def constant(value: Any, like: Value, at_point: bool = False) -> Fact:
     """An array that is there before the program runs; a tracer, or a random key, is unknown."""
-    if isinstance(value, jax.core.Tracer) or jax.dtypes.issubdtype(like.dtype, jax.dtypes.extended):
+    if isinstance(value, Tracer) or jnp.issubdtype(like.dtype, jax.dtypes.extended):
         return unknown(like)
     try:
         array = np.asarray(value)

@@ -1,4 +1,4 @@
-"""Reads and writes at computed places (gather, scatter, dynamic slices), where the places are known, bounded or unknown.
+"""Reads and writes at computed places (gather, scatter, dynamic slices): known, bounded or unknown.
 
 A window starts, along each axis of the operand, somewhere between a least and a greatest place. Where the two agree the
 elements are known. Otherwise all that the window may cover is united: per axis, so that an index unknown along one axis
@@ -48,8 +48,9 @@ def places(equation: Equation, facts: Sequence[Fact], exact: bool = False) -> Pl
     if name in ("dynamic_slice", "dynamic_update_slice"):
         first = 1 if name == "dynamic_slice" else 2
         sizes = equation.outputs[0].shape if name == "dynamic_slice" else facts[1].shape
-        ranges = [_range(fact, exact) for fact in facts[first:]]
-        if any(pair is None for pair in ranges):
+        found = [_range(fact, exact) for fact in facts[first:]]
+        ranges = [pair for pair in found if pair is not None]
+        if len(ranges) < len(found):
             return None
         low, high = (np.array([pair[side].reshape(()) for pair in ranges], np.int64) for side in (0, 1))
         return _places(low[None], high[None], sizes, shape, None, None, clip=True)
@@ -88,7 +89,8 @@ def _range(fact: Fact, exact: bool) -> tuple[np.ndarray, np.ndarray] | None:
             pair = (-far, far)
     if pair is None:
         return None
-    return tuple(np.clip(side, -(1 << 40), 1 << 40).astype(np.int64) for side in pair)  # pyright: ignore
+    low, high = (np.clip(side, -(1 << 40), 1 << 40).astype(np.int64) for side in pair)
+    return low, high
 
 
 def _starts(indices, batch, rank, axes, batching, lanes) -> np.ndarray:
@@ -104,7 +106,7 @@ def _starts(indices, batch, rank, axes, batching, lanes) -> np.ndarray:
 
 
 def _places(low, high, sizes, shape, result, windows, clip) -> Places:
-    """Flat places of all elements of all windows; ``result`` is laid out with its ``windows`` axes among the batch axes."""
+    """Flat places of all elements of all windows, in the order of ``result``, of which some axes are the windows'."""
     room = np.array(shape, np.int64) - np.array(sizes, np.int64)
     wholly = np.all((low >= 0) & (high <= room), axis=1)
     if clip:
@@ -124,10 +126,7 @@ def _places(low, high, sizes, shape, result, windows, clip) -> Places:
     least[lost] = -1
     slack = high - low
     certain = np.all(slack == 0, axis=1) & wholly & ~lost
-    if not slack.any():
-        slack = np.zeros((1, len(shape)), np.int64)
-    else:
-        slack = np.repeat(slack, offsets.size, axis=0)
+    slack = np.repeat(slack, offsets.size, axis=0) if slack.any() else np.zeros((1, len(shape)), np.int64)
     certain = np.repeat(certain, offsets.size)
     order = None if result is None else _layout(result, windows)
     if order is not None:

@@ -58,9 +58,9 @@ _CUMULATIVE: dict[str, Callable[..., Any]] = {
 
 
 _OTHERS = frozenset({
-    "argmax", "argmin", "complex", "convert_element_type", "dot_general", "dynamic_slice", "dynamic_update_slice", "gather",
-    "integer_pow", "iota", "round", "scatter", "scatter-add", "select_n", "shift_left", "shift_right_arithmetic",
-    "shift_right_logical", "sort",
+    "argmax", "argmin", "complex", "convert_element_type", "dot_general", "dynamic_slice", "dynamic_update_slice",
+    "gather", "integer_pow", "iota", "round", "scatter", "scatter-add", "select_n", "shift_left",
+    "shift_right_arithmetic",    "shift_right_logical", "sort",
 })  # fmt: skip
 _EVALUATED = frozenset(_EXACT) | frozenset(_ARITHMETIC) | frozenset(_REDUCTIONS) | frozenset(_CUMULATIVE) | _OTHERS
 
@@ -198,7 +198,7 @@ def _convert(array: np.ndarray, dtype: Any) -> np.ndarray | None:
     if np.dtype(dtype) == bool:
         return array != 0
     if array.dtype.kind == "c" and dtype.kind != "c":
-        array = array.real
+        array = np.real(array)
     if dtype.kind in "iu" and array.dtype.kind not in "iub":
         array = array.astype(np.float64)
         room = np.iinfo(dtype)

@@ -1,8 +1,8 @@
 """Dependencies through loops and branches.
 
 A loop's body is read once with columns of its own (the elements of what it carries and takes in): this is its transfer
-matrix, and trips are products with it (``transfer``). Only where the body moves elements to places that differ from trip
-to trip (an index made of the counter) are the trips told apart (``trips``).
+matrix, and trips are products with it (``transfer``). Only where the body moves elements to places that differ from
+trip to trip (an index made of the counter) are the trips told apart (``trips``).
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ def scan(reader: Any, equation: Equation, facts: list[Fact], space: Space) -> li
 
 
 def while_(reader: Any, equation: Equation, facts: list[Fact], space: Space) -> list[Fact]:
-    """A loop until a condition fails: its trips are counted where the condition is known, else any number is allowed for."""
+    """A loop until a condition fails: counted where the condition is known, otherwise of any number of trips."""
     nested: While = equation.nested  # pyright: ignore
     first, second = nested.num_condition_constants, nested.num_condition_constants + nested.num_body_constants
     tests, constants, carry = facts[:first], facts[first:second], facts[second:]
@@ -122,7 +122,7 @@ def _zeros_only(value: Value, fact: Fact, body: Body, number: int) -> Fact:
 def _count(reader, nested: While, body: Body, tests, constants, carry, space):
     """Number of trips if it is certain; and the carry after them if the body had to be read for each."""
     unpacked = Space(0, True, space.meter)
-    first, second, _ = body.counts
+    first = body.counts[0]
     probe = reader.run(nested.condition, [*tests, *(without_sets(f) for f in body.inputs[first:])], unpacked)[0]
     if not probe.may_be_known():
         return None, None

@@ -47,14 +47,15 @@ class Reader:
     def run(
         self, program: Program, inputs: Sequence[Fact], space: Space, equations: Sequence[Equation] | None = None
     ) -> list[Fact]:
-        """Facts of a program's outputs, given those of its inputs; ``equations`` leaves out what is known to be unknown."""
+        """Facts of a program's outputs, given those of its inputs; ``equations``: those that matter."""
         facts: dict[Value, Fact] = dict(zip(program.inputs, inputs))
         for equation in program.equations if equations is None else equations:
-            outputs = self.equation(equation, [self._fact(value, facts) for value in equation.inputs], space)
+            outputs = self.equation(equation, [self.fact(value, facts) for value in equation.inputs], space)
             facts.update(zip(equation.outputs, outputs))
-        return [self._fact(value, facts) for value in program.outputs]
+        return [self.fact(value, facts) for value in program.outputs]
 
-    def _fact(self, value: Value, facts: dict[Value, Fact]) -> Fact:
+    def fact(self, value: Value, facts: dict[Value, Fact]) -> Fact:
+        """The fact of a value: found already, a constant, or nothing certain."""
         found = facts.get(value)
         if found is not None:
             return found
@@ -161,13 +162,13 @@ class Reader:
         if matrix.shape != (size, size):
             return None
         # Equations and unknowns are the two sides of a graph.
-        graph = sparse.block_array([[None, matrix], [matrix.T, None]], format="csr")
+        graph: Any = sparse.block_array([[None, matrix], [matrix.T, None]], format="csr")
         count, label = sparse.csgraph.connected_components(graph, directed=False)
         if count < 2 or np.any(
             np.bincount(label[:size], minlength=count) != np.bincount(label[size:], minlength=count)
         ):
             return None
         ones = np.ones(size, bool)
-        equations = sparse.csr_array((ones, (label[:size], np.arange(size))), shape=(count, size))
-        unknowns = sparse.csr_array((ones, (np.arange(size), label[size:])), shape=(size, count))
+        equations: Links = sparse.csr_array((ones, (label[:size], np.arange(size))), shape=(count, size))
+        unknowns: Links = sparse.csr_array((ones, (np.arange(size), label[size:])), shape=(size, count))
         return (unknowns @ equations).tocsr()

@@ -1,6 +1,6 @@
 """How dependencies pass through one operation of a tangent or cotangent program.
 
-Such a program is linear in what carries dependencies, so the same rules follow the zeros of the other arrays: an element
+Such a program is linear in what carries dependencies, so the same rules follow the zeros of other arrays: an element
 that may differ from zero is one that the single column "may differ from zero" reaches.
 """
 
@@ -22,21 +22,22 @@ __all__ = ["depend", "zeros"]
 # Element i of the output depends on element i of each operand (operands of one element on that one).
 _ELEMENTWISE = frozenset({
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
-    "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "complex", "conj", "convert_element_type", "cos", "cosh", "digamma",
-    "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "igamma",
-    "igamma_grad_a", "igammac", "imag", "integer_pow", "is_finite", "le", "le_to", "lgamma", "log", "log1p", "logistic",
-    "lt", "lt_to", "max", "min", "mulhi", "name", "ne", "neg", "nextafter", "not", "or", "polygamma", "population_count",
-    "pow", "pvary", "real", "reduce_precision", "regularized_incomplete_beta", "rem", "reshard", "round", "rsqrt",
-    "sharding_constraint", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt",
-    "square", "stop_gradient", "sub", "tan", "tanh", "xor", "zeta", "layout_constraint", "pbroadcast", "random_gamma_grad",
-    "device_put_one", "zeros_like", "tie",
+    "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "complex", "conj", "convert_element_type", "cos", "cosh",
+    "device_put_one", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor",
+    "ge", "gt", "igamma", "igamma_grad_a", "igammac", "imag", "integer_pow", "is_finite", "layout_constraint",
+    "le", "le_to", "lgamma", "log", "log1p", "logistic", "lt", "lt_to", "max", "min", "mulhi", "name", "ne", "neg",
+    "nextafter", "not", "or", "pbroadcast", "polygamma", "population_count", "pow", "pvary", "random_gamma_grad",
+    "real", "reduce_precision", "regularized_incomplete_beta", "rem", "reshard", "round", "rsqrt",
+    "sharding_constraint", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh",
+    "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "tie", "xor", "zeros_like", "zeta",
 })  # fmt: skip
 
 # Every output is the operand of the same number.
 _PARALLEL = frozenset({"optimization_barrier", "device_put"})
 
 _REDUCE = frozenset({
-    "argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor",
+    "argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum",
+    "reduce_xor",
 })  # fmt: skip
 _CUMULATIVE = frozenset({"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"})
 _WINDOWS = frozenset({"reduce_window_max", "reduce_window_min", "reduce_window_sum", "select_and_gather_add"})
@@ -49,20 +50,17 @@ _MIXED = {
 }  # fmt: skip
 
 # A zero stays a zero: f(0) = 0, f(0, 0) = 0, or an operation that moves and adds.
-_KEEPS_ZERO = (
-    frozenset({
-        "abs", "add", "add_any", "and", "asin", "asinh", "atan", "atanh", "cbrt", "ceil", "complex", "concatenate", "conj",
-        "convert_element_type", "conv_general_dilated", "copy", "copy_p", "cumprod", "cumsum", "div", "dot_general", "erf",
-        "erf_inv", "expm1", "fft", "floor", "imag", "log1p", "max", "min", "mul", "name", "neg", "optimization_barrier",
-        "or", "real", "reduce_max", "reduce_min", "reduce_or", "reduce_precision", "reduce_prod", "reduce_sum",
-        "reduce_window_sum", "rem", "round", "select_n", "sign", "sin", "sinh", "sort", "sqrt", "square",
-        "stop_gradient", "sub", "tan", "tanh", "triangular_solve", "xor", "shift_left",
-        "broadcast_in_dim", "expand_dims", "pad", "reshape", "rev", "slice", "split", "squeeze", "stack", "tile",
-        "transpose", "unstack",
-    })
-    | indexed.READS
-    | {"scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter_sub", "dynamic_update_slice"}
-)  # fmt: skip
+_KEEPS_ZERO = frozenset({
+    "abs", "add", "add_any", "and", "asin", "asinh", "atan", "atanh", "broadcast_in_dim", "cbrt", "ceil",
+    "complex", "concatenate", "conj", "conv_general_dilated", "convert_element_type", "copy", "copy_p", "cumprod",
+    "cumsum", "div", "dot_general", "dynamic_slice", "dynamic_update_slice", "erf", "erf_inv", "expand_dims",
+    "expm1", "fft", "floor", "gather", "imag", "log1p", "max", "min", "mul", "name", "neg", "optimization_barrier",
+    "or", "pad", "real", "reduce_max", "reduce_min", "reduce_or", "reduce_precision", "reduce_prod", "reduce_sum",
+    "reduce_window_sum", "rem", "reshape", "rev", "round", "scatter", "scatter-add", "scatter-sub", "scatter_add",
+    "scatter_sub", "select_n", "shift_left", "sign", "sin", "sinh", "slice", "sort", "split", "sqrt", "square",
+    "squeeze", "stack", "stop_gradient", "sub", "tan", "tanh", "tile", "transpose", "triangular_solve", "unstack",
+    "xor",
+})  # fmt: skip
 # Zero wherever the first operand is.
 _FIRST_ZERO = frozenset({"div", "rem", "shift_left"})
 
@@ -166,9 +164,8 @@ def _moved(facts: Sequence[Fact], movement: Any, space: Space) -> list[Sets | No
     if len(facts) == 1:
         sets = facts[0].sets
         return [None if sets is None else sets.take(index) for index in movement]
-    carrying = [number for number, fact in enumerate(facts) if fact.sets is not None]
-    if carrying == [0]:
-        sets, size = facts[0].sets, facts[0].size
+    sets, size = facts[0].sets, facts[0].size
+    if sets is not None and all(fact.sets is None for fact in facts[1:]):
         return [sets.take(None if index is None else np.where(index < size, index, -1)) for index in movement]
     stacked = space.stack([space.empty(fact.size) if fact.sets is None else fact.sets for fact in facts])
     return [stacked.take(index) for index in movement]
@@ -254,7 +251,7 @@ def _indexed(equation: Equation, facts: Sequence[Fact], space: Space) -> list[Se
     if where is None:
         return None
     if reads:
-        return [indexed.read(facts[0].sets, where)]  # pyright: ignore[reportArgumentType]
+        return [_only(facts, 0, lambda sets: indexed.read(sets, where))]
     replaces = name in ("scatter", "dynamic_update_slice")
     return [indexed.write(facts[0].sets, facts[update].sets, where, replaces)]
 
@@ -314,7 +311,7 @@ def _lanes(equation: Equation, facts: Sequence[Fact], trailing: int) -> list[Set
     parts = [f.sets.reduce((count, f.size // count), (1,)) for f in facts if f.sets is not None and f.size]
     whole = _union(parts)
     if whole is None:
-        return [None] * len(equation.outputs)
+        return [None for _ in equation.outputs]
     return [whole.take(np.repeat(np.arange(count), out.size // count)) for out in equation.outputs]
 
 
@@ -323,6 +320,6 @@ def _mixed_along(equation: Equation, facts: Sequence[Fact], axis: int) -> list[S
     shape = facts[0].shape
     whole = _union([f.sets.reduce(shape, (axis,)) for f in facts if f.sets is not None])
     if whole is None:
-        return [None] * len(equation.outputs)
+        return [None for _ in equation.outputs]
     short = [1 if i == axis else length for i, length in enumerate(shape)]
     return [whole.take(spread(short, out.shape)) for out in equation.outputs]

@@ -12,18 +12,19 @@ from jaxcalc.programs.walk import Equation
 __all__ = ["FIXED", "fixed", "window"]
 
 FIXED = frozenset({
-    "broadcast_in_dim", "concatenate", "copy", "copy_p", "expand_dims", "pad", "reshape", "rev", "slice", "split", "squeeze",
-    "stack", "tile", "transpose", "unstack",
+    "broadcast_in_dim", "concatenate", "copy", "copy_p", "expand_dims", "pad", "reshape", "rev", "slice", "split",
+    "squeeze", "stack", "tile", "transpose", "unstack",
 })  # fmt: skip
 """Primitives whose movement of elements depends on their parameters alone."""
 
 
 def fixed(equation: Equation, facts: Sequence[Fact]) -> list[np.ndarray | None]:
-    """For every output, the place of each of its elements among the elements of all operands, one operand after another.
+    """For every output, the place of each of its elements among those of all operands, one operand after another.
 
     ``None`` stands for every element in its place.
     """
-    params, shape = equation.params, facts[0].shape if facts else ()
+    params = equation.params
+    shape: tuple[int, ...] = facts[0].shape if facts else ()
     match equation.name:
         case "copy" | "copy_p" | "squeeze" | "expand_dims":
             return [None]
@@ -37,14 +38,14 @@ def fixed(equation: Equation, facts: Sequence[Fact]) -> list[np.ndarray | None]:
         case "rev":
             return [np.flip(_iota(shape), params["dimensions"]).reshape(-1)]
         case "slice":
-            strides = params["strides"] or (1,) * len(shape)
-            cut = tuple(map(slice, params["start_indices"], params["limit_indices"], strides))
-            return [_iota(shape)[cut].reshape(-1)]
+            strides = params["strides"] or [1] * len(shape)
+            bounds = zip(params["start_indices"], params["limit_indices"], strides)
+            return [_iota(shape)[tuple(slice(low, high, step) for low, high, step in bounds)].reshape(-1)]
         case "split":
             ends = np.cumsum(params["sizes"])[:-1]
             return [part.reshape(-1) for part in np.split(_iota(shape), ends, axis=params["axis"])]
         case "unstack":
-            axis = params.get("axis", 0)
+            axis = int(params.get("axis", 0))
             return [np.take(_iota(shape), i, axis=axis).reshape(-1) for i in range(shape[axis])]
         case "concatenate":
             return [np.concatenate(_iotas(facts), axis=params["dimension"]).reshape(-1)]

@@ -1,8 +1,8 @@
 """Index sets: for every element of an array, which columns reach it; as packed bits or as a sparse matrix.
 
-Both forms answer the same few questions (rows taken by index, union, contraction by a boolean matrix), so that a rule is
-written once. Packed bits win where rows are few or full, sparse rows where columns are many. Every operation tells its
-work to a meter beforehand, and the meter stops a reading that no longer pays.
+Both forms answer the same few questions (rows taken by index, union, contraction by a boolean matrix), so that a rule
+is written once. Packed bits win where rows are few or full, sparse rows where columns are many. Every operation tells
+its work to a meter beforehand, and the meter stops a reading that no longer pays.
 """
 
 import math
@@ -29,7 +29,7 @@ class TooDense(Exception):
 
 
 class Meter:
-    """Counts work (in packed words, about a nanosecond each) and stops at a limit; no clock, so plans are repeatable."""
+    """Counts work (in packed words, about a nanosecond each) up to a limit; no clock, so plans are repeatable."""
 
     __slots__ = ("left",)
 
@@ -132,7 +132,7 @@ class Sets:
     def union(self, *others: "Sets") -> "Sets":
         """Row by row, what is in any."""
         data = self.data
-        met = [self]
+        met: list[Sets] = [self]
         for other in others:
             if any(other is known for known in met):
                 continue

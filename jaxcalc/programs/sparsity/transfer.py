@@ -1,7 +1,6 @@
 """Trips of a loop as products with its transfer matrix, until nothing changes."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -77,7 +76,7 @@ def closure(body: Body, constants, carry, space: Space) -> list[Sets | None]:
 
 
 def _march(state, push, base, feed, length, space, keep) -> tuple[list[Sets], list[int]]:
-    """The states before each trip (only the last kept unless asked for) and after all; the number of each trip's state."""
+    """The states before each trip (unless kept, only the last) and after all; the number of each trip's state."""
     states, numbers = [state], []
     rows = state.rows
     for trip in range(length):

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
+from jax.core import Tracer
 
 from jaxcalc.programs.sparsity.bodies import Body, columns_of, live_equations, piece_of, without_sets
 from jaxcalc.programs.sparsity.facts import Fact, constant
@@ -26,11 +26,8 @@ def by_values(reader, body, constants, carry, stacked, trips, space):
     if len(trips) * len(live) > _FEW_STEPS and all(equation.nested is None for equation in live):
         counted = _counted(reader, body, live, constants, carry, stacked, trips)
     if counted is not None:
-        first, second, third = body.counts
-        varying = dict(counted)
-        for number, fact in enumerate(stacked, first + second):
-            if number not in body.offsets:
-                varying[number] = fact
+        first, second, _ = body.counts
+        varying = counted | {n: fact for n, fact in enumerate(stacked, first + second) if n not in body.offsets}
         steady = {number: offset for number, offset in body.offsets.items() if number < first}
         moving = {number: offset for number, offset in body.offsets.items() if number >= first}
         inputs = [*constants, *body.inputs[first:]]
@@ -100,7 +97,7 @@ def _counted(reader, body, live, constants, carry, stacked, trips) -> dict[int, 
     first = body.counts[0]
     numbers = [n for n, kind in enumerate(body.kinds) if kind == "counted"]
     made = {value: equation for equation in live for value in equation.outputs}
-    found: dict[int, Fact] = {}
+    found: dict[int, Any] = {}
     for number in numbers:
         values = _progression(body, made, first, number, carry[number], len(trips))
         if values is None:
@@ -143,7 +140,7 @@ def _progression(body, made, first: int, number: int, start: Fact, length: int) 
         return None
     step = [value for value in equation.inputs if value is not source]
     value = start.value()
-    if len(step) != 1 or step[0].literal is None or isinstance(step[0].literal, jax.core.Tracer) or value is None:
+    if len(step) != 1 or step[0].literal is None or isinstance(step[0].literal, Tracer) or value is None:
         return None
     last = int(value) + int(step[0].literal) * length
     room = np.iinfo(start.dtype)

@@ -1,7 +1,7 @@
 """A loop whose body moves elements to places that differ from trip to trip, read once for all trips.
 
-The body is vectorised over the trips (``jax.vmap``): counters become known arrays, and the transfer matrices of all trips
-come out of one reading, stacked. What then remains of the loop is a chain of products, of which most rows are the
+The body is vectorised over the trips (``jax.vmap``): counters become known arrays, and the transfer matrices of all
+trips come out of one reading, stacked. What then remains of the loop is a chain of products, of which most rows are the
 identity's and cost nothing.
 """
 

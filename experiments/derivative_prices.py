@@ -1,0 +1,506 @@
+"""Is the price of a program right before it runs?
+
+``operations`` sets the operations that are read off a program against counts made by hand, ``memory`` the predicted
+peak of every route to a derivative against the buffers that XLA allocates for it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Variable
+
+# --- operations: against counts by hand -------------------------------------------------------------------------------
+
+Program = Literal[
+    "matrix product",
+    "many small products",
+    "dense layer",
+    "recurrent network",
+    "attention",
+    "convolution",
+    "Fourier transform",
+    "Cholesky factor",
+    "triangular solve",
+    "linear solve",
+    "5-point stencil",
+    "pairwise potential",
+    "polynomial in a loop",
+    "loops in a loop",
+    "prefix sums",
+    "logsumexp",
+    "gradient of least squares",
+    "Jacobian of a layer",
+]
+
+
+class OperationsConfig(Config):
+    program: Program = "matrix product"
+    """a program whose operations have a closed form"""
+    size: int = pydantic.Field(64, ge=8)
+    """n in that form"""
+
+
+class _Count(NamedTuple):
+    """A program, the shapes of its arguments, and its operations by hand."""
+
+    fun: Callable[..., Any]
+    shapes: tuple[tuple[int, ...], ...]
+    flops: float
+    transcendentals: float
+    formula: str
+    dtype: str = "float32"
+
+
+def _count(program: str, n: int) -> _Count:
+    """The operations of a program by hand: a multiply-add is two, a transcendental counts apart."""
+    import jax
+    import jax.numpy as jnp
+
+    match program:
+        case "matrix product":
+            return _Count(jnp.matmul, ((n, 2 * n), (2 * n, 3 * n)), 12 * n**3, 0, "2 (n)(2n)(3n)")
+        case "many small products":
+            return _Count(jax.vmap(jnp.matmul), ((n * n, 3, 3), (n * n, 3, 3)), 54 * n**2, 0, "n² (2·3³)")
+        case "dense layer":
+            fun = lambda w, b, x: jnp.tanh(x @ w + b)
+            flops = 4 * n**3 + 2 * n**2
+            return _Count(fun, ((n, 2 * n), (2 * n,), (n, n)), flops, 2 * n**2, "2 (n)(n)(2n) + 2n²")
+        case "recurrent network":
+
+            def network(w, u, x):
+                step = lambda h, row: (jnp.tanh(w @ h + u @ row), None)
+                return jax.lax.scan(step, jnp.zeros(n), x)[0]
+
+            return _Count(network, ((n, n), (n, n), (n, n)), n * (4 * n**2 + n), n * n, "n steps of 4n² + n")
+        case "attention":
+            d = 2 * n
+
+            def attention(q, k, v):
+                return jax.nn.softmax((q @ k.T) / jnp.sqrt(1.0 * d)) @ v
+
+            # Two products; scaling; softmax: largest, difference, sum, quotient.
+            flops = 4 * n**2 * d + n**2 + (2 * n * (n - 1) + 2 * n**2)
+            return _Count(attention, ((n, d), (n, d), (n, d)), flops, n**2, "4n²(2n) + n² + softmax 4n² - 2n")
+        case "convolution":
+
+            def convolution(image, kernel):
+                numbers = ("NHWC", "HWIO", "NHWC")
+                return jax.lax.conv_general_dilated(image, kernel, (1, 1), "VALID", dimension_numbers=numbers)
+
+            flops = 2 * (n - 4) ** 2 * 25 * 3 * 8
+            return _Count(convolution, ((1, n, n, 3), (5, 5, 3, 8)), flops, 0, "2 (n-4)² 5² 3·8")
+        case "Fourier transform":
+            points = 2 ** round(2 * np.log2(n))
+            flops = 5 * points * np.log2(points)
+            return _Count(jnp.fft.fft, ((points,),), flops, 0, "5 N log₂ N, N ≈ n²", "complex64")
+        case "Cholesky factor":
+            factor = lambda a: jax.lax.linalg.cholesky(a, symmetrize_input=False)
+            return _Count(factor, ((n, n),), n**3 / 3, 0, "n³/3")
+        case "triangular solve":
+            fun = lambda a, b: jax.scipy.linalg.solve_triangular(a, b, lower=True)
+            return _Count(fun, ((n, n), (n, 4)), 4 * n**2, 0, "n² for each of 4 right sides")
+        case "linear solve":
+            return _Count(jnp.linalg.solve, ((n, n), (n,)), 2 * n**3 / 3 + 2 * n**2, 0, "2n³/3 + 2n²")
+        case "5-point stencil":
+
+            def stencil(u):
+                return u[1:-1, 2:] + u[1:-1, :-2] + u[2:, 1:-1] + u[:-2, 1:-1] - 4.0 * u[1:-1, 1:-1]
+
+            return _Count(stencil, ((n, n),), 5 * (n - 2) ** 2, 0, "5 (n-2)²")
+        case "pairwise potential":
+
+            def potential(x):
+                apart = x[:, None] - x[None]
+                return jnp.sum(1.0 / jnp.sqrt(jnp.sum(apart * apart, -1) + 0.1))
+
+            # Differences 3, squares 3, their sum 2, softening, root, quotient, total.
+            return _Count(potential, ((n, 3),), 12 * n**2 - 1, 0, "12n² - 1")
+        case "polynomial in a loop":
+
+            def horner(coefficients, x):
+                body = lambda i, value: value * x + coefficients[i]
+                return jax.lax.fori_loop(0, 2 * n, body, jnp.zeros_like(x))
+
+            return _Count(horner, ((2 * n,), (n * n,)), 4 * n**3, 0, "2 (2n)(n²)")
+        case "loops in a loop":
+
+            def relax(u):
+                inner = lambda _, v: 0.5 * v + 0.25 * jnp.roll(v, 1)
+                outer = lambda v, _: (jax.lax.fori_loop(0, n, inner, v), None)
+                return jax.lax.scan(outer, u, length=n)[0]
+
+            return _Count(relax, ((n,),), 3 * n**3, 0, "n times n times 3n")
+        case "prefix sums":
+            return _Count(lambda x: jnp.cumsum(x, 1), ((n, n),), n * (n - 1), 0, "n (n-1)")
+        case "logsumexp":
+            fun = lambda x: jax.nn.logsumexp(x, 1)
+            flops = 2 * n * (n - 1) + n**2 + n
+            return _Count(fun, ((n, n),), flops, n**2 + n, "largest, difference, sum: 3n² - n")
+        case "gradient of least squares":
+            fun = jax.grad(lambda x, a, b: 0.5 * jnp.sum((a @ x - b) ** 2))
+            # A x, the residual, A' r; the value itself is not asked for.
+            return _Count(fun, ((n,), (4 * n, n), (4 * n,)), 16 * n**2 + 4 * n, 0, "2 (2·4n·n) + 4n")
+        case _:
+            fun = jax.jacfwd(lambda x, w: jnp.tanh(w @ x))
+            # W x, W I, and the slope 1 - tanh² of 2n outputs times n columns.
+            flops = 4 * n**2 + 4 * n**3 + 4 * n + 2 * n**2
+            return _Count(fun, ((n,), (2 * n, n)), flops, 2 * n, "4n³ + 4n² + 2n² + 4n")
+
+
+OPERATIONS_VARIABLES = {
+    "name": Variable((), "", "the program"),
+    "formula": Variable((), "", "its operations in closed form"),
+    "hand_flops": Variable((), "", "operations by hand, a multiply-add being two, without transcendentals"),
+    "hand_transcendentals": Variable((), "", "transcendentals by hand"),
+    "flops": Variable((), "", "operations read off the program"),
+    "transcendentals": Variable((), "", "transcendentals read off the program"),
+    "xla_operations": Variable((), "", "both by XLA's count; NaN where it does not see all"),
+}
+
+
+def _operations_run(config: OperationsConfig, key: Any) -> dict[str, Any]:
+    """Price one program from shapes alone, beside the count by hand and XLA's."""
+    import jax
+
+    from jaxcalc.programs.compiled import executable
+    from jaxcalc.programs.cost import cost
+
+    hand = _count(config.program, config.size)
+    shapes = [jax.ShapeDtypeStruct(shape, hand.dtype) for shape in hand.shapes]
+    priced = cost(hand.fun, *shapes)
+    return {
+        "name": np.array(config.program),
+        "formula": np.array(hand.formula),
+        "hand_flops": np.array(float(hand.flops)),
+        "hand_transcendentals": np.array(float(hand.transcendentals)),
+        "flops": np.array(float(priced.flops)),
+        "transcendentals": np.array(float(priced.transcendentals)),
+        "xla_operations": np.array(executable(hand.fun, *shapes).operations),
+    }
+
+
+def _flat(dataset: Any, variables: dict[str, Variable], present: str) -> dict[str, np.ndarray]:
+    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
+    found = {}
+    for name, variable in variables.items():
+        if variable.dims != (name,):
+            values = dataset[name]
+            outer = [dim for dim in values.dims if dim not in variable.dims]
+            data = values.transpose(*outer, *variable.dims).values
+            found[name] = data.reshape(-1, *data.shape[len(outer) :])
+    there = found[present].astype(str) != ""
+    return {name: values[there] for name, values in found.items()}
+
+
+def _errors(data: dict[str, np.ndarray]) -> np.ndarray:
+    """The larger relative error of a program's two counts."""
+    errors = []
+    for name in ("flops", "transcendentals"):
+        hand = data[f"hand_{name}"]
+        gap = abs(data[name] - hand)
+        errors.append(np.where(gap == 0, 0.0, gap / np.where(hand > 0, hand, np.nan)))
+    # A transcendental that is not there by hand is measured against all operations.
+    total = data["hand_flops"] + data["hand_transcendentals"]
+    errors[1] = np.where(np.isnan(errors[1]), data["transcendentals"] / total, errors[1])
+    return np.maximum(*errors)
+
+
+def _operations_claims(dataset: Any) -> list[Claim]:
+    data = _flat(dataset, OPERATIONS_VARIABLES, "name")
+    errors = _errors(data)
+    worst = int(np.argmax(errors))
+    return [
+        Claim(
+            id="operations-as-by-hand",
+            statement="Operations are read off a program within 5 % of a count by hand, loops and derivatives too.",
+            stated=bool((errors <= 0.05).all()),
+            expected=f"each of {len(errors)} programs within 5 %",
+            measured=f"worst {errors[worst]:.2%} ({data['name'][worst]})",
+            figure="operations" if len(errors) > 1 else None,
+        )
+    ]
+
+
+def _operations_tables(dataset: Any) -> dict[str, list[dict[str, Any]]]:
+    data = _flat(dataset, OPERATIONS_VARIABLES, "name")
+    total = data["flops"] + data["transcendentals"]
+    rows = [
+        {
+            "program": str(name),
+            "operations by hand": str(data["formula"][i]),
+            "and transcendentals": int(data["hand_transcendentals"][i]),
+            "by hand": float(f"{data['hand_flops'][i] + data['hand_transcendentals'][i]:.6g}"),
+            "read off": float(f"{total[i]:.6g}"),
+            "XLA": float(f"{data['xla_operations'][i]:.6g}"),
+            "error": f"{_errors(data)[i]:.2%}",
+        }
+        for i, name in enumerate(data["name"])
+    ]
+    return {"Operations by hand, as read off the program, and by XLA's count": rows}
+
+
+def _operations_figures(dataset: Any) -> dict[str, Any]:
+    from jaxcalc import style
+
+    data = _flat(dataset, OPERATIONS_VARIABLES, "name")
+    if len(data["name"]) < 2:
+        return {}
+    hand = data["hand_flops"] + data["hand_transcendentals"]
+    rows = np.arange(len(hand))
+    figure, axis = style.subplots(width=5.2, height=0.19 * len(rows) + 1.0)
+    axis.axvspan(0.95, 1.05, color="#EDEDED", linewidth=0, zorder=0)
+    axis.axvline(1.0, **{**style.THEORY, "marker": None})
+    xla = data["xla_operations"] / hand
+    ours = (data["flops"] + data["transcendentals"]) / hand
+    low, high = 0.8, 1.25
+    axis.plot(np.clip(xla, low, high), rows, "D", color=style.COLORS["orange"], fillstyle="none", markeredgewidth=1.0)
+    axis.plot(ours, rows, "o", color=style.COLORS["blue"], label="read off the program")
+    axis.plot([], [], "D", color=style.COLORS["orange"], fillstyle="none", markeredgewidth=1.0, label="XLA's count")
+    for row in rows[(xla < low) | (xla > high)]:
+        left = xla[row] < low
+        axis.annotate(
+            f"{xla[row]:.2g}",
+            (low if left else high, row),
+            xytext=(6 if left else -6, 0),
+            textcoords="offset points",
+            ha="left" if left else "right",
+            va="center",
+            fontsize=7,
+            color=style.COLORS["orange"],
+        )
+    for row in rows[np.isnan(xla)]:
+        axis.annotate("not counted", (high, row), ha="right", va="center", fontsize=7, color=style.COLORS["orange"])
+    axis.set_yticks(rows, [str(name) for name in data["name"]])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlim(low - 0.02, high + 0.02)
+    axis.set_xlabel("operations over the count by hand (band: 5 %)")
+    axis.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.set_label("Operations as read off each program, over a count by hand; XLA's count where it sees them all.")
+    return {"operations": figure}
+
+
+operations = Part(
+    OperationsConfig,
+    OPERATIONS_VARIABLES,
+    "host",
+    _operations_run,
+    figures=_operations_figures,
+    claims=_operations_claims,
+    tables=_operations_tables,
+    doc="Are operations read off a program what one counts by hand?",
+)
+
+
+# --- memory: against what XLA allocates -------------------------------------------------------------------------------
+
+
+class MemoryConfig(Config):
+    problem: str = "5-point stencil"
+    """a case of jaxcalc.functions.derivatives, whatever its operator"""
+
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        from jaxcalc.functions import derivatives
+
+        return derivatives.case(name).name
+
+
+MEMORY_VARIABLES = {
+    "strategy": Variable(("strategy",), "", "a route to the derivative"),
+    "function": Variable((), "", "the function's name"),
+    "operator": Variable((), "", "the derivative that is asked for"),
+    "split": Variable((), "", "whether the function was looked at while the planner was tuned"),
+    "predicted": Variable(("strategy",), "B", "predicted peak of temporaries and outputs"),
+    "temporaries": Variable(("strategy",), "B", "temporaries that XLA allocates"),
+    "outputs": Variable(("strategy",), "B", "memory of the outputs"),
+    "footprint": Variable(("strategy",), "B", "temporaries and outputs that XLA allocates"),
+    "chosen": Variable(("strategy",), "", "whether it is the planned route"),
+}
+
+
+def _memory_run(config: MemoryConfig, key: Any) -> dict[str, Any]:
+    """Compile every route that the planner offers, and read XLA's account of its memory; nothing is run."""
+    import jax
+
+    from experiments import _contest
+    from jaxcalc.functions import derivatives
+    from jaxcalc.transforms import plan, planning
+
+    case = derivatives.case(config.problem)
+    public, known = _contest.operators()[case.operator]
+    every = tuple(f"{operator}: {name}" for operator, names in _contest.STRATEGIES.items() for name in names)
+    found: dict[str, tuple[float, ...]] = {}
+    with jax.enable_x64(case.dtype == "float64"), _contest.nothing_remembered():
+        instance = case.build()
+        made = plan(public, instance.fun, *instance.arguments)
+        for route in made.routes:
+            if not route.refused and route.cost is not None:
+                name = f"{case.operator}: {_contest.strategy(case.operator, route)}"
+                program = planning.compiled(known, instance.fun, known.choices(), route, instance.arguments)
+                planned = float(route.label == made.chosen.label)
+                sizes = float(route.cost.peak_bytes), program.temporaries, program.outputs, program.footprint
+                found[name] = (*sizes, planned)
+    columns = np.array([found.get(name, (np.nan,) * 4 + (0.0,)) for name in every], float).T
+    return {
+        "strategy": np.array(every),
+        "function": np.array(case.name),
+        "operator": np.array(case.operator),
+        "split": np.array(case.split),
+        "predicted": columns[0],
+        "temporaries": columns[1],
+        "outputs": columns[2],
+        "footprint": columns[3],
+        "chosen": columns[4] > 0,
+    }
+
+
+# Predicted within this factor of what XLA allocates, on so many of the routes; and so rarely too little.
+_FACTOR, _WITHIN, _SAFE, _SAFELY = 2.0, 0.8, 0.8, 0.9
+
+
+def _pairs(dataset: Any) -> dict[str, np.ndarray]:
+    """One entry for each compiled route: function, operator, split, strategy, predicted, footprint, chosen."""
+    data = _flat(dataset, MEMORY_VARIABLES, "function")
+    point, column = np.nonzero(np.isfinite(data["footprint"]) & (data["footprint"] > 0))
+    found = {name: data[name][point] for name in ("function", "operator", "split")}
+    found |= {name: data[name][point, column] for name in ("predicted", "footprint", "chosen")}
+    found["strategy"] = dataset["strategy"].values.astype(str)[column]
+    found["ratio"] = found["predicted"] / found["footprint"]
+    return found
+
+
+def _share(ratio: np.ndarray) -> tuple[float, float]:
+    """The shares within the factor, and not far below."""
+    return float(np.mean((ratio <= _FACTOR) & (ratio >= 1 / _FACTOR))), float(np.mean(ratio >= _SAFE))
+
+
+def _memory_claims(dataset: Any) -> list[Claim]:
+    data = _pairs(dataset)
+    ratio = data["ratio"]
+    if len(ratio) < 2:
+        return []
+    parts = {split: ratio[data["split"] == split] for split in ("tuned", "held out")}
+    parts = {split: _share(values) for split, values in parts.items() if len(values)}
+    within, safe = _share(ratio)
+    each = lambda i: ", ".join(f"{shares[i]:.1%} {split}" for split, shares in parts.items())
+    lowest, highest = int(np.argmin(ratio)), int(np.argmax(ratio))
+    named = lambda i: f"{ratio[i]:.2g} times for {data['function'][i]}, {data['strategy'][i]}"
+    return [
+        Claim(
+            id="peak-within-twice",
+            statement="The predicted peak memory is within a factor of 2 of what XLA allocates on 80 % of the routes.",
+            stated=all(shares[0] >= _WITHIN for shares in (_share(ratio), *parts.values())),
+            expected=f"at least {_WITHIN:.0%} of {len(ratio)} routes, and of each half of the functions",
+            measured=f"{within:.1%} ({each(0)})",
+            figure="memory",
+            note=f"Farthest: {named(lowest)}; {named(highest)}.",
+        ),
+        Claim(
+            id="peak-rarely-too-low",
+            statement="On 90 % of the routes at least 0.8 of what XLA allocates is predicted.",
+            stated=all(shares[1] >= _SAFELY for shares in (_share(ratio), *parts.values())),
+            expected=f"at least {_SAFELY:.0%} of {len(ratio)} routes, and of each half of the functions",
+            measured=f"{safe:.1%} ({each(1)})",
+            figure="memory",
+        ),
+    ]
+
+
+def _memory_tables(dataset: Any) -> dict[str, list[dict[str, Any]]]:
+    data = _pairs(dataset)
+    summary = []
+    for name in dict.fromkeys(dataset["strategy"].values.astype(str).tolist()):
+        ratio = data["ratio"][data["strategy"] == name]
+        if len(ratio):
+            within, safe = _share(ratio)
+            low, middle, high = np.quantile(ratio, (0.1, 0.5, 0.9))
+            summary.append(
+                {
+                    "route": name,
+                    "functions": len(ratio),
+                    "predicted / allocated, median": float(f"{middle:.3g}"),
+                    "10th percentile": float(f"{low:.3g}"),
+                    "90th percentile": float(f"{high:.3g}"),
+                    "within 2 times": f"{within:.0%}",
+                    "at least 0.8": f"{safe:.0%}",
+                }
+            )
+    order = np.argsort(-abs(np.log(data["ratio"])), kind="stable")[:8]
+    worst = [
+        {
+            "function": str(data["function"][i]),
+            "split": str(data["split"][i]),
+            "route": str(data["strategy"][i]),
+            "predicted MB": float(f"{data['predicted'][i] / 1e6:.3g}"),
+            "allocated MB": float(f"{data['footprint'][i] / 1e6:.3g}"),
+            "ratio": float(f"{data['ratio'][i]:.3g}"),
+        }
+        for i in order
+    ]
+    tables = {"Predicted peak memory over XLA's temporaries and outputs": summary, "The farthest": worst}
+    return {title: rows for title, rows in tables.items() if rows}
+
+
+def _memory_figures(dataset: Any) -> dict[str, Any]:
+    """Predicted against allocated, a marker for each operator; the band is the factor of two."""
+    from jaxcalc import style
+
+    data = _pairs(dataset)
+    if len(data["ratio"]) < 2:
+        return {}
+    splits = [split for split in ("tuned", "held out") if (data["split"] == split).any()]
+    figure, panels = style.subplots(
+        1, len(splits), width="page" if len(splits) > 1 else 4.0, height=3.6, squeeze=False, sharey=True
+    )
+    both = np.r_[data["predicted"], data["footprint"]]
+    ends = np.array([max(both[both > 0].min() / 2, 1.0), both.max() * 2])
+    looks = {"jacobian": ("blue", "o"), "hessian": ("vermilion", "s"), "laplacian": ("green", "^")}
+    for panel, split in zip(panels[0], splits):
+        panel.fill_between(ends, ends / _FACTOR, ends * _FACTOR, color="#EDEDED", linewidth=0, zorder=0)
+        panel.plot(ends, ends, **style.THEORY)
+        for operator, (color, marker) in looks.items():
+            mine = (data["split"] == split) & (data["operator"] == operator)
+            if mine.any():
+                panel.plot(
+                    data["footprint"][mine],
+                    data["predicted"][mine],
+                    marker,
+                    color=style.COLORS[color],
+                    markersize=3.5,
+                    alpha=0.7,
+                    label=f"{operator.capitalize()} ({int(mine.sum())} routes)",
+                )
+        within, safe = _share(data["ratio"][data["split"] == split])
+        panel.annotate(
+            f"within 2 times: {within:.0%}\nat least 0.8: {safe:.0%}",
+            (0.97, 0.03),
+            xycoords="axes fraction",
+            ha="right",
+            fontsize=7.5,
+        )
+        panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=f"{split} functions")
+        panel.set_aspect("equal")
+        panel.set_xlabel("temporaries + outputs by XLA (bytes)")
+        panel.legend(loc="upper left")
+    panels[0, 0].set_ylabel("predicted peak (bytes)")
+    if len(splits) > 1:
+        style.panel_labels(panels)
+    figure.set_label("Peak memory of every route, predicted from its program and as XLA allocates it.")
+    return {"memory": figure}
+
+
+memory = Part(
+    MemoryConfig,
+    MEMORY_VARIABLES,
+    "host",
+    _memory_run,
+    figures=_memory_figures,
+    claims=_memory_claims,
+    tables=_memory_tables,
+    doc="Is the predicted peak memory of a route what XLA allocates for it?",
+)

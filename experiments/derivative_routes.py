@@ -1,0 +1,526 @@
+"""How often is the planned route to a derivative the best one?
+
+Every function of a catalogue, half of which was never looked at while the planner was tuned: all strategies and their
+peers are compiled beforehand, take turns under one clock, and are set against what was predicted and chosen. The regret
+of a choice is its time over that of the fastest, peers included. ``jacobians``, ``hessians`` and ``laplacians`` ask the
+same of three operators.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from experiments import _contest
+from jaxcalc.lab import Claim, Config, Part, Variable
+
+
+class Settings(Config):
+    """What the parts share."""
+
+    repeats: int = pydantic.Field(15, ge=1)
+    """rounds of timing; every round reads each contender once"""
+    min_seconds: float = pydantic.Field(5e-3, ge=0)
+    """how long one reading lasts at least, in seconds"""
+    patience: float = pydantic.Field(2.0, gt=0)
+    """a strategy that is predicted to take more seconds is not compiled, unless a rule chose it"""
+    run_limit: float = pydantic.Field(2000.0, gt=0)
+    """a program whose temporaries and outputs exceed this many MB is not run"""
+    contention: float = pydantic.Field(4.0, ge=1)
+    """what is this many times slower than the fastest takes part in three rounds only"""
+
+
+def _known(operator: str, name: str) -> str:
+    from jaxcalc.functions import derivatives
+
+    found = derivatives.case(name)
+    if found.operator != operator:
+        raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")
+    return name
+
+
+class JacobianConfig(Settings):
+    problem: str = "5-point stencil"
+    """a case of jaxcalc.functions.derivatives"""
+
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        return _known("jacobian", name)
+
+
+class HessianConfig(Settings):
+    problem: str = "Rosenbrock"
+    """a case of jaxcalc.functions.derivatives"""
+
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        return _known("hessian", name)
+
+
+class LaplacianConfig(Settings):
+    problem: str = "harmonic"
+    """a case of jaxcalc.functions.derivatives"""
+
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        return _known("laplacian", name)
+
+
+VARIABLES = {
+    "strategy": Variable(("strategy",), "", "a way to the derivative, ours or a peer's"),
+    "rule": Variable(("rule",), "", "what chooses a strategy"),
+    "function": Variable((), "", "the function's name", measured=False),
+    "family": Variable((), "", "what the function is a member of", measured=False),
+    "split": Variable((), "", "whether it was looked at while the planner was tuned", measured=False),
+    "precision": Variable((), "", "dtype of the function's arguments", measured=False),
+    "num_inputs": Variable((), "", "number of inputs n", measured=False),
+    "num_outputs": Variable((), "", "number of outputs m", measured=False),
+    "products": Variable(("strategy",), "", "products with the Jacobian or its transpose", measured=False),
+    "predicted": Variable(("strategy",), "s", "predicted time of one call", measured=False),
+    "seconds": Variable(("strategy", "repeat"), "s", "time of one call"),
+    "again": Variable(("repeat",), "s", "time of the planned program, read a second time in the same rounds"),
+    "compile_seconds": Variable(("strategy",), "s", "time that XLA took to compile"),
+    "trace_seconds": Variable(("strategy",), "s", "time from Python to StableHLO"),
+    "deviation": Variable(("strategy",), "", "largest difference from the reference over its largest entry"),
+    "status": Variable(("strategy",), "", "measured, or why it was not", measured=False),
+    "choice": Variable(("rule",), "", "the strategy that a rule chooses"),
+    "planning_seconds": Variable((), "s", "time to plan by estimate, nothing known of the function"),
+    "measuring_seconds": Variable((), "s", "time to plan by measurement"),
+}
+
+
+# --- what the readings say --------------------------------------------------------------------------------------------
+
+# What each rule is called and how it is drawn.
+_RULES = {
+    "estimate": ("planned by estimate", "blue", "-"),
+    "measure": ("planned by measurement", "green", "-"),
+    "fewest products": ("fewest products", "orange", "--"),
+    "peer": ("", "vermilion", "-."),
+}
+_PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
+# Geometric mean, 90th percentile and worst of the regret by estimate and by measurement that an operator has to reach.
+_BOUNDS = {
+    "jacobian": {"estimate": (1.05, 1.25, 2.0), "measure": (1.02, None, 1.1)},
+    "hessian": {"estimate": (1.2, None, 2.0), "measure": (1.02, None, 1.1)},
+    "laplacian": {"estimate": (1.2, None, 2.0), "measure": (1.02, None, 1.1)},
+}
+_PLANNING_SHARE = 0.5
+
+
+def _arrays(dataset: Any) -> dict[str, np.ndarray]:
+    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
+    found = {}
+    for name, variable in VARIABLES.items():
+        if name in ("strategy", "rule"):
+            continue
+        values = dataset[name]
+        outer = [dim for dim in values.dims if dim not in variable.dims]
+        data = values.transpose(*outer, *variable.dims).values
+        found[name] = data.reshape(-1, *data.shape[len(outer) :])
+    there = found["function"].astype(str) != ""
+    return {name: values[there] for name, values in found.items()}
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> float:
+    """The ratio of two strategies' times: round by round where both took part, so that a common drift cancels."""
+    if np.isfinite(a).all() and np.isfinite(b).all():
+        return float(np.median(a / b))
+    return float(np.nanmedian(a) / np.nanmedian(b))
+
+
+def _regret(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> tuple[float, int]:
+    """A strategy's time over that of the fastest valid one, and which one that is; NaN if it has no valid reading."""
+    if not valid[chosen]:
+        return np.nan, -1
+    ratios = {int(i): _ratio(seconds[chosen], seconds[i]) for i in np.flatnonzero(valid)}
+    best = max(ratios, key=ratios.__getitem__)
+    return ratios[best], best
+
+
+def _regrets(dataset: Any) -> dict[str, Any]:
+    """The arrays, with ``regret`` and ``best`` of shape (point, rule), and ``noise``: one program against itself."""
+    data: dict[str, Any] = _arrays(dataset)
+    strategies, rules = [list(map(str, dataset[name].values)) for name in ("strategy", "rule")]
+    valid = (data["status"] == _contest.MEASURED) & np.isfinite(data["seconds"]).any(-1)
+    data |= {"strategies": strategies, "rules": rules, "valid": valid}
+    found = [
+        [_regret(data["seconds"][p], valid[p], strategies.index(str(name))) for name in data["choice"][p]]
+        for p in range(len(valid))
+    ]
+    table = np.array(found, float).reshape(len(valid), len(rules), 2)
+    data["regret"], data["best"] = table[..., 0], table[..., 1].astype(int)
+    planned = np.array([strategies.index(str(name)) for name in data["choice"][:, rules.index("estimate")]], int)
+    data["planned"] = planned
+    once = data["seconds"][np.arange(len(planned)), planned]
+    ratios = [_ratio(a, b) for a, b in zip(once, data["again"]) if np.isfinite(a).all() and np.isfinite(b).all()]
+    data["noise"] = np.exp(abs(np.log(ratios))) if ratios else np.array([np.nan])
+    return data
+
+
+def _mean(values: np.ndarray) -> float:
+    """The geometric mean; NaN if there is nothing, or if one is missing."""
+    return float(np.exp(np.mean(np.log(values)))) if len(values) else float("nan")
+
+
+def _worst(data: dict[str, Any], regret: np.ndarray) -> str:
+    """The worst regret and its function."""
+    at = int(np.argmax(np.where(np.isfinite(regret), regret, -1)))
+    return f"{regret[at]:.3g} ({data['function'][at]})"
+
+
+def claims(operator: str, dataset: Any) -> list[Claim]:
+    """Regret by estimate and by measurement, the comparison with counting products, planning's share, and rightness."""
+    data = _regrets(dataset)
+    if len(data["function"]) < 2:
+        return []
+    found = [_judge_rightness(operator, data)]
+    for rule, (mean, high, worst) in _BOUNDS[operator].items():
+        found += _judge_regret(operator, data, rule, mean, high, worst)
+    if operator != "laplacian" and (data["split"] == "held out").any():
+        found.append(_judge_fewest(operator, data))
+    found.append(_judge_planning(operator, data))
+    return found
+
+
+def _judge_rightness(operator: str, data: dict[str, Any]) -> Claim:
+    own = len(_contest.STRATEGIES[operator])
+    status = data["status"][:, :own].astype(str)
+    bad = [
+        f"{data['function'][p]} by {data['strategies'][s]}, {status[p, s]}"
+        for p, s in np.argwhere(np.char.startswith(status, _contest.WRONG) | np.char.startswith(status, "failed"))
+    ]
+    peers = data["status"][:, own:].astype(str)
+    wrong = [
+        f"{data['function'][p]} by {data['strategies'][own + s]}"
+        for p, s in np.argwhere(np.char.startswith(peers, _contest.WRONG))
+    ]
+    failed = int(np.char.startswith(peers, "failed").sum())
+    return Claim(
+        id=f"{operator}: every strategy right",
+        statement=f"Every strategy offered for a {operator} compiles, runs, and agrees with JAX's own transformation.",
+        stated=not bad,
+        expected="no failure, and differences within sqrt(eps) of the largest entry",
+        measured="; ".join(bad) or f"{int(data['valid'][:, :own].sum())} results agree",
+        note=f"Of the peers {failed} fail and {len(wrong)} are wrong" + (f": {'; '.join(wrong)}." if wrong else "."),
+    )
+
+
+def _judge_regret(
+    operator: str, data: dict[str, Any], rule: str, mean: float, high: float | None, worst: float
+) -> list[Claim]:
+    regret = data["regret"][:, data["rules"].index(rule)]
+    total, known = len(regret), regret[np.isfinite(regret)]
+    complete = len(known) == total
+    noise = f"The same program read twice differs by {_mean(data['noise']):.3g} times (geometric mean), "
+    noise += f"at worst {data['noise'].max():.3g}."
+    tests = {
+        "on average": ("the geometric mean", mean, _mean(known), f"{_mean(known):.4g}"),
+        "nearly always": ("the 90th percentile", high, float(np.quantile(known, 0.9)) if len(known) else np.nan, None),
+        "at worst": ("the worst", worst, float(known.max()) if len(known) else np.nan, _worst(data, regret)),
+    }
+    return [
+        Claim(
+            id=f"{operator}: {rule} {word}",
+            statement=f"The {operator} planned by {'estimate' if rule == 'estimate' else 'measurement'} takes {word} "
+            f"at most {bound} times the time of the best strategy, peers included.",
+            stated=bool(complete and value <= bound),
+            expected=f"{what} of {total} at most {bound}",
+            measured=(text or f"{value:.4g}") + ("" if complete else f"; {total - len(known)} without a reading"),
+            figure="regret",
+            note=noise,
+        )
+        for word, (what, bound, value, text) in tests.items()
+        if bound is not None
+    ]
+
+
+def _judge_fewest(operator: str, data: dict[str, Any]) -> Claim:
+    held = data["split"] == "held out"
+    ours, theirs = (data["regret"][:, data["rules"].index(rule)] for rule in ("estimate", "fewest products"))
+    both = held & np.isfinite(ours) & np.isfinite(theirs)
+    wins, losses = int((theirs[both] > 1.03 * ours[both]).sum()), int((ours[both] > 1.03 * theirs[both]).sum())
+    return Claim(
+        id=f"{operator}: better than counting products",
+        statement="On functions never looked at before, planning by estimate beats taking the fewest products.",
+        stated=bool(both.any() and _mean(ours[both]) < _mean(theirs[both])),
+        expected="a smaller geometric mean of the regret",
+        measured=f"{_mean(ours[both]):.4g} against {_mean(theirs[both]):.4g}; of {int(both.sum())} functions "
+        f"{wins} better and {losses} worse by more than 3 %",
+        figure="regret",
+    )
+
+
+def _shares(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds of planning over those of compiling the planned program, without and with its tracing."""
+    rows = np.arange(len(data["planned"]))
+    compiling = data["compile_seconds"][rows, data["planned"]]
+    return data["planning_seconds"] / compiling, data["planning_seconds"] / (
+        compiling + data["trace_seconds"][rows, data["planned"]]
+    )
+
+
+def _judge_planning(operator: str, data: dict[str, Any]) -> Claim:
+    share, with_tracing = _shares(data)
+    known = np.isfinite(share)
+    return Claim(
+        id=f"{operator}: planning is cheaper than compiling",
+        statement=f"Planning by estimate takes at most {_PLANNING_SHARE:.0%} of the planned program's compile time.",
+        stated=bool(known.all() and _mean(share[known]) <= _PLANNING_SHARE),
+        expected=f"a geometric mean of at most {_PLANNING_SHARE}",
+        measured=f"{_mean(share[known]):.3g}, from {share[known].min():.2g} to {share[known].max():.2g}",
+        figure="planning",
+        note=f"Of tracing and compiling together {_mean(with_tracing[known]):.3g}.",
+    )
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _ms(seconds: Any) -> float:
+    return float(f"{1e3 * float(seconds):.3g}")
+
+
+def _short(value: Any) -> float:
+    return float(f"{float(value):.3g}")
+
+
+def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
+    """By split; the worst five with what was predicted; every function."""
+    data = _regrets(dataset)
+    rules = {name: data["regret"][:, data["rules"].index(name)] for name in data["rules"]}
+    summary = []
+    for rule, regret in rules.items():
+        for split in ("tuned", "held out"):
+            known = regret[(data["split"] == split) & np.isfinite(regret)]
+            if len(known):
+                summary.append(
+                    {
+                        "rule": _title(operator, rule),
+                        "functions": f"{len(known)} {split}",
+                        "geometric mean": _short(_mean(known)),
+                        "90th percentile": _short(np.quantile(known, 0.9)),
+                        "worst": _short(known.max()),
+                        "within 5 %": f"{np.mean(known <= 1.05):.0%}",
+                    }
+                )
+    estimate = rules["estimate"]
+    order = np.argsort(-np.where(np.isfinite(estimate), estimate, np.inf), kind="stable")
+    middle = _medians(data["seconds"])
+    worst = []
+    for p in order[:5]:
+        chosen, best = data["planned"][p], data["best"][p, data["rules"].index("estimate")]
+        ahead = data["strategies"][best] if best >= 0 else ""
+        worst.append(
+            {
+                "function": str(data["function"][p]),
+                "split": str(data["split"][p]),
+                "regret": _short(estimate[p]),
+                "planned": data["strategies"][chosen],
+                "predicted ms": _ms(data["predicted"][p, chosen]),
+                "measured ms": _ms(middle[p, chosen]),
+                "fastest": ahead,
+                "its predicted ms": _ms(data["predicted"][p, best]) if best >= 0 else np.nan,
+                "its measured ms": _ms(middle[p, best]) if best >= 0 else np.nan,
+            }
+        )
+    every = [
+        {
+            "function": str(data["function"][p]),
+            "split": str(data["split"][p]),
+            "n": int(data["num_inputs"][p]),
+            "m": int(data["num_outputs"][p]),
+            "planned": data["strategies"][data["planned"][p]],
+            "ms": _ms(middle[p, data["planned"][p]]),
+            "fastest": data["strategies"][best] if (best := data["best"][p, 0]) >= 0 else "",
+            "regret": _short(estimate[p]),
+            "measured": _short(rules["measure"][p]),
+            "fewest products": _short(rules["fewest products"][p]),
+            "peer": _short(rules["peer"][p]),
+        }
+        for p in range(len(estimate))
+    ]
+    return {
+        f"Regret of the {operator}: time over the fastest, peers included": summary,
+        f"The worst five plans of a {operator}": worst,
+        f"The {operator} of every function: regret by each rule": every,
+    }
+
+
+def _medians(seconds: np.ndarray) -> np.ndarray:
+    """Medians over the rounds that there were."""
+    there: Any = np.isfinite(seconds).any(-1, keepdims=True)
+    return np.where(there[..., 0], np.nanmedian(np.where(there, seconds, 0.0), -1), np.nan)
+
+
+def _title(operator: str, rule: str) -> str:
+    return _RULES[rule][0] or _PEER_RULE[operator]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+# Strategies that the style does not know; the others keep the colour and marker that they have everywhere.
+_LOOKS = {
+    "sparse columns": ("green", "D"),
+    "sparse rows": ("purple", "^"),
+    "bidirectional": ("orange", "v"),
+    "sparse star": ("black", "*"),
+    "sparse acyclic": ("grey", "X"),
+    "forward-laplacian": ("blue", "o"),
+    "nested": ("vermilion", "s"),
+    "hessian": ("purple", "^"),
+    "sparse": ("green", "D"),
+}
+
+
+def figures(operator: str, dataset: Any) -> dict[str, Any]:
+    data = _regrets(dataset)
+    found = {}
+    if bool(np.isfinite(data["regret"]).any(0).all()) and len(data["regret"]) > 2:
+        found["regret"] = _draw_regret(operator, data)
+    if (np.isfinite(data["predicted"]) & data["valid"]).sum() > 2:
+        found["prediction"] = _draw_prediction(operator, data)
+    if len(data["function"]) > 2:
+        found["planning"] = _draw_planning(operator, data)
+    return found
+
+
+def _draw_regret(operator: str, data: dict[str, Any]) -> Any:
+    """The share of functions on which a rule is within a factor of the best, one panel for each split."""
+    from jaxcalc import style
+
+    splits = [split for split in ("tuned", "held out") if (data["split"] == split).any()]
+    figure, panels = style.subplots(1, len(splits), width="page", height=2.9, sharey=True, squeeze=False)
+    end = min(1.3 * float(np.nanmax(data["regret"])), 20.0)  # a curve below 1 there tells how many are beyond
+    for panel, split in zip(panels[0], splits):
+        mine = data["split"] == split
+        for rule, (_, color, line) in _RULES.items():
+            regret = data["regret"][mine, data["rules"].index(rule)]
+            known = np.sort(regret[np.isfinite(regret)])
+            if not len(known):
+                continue
+            share = np.arange(1, len(known) + 1) / mine.sum()
+            label = f"{_title(operator, rule)}: {_mean(known):.3f}"
+            x, y = np.r_[1.0, known, max(end, known[-1])], np.r_[0.0, share, share[-1]]
+            panel.step(x, y, where="post", color=style.COLORS[color], linestyle=line, label=label)
+        panel.set(xscale="log", xlim=(0.98, end), ylim=(0, 1.02))
+        panel.set_title(f"{split} functions ({int(mine.sum())})")
+        panel.set_xlabel("time over that of the fastest, peers included")
+        ticks = [tick for tick in (1, 1.25, 1.5, 2, 3, 5, 10, 20) if tick <= end]
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panel.minorticks_off()
+        panel.legend(loc="lower right", title="geometric mean", title_fontsize=7.5)
+    panels[0][0].set_ylabel("share of functions within that factor")
+    if len(splits) > 1:
+        style.panel_labels(panels)
+    figure.set_label(
+        f"How often each rule's choice for the {operator} is within a factor of the fastest strategy. "
+        f"Held-out functions were not looked at while the planner was tuned."
+    )
+    return figure
+
+
+def _draw_prediction(operator: str, data: dict[str, Any]) -> Any:
+    """Predicted against measured time, a marker for each strategy; the band is a factor of two."""
+    from jaxcalc import style
+
+    middle = _medians(data["seconds"])
+    figure, axis = style.subplots(width=5.2, height=3.9)
+    shown = data["valid"] & np.isfinite(data["predicted"])
+    low, high = (f(np.r_[middle[shown], data["predicted"][shown]]) for f in (np.min, np.max))
+    ends = np.array([low / 2, high * 2])
+    axis.fill_between(ends, ends / 2, ends * 2, color="#EDEDED", linewidth=0, zorder=0)
+    axis.plot(ends, ends, **style.THEORY)
+    for s, name in enumerate(data["strategies"]):
+        there = shown[:, s]
+        if there.any():
+            look = style.method(name)
+            if name in _LOOKS:
+                look |= {"color": style.COLORS[_LOOKS[name][0]], "marker": _LOOKS[name][1]}
+            look |= {"linestyle": "", "markersize": 4.5, "alpha": 0.75}
+            axis.plot(middle[there, s], data["predicted"][there, s], **look)
+    axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    axis.set(xlabel="measured (s)", ylabel="predicted (s)")
+    axis.set_aspect("equal")
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    off = np.exp(abs(np.log(data["predicted"][shown] / middle[shown])))
+    axis.annotate(
+        f"within 2 times (band): {np.mean(off <= 2):.0%}",
+        (0.03, 0.97),
+        xycoords="axes fraction",
+        va="top",
+        fontsize=7.5,
+    )
+    figure.set_label(f"Time of every strategy for every {operator}, predicted from its program and measured.")
+    return figure
+
+
+def _draw_planning(operator: str, data: dict[str, Any]) -> Any:
+    """Seconds to plan against seconds to compile what was planned."""
+    from matplotlib.ticker import LogLocator
+
+    from jaxcalc import style
+
+    rows = np.arange(len(data["planned"]))
+    compiling = data["compile_seconds"][rows, data["planned"]]
+    figure, axis = style.subplots(width=4.2, height=3.2)
+    for split, color, marker in (("tuned", "blue", "o"), ("held out", "vermilion", "s")):
+        mine = data["split"] == split
+        axis.plot(
+            compiling[mine],
+            data["planning_seconds"][mine],
+            marker,
+            color=style.COLORS[color],
+            label=f"{split} functions",
+            alpha=0.75,
+        )
+    known = compiling[np.isfinite(compiling)]
+    ends = np.array([known.min() / 1.3, known.max() * 1.3])
+    axis.plot(ends, _PLANNING_SHARE * ends, **style.THEORY, label=f"{_PLANNING_SHARE:.0%} of compiling")
+    share = _mean(_shares(data)[0][np.isfinite(compiling)])
+    axis.plot(ends, share * ends, color=style.COLORS["black"], linewidth=1.0, label=f"geometric mean: {share:.0%}")
+    axis.set(xscale="log", yscale="log", xlim=ends)
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        line.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+    axis.set(xlabel="compiling the planned program (s)", ylabel="planning by estimate (s)")
+    axis.legend(loc="best")
+    figure.set_label(f"What planning a {operator} by estimate takes beside compiling the program that it chooses.")
+    return figure
+
+
+jacobians = Part(
+    JacobianConfig,
+    VARIABLES,
+    "timed",
+    lambda config, key: _contest.hold("jacobian", config),
+    figures=functools.partial(figures, "jacobian"),
+    claims=functools.partial(claims, "jacobian"),
+    tables=functools.partial(tables, "jacobian"),
+    doc="How often is the planned route to a Jacobian the best one?",
+)
+hessians = Part(
+    HessianConfig,
+    VARIABLES,
+    "timed",
+    lambda config, key: _contest.hold("hessian", config),
+    figures=functools.partial(figures, "hessian"),
+    claims=functools.partial(claims, "hessian"),
+    tables=functools.partial(tables, "hessian"),
+    doc="How often is the planned route to a Hessian the best one?",
+)
+laplacians = Part(
+    LaplacianConfig,
+    VARIABLES,
+    "timed",
+    lambda config, key: _contest.hold("laplacian", config),
+    figures=functools.partial(figures, "laplacian"),
+    claims=functools.partial(claims, "laplacian"),
+    tables=functools.partial(tables, "laplacian"),
+    doc="How often is the planned route to a Laplacian the best one?",
+)

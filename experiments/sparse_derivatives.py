@@ -1,0 +1,1120 @@
+"""What does sparsity buy: few products, patterns read fast and tightly, and Jacobians inside a memory budget?
+
+Four questions: arrowhead matrices from few products (``arrowhead``), the cheap mode found without being told
+(``unequal_shapes``), the pattern against that of asdex and against numbers (``detection``), and a Jacobian whose dense
+route wants more memory than there is (``budget``). Peers that are not installed leave NaN.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Part, Variable
+from jaxcalc.lab import Config as Base
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+Built = tuple[Callable[..., Any], tuple[Any, ...], int]  # function, its arguments, products (-1: not told)
+
+
+def _installed(name: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def _dense_numpy(value: Any) -> np.ndarray:
+    return np.asarray(value.todense() if hasattr(value, "todense") else value, float)
+
+
+def _deviation(value: Any, reference: Any) -> float:
+    """The largest difference over the largest entry."""
+    found, wanted = _dense_numpy(value), _dense_numpy(reference)
+    return float(np.max(np.abs(found.reshape(wanted.shape) - wanted)) / np.max(np.abs(wanted)))
+
+
+def _contest(built: Mapping[str, Built], names: Sequence[str], config: Any, reference: Any) -> dict[str, np.ndarray]:
+    """Programs compiled beforehand, checked against the reference and timed in turns; NaN where a name is missing."""
+    from jaxcalc import measure
+    from jaxcalc.programs.compiled import executable
+
+    programs = {name: executable(fun, *arguments) for name, (fun, arguments, _) in built.items()}
+    calls = {name: functools.partial(program, *built[name][1]) for name, program in programs.items()}
+    error = {name: _deviation(call(), reference) for name, call in calls.items()}
+    timings = measure.interleave(calls, repeats=config.repeats, min_seconds=config.min_seconds)
+    never = np.full(config.repeats, np.nan)
+    return {
+        "route": np.array(names),
+        "seconds": np.array([timings[name].samples if name in timings else never for name in names]),
+        "products": np.array([built[name][2] if name in built else -1 for name in names], float),
+        "footprint": np.array([programs[name].footprint if name in programs else np.nan for name in names], float),
+        "error": np.array([error.get(name, np.nan) for name in names]),
+    }
+
+
+_CONTEST = {
+    "route": Variable(("route",), "", "how the Jacobian is computed", measured=False),
+    "seconds": Variable(("route", "repeat"), "s", "run time of one call"),
+    "products": Variable(
+        ("route",), "", "products with the Jacobian or its transpose; -1 where not told", measured=False
+    ),
+    "footprint": Variable(("route",), "B", "compiled memory: temporaries and outputs", measured=False),
+    "error": Variable(("route",), "", "largest deviation from jax's jacrev, over the largest entry", measured=False),
+}
+
+
+def _planned(fun: Callable[..., Any], arguments: tuple[Any, ...], **choices: Any) -> Built:
+    """Our choice, made beforehand."""
+    from jaxcalc.transforms import jacobian, plan
+
+    made = plan(jacobian, fun, *arguments, **choices)
+    return jacobian(fun, **choices), arguments, made.chosen.passes
+
+
+def _medians(dataset: "xarray.Dataset") -> "xarray.DataArray":
+    return dataset.seconds.median("repeat", skipna=False)
+
+
+def _best(seconds: "xarray.DataArray", names: Sequence[str]) -> float:
+    """The least median among the routes named, of those that ran."""
+    values = seconds.sel(route=[name for name in names if name in seconds.route]).values
+    return float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
+
+
+def _first(dataset: "xarray.Dataset", *kept: str) -> "xarray.Dataset":
+    """Of a sweep along other axes, the first point."""
+    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat", "detector", "reading")})
+
+
+def _ms(value: Any) -> float:
+    return float(f"{1e3 * float(value):.3g}")
+
+
+# -- arrowhead ---------------------------------------------------------------------------------------------------------
+
+_DENSE = ("jacfwd", "jacrev", "forward", "reverse")
+_PEERS = ("asdex forward", "asdex reverse")
+_SPARSE_PEERS = ("asdex forward, BCOO", "asdex reverse, BCOO", "sparsejac forward, BCOO", "sparsejac reverse, BCOO")
+_ROUTES = ("auto", *_DENSE, *_PEERS, "auto, BCOO", *_SPARSE_PEERS)
+
+
+class Arrowhead(Base):
+    problem: Literal["arrowhead", "bordered band"] = "arrowhead"
+    """a dense row, a dense column and a diagonal; or a tridiagonal band with a dense border"""
+    size: int = pydantic.Field(1000, ge=3)
+    """n, inputs and outputs"""
+    sparsejac_limit: int = pydantic.Field(1000, ge=0)
+    """above this n sparsejac is left out: its colouring visits the n^2 pairs of conflicting columns in Python"""
+    repeats: int = pydantic.Field(7, ge=1)
+    """rounds of timing; every round reads each program once"""
+    min_seconds: float = pydantic.Field(1e-3, ge=0)
+    """how long one reading lasts at least, in seconds"""
+
+
+def _asdex_routes(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Built]:
+    """asdex in either mode and format, pattern and colouring made beforehand."""
+    import warnings
+
+    import asdex
+
+    found = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns that as many colours as columns do not pay
+        modes: dict[Literal["fwd", "rev"], str] = {"fwd": "forward", "rev": "reverse"}
+        formats: dict[Literal["dense", "bcoo"], str] = {"dense": "", "bcoo": ", BCOO"}
+        for mode, word in modes.items():
+            coloring = asdex.jacobian_coloring(fun, *arguments, mode=mode)
+            for output_format, ending in formats.items():
+                call = asdex.jacobian_from_coloring(fun, coloring, output_format=output_format)
+                found[f"asdex {word}{ending}"] = call, arguments, coloring.num_colors
+    return found
+
+
+def _sparsejac_routes(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Built]:
+    """sparsejac in either mode, which has to be given the pattern."""
+    import jax.numpy as jnp
+    import sparsejac
+    from jax.experimental.sparse import BCOO
+
+    from jaxcalc.programs.sparsity import jacobian_pattern
+
+    entries = jacobian_pattern(lambda x: fun(x, *arguments[1:]), arguments[0]).matrix.tocoo()
+    indices = jnp.asarray(np.stack([entries.row, entries.col], 1))
+    pattern = BCOO((jnp.ones(len(indices)), indices), shape=entries.shape)
+    return {
+        "sparsejac forward, BCOO": (sparsejac.jacfwd(fun, pattern), arguments, -1),
+        "sparsejac reverse, BCOO": (sparsejac.jacrev(fun, pattern), arguments, -1),
+    }
+
+
+def run_arrowhead(config: Arrowhead, key: Any) -> dict[str, Any]:
+    import jax
+
+    from jaxcalc.functions import derivatives
+    from jaxcalc.transforms import jacobian
+
+    case = dataclasses.replace(derivatives.case(config.problem), choices=(("size", config.size),))
+    instance = case.build("float64" if jax.config.read("jax_enable_x64") else "float32")
+    fun, arguments, n = instance.fun, instance.arguments, config.size
+    built: dict[str, Built] = {
+        "auto": _planned(fun, arguments),
+        "auto, BCOO": _planned(fun, arguments, output_format="bcoo"),
+        "jacfwd": (jax.jacfwd(fun), arguments, n),
+        "jacrev": (jax.jacrev(fun), arguments, n),
+        "forward": (jacobian(fun, method="forward"), arguments, n),
+        "reverse": (jacobian(fun, method="reverse"), arguments, n),
+    }
+    if _installed("asdex"):
+        built |= _asdex_routes(fun, arguments)
+    if _installed("sparsejac") and n <= config.sparsejac_limit:
+        built |= _sparsejac_routes(fun, arguments)
+    return _contest(built, _ROUTES, config, jax.jit(jax.jacrev(fun))(*arguments))
+
+
+def _sizes(dataset: "xarray.Dataset", problem: str) -> "xarray.Dataset | None":
+    """The points of one problem along the sizes, or none."""
+    if "problem" not in dataset.coords or "size" not in dataset.coords:
+        return None
+    data = dataset if "problem" in dataset.dims else dataset.expand_dims("problem")
+    data = data if "size" in data.dims else data.expand_dims("size")
+    return _first(data.sel(problem=problem), "size") if problem in data.problem.values else None
+
+
+def claims_of_arrowhead(dataset: "xarray.Dataset") -> list[Claim]:
+    claims = []
+    for problem, ending in (("arrowhead", ""), ("bordered band", "-of-bordered-band")):
+        data = _sizes(dataset, problem)
+        if data is None:
+            continue
+        large = data.isel(size=data["size"].values >= 1000) if (data["size"].values >= 1000).any() else data
+        products = large.products.sel(route=["auto", "auto, BCOO"]).values.ravel()
+        most = 3 if problem == "arrowhead" else 5
+        claims.append(
+            Claim(
+                id=f"few-products{ending}",
+                statement=f"The Jacobian of {problem} is computed from {most} products.",
+                stated=bool(((products >= 1) & (products <= most)).all()),
+                expected=f"at most {most} for n >= 1000",
+                measured=", ".join(f"{v:.0f}" for v in np.unique(products)),
+                figure="sizes",
+            )
+        )
+        wanted = [(1000, "auto", 3.0), (4000, "auto, BCOO", 50.0)] if problem == "arrowhead" else [(1000, "auto", 10.0)]
+        for size, route, least in wanted:
+            if size in data["size"].values:
+                claims.append(_faster(data, problem, size, route, least, ending))
+        claims.append(_not_beaten(data, problem, ending))
+    if claims:
+        ours = dataset.error.sel(route=["auto", "auto, BCOO", "forward", "reverse"])
+        claims.append(_right(float(ours.max(skipna=False)), float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)))
+    return claims
+
+
+def _faster(data: "xarray.Dataset", problem: str, size: int, route: str, least: float, ending: str) -> Claim:
+    seconds = _medians(data.sel(size=size))
+    dense, ours = _best(seconds, _DENSE), float(seconds.sel(route=route))
+    word = "bcoo" if "BCOO" in route else "dense"
+    return Claim(
+        id=f"{word}-against-dense-routes{ending}",
+        statement=f"The {word} Jacobian of {problem}, n = {size}, takes {least:g} times less than any dense route.",
+        stated=dense / ours >= least,
+        expected=f"{least:g} times or more",
+        measured=f"{_ms(dense)} ms / {_ms(ours)} ms = {dense / ours:.3g}",
+        figure="sizes",
+    )
+
+
+def _not_beaten(data: "xarray.Dataset", problem: str, ending: str) -> Claim:
+    """No route that was measured, peers included, is faster than what was chosen."""
+    ratios = {}
+    for size in data["size"].values:
+        seconds = _medians(data.sel(size=size))
+        for route, others in (("auto", (*_DENSE, *_PEERS)), ("auto, BCOO", _SPARSE_PEERS)):
+            ratios[f"{route}, n = {size}"] = float(seconds.sel(route=route)) / _best(seconds, others)
+    known = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
+    worst = max(known, key=known.__getitem__) if known else ""
+    return Claim(
+        id=f"no-route-is-faster{ending}",
+        statement=f"For {problem} no dense route and no peer is faster than the route chosen.",
+        stated=bool(known) and known[worst] <= 1.25,
+        expected="time over that of the best other route at most 1.25 at every size",
+        measured=f"{known[worst]:.3g} ({worst})" if known else "nothing",
+        figure="sizes",
+    )
+
+
+def _right(error: float, eps: float) -> Claim:
+    return Claim(
+        id="jacobians-agree",
+        statement="Every route of ours gives the Jacobian that jax's jacrev gives.",
+        stated=error <= 1e3 * eps,
+        expected=f"largest relative deviation below {1e3 * eps:.2g}",
+        measured=f"{error:.2g}",
+    )
+
+
+_LOOKS: dict[str, dict[str, Any]] = {
+    "jacfwd": {"style": "forward", "linestyle": "--"},
+    "jacrev": {"style": "reverse", "linestyle": "--"},
+    "forward": {"style": "forward"},
+    "reverse": {"style": "reverse"},
+    "asdex forward": {"style": "hessian", "color": "purple", "marker": "v"},
+    "asdex reverse": {"style": "hessian", "color": "purple", "marker": "^"},
+    "sparsejac forward": {"style": "sparsejac", "color": "orange", "marker": "v"},
+    "sparsejac reverse": {"style": "sparsejac", "color": "orange", "marker": "^"},
+    "auto": {"style": "sparse"},
+}
+
+
+def _look(route: str) -> dict[str, Any]:
+    from jaxcalc import style
+
+    chosen = dict(_LOOKS[route.removesuffix(", BCOO")])
+    look = style.method(chosen.pop("style"))
+    if "color" in chosen:
+        chosen["color"] = style.COLORS[chosen["color"]]
+    return look | chosen
+
+
+def figures_of_arrowhead(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    """Time against n, the dense result above and the sparse one below, a column for each problem."""
+    from jaxcalc import measure, style
+
+    lines = {p: _sizes(dataset, p) for p in ("arrowhead", "bordered band")}
+    lines = {p: data for p, data in lines.items() if data is not None and data.sizes["size"] > 1}
+    if not lines:
+        return {}
+    figure, panels = style.subplots(2, len(lines), width="page", height=6.0, squeeze=False, sharex="col", sharey="row")
+    for (problem, data), column in zip(lines.items(), panels.T):
+        n, seconds = data["size"].values.astype(float), _medians(data)
+        for panel, sparse in zip(column, (False, True)):
+            for route in _ROUTES:
+                values = seconds.sel(route=route).values
+                if ("BCOO" in route) != sparse or np.isfinite(values).sum() < 2:
+                    continue
+                power = measure.exponent(n[-3:], values[-3:])
+                label = f"{route.removesuffix(', BCOO')}: $n^{{{power:.1f}}}$"
+                panel.plot(n, values, **_look(route) | {"label": label})
+            panel.set(xscale="log", yscale="log")
+            panel.set_xticks(n, [f"{value:.0f}" for value in n])
+            panel.minorticks_off()
+            panel.legend(fontsize=6, ncols=2, loc="upper left")
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high * (high / low) ** 0.45)
+            panel.set_title(f"{problem}, {'BCOO' if sparse else 'dense'}")
+        column[1].set_xlabel("size $n$")
+    for panel in panels[:, 0]:
+        panel.set_ylabel("time (s)")
+    style.panel_labels(panels)
+    figure.set_label(
+        "Median time of a Jacobian against its size, with the exponent of the last three sizes: the dense result "
+        "above, the sparse one below. Patterns, colourings and compilation are not in it."
+    )
+    return {"sizes": figure}
+
+
+def tables_of_arrowhead(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+    rows = []
+    for problem in ("arrowhead", "bordered band"):
+        data = _sizes(dataset, problem)
+        for size in data["size"].values if data is not None else []:
+            point = data.sel(size=size)  # pyright: ignore[reportOptionalMemberAccess]
+            seconds = _medians(point)
+            best = _best(seconds, _DENSE)
+            row = {"problem": problem, "n": int(size), "products": int(point.products.sel(route="auto"))}
+            for title, names in (("dense", _DENSE), ("asdex", _PEERS), ("peers, BCOO", _SPARSE_PEERS)):
+                row[f"{title} ms"] = _ms(_best(seconds, names))
+            for route in ("auto", "auto, BCOO"):
+                own = float(seconds.sel(route=route))
+                row |= {f"{route} ms": _ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
+            rows.append(row)
+    return {"Jacobians with a dense border: the best of each kind": rows} if rows else {}
+
+
+arrowhead = Part(
+    Config=Arrowhead,
+    VARIABLES=_CONTEST,
+    kind="timed",
+    run=run_arrowhead,
+    figures=figures_of_arrowhead,
+    claims=claims_of_arrowhead,
+    tables=tables_of_arrowhead,
+    doc="What do Jacobians with dense rows and columns cost, dense and sparse, against dense routes and peers?",
+)
+
+
+# -- unequal shapes ----------------------------------------------------------------------------------------------------
+
+
+class Unequal(Base):
+    sources: int = pydantic.Field(10, ge=1)
+    """directions on the sky, two inputs each"""
+    antennas: int = pydantic.Field(128, ge=1)
+    """antennas"""
+    channels: int = pydantic.Field(16, ge=1)
+    """frequencies"""
+    repeats: int = pydantic.Field(9, ge=1)
+    """rounds of timing; every round reads each program once"""
+    min_seconds: float = pydantic.Field(5e-3, ge=0)
+    """how long one reading lasts at least, in seconds"""
+
+
+def run_unequal(config: Unequal, key: Any) -> dict[str, Any]:
+    import jax
+
+    from jaxcalc.functions import workloads
+
+    made = workloads.phase_delay(key, sources=config.sources, antennas=config.antennas, channels=config.channels)
+    fun, arguments = made.fun, made.arguments
+    built: dict[str, Built] = {
+        "auto": _planned(fun, arguments),
+        "jacfwd": (jax.jacfwd(fun), arguments, made.num_inputs),
+        "jacrev": (jax.jacrev(fun), arguments, made.num_outputs),
+    }
+    assert made.jacobian is not None
+    contest = _contest(built, ("auto", "jacfwd", "jacrev"), config, made.jacobian(*arguments))
+    return {"num_inputs": made.num_inputs, "num_outputs": made.num_outputs, **contest}
+
+
+def _largest(dataset: "xarray.Dataset") -> "xarray.Dataset":
+    """The point with the most outputs."""
+    data = _first(dataset, "antennas")
+    return data.isel(antennas=-1) if "antennas" in data.dims else data
+
+
+def _ratio(data: "xarray.Dataset", above: str, below: str) -> float:
+    """The median over rounds of one route's time over another's: what slows a round cancels."""
+    return float((data.seconds.sel(route=above) / data.seconds.sel(route=below)).median("repeat", skipna=False))
+
+
+def claims_of_unequal(dataset: "xarray.Dataset") -> list[Claim]:
+    data = _largest(dataset)
+    against_reverse, against_forward = _ratio(data, "jacrev", "auto"), _ratio(data, "auto", "jacfwd")
+    error, eps = (
+        float(dataset.error.sel(route="auto").max()),
+        float(np.finfo(dataset.attrs.get("dtype", "float32")).eps),
+    )
+    return [
+        Claim(
+            id="cheap-mode-without-being-told",
+            statement="On few inputs and very many outputs the route chosen is at least 50 times faster than jacrev.",
+            stated=against_reverse >= 50,
+            expected="50 times or more",
+            measured=f"{against_reverse:.4g} times, from {float(data.products.sel(route='auto')):.0f} products",
+            figure="outputs",
+        ),
+        Claim(
+            id="nothing-lost-to-jacfwd",
+            statement="The route chosen takes no longer than jacfwd.",
+            stated=against_forward <= 1.05,
+            expected="at most 1.05 of its time",
+            measured=f"{against_forward:.3g}",
+            figure="outputs",
+        ),
+        _right(error, eps),
+    ]
+
+
+def figures_of_unequal(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    from jaxcalc import measure, style
+
+    data = _first(dataset, "antennas")
+    if data.sizes.get("antennas", 1) < 2:
+        return {}
+    figure, panel = style.subplots(height=2.8)
+    m, seconds = data.num_outputs.values.astype(float), _medians(data)
+    for route in ("jacrev", "jacfwd", "auto"):
+        values = seconds.sel(route=route).values
+        panel.plot(m, values, **_look(route) | {"label": f"{route}: $m^{{{measure.exponent(m, values):.1f}}}$"})
+    panel.set(xscale="log", yscale="log", xlabel="outputs $m$", ylabel="time (s)")
+    panel.set_xticks(m, [f"{v:.0f}" for v in m])
+    panel.minorticks_off()
+    panel.legend()
+    figure.set_label(f"The Jacobian of {int(data.num_inputs.max())} inputs and m outputs, an interferometer's phases.")
+    return {"outputs": figure}
+
+
+def tables_of_unequal(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+    data = _largest(dataset)
+    rows = [
+        {
+            "route": str(route),
+            "products": int(data.products.sel(route=route)),
+            "ms": _ms(_medians(data).sel(route=route)),
+            "memory, MB": float(f"{float(data.footprint.sel(route=route)) / 1e6:.4g}"),
+        }
+        for route in data.route.values
+    ]
+    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": rows}
+
+
+unequal_shapes = Part(
+    Config=Unequal,
+    VARIABLES={
+        "num_inputs": Variable((), "", "number of inputs n", measured=False),
+        "num_outputs": Variable((), "", "number of outputs m", measured=False),
+        **_CONTEST,
+    },
+    kind="timed",
+    run=run_unequal,
+    figures=figures_of_unequal,
+    claims=claims_of_unequal,
+    tables=tables_of_unequal,
+    doc="Is the cheap mode found on a map of few inputs and very many outputs, without being told?",
+)
+
+
+# -- detection ---------------------------------------------------------------------------------------------------------
+
+_DETECTORS = ("jaxcalc", "asdex")
+_CUSTOM = (
+    "straight through",
+    "clipped gradient",
+    "quantised blocks",
+    "implicit roots",
+    "rounding with its own tangent",
+)
+
+
+class Detection(Base):
+    function: str = "5-point stencil"
+    """a case of jaxcalc.functions.derivatives, 'scan: ring 100' (cascade, oscillators; any carry), 'rounding with
+    its own tangent', 'CUTEst NAME' (its objective's Hessian), 'CUTEst NAME equalities' or '... inequalities'"""
+    length: int = pydantic.Field(1000, ge=1)
+    """steps of the scans"""
+    readings: int = pydantic.Field(5, ge=1)
+    """times that each detector reads the pattern, in turns, from a function object never seen before"""
+    patience: float = pydantic.Field(5.0, gt=0)
+    """a detector that took longer at its first reading, in seconds, is not read again"""
+    points: int = pydantic.Field(3, ge=1)
+    """random points at which entries are told from zero by their numbers"""
+
+
+def _scan(name: str, carry: int, length: int) -> tuple[Callable[..., Any], Any]:
+    """A scan with a carry of that size: neighbours on a ring, a cascade watched at its end, oscillators apart."""
+    import jax
+    import jax.numpy as jnp
+
+    def ring(c: Any) -> Any:
+        return 0.9 * c + 0.1 * jnp.sin(jnp.roll(c, 1)), None
+
+    def cascade(c: Any) -> Any:
+        return jnp.append(0.9 * c[:1], 0.9 * c[1:] + 0.1 * jnp.tanh(c[:-1])), c[-1]
+
+    def oscillators(c: Any) -> Any:
+        place, speed = jnp.split(c, 2)
+        speed = speed - 0.1 * jnp.sin(place)
+        return jnp.concatenate([place + 0.1 * speed, speed]), None
+
+    steps = {"ring": ring, "cascade": cascade, "oscillators": oscillators}
+    if name not in steps:
+        raise ValueError(f"sparse_derivatives: unknown scan {name!r}; it is one of: {', '.join(steps)}.")
+
+    def fun(x: Any) -> Any:
+        last, seen = jax.lax.scan(lambda c, _: steps[name](c), x, None, length=length)
+        return last if seen is None else seen
+
+    return fun, np.random.default_rng(0).standard_normal(carry)
+
+
+def _rounding() -> tuple[Callable[..., Any], Any]:
+    """Products of neighbours, rounded, with the tangent of the identity."""
+    import jax
+    import jax.numpy as jnp
+
+    @jax.custom_jvp
+    def rounded(x: Any) -> Any:
+        return jnp.round(x)
+
+    rounded.defjvp(lambda primals, tangents: (rounded(*primals), tangents[0]))
+    return lambda x: rounded(x[1:] * x[:-1]), 3.0 * np.random.default_rng(0).standard_normal(100)
+
+
+def _cutest(name: str) -> Any:
+    """A CUTEst problem, from its own module: importing all of sif2jax takes minutes."""
+    import importlib
+    import sys
+    from importlib.util import find_spec
+    from pathlib import Path
+    from types import ModuleType
+
+    spec = find_spec("sif2jax")
+    assert spec is not None and spec.submodule_search_locations
+    root = Path(spec.submodule_search_locations[0])
+    found = list(root.glob(f"cutest/*/{name.lower()}.py"))
+    if not found:
+        raise ValueError(f"sparse_derivatives: sif2jax has no problem {name!r}.")
+    packages = ["sif2jax", "sif2jax.cutest", f"sif2jax.cutest.{found[0].parent.name}"]
+    bare = [package for package in packages if package not in sys.modules]
+    for package in bare:
+        sys.modules[package] = module = ModuleType(package)
+        module.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
+    try:
+        return getattr(importlib.import_module(f"{packages[-1]}.{name.lower()}"), name)()
+    finally:
+        for package in bare:
+            del sys.modules[package]
+
+
+def _subject(config: Detection) -> tuple[Callable[..., Any], Any, bool]:
+    """The function of one argument, that argument, and whether its Hessian is asked for."""
+    import jax.numpy as jnp
+
+    from jaxcalc.functions import derivatives
+
+    kind, _, rest = config.function.partition(" ")
+    match kind:
+        case "scan:":
+            name, _, carry = rest.partition(" ")
+            fun, x = _scan(name, int(carry), config.length)
+            return fun, jnp.asarray(x), False
+        case "rounding":
+            fun, x = _rounding()
+            return fun, jnp.asarray(x), False
+        case "CUTEst":
+            name, _, what = rest.partition(" ")
+            problem = _cutest(name)
+            x = jnp.asarray(problem.y0)
+            if not what:
+                return lambda y: problem.objective(y, problem.args), x, True
+            which = {"equalities": 0, "inequalities": 1}[what]
+            return lambda y: problem.constraint(y)[which], x, False
+        case _:
+            case_ = derivatives.case(config.function)
+            instance = case_.build()
+            return instance.unary, instance.x, case_.operator != "jacobian"
+
+
+def _by_numbers(fun: Callable[..., Any], x: Any, second: bool, points: int) -> np.ndarray:
+    """Where the derivative differs from zero at one of several random points."""
+    import jax
+    from jax.flatten_util import ravel_pytree
+
+    flat, unravel = ravel_pytree(x)
+    raveled = lambda v: ravel_pytree(fun(unravel(v)))[0]
+    m = jax.eval_shape(raveled, flat).size
+
+    def numbers(mode: Any, v: Any) -> Any:
+        return jax.jit(mode(jax.grad(lambda v: raveled(v)[0]) if second else raveled))(v)
+
+    few, many = (jax.jacfwd, jax.jacrev) if second or flat.size <= m else (jax.jacrev, jax.jacfwd)
+    random, found = np.random.default_rng(1), np.zeros((flat.size if second else m, flat.size), bool)
+    for _ in range(points):
+        noise = 0.3 * random.standard_normal(flat.shape) * (1.0 + np.abs(np.asarray(flat)))
+        v = flat + noise.astype(flat.dtype)
+        try:
+            value = numbers(few, v)
+        except (TypeError, ValueError):  # a custom_vjp stops forward mode, a while loop reverse mode
+            value = numbers(many, v)
+        # Where one derivative overflows, forward mode multiplies it with the zeros of other seeds, and NaN spreads.
+        found |= np.isfinite(value) & (np.asarray(value) != 0.0)
+    return found
+
+
+def _detectors(second: bool) -> dict[str, Callable[[Callable[..., Any], Any], Any]]:
+    """name -> detector, from a function and its argument to a pattern."""
+    from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
+
+    def ours(fun: Callable[..., Any], x: Any) -> Any:
+        return (hessian_pattern if second else jacobian_pattern)(fun, x)
+
+    found = {"jaxcalc": ours}
+    if _installed("asdex"):
+        import asdex
+
+        found["asdex"] = lambda fun, x: (asdex.hessian_sparsity if second else asdex.jacobian_sparsity)(fun, x)
+    return found
+
+
+def _entries(pattern: Any) -> np.ndarray:
+    return pattern.matrix.toarray() if hasattr(pattern, "matrix") else np.asarray(pattern.todense()) != 0
+
+
+def run_detection(config: Detection, key: Any) -> dict[str, Any]:
+    import warnings
+
+    fun, x, second = _subject(config)
+    truth = _by_numbers(fun, x, second, config.points)
+    seconds = np.full((len(_DETECTORS), config.readings), np.nan)
+    nonzeros, missed, failed = (np.full(len(_DETECTORS), np.nan) for _ in range(3))
+    detectors = _detectors(second)
+    for name in detectors:
+        _detect(detectors[name], lambda v: (v * v).sum(), np.ones(2))  # what is paid once in a process
+    for reading in range(config.readings):
+        for i, name in enumerate(_DETECTORS):
+            late = reading and not seconds[i, 0] <= config.patience
+            if name not in detectors or late:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                pattern, seconds[i, reading] = _detect(detectors[name], fun, x)
+            failed[i] = float(pattern is None)
+            if pattern is not None and not reading:
+                found = _entries(pattern)
+                nonzeros[i], missed[i] = found.sum(), (truth & ~found).sum()
+    return {
+        "detector": np.array(_DETECTORS),
+        "seconds": seconds,
+        "nonzeros": nonzeros,
+        "missed": missed,
+        "failed": failed,
+        "by_numbers": truth.sum(),
+        "rows": truth.shape[0],
+        "columns": truth.shape[1],
+    }
+
+
+def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]:
+    """One reading of a function object that no cache has seen; ``None`` and NaN where the detector raises."""
+    from jaxcalc import measure
+
+    try:
+        return measure.once(lambda: detector(lambda v: fun(v), x))
+    except Exception:  # a peer that cannot read a program is a finding
+        return None, float("nan")
+
+
+def _points(dataset: "xarray.Dataset") -> "xarray.Dataset":
+    """One line for each function: medians of time, the ratio of times, and the counts."""
+    data = dataset if "function" in dataset.dims else dataset.expand_dims("function")
+    data = _first(data, "function")
+    median = data.seconds.median("reading")
+    ours, theirs = (median.sel(detector=name) for name in _DETECTORS)
+    return data.drop_vars("seconds").assign(median=median, ratio=ours / theirs)
+
+
+def _named(data: "xarray.Dataset", start: str | tuple[str, ...]) -> "xarray.Dataset":
+    return data.isel(function=[i for i, name in enumerate(data.function.values) if str(name).startswith(start)])
+
+
+def _list(names: Any, most: int = 6) -> str:
+    names = [str(name) for name in names]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def claims_of_detection(dataset: "xarray.Dataset") -> list[Claim]:
+    if "function" not in dataset.coords:
+        return []
+    data = _points(dataset)
+    ours, theirs = (data.sel(detector=name) for name in _DETECTORS)
+    names, wrong = data.function.values, ours.missed.values > 0
+    claims = [
+        Claim(
+            id="no-entry-is-missed",
+            statement="No entry that differs from zero at a random point is missing from our pattern.",
+            stated=bool(np.isfinite(ours.missed.values).all() and not wrong.any()),
+            expected="0 entries missed, no failure",
+            measured=f"{np.nansum(ours.missed.values):.0f} entries of {len(names)} functions"
+            + (f" ({_list(names[wrong | ~np.isfinite(ours.missed.values)])})" if wrong.any() else ""),
+            figure="detection",
+        )
+    ]
+    sound = (theirs.missed.values == 0) & np.isfinite(data.ratio.values)
+    ratio = data.ratio.values[sound]
+    if len(ratio):
+        claims.append(_no_slower(names[sound], ratio))
+        looser = sound & (ours.nonzeros.values > theirs.nonzeros.values)
+        tighter = sound & (ours.nonzeros.values < theirs.nonzeros.values)
+        claims.append(
+            Claim(
+                id="no-looser-than-asdex",
+                statement="Our patterns are exact or as tight as those of asdex wherever asdex misses nothing.",
+                stated=not (looser & (ours.nonzeros.values > data.by_numbers.values)).any(),
+                expected="no pattern with more entries",
+                measured=f"looser: {_list(names[looser]) or 'none'}; tighter: {_list(names[tighter]) or 'none'}",
+                figure="detection",
+            )
+        )
+    return [*claims, *_claims_of_kinds(data)]
+
+
+def _no_slower(names: Any, ratio: np.ndarray) -> Claim:
+    mean, worst = float(np.exp(np.log(ratio).mean())), int(ratio.argmax())
+    return Claim(
+        id="detection-no-slower-than-asdex",
+        statement="A pattern is read no slower than by asdex.",
+        stated=mean <= 1.0,
+        limits=bool((ratio > 1.1).any()),
+        expected="time over asdex's: geometric mean at most 1, none above 1.1",
+        measured=f"geometric mean {mean:.3g}, worst {ratio[worst]:.3g} ({names[worst]}), "
+        f"{int((ratio > 1.1).sum())} of {len(ratio)} above 1.1",
+        figure="detection",
+    )
+
+
+def _claims_of_kinds(data: "xarray.Dataset") -> list[Claim]:
+    """What is claimed of scans, custom rules and CUTEst problems."""
+    claims = []
+    scans = _named(data, "scan:")
+    ratio = 1.0 / scans.ratio.values
+    if np.isfinite(ratio).any():
+        claims.append(
+            Claim(
+                id="long-scans-ten-times-faster",
+                statement="The pattern of a scan of length 1000 with a carry of 100 or more is read 10 times faster.",
+                stated=bool((ratio >= 10).all()),
+                expected="10 times or more for every scan",
+                measured=", ".join(f"{str(n)[6:]}: {r:.3g}" for n, r in zip(scans.function.values, ratio)),
+                figure="detection",
+            )
+        )
+    custom = _named(data, _CUSTOM)
+    missed = custom.missed.sel(detector="asdex").values
+    if len(missed) and np.isfinite(missed).any():
+        own = custom.missed.sel(detector="jaxcalc").values
+        claims.append(
+            Claim(
+                id="custom-rules-read-as-they-act",
+                statement="Patterns of functions with straight-through and other custom rules hold what the rules let "
+                "pass; read off the function itself, as asdex does, they do not.",
+                stated=bool((own == 0).all() and (missed > 0).any()),
+                expected="0 missed by jaxcalc, some by asdex",
+                measured="; ".join(
+                    f"{name}: {a:.0f} and {b:.0f} of {c:.0f}"
+                    for name, a, b, c in zip(custom.function.values, own, missed, custom.by_numbers.values)
+                ),
+                figure="detection",
+            )
+        )
+    cutest = _named(data, "CUTEst")
+    entries = {name: cutest.nonzeros.sel(detector=name).values for name in _DETECTORS}
+    dense = entries["asdex"] > cutest.by_numbers.values
+    if dense.any():
+        ours, theirs, exact = entries["jaxcalc"][dense], entries["asdex"][dense], cutest.by_numbers.values[dense]
+        claims.append(
+            Claim(
+                id="tight-where-a-union-is-over-dense",
+                statement="On CUTEst problems where a union of dependencies is over-dense ours are exact or tighter.",
+                stated=bool(((ours == exact) | (ours < theirs)).all()),
+                expected="the entries by numbers, or fewer than asdex",
+                measured="; ".join(
+                    f"{str(n)[7:]}: {a:.0f}, {b:.0f}, by numbers {c:.0f}"
+                    for n, a, b, c in zip(cutest.function.values[dense], ours, theirs, exact)
+                ),
+                figure="detection",
+                note="A numerical count misses entries that cancel or underflow at the points tried.",
+            )
+        )
+    return claims
+
+
+def figures_of_detection(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    """Time of ours against asdex's, the verdict on the pattern marked; the entries of both over the numerical count."""
+    from jaxcalc import style
+
+    if "function" not in dataset.dims:
+        return {}
+    data = _points(dataset)
+    data = data.isel(function=np.isfinite(data.ratio.values))
+    if data.sizes["function"] < 2:
+        return {}
+    ours, theirs = (data.sel(detector=name) for name in _DETECTORS)
+    kinds = {
+        "asdex misses entries": (theirs.missed > 0, "vermilion", "X"),
+        "ours tighter": ((theirs.missed == 0) & (ours.nonzeros < theirs.nonzeros), "green", "D"),
+        "same pattern": ((theirs.missed == 0) & (ours.nonzeros == theirs.nonzeros), "blue", "o"),
+        "asdex tighter": ((theirs.missed == 0) & (ours.nonzeros > theirs.nonzeros), "orange", "s"),
+    }
+    figure, (left, right) = style.subplots(1, 2, width="page", height=3.4)
+    for label, (chosen, color, marker) in kinds.items():
+        at = chosen.values
+        look = {"color": style.COLORS[color], "marker": marker, "linestyle": "", "markersize": 4.5, "alpha": 0.85}
+        if at.any():
+            left.plot(theirs["median"].values[at], ours["median"].values[at], **look, label=f"{label} ({at.sum()})")
+            exact = np.maximum(data.by_numbers.values[at], 1)
+            right.plot(theirs.nonzeros.values[at] / exact, ours.nonzeros.values[at] / exact, **look)
+    both = np.concatenate([ours["median"].values, theirs["median"].values])
+    ends = np.array([both.min() / 1.5, both.max() * 1.5])
+    left.plot(ends, ends, **style.THEORY)
+    left.plot(ends, ends / 10, **style.THEORY | {"linewidth": 0.6})
+    left.annotate("10 times faster", (ends[1], ends[1] / 10), fontsize=6.5, ha="right", va="bottom")
+    left.set(
+        xscale="log", yscale="log", xlabel="asdex, time (s)", ylabel="jaxcalc, time (s)", title="time of detection"
+    )
+    left.set_ylim(ours["median"].values.min() / 2, ours["median"].values.max() * 6)
+    left.legend(loc="upper left", fontsize=6.5)
+    right.set(xscale="symlog", yscale="symlog", title="entries over those that numbers show")
+    right.set(xlabel="asdex", ylabel="jaxcalc")
+    right.set_xscale("symlog", linthresh=1.0)
+    right.set_yscale("symlog", linthresh=1.0)
+    top = max(right.get_xlim()[1], right.get_ylim()[1])
+    right.plot([0, top], [0, top], **style.THEORY)
+    right.set(xlim=(-0.1, top), ylim=(-0.1, top))
+    style.panel_labels([left, right])
+    figure.set_label(
+        "Detection of the sparsity pattern of varied functions: time, and entries over those that random points show "
+        "(1: exact; below 1: entries are missing)."
+    )
+    return {"detection": figure}
+
+
+def tables_of_detection(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+    data, rows = _points(dataset) if "function" in dataset.coords else None, []
+    for name in data.function.values if data is not None else []:
+        point = data.sel(function=name)  # pyright: ignore[reportOptionalMemberAccess]
+        ours, theirs = (point.sel(detector=detector) for detector in _DETECTORS)
+        rows.append(
+            {
+                "function": str(name),
+                "rows": int(point.rows),
+                "columns": int(point.columns),
+                "by numbers": int(point.by_numbers),
+                "entries": _count(ours.nonzeros),
+                "asdex": "failed" if float(theirs.failed) == 1 else _count(theirs.nonzeros),
+                "asdex misses": _count(theirs.missed),
+                "ms": _ms(ours["median"]),
+                "asdex ms": _ms(theirs["median"]),
+                "times faster": float(f"{1 / float(point.ratio):.3g}"),
+            }
+        )
+    return {"Patterns: entries and time of detection": rows} if rows else {}
+
+
+def _count(value: Any) -> int | str:
+    return int(value) if np.isfinite(value) else ""
+
+
+detection = Part(
+    Config=Detection,
+    VARIABLES={
+        "detector": Variable(("detector",), "", "what reads the pattern", measured=False),
+        "seconds": Variable(("detector", "reading"), "s", "time of one reading; NaN beyond patience"),
+        "nonzeros": Variable(("detector",), "", "entries of the pattern", measured=False),
+        "missed": Variable(("detector",), "", "entries that numbers show and the pattern lacks", measured=False),
+        "failed": Variable(("detector",), "", "1 where the detector raised", measured=False),
+        "by_numbers": Variable((), "", "entries that differ from zero at one of the random points", measured=False),
+        "rows": Variable((), "", "rows of the matrix", measured=False),
+        "columns": Variable((), "", "columns of the matrix", measured=False),
+    },
+    kind="timed",
+    run=run_detection,
+    figures=figures_of_detection,
+    claims=claims_of_detection,
+    tables=tables_of_detection,
+    doc="How fast, how tight and how right are sparsity patterns, beside asdex's and beside numbers?",
+)
+
+
+# -- budget ------------------------------------------------------------------------------------------------------------
+
+
+class Budget(Base):
+    budget: float = pydantic.Field(256.0, gt=0)
+    """memory_budget, in MB"""
+    inputs: int = pydantic.Field(1000, ge=1)
+    """n; there are twice as many outputs as units along a side"""
+    side: int = pydantic.Field(1000, ge=1)
+    """the hidden layer is a square of so many units a side"""
+    repeats: int = pydantic.Field(1, ge=1)
+    """readings of the time"""
+
+
+def _hidden_square(config: Budget) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Small in and out, a large square between: ``h = softmax(tanh(a x + (b x)'))``, multiplied from either side."""
+    import jax
+    import jax.numpy as jnp
+
+    draw, n, side = np.random.default_rng(0), config.inputs, config.side
+    shapes = [(n,), (side, n), (side, n), (side, 1)]
+    arguments = [jnp.asarray(draw.standard_normal(shape) / np.sqrt(shape[-1]), jnp.float32) for shape in shapes]
+
+    def fun(x: Any, a: Any, b: Any, weight: Any) -> Any:
+        h = jax.nn.softmax(jnp.tanh((a @ x)[:, None] + b @ x), axis=1)
+        return jnp.concatenate([(h @ weight)[:, 0], (h.T @ weight)[:, 0]])
+
+    return fun, (arguments[0] * np.sqrt(n), *arguments[1:])
+
+
+def _resident(field: Literal["VmRSS", "VmHWM"]) -> float:
+    """Bytes of memory that this process holds, or has held at most; NaN where the system does not tell."""
+    from pathlib import Path
+
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((1024.0 * int(line.split()[1]) for line in lines if line.startswith(field)), float("nan"))
+
+
+def _growth(call: Callable[[], Any]) -> tuple[Any, float, float]:
+    """A call's result, its seconds, and by how many bytes the resident memory grew at its highest during the call.
+
+    The high-water mark is reset first; where that is not possible the growth is NaN, never too small a number.
+    """
+    import contextlib
+    import ctypes
+    import gc
+    from pathlib import Path
+
+    from jaxcalc import measure
+
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what compilation left behind must not hide what the call takes
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        before = _resident("VmRSS")
+    except OSError:
+        before = float("nan")
+    result, seconds = measure.once(call)
+    return result, seconds, _resident("VmHWM") - before
+
+
+def run_budget(config: Budget, key: Any) -> dict[str, Any]:
+    import jax
+
+    from jaxcalc.programs.compiled import executable
+    from jaxcalc.transforms import MemoryBudgetError, jacobian, plan
+
+    fun, arguments = _hidden_square(config)
+    limit = int(1e6 * config.budget)
+    dense = {mode.__name__: executable(mode(fun), *arguments).footprint for mode in (jax.jacfwd, jax.jacrev)}
+    found: dict[str, Any] = {f"{name}_bytes": float(need) for name, need in dense.items()}
+    never = float("nan")
+    nothing = dict.fromkeys(("predicted_bytes", "compiled_bytes", "grown_bytes", "seconds", "error"), never)
+    try:
+        made = plan(jacobian, fun, *arguments, memory_budget=limit)
+    except MemoryBudgetError:
+        return {**found, **nothing, "completed": 0.0}
+    assert made.chosen.cost is not None
+    program = executable(jacobian(fun, memory_budget=limit), *arguments)
+    result, seconds, grown = _growth(functools.partial(program, *arguments))
+    timed = [seconds, *(_growth(functools.partial(program, *arguments))[1] for _ in range(config.repeats - 1))]
+    direction = np.random.default_rng(1).standard_normal(config.inputs).astype(np.float32)
+    pushed = jax.jit(lambda x, v, *rest: jax.jvp(lambda x: fun(x, *rest), (x,), (v,))[1])
+    return {
+        **found,
+        "predicted_bytes": float(made.chosen.cost.peak_bytes),
+        "compiled_bytes": float(program.footprint),
+        "grown_bytes": grown,
+        "seconds": float(np.median(timed)),
+        "error": _deviation(np.asarray(result) @ direction, pushed(arguments[0], direction, *arguments[1:])),
+        "completed": 1.0,
+    }
+
+
+def _budgets(dataset: "xarray.Dataset") -> "xarray.Dataset | None":
+    """The points along the budgets."""
+    if "budget" not in dataset.coords:
+        return None
+    return _first(dataset if "budget" in dataset.dims else dataset.expand_dims("budget"), "budget")
+
+
+def claims_of_budget(dataset: "xarray.Dataset") -> list[Claim]:
+    data = _budgets(dataset)
+    if data is None:
+        return []
+    limit, grown = 1e6 * data["budget"].values, data.grown_bytes.values
+    need = float(np.minimum(data.jacfwd_bytes, data.jacrev_bytes).min())
+    compiled, done = data.compiled_bytes.values, data.completed.values == 1
+    text = lambda values: ", ".join(f"{v / 1e6:.4g}" for v in values)
+    large = limit >= 256e6  # below, the few MB that XLA's threads and code take are no longer small
+    claims = [
+        Claim(
+            id="compiled-memory-inside-every-budget",
+            statement="A Jacobian whose dense routes want 30 times the memory budget compiles to a program inside it.",
+            stated=bool((done & (compiled <= limit)).all() and need >= 30 * float(limit.min())),
+            expected=f"temporaries and outputs below {text(limit)} MB; the dense routes far above",
+            measured=f"{text(compiled)} MB; the leaner dense route wants {need / 1e6:.4g} MB",
+            figure="budget",
+        )
+    ]
+    if large.any():
+        claims.append(
+            Claim(
+                id="measured-memory-inside-256-MB",
+                statement="With a budget of 256 MB it completes, and the process grows by less than the budget.",
+                stated=bool((done & (grown <= limit))[large].all()),
+                expected=f"growth of the resident memory below {text(limit[large])} MB",
+                measured=f"{text(grown[large])} MB",
+                figure="budget",
+                note=f"At every budget: {text(grown)} MB.",
+            )
+        )
+    return [
+        *claims,
+        Claim(
+            id="budgeted-jacobian-is-right",
+            statement="The Jacobian computed inside the budget times a vector is the directional derivative.",
+            stated=bool((data.error.values <= 1e-4).all()),
+            expected="relative deviation at most 1e-4, in single precision",
+            measured=f"{float(np.max(data.error.values)):.2g}",
+        ),
+    ]
+
+
+def figures_of_budget(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    from jaxcalc import style
+
+    data = _budgets(dataset)
+    if data is None or data.sizes["budget"] < 2:
+        return {}
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.9)
+    limit = data["budget"].values.astype(float)
+    left.plot(limit, limit, **style.THEORY, label="the budget")
+    for field, label, color, marker in (
+        ("predicted_bytes", "predicted", "orange", "D"),
+        ("compiled_bytes", "compiled: temporaries and outputs", "blue", "o"),
+        ("grown_bytes", "measured: resident memory", "green", "^"),
+    ):
+        left.plot(limit, data[field].values / 1e6, color=style.COLORS[color], marker=marker, label=label)
+    for field, label, name in (("jacfwd_bytes", "jacfwd", "forward"), ("jacrev_bytes", "jacrev", "reverse")):
+        left.axhline(
+            float(data[field].max()) / 1e6, color=style.method(name)["color"], linestyle=":", label=f"{label} wants"
+        )
+    left.set(xscale="log", yscale="log", xlabel="memory budget (MB)", ylabel="memory (MB)")
+    left.legend(fontsize=6)
+    right.plot(limit, data.seconds.values, **style.method("forward", label="chosen route"))
+    right.set(xscale="log", xlabel="memory budget (MB)", ylabel="time (s)")
+    right.set_ylim(0, 1.2 * float(np.nanmax(data.seconds.values)))
+    for panel in (left, right):
+        panel.set_xticks(limit, [f"{value:g}" for value in limit])
+        panel.minorticks_off()
+    style.panel_labels([left, right])
+    figure.set_label(
+        "A Jacobian with a large hidden layer under memory budgets: the memory that it takes, and the time."
+    )
+    return {"budget": figure}
+
+
+def tables_of_budget(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+    data, fields = (
+        _budgets(dataset),
+        ("predicted_bytes", "compiled_bytes", "grown_bytes", "jacfwd_bytes", "jacrev_bytes"),
+    )
+    if data is None:
+        return {}
+    rows = []
+    for value in data["budget"].values:
+        point = data.sel(budget=value)
+        row = {"budget, MB": float(value)}
+        row |= {f"{f.removesuffix('_bytes')}, MB": float(f"{float(point[f]) / 1e6:.4g}") for f in fields}
+        rows.append(row | {"s": float(f"{float(point.seconds):.3g}")})
+    return {"Memory of a Jacobian under budgets": rows}
+
+
+budget = Part(
+    Config=Budget,
+    VARIABLES={
+        "jacfwd_bytes": Variable((), "B", "compiled memory of jax's jacfwd, not run", measured=False),
+        "jacrev_bytes": Variable((), "B", "compiled memory of jax's jacrev, not run", measured=False),
+        "predicted_bytes": Variable((), "B", "memory predicted by the plan", measured=False),
+        "compiled_bytes": Variable((), "B", "compiled memory of the chosen route", measured=False),
+        "grown_bytes": Variable((), "B", "growth of the resident memory at its highest during a call"),
+        "seconds": Variable((), "s", "run time of one call"),
+        "error": Variable((), "", "relative deviation of the Jacobian times a vector", measured=False),
+        "completed": Variable((), "", "0 where no strategy fits", measured=False),
+    },
+    kind="timed",
+    run=run_budget,
+    figures=figures_of_budget,
+    claims=claims_of_budget,
+    tables=tables_of_budget,
+    doc="Does a Jacobian stay inside a memory budget that its dense routes exceed thirty times?",
+)

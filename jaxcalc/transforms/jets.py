@@ -1,0 +1,364 @@
+"""Values with their first derivatives and the sum of their second: how primitives act on them."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcalc.programs.walk import Equation
+from jaxcalc.transforms import propagate as frame
+from jaxcalc.transforms import slots as layout
+from jaxcalc.transforms.slots import Slots
+
+__all__ = ["Context", "Jet", "algebra", "cast", "lifted"]
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["value", "tangents", "laplacian"], meta_fields=["slots"]
+)
+@dataclass(frozen=True, eq=False)
+class Jet:
+    """A value of shape S with its derivatives.
+
+    Args:
+      value: shape S.
+      tangents: shape ``(k, *S)``.
+      laplacian: shape S.
+      slots: the input that each row of ``tangents`` is the derivative by; ``None`` if row i belongs to input i.
+    """
+
+    value: Any
+    tangents: Any
+    laplacian: Any
+    slots: Slots | None = None
+
+
+class Later:
+    """An element-by-element function of one jet, not worked out before something else needs its derivatives.
+
+    A run of such equations is then one function, with one first and one second derivative per element.
+    """
+
+    __slots__ = ("equation", "flat", "operands", "root", "settled", "value")
+
+    def __init__(self, equation: Equation, operands: list[Any], root: Jet, value: Any, flat: bool):
+        self.equation, self.operands, self.root, self.value, self.flat = equation, operands, root, value, flat
+        self.settled: Jet | None = None
+
+    @staticmethod
+    def of(operand: Any) -> Any:
+        """The operand, settled if it has been."""
+        return operand.settled if isinstance(operand, Later) and operand.settled is not None else operand
+
+    def __call__(self, start: Any) -> Any:
+        """The value as a function of the root's."""
+        values: dict[int, Any] = {id(self.root): start}
+        stack: list[Any] = [self]
+        while stack:  # no recursion: runs can be long
+            node = stack[-1]
+            if id(node) in values:
+                stack.pop()
+                continue
+            waiting = [o for o in node.operands if isinstance(o, Later) and id(o) not in values]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            arguments = [values[id(o)] if isinstance(o, (Later, Jet)) else o for o in node.operands]
+            (values[id(node)],) = frame.bind(node.equation, *arguments)
+            stack.pop()
+        return values[id(self)]
+
+
+class Context(NamedTuple):
+    """What all rules know: the number of rows of a dense Jacobian, and the weight of each (``None``: 1)."""
+
+    rows: int
+    weights: Any
+
+
+def algebra(context: Context) -> frame.Algebra:
+    return frame.Algebra(
+        carried=lambda operand: isinstance(operand, (Jet, Later)),
+        value=lambda operand: operand.value if isinstance(operand, (Jet, Later)) else operand,
+        apply=functools.partial(_apply, context),
+        settle=functools.partial(_settle, context),
+        kind=lambda operand: (operand.slots,) if isinstance(operand, Jet) else None,
+        join=_join,
+        cast=lambda operand, kind: operand if kind is None else cast(context, operand, kind[0]),
+        top=(None,),
+        split=_split,
+        merge=lambda operand: (
+            operand
+            if not isinstance(operand, Jet)
+            else Jet(
+                operand.value,
+                jnp.moveaxis(operand.tangents, 0, 1),
+                operand.laplacian,
+                operand.slots and operand.slots.with_axis(),
+            )
+        ),
+        refuse=functools.partial(frame.refusal, "forward_laplacian"),
+    )
+
+
+def _join(first: Any, second: Any) -> Any:
+    if first is None or second is None or first == second:
+        return second if first is None else first
+    if first[0] is None or second[0] is None:
+        return (None,)
+    return (layout.union([first[0], second[0]]),)
+
+
+def cast(context: Context, operand: Any, wanted: Slots | None) -> Jet:
+    """A jet with given slots."""
+    if not isinstance(operand, Jet):
+        return lifted(context, operand, wanted)
+    if operand.slots == wanted:
+        return operand
+    assert operand.slots is not None
+    return Jet(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian, wanted)
+
+
+def lifted(context: Context, value: Any, wanted: Slots | None = None) -> Jet:
+    """A plain array as a jet whose derivatives are zero."""
+    value = jnp.asarray(value)
+    rows = context.rows if wanted is None else wanted.index.shape[0]
+    return Jet(value, jnp.zeros((rows, *value.shape), value.dtype), jnp.zeros_like(value), wanted)
+
+
+def _split(operand: Any) -> Any:
+    """A jet for ``lax.scan`` to take apart along the value's first axis."""
+    if not isinstance(operand, Jet):
+        return operand
+    wanted = operand.slots and layout.mixed(operand.slots, [0])
+    if operand.slots is not None:
+        operand = Jet(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian)
+    slots = wanted and Slots(wanted.index[:, 0], wanted.count)
+    return Jet(operand.value, jnp.moveaxis(operand.tangents, 1, 0), operand.laplacian, slots)
+
+
+# -- rules ---------------------------------------------------------------------------------------------------------
+
+
+def _settle(context: Context, operand: Any) -> Any:
+    """An operand with its derivatives worked out."""
+    if not isinstance(operand, Later):
+        return operand
+    if operand.settled is None:
+        operand.settled = _chain(context, operand)
+    return operand.settled
+
+
+def _chain(context: Context, later: Later) -> Jet:
+    """The chain rule for a function of each element: ``f' t`` and ``f' l + f'' sum t^2``."""
+    root = later.root
+    ones = jnp.ones_like(root.value)
+
+    def first(start):
+        return jax.jvp(later, (start,), (ones,))[1]
+
+    if later.flat:
+        slope = first(root.value)
+        laplacian = slope * root.laplacian
+    else:
+        slope, bend = jax.jvp(first, (root.value,), (ones,))
+        laplacian = slope * root.laplacian + bend * _contract(context, root.tangents, root.tangents, root.slots)
+    dtype = later.value.dtype
+    return Jet(later.value, (slope * root.tangents).astype(dtype), laplacian.astype(dtype), root.slots)
+
+
+def _contract(context: Context, first: Any, second: Any, slots: Slots | None) -> Any:
+    """``sum_k w_k s_k t_k``."""
+    return _weigh(context, first * second, slots).sum(0)
+
+
+def _weigh(context: Context, rows: Any, slots: Slots | None) -> Any:
+    """Rows times the weights of the inputs that they belong to."""
+    if context.weights is None:
+        return rows
+    if slots is None:
+        factor = context.weights.reshape(-1, *(1,) * (rows.ndim - 1))
+    else:
+        factor = context.weights[np.maximum(slots.index, 0)]
+    return rows * factor.astype(jnp.finfo(rows.dtype).dtype)
+
+
+def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[Any]:
+    """The outputs of one equation."""
+    operands = [Later.of(operand) for operand in operands]
+    moving = [isinstance(operand, (Jet, Later)) for operand in operands]
+    pointwise = frame.elementwise(equation, moving)
+    if pointwise:
+        roots = {id(_root(operand)): _root(operand) for operand, move in zip(operands, moving) if move}
+        if len(roots) == 1:
+            values = [operand.value if move else operand for operand, move in zip(operands, moving)]
+            (value,) = frame.bind(equation, *values)
+            straight = frame.flat(equation, moving) and all(o.flat for o in operands if isinstance(o, Later))
+            return [Later(equation, operands, next(iter(roots.values())), value, straight)]
+    jets = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
+    values = [operand.value if move else operand for operand, move in zip(operands, moving)]
+    product = _outer_product(context, equation, values, moving, jets)
+    if product is not None:
+        return [product]
+    jets, results = _laid_out(context, equation, values, moving, jets, pointwise)
+    outputs = frame.bind(equation, *values)
+    inexact = [value.inexact for value in equation.outputs]
+    if pointwise and not frame.flat(equation, moving):
+        tangents, laplacians = _pointwise(context, equation, values, moving, jets)
+    else:
+        kept = [slots for slots, flag in zip(results, inexact) if flag]
+        tangents, laplacians = _general(context, equation, values, moving, jets, kept)
+    rest = iter(zip(tangents, laplacians))
+    return [
+        Jet(output, *next(rest), slots) if flag else output for output, slots, flag in zip(outputs, results, inexact)
+    ]
+
+
+def _root(operand: Any) -> Jet:
+    return operand.root if isinstance(operand, Later) else operand
+
+
+def _laid_out(
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet], pointwise: bool
+) -> tuple[list[Jet], Sequence[Slots | None]]:
+    """The moving operands with rows on which the equation acts as on a dense Jacobian's, and the outputs' slots."""
+    dense = [cast(context, jet, None) for jet in jets], [None for _ in equation.outputs]
+    if any(jet.slots is None for jet in jets):
+        return dense
+    present = [jet.slots for jet in jets if jet.slots is not None]
+    if pointwise:
+        joint = layout.union(present)
+        return dense if joint is None else ([cast(context, jet, joint) for jet in jets], [joint])
+    axes = layout.mixing(equation, moving)
+    if axes is None:
+        return dense
+    met = [layout.mixed(slots, a) for slots, a in zip(present, (a for a, move in zip(axes, moving) if move))]
+    if any(slots is None for slots in met):
+        return dense
+    agreed = layout.agree(equation, met) if len(met) > 1 else met  # pyright: ignore[reportArgumentType]
+    if agreed is None:
+        return dense
+    rest = iter(agreed)
+    results = layout.image(equation, values, [next(rest) if move else None for move in moving], moving)
+    if results is None:
+        return dense
+    relaid = [cast(context, jet, slots) for jet, slots in zip(jets, agreed)]
+    most = max(jet.tangents.shape[0] for jet in relaid)
+    return [_padded(jet, most) for jet in relaid], results
+
+
+def _outer_product(
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet]
+) -> Jet | None:
+    """A product that contracts elements of which each depends on inputs of its own: nothing need be summed."""
+    if equation.name != "dot_general" or len(jets) != 1 or jets[0].slots is None:
+        return None
+    contracted, batch = equation.params["dimension_numbers"]
+    side = 0 if moving[0] else 1
+    slots = layout.crossed(jets[0].slots, contracted[side], jets[0].value.shape)
+    if slots is None:
+        return None
+    sides = tuple((*contracted[i], *batch[i]) for i in (0, 1))
+    params = {**equation.params, "dimension_numbers": (((), ()), sides)}
+
+    def spread(row):
+        return lax.dot_general_p.bind(*(row if i == side else values[i] for i in (0, 1)), **params)
+
+    ndim = len(contracted[0])
+    rows = jax.vmap(spread)(jets[0].tangents)
+    rows = rows.reshape(slots.index.shape[0], *rows.shape[1 + ndim :])
+    # Free axes of the other operand have no inputs of their own.
+    kept = [i for i in range(jets[0].value.ndim) if i not in contracted[side]]
+    full = [slots.index.shape[1 + kept.index(i)] for i in batch[side]]
+    free = [slots.index.shape[1 + i] for i, axis in enumerate(kept) if axis not in batch[side]]
+    others = [1] * (rows.ndim - 1 - len(full) - len(free))
+    order = [0, *(1 + kept.index(i) for i in batch[side]), *(1 + i for i, a in enumerate(kept) if a not in batch[side])]
+    index = slots.index.transpose(order).reshape(
+        -1, *full, *(free if side == 0 else others), *(others if side == 0 else free)
+    )
+    (value,) = frame.bind(equation, *values)
+    (laplacian,) = jax.jvp(frame.along(equation, values, moving), (jets[0].value,), (jets[0].laplacian,))[1]
+    jet = Jet(value, rows.astype(value.dtype), laplacian, Slots(index, slots.count))
+    return jet if 2 * index.shape[0] <= slots.count else cast(context, jet, None)
+
+
+def _padded(jet: Jet, rows: int) -> Jet:
+    missing = rows - jet.tangents.shape[0]
+    if not missing:
+        return jet
+    widths = [(0, missing), *((0, 0) for _ in jet.value.shape)]
+    return Jet(jet.value, jnp.pad(jet.tangents, widths), jet.laplacian, jet.slots)
+
+
+def _pointwise(context, equation, values, moving, jets) -> tuple[list[Any], list[Any]]:
+    """A nonlinear function of several jets, element by element, by its first and second partial derivatives."""
+    fun = frame.along(equation, values, moving)
+    points = tuple(jet.value for jet in jets)
+    slots = jets[0].slots
+    tangents, laplacian = 0, 0
+
+    def partial(i):
+        units = tuple((jnp.ones_like if i == j else jnp.zeros_like)(point) for j, point in enumerate(points))
+        return lambda *x: jax.jvp(fun, x, units)[1][0]
+
+    for i, first in enumerate(jets):
+        for j, second in enumerate(jets[: i + 1]):
+            units = tuple((jnp.ones_like if k == j else jnp.zeros_like)(point) for k, point in enumerate(points))
+            slope, bend = jax.jvp(partial(i), points, units)
+            if equation.name == "mul" and i == j:
+                bend = None
+            if i == j:
+                tangents = tangents + slope * first.tangents
+                laplacian = laplacian + slope * first.laplacian
+            if bend is not None:
+                twice = bend if i == j else 2 * bend
+                laplacian = laplacian + twice * _contract(context, first.tangents, second.tangents, slots)
+    dtype = equation.outputs[0].dtype
+    return [tangents.astype(dtype)], [laplacian.astype(dtype)]  # pyright: ignore
+
+
+def _general(
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet], results: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Any primitive, by its own derivatives: the first along every row, the second along every row twice."""
+    fun = frame.along(equation, values, moving)
+    points = tuple(jet.value for jet in jets)
+    tangents = tuple(jet.tangents for jet in jets)
+    laplacians = tuple(jet.laplacian for jet in jets)
+
+    def push(*t):
+        return jax.jvp(fun, points, t)[1]
+
+    if not (frame.flat(equation, moving) or frame.bilinear(equation, moving)):
+
+        def twice(*t):
+            return jax.jvp(lambda *x: jax.jvp(fun, x, t)[1], points, t)
+
+        first, second = jax.vmap(twice)(*tangents)
+        bent = [_weigh(context, rows, slots).sum(0) for rows, slots in zip(second, results)]
+        return first, [straight + more for straight, more in zip(push(*laplacians), bent)]
+    if equation.name in ("dot_general", "conv_general_dilated"):  # one large product instead of two
+        both = jax.vmap(push)(*(jnp.concatenate([t, a[None]]) for t, a in zip(tangents, laplacians)))
+        first, pushed = [rows[:-1] for rows in both], [rows[-1] for rows in both]
+    else:
+        first, pushed = jax.vmap(push)(*tangents), push(*laplacians)
+    if frame.bilinear(equation, moving):
+        left, right = tangents
+        pushed[0] = pushed[0] + 2 * _cross(context, equation, _weigh(context, left, jets[0].slots), right)
+    return first, pushed
+
+
+def _cross(context: Context, equation: Equation, left: Any, right: Any) -> Any:
+    """``sum_k B(s_k, t_k)`` for a product B."""
+    if equation.name == "dot_general":  # the rows are one more axis to contract
+        contracted, batch = equation.params["dimension_numbers"]
+        shifted = [[tuple(axis + 1 for axis in side) for side in pair] for pair in (contracted, batch)]
+        numbers = (tuple((0, *side) for side in shifted[0]), tuple(shifted[1]))
+        params = {**equation.params, "dimension_numbers": numbers}
+        return lax.dot_general_p.bind(left, right, **params)
+    return jax.vmap(lambda a, b: frame.bind(equation, a, b)[0])(left, right).sum(0)

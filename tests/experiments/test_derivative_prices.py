@@ -1,0 +1,79 @@
+"""Small runs of what judges prices: hand counts, predicted memory, and that the claims can fail."""
+
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from experiments import derivative_prices
+from jaxcalc import lab
+from jaxcalc.functions import derivatives
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs/bench"
+
+
+def start(out, part, dtype="float32", **grid):
+    config = {"experiment": f"derivative_prices:{part}", "dtype": dtype, "sweep": {"grid": grid}}
+    run = lab.run(config, out=out, progress=False)
+    assert run.messages == []
+    return run
+
+
+def judged(part, dataset, **changes):
+    return {claim.id: claim.verdict for claim in part.claims(dataset.assign(changes))}
+
+
+def test_operations(tmp_path):
+    run = start(tmp_path, "operations", program=["dense layer", "loops in a loop"], size=[16])
+    assert run.dataset.hand_flops.values.ravel().tolist() == [4 * 16**3 + 2 * 16**2, 3 * 16**3]
+    assert run.dataset.hand_transcendentals.values.ravel().tolist() == [2 * 16**2, 0]
+    assert [claim.verdict for claim in run.claims] == ["confirmed"]
+    assert set(run.figures) == {"operations"}
+    part, data = derivative_prices.operations, run.dataset
+    for changes in ({"flops": 1.06 * data.flops}, {"transcendentals": data.transcendentals + 500}):
+        assert judged(part, data, **changes) == {"operations-as-by-hand": "refuted"}
+    assert judged(part, data, flops=1.04 * data.flops) == {"operations-as-by-hand": "confirmed"}
+
+
+@pytest.mark.parametrize("program", typing.get_args(derivative_prices.Program))
+def test_every_program_is_priced_as_by_hand(program):
+    import jax
+
+    from jaxcalc.programs.cost import cost
+
+    hand = derivative_prices._count(program, 96)
+    found = cost(hand.fun, *(jax.ShapeDtypeStruct(shape, hand.dtype) for shape in hand.shapes))
+    assert found.flops == pytest.approx(hand.flops, rel=0.05)
+    assert found.transcendentals == pytest.approx(hand.transcendentals, rel=0.05)
+
+
+def test_memory(tmp_path):
+    run = start(tmp_path, "memory", "float64", problem=["small elementwise", "Beale"])
+    data = run.dataset
+    assert data.operator.values.tolist() == ["jacobian", "hessian"]
+    there = np.isfinite(data.footprint)
+    assert (np.isfinite(data.predicted) == there).all()
+    assert there.sel(strategy="jacobian: forward").values.tolist() == [True, False]
+    assert float(data.outputs.sel(problem="small elementwise", strategy="jacobian: forward")) == 8 * 20 * 20
+    assert (data.footprint >= data.outputs).where(there, True).all()
+    assert (data.chosen.sum("strategy") == 1).all()
+    part = derivative_prices.memory
+    right = judged(part, data, predicted=data.footprint)
+    assert right == {"peak-within-twice": "confirmed", "peak-rarely-too-low": "confirmed"}
+    generous = judged(part, data, predicted=2.1 * data.footprint)
+    assert generous == {"peak-within-twice": "refuted", "peak-rarely-too-low": "confirmed"}
+    mean = judged(part, data, predicted=0.7 * data.footprint)
+    assert mean == {"peak-within-twice": "confirmed", "peak-rarely-too-low": "refuted"}
+    # Both halves have to do: one that does not is not made up for by the other.
+    held = data.predicted.where(data.split == "tuned", 3 * data.footprint).where(data.split != "tuned", data.footprint)
+    assert judged(part, data, predicted=held)["peak-within-twice"] == "refuted"
+    assert set(run.figures) == {"memory"}
+    assert len(run.tables) == 2
+
+
+def test_the_configs_hold_everything():
+    read = lambda name: yaml.safe_load((CONFIGS / f"derivative_prices-{name}.yaml").read_text())["sweep"]["grid"]
+    assert read("operations")["program"] == list(typing.get_args(derivative_prices.Program))
+    assert read("memory")["problem"] == [case.name for case in derivatives.CASES]

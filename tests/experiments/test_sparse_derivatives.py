@@ -1,0 +1,130 @@
+"""Small runs of the experiment on sparsity: verdicts follow the data, peers may be missing, figures can be drawn."""
+
+import numpy as np
+import pytest
+
+from jaxcalc import lab
+from jaxcalc.lab import registry
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No peers: they are extras, and slow to import."""
+    part = registry.load("sparse_derivatives:detection").part
+    monkeypatch.setitem(part.run.__globals__, "_installed", lambda name: False)  # pyright: ignore
+
+
+def start(tmp_path, part, params, dtype="float32", **sweep):
+    config = {"experiment": f"sparse_derivatives:{part}", "params": params, "sweep": sweep, "dtype": dtype}
+    run = lab.run(config, out=tmp_path / "runs", progress=False)
+    assert run.messages == []
+    return run
+
+
+def judged(run, dataset):
+    part = registry.load(run.dataset.attrs["experiment"]).part
+    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+
+
+QUICK = {"repeats": 2, "min_seconds": 0.0}
+
+
+def test_arrowheads(tmp_path):
+    run = start(tmp_path, "arrowhead", QUICK, grid={"problem": ["arrowhead", "bordered band"], "size": [6, 40]})
+    assert set(run.figures) == {"sizes"}
+    data = run.dataset
+    assert float(data.error.max()) < 1e-5
+    assert np.isnan(data.seconds.sel(route=["asdex forward", "sparsejac reverse, BCOO"])).all()
+    assert (data.products.sel(route="jacfwd") == data["size"]).all()
+    assert (data.products.sel(route="auto, BCOO") <= data["size"]).all()
+    # As if the sizes were those of the claims.
+    large = data.assign_coords(size=[1000, 4000])
+    ours = large.route.isin(["auto", "auto, BCOO"])
+    good = large.assign(seconds=(large.seconds * 0 + 1e-3).where(ours, 0.1), products=large.products.where(~ours, 3.0))
+    told = judged(run, good)
+    assert set(told.values()) == {"confirmed"}
+    assert {"bcoo-against-dense-routes", "dense-against-dense-routes-of-bordered-band", "few-products"} <= set(told)
+    slow = judged(run, good.assign(seconds=good.seconds.where(~ours, 0.2)))
+    assert slow.pop("jacobians-agree") == slow.pop("few-products") == "confirmed"
+    assert slow.pop("few-products-of-bordered-band") == "confirmed"
+    assert set(slow.values()) == {"refuted"}
+    assert judged(run, good.assign(products=large.products * 0 + 7))["few-products"] == "refuted"
+    assert judged(run, good.assign(error=good.error + 0.1))["jacobians-agree"] == "refuted"
+    peer = good.seconds.where(good.route != "asdex reverse", 1e-4)
+    assert judged(run, good.assign(seconds=peer))["no-route-is-faster"] == "refuted"
+
+
+def test_unequal_shapes(tmp_path):
+    run = start(tmp_path, "unequal_shapes", {"sources": 2, "channels": 4, **QUICK}, grid={"antennas": [2, 4]})
+    data = run.dataset
+    assert set(run.figures) == {"outputs"}
+    assert data.num_inputs.values.tolist() == [4, 4]
+    assert data.num_outputs.values.tolist() == [16, 32]
+    assert float(data.products.sel(route="auto").max()) <= 4
+    even = data.seconds * 0 + 1.0
+    good = data.assign(seconds=even.where(data.route != "jacrev", 60.0))
+    assert set(judged(run, good).values()) == {"confirmed"}
+    told = judged(run, data.assign(seconds=even.where(data.route != "auto", 1.1)))
+    assert told == {
+        "cheap-mode-without-being-told": "refuted",
+        "nothing-lost-to-jacfwd": "refuted",
+        "jacobians-agree": "confirmed",
+    }
+
+
+def test_detection(tmp_path):
+    functions = ["small beam", "clipped gradient", "rounding with its own tangent", "scan: cascade 4", "Beale"]
+    params = {"readings": 1, "points": 1, "length": 3}
+    run = start(tmp_path, "detection", params, dtype="float64", grid={"function": functions})
+    data = run.dataset
+    assert {claim.id: claim.verdict for claim in run.claims} == {"no-entry-is-missed": "confirmed"}
+    assert (data.nonzeros.sel(detector="jaxcalc") >= data.by_numbers).all()
+    assert int(data.by_numbers.sel(function="rounding with its own tangent")) == 2 * 99
+    assert int(data.by_numbers.sel(function="scan: cascade 4")) == 2 + 3 + 1
+    # As if asdex had been there: slower by 20, wrong on custom rules, over-dense on CUTEst.
+    named = data.assign_coords(function=[*functions[:4], "CUTEst BEALE"])
+    theirs = named.detector == "asdex"
+    custom = named.function.isin(functions[1:3])
+    filled = named.assign(
+        seconds=named.seconds.where(~theirs, 20 * named.seconds.sel(detector="jaxcalc")),
+        nonzeros=named.nonzeros.where(~theirs, 2 * named.by_numbers),
+        missed=(named.missed.fillna(0) * 0).where(~(theirs & custom), 5.0),
+        failed=named.failed.fillna(0.0),
+    )
+    told = judged(run, filled)
+    assert set(told.values()) == {"confirmed"}
+    assert len(told) == 6
+    swapped = filled.seconds.where(theirs, 50 * filled.seconds.sel(detector="asdex"))
+    loose = filled.nonzeros.where(theirs, 3 * filled.by_numbers)
+    wrong = judged(run, filled.assign(seconds=swapped, nonzeros=loose, missed=filled.missed + ~theirs))
+    assert set(wrong.values()) == {"refuted"}
+    part = registry.load(data.attrs["experiment"]).part
+    assert set(part.figures(filled)) == {"detection"}
+    (rows,) = part.tables(filled).values()
+    assert rows[1]["asdex misses"] == 5
+
+
+def test_an_unknown_function_is_named(tmp_path):
+    run_detection = registry.load("sparse_derivatives:detection").part
+    with pytest.raises(ValueError, match="unknown scan 'spiral'"):
+        run_detection.run(run_detection.Config(function="scan: spiral 3"), None)
+    with pytest.raises(ValueError, match="nearest names"):
+        run_detection.run(run_detection.Config(function="no such thing"), None)
+
+
+def test_budget(tmp_path):
+    run = start(tmp_path, "budget", {"inputs": 60, "side": 60}, grid={"budget": [0.1, 0.25, 0.5]})
+    data = run.dataset
+    assert set(run.figures) == {"budget"}
+    assert data.completed.values[-1] == 1
+    assert float(data.error.sel(budget=0.5)) < 1e-5
+    assert float(data.compiled_bytes.sel(budget=0.5)) <= 5e5 < float(data.jacfwd_bytes.sel(budget=0.5))
+    large = data.assign_coords(budget=[64.0, 128.0, 256.0])
+    some = large.completed * 0
+    large = large.assign(completed=some + 1, jacfwd_bytes=some + 8e9, jacrev_bytes=some + 8e9)
+    good = large.assign(compiled_bytes=some + 6e7, grown_bytes=some + 7e7, error=some)
+    assert set(judged(run, good).values()) == {"confirmed"}
+    bad = judged(run, good.assign(compiled_bytes=good.error + 3e8, grown_bytes=good.error + 3e8, error=good.error + 1))
+    assert set(bad.values()) == {"refuted"}
+    never = good.assign(grown_bytes=good.error + np.nan)
+    assert judged(run, never)["measured-memory-inside-256-MB"] == "refuted"

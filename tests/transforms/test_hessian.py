@@ -1,0 +1,150 @@
+"""Hessians and their products with vectors: every composition against JAX's own, symmetric colourings, custom rules."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.transforms import fisher_vp, ggn_vp, hessian, hvp, plan
+
+METHODS = (
+    "auto",
+    "forward-over-reverse",
+    "reverse-over-reverse",
+    "reverse-over-forward",
+    "forward-over-forward",
+    "sparse",
+)
+
+
+def chain(x):
+    """Rosenbrock's function, chained: a tridiagonal Hessian."""
+    return jnp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def of_a_tree(tree, scale):
+    return jnp.sum(jnp.tanh(tree["w"] @ tree["b"]) ** 2) * scale + tree["b"][0] * scale**2
+
+
+TREE = {"w": np.arange(6.0, dtype=np.float32).reshape(2, 3) / 7, "b": np.linspace(0.1, 1, 3, dtype=np.float32)}
+
+
+def _same(found, expected, rtol=2e-5, atol=1e-5):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("argnums", [0, (0, 1), 1])
+def test_trees_and_argnums_as_jax_returns_them(method, argnums):
+    args = (TREE, jnp.float32(1.5))
+    _same(hessian(of_a_tree, argnums, method=method)(*args), jax.hessian(of_a_tree, argnums)(*args))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chunks_formats_and_transformations(x64, method):
+    x = jnp.linspace(-1, 1, 6)
+    expected = jax.hessian(chain)(x)
+    _same(hessian(chain, method=method, chunk_size=2)(x), expected)
+    _same(hessian(chain, method=method, output_format="bcoo")(x).todense(), expected)
+    _same(jax.jit(jax.vmap(hessian(chain, method=method)))(x[None]), expected[None])
+    total = lambda h: lambda y: jnp.sum(jnp.sin(h(y)))
+    _same(jax.grad(total(hessian(chain, method=method)))(x), jax.grad(total(jax.hessian(chain)))(x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_hessian_of_a_vector_has_the_outputs_axes_first(method):
+    fun = lambda x: jnp.stack([x[0] ** 2 * x[1], jnp.sin(x[1])])
+    x = jnp.array([0.4, 1.3])
+    _same(hessian(fun, method=method)(x), jax.hessian(fun)(x))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_has_aux_and_sizes(method):
+    found, aux = hessian(lambda x: (jnp.sum(x**3), x.size), has_aux=True, method=method)(jnp.arange(2.0))
+    np.testing.assert_allclose(found, np.diag([0.0, 6.0]))
+    assert aux == 2
+    assert hessian(lambda x: jnp.sum(x**2), method=method)(jnp.zeros(0)).shape == (0, 0)
+    assert hessian(lambda x: x**3, method=method)(2.0) == 12.0
+
+
+def test_a_tridiagonal_hessian_takes_two_or_three_products(x64):
+    made = plan(hessian, chain, jax.ShapeDtypeStruct((500,), jnp.float64))
+    passes = {route.how.split()[1]: route.passes for route in made.routes if route.method == "sparse"}
+    assert passes == {"star": 3, "acyclic": 2}
+    assert made.method == "sparse"
+
+
+@jax.custom_jvp
+def _rolled(x):
+    return jnp.sin(x)
+
+
+# No function has this Jacobian everywhere: the derivative of a gradient made with it is not symmetric.
+_rolled.defjvp(lambda p, t: (jnp.sin(p[0]), 0.5 * jnp.roll(t[0], 1) * p[0]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_custom_rules_may_make_a_hessian_unsymmetric(x64, method):
+    fun = lambda x: jnp.sum(_rolled(x) ** 2)
+    x = jnp.linspace(0.2, 1.3, 8)
+    expected = jax.hessian(fun)(x)
+    assert np.abs(expected - expected.T).max() > 0.1
+    _same(hessian(fun, method=method)(x), expected)
+
+
+def test_a_product_that_would_be_with_the_transpose_is_refused(x64):
+    fun = lambda x: jnp.sum(_rolled(x) ** 2)
+    x = jnp.linspace(0.2, 1.3, 8)
+    np.testing.assert_allclose(hvp(fun)((x,), x), jax.hessian(fun)(x) @ x, rtol=1e-12)
+    with pytest.raises(ValueError, match="unsymmetric"):
+        hvp(fun, method="reverse-over-reverse")((x,), x)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "sparse"])
+@pytest.mark.parametrize("argnums", [0, (0, 1)])
+def test_hvp_is_the_hessian_times_the_vector(x64, method, argnums):
+    fun = lambda x, y: jnp.sum(jnp.sin(x[:, None] * y[None]) * x[:, None])
+    args = (jnp.array([0.3, 1.1]), jnp.array([0.5, -0.7, 0.2]))
+    v = jax.tree.map(jnp.cos, args[0] if argnums == 0 else args)
+    flat = jnp.concatenate(jax.tree.leaves(v))
+    matrix = jax.hessian(lambda z: fun(z[:2], z[2:]))(jnp.concatenate(args))
+    matrix = matrix[:2, :2] if argnums == 0 else matrix
+    found = hvp(fun, argnums, method=method)(args, v)
+    np.testing.assert_allclose(jnp.concatenate(jax.tree.leaves(found)), matrix @ flat, rtol=1e-11, atol=1e-12)
+
+
+def test_hvp_misuse():
+    for call, error, message in [
+        (lambda: hvp(jnp.sin)((jnp.ones(2),), jnp.ones(2)), TypeError, "must return a scalar"),
+        (lambda: hvp(jnp.sum)((jnp.ones(2),), jnp.ones(3)), ValueError, "shape of x"),
+        (lambda: hvp(jnp.sum)(jnp.ones(2), jnp.ones(2)), TypeError, "tuple of fun's arguments"),
+        (lambda: hvp(jnp.sum, method="reverse"), ValueError, "'forward-over-reverse'"),
+        (lambda: hessian(jnp.sum, method="reverse"), ValueError, "'forward-over-reverse'"),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_gauss_newton_and_fisher_products(x64):
+    # Oracle: the matrices themselves.
+    points = jnp.linspace(-1, 1, 5)
+    model = lambda p: {"y": p["a"] * jnp.exp(p["b"] * points)}
+    loss = lambda out: jnp.sum(jnp.cosh(out["y"]))
+    params = {"a": jnp.array(0.7), "b": jnp.array([0.3])}
+    v = {"a": jnp.array(1.0), "b": jnp.array([-2.0])}
+    jac = jax.jacfwd(model)(params)["y"]
+    matrix = jnp.concatenate([jac["a"][:, None], jac["b"]], axis=1)
+    curvature = jnp.diag(jnp.cosh(model(params)["y"]))
+    direction = jnp.array([1.0, -2.0])
+    found = ggn_vp(model, loss)(params, v)
+    np.testing.assert_allclose(jnp.array([found["a"], found["b"][0]]), matrix.T @ curvature @ matrix @ direction)
+
+    log_prob = lambda p: -((model(p)["y"] - points) ** 2)
+    scores = jax.jacfwd(log_prob)(params)
+    rows = jnp.concatenate([scores["a"][:, None], scores["b"]], axis=1)
+    found = fisher_vp(log_prob)(params, v)
+    np.testing.assert_allclose(jnp.array([found["a"], found["b"][0]]), rows.T @ rows @ direction / 5)
+    assert jnp.array(fisher_vp(lambda p: p**2)(jnp.array(3.0), jnp.array(2.0))) == 72.0

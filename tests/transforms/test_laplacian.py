@@ -1,0 +1,121 @@
+"""Laplacians, traces and diagonals: every method against the Hessian; estimates within their own errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.transforms import MemoryBudgetError, bilaplacian, diagonal, laplacian, plan, trace
+
+EXACT = ("auto", "nested", "hessian", "sparse")
+
+
+def chain(x):
+    return jnp.sum(jnp.sin(x[1:] * x[:-1] ** 2)) + x[0] ** 4
+
+
+def network(x):
+    return jnp.sum(jnp.tanh(jnp.cos(jnp.arange(12.0).reshape(3, 4)) @ x) ** 3)
+
+
+@pytest.mark.parametrize("fun", [chain, network])
+@pytest.mark.parametrize("method", [*EXACT, "forward-laplacian"])
+def test_every_method_agrees_with_the_hessian(x64, fun, method):
+    x = jnp.linspace(0.3, 1.2, 4)
+    matrix = jax.hessian(fun)(x)
+    assert laplacian(fun, method=method)(x) == pytest.approx(float(jnp.trace(matrix)), rel=1e-12)
+    assert jax.jit(trace(fun, method=method))(x) == pytest.approx(float(jnp.trace(matrix)), rel=1e-12)
+    weights = jnp.array([1.0, -2.0, 0.0, 3.0])
+    found = laplacian(fun, method=method, weights=weights)(x)
+    assert found == pytest.approx(float(weights @ jnp.diag(matrix)), rel=1e-11)
+    if method in EXACT:
+        np.testing.assert_allclose(diagonal(fun, method=method)(x), jnp.diag(matrix), rtol=1e-12, atol=1e-12)
+
+
+def test_trees_further_arguments_and_transformations(x64):
+    fun = lambda tree, scale: jnp.sum(tree["a"] ** 2 * scale) * tree["b"] ** 3
+    tree = {"a": jnp.array([1.0, 2.0]), "b": jnp.array(2.0)}
+    exact = 2 * 2 * 3.0 * 8 + 6 * 2 * (1 + 4) * 3.0
+    for method in (*EXACT, "forward-laplacian"):
+        assert laplacian(fun, method=method)(tree, 3.0) == pytest.approx(exact)
+    found = diagonal(fun)(tree, 3.0)
+    np.testing.assert_allclose(found["a"], [48.0, 48.0])
+    assert found["b"].shape == ()
+    batch = jnp.linspace(0.1, 1, 6).reshape(2, 3)
+    np.testing.assert_allclose(jax.vmap(laplacian(chain))(batch), [laplacian(chain)(row) for row in batch], rtol=1e-12)
+    slope = jax.grad(lambda x: laplacian(chain)(x))(batch[0])
+    np.testing.assert_allclose(slope, jax.grad(lambda x: jnp.trace(jax.hessian(chain)(x)))(batch[0]), rtol=1e-10)
+
+
+def test_two_colours_are_enough_for_a_grid(x64):
+    def energy(x):
+        u = x.reshape(12, 12)
+        return jnp.sum((u[1:] - u[:-1]) ** 4) + jnp.sum((u[:, 1:] - u[:, :-1]) ** 4)
+
+    x = jnp.linspace(0, 1, 144) ** 2
+    route = next(r for r in plan(diagonal, energy, x, method="sparse").routes if r.method == "sparse")
+    assert route.passes == 2
+    np.testing.assert_allclose(diagonal(energy, method="sparse")(x), jnp.diag(jax.hessian(energy)(x)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("operator", [laplacian, trace, diagonal])
+def test_the_stochastic_estimate_is_within_its_standard_error(x64, operator):
+    x = jnp.linspace(0.3, 1.2, 4)
+    exact = jax.hessian(network)(x)
+    exact = jnp.diag(exact) if operator is diagonal else jnp.trace(exact)
+    estimate = operator(network, method="stochastic", key=jax.random.key(3), num_samples=4000)
+    value, error = jax.jit(estimate)(x)
+    assert np.all(np.abs(value - exact) < 5 * error)
+    few = operator(network, method="stochastic", key=jax.random.key(4), num_samples=40)(x)
+    assert np.all(few[1] > 5 * error)  # a hundredth of the samples, ten times the error
+    assert not np.array_equal(
+        few[0], operator(network, method="stochastic", key=jax.random.key(5), num_samples=40)(x)[0]
+    )
+
+
+@pytest.mark.parametrize("method", ["auto", "forward-laplacian", "nested", "hessian"])
+def test_bilaplacian_of_a_polynomial(x64, method):
+    fun = lambda x: x[0] ** 4 * x[1] ** 2 + x[2] ** 5
+    a, b, c = 0.7, -1.3, 0.4
+    # Delta = 12 a^2 b^2 + 2 a^4 + 20 c^3; Delta^2 = 24 b^2 + 24 a^2 + 24 a^2 + 120 c
+    exact = 24 * b**2 + 48 * a**2 + 120 * c
+    assert bilaplacian(fun, method=method)(jnp.array([a, b, c])) == pytest.approx(exact, rel=1e-12)
+
+
+def test_sizes_zero_and_one(x64):
+    for method in (*EXACT, "forward-laplacian"):
+        assert laplacian(lambda x: jnp.sum(x**2) + 1.0, method=method)(jnp.zeros(0)) == 0.0
+        assert laplacian(lambda x: x**3, method=method)(2.0) == 12.0
+
+
+def test_a_budget_chunks_the_axes(x64):
+    x = jnp.linspace(0.1, 1, 400)
+    fun = lambda x: jnp.sum(jnp.tanh(jnp.cumsum(x)) ** 2)
+    made = plan(laplacian, fun, x, method="hessian", memory_budget=400_000)
+    assert "at a time" in made.chosen.how
+    assert made(x) == pytest.approx(float(jnp.trace(jax.hessian(fun)(x))), rel=1e-10)
+    with pytest.raises(MemoryBudgetError):
+        plan(laplacian, fun, x, memory_budget=10)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: laplacian(jnp.sin)(jnp.ones(2)),
+            TypeError,
+            r"got shape \(2,\)\. For a vector-valued fun use jacobian",
+        ),
+        (lambda: laplacian(jnp.sum, method="stochastic"), ValueError, "key and num_samples"),
+        (
+            lambda: laplacian(jnp.sum, method="nested", num_samples=3, key=jax.random.key(0)),
+            ValueError,
+            "no other method",
+        ),
+        (lambda: laplacian(jnp.sum, method="taylor"), ValueError, "'forward-laplacian'"),
+        (lambda: laplacian(jnp.sum, weights=jnp.ones(3))(jnp.ones(2)), ValueError, "shapes of x"),
+    ],
+)
+def test_misuse_says_what_to_do(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

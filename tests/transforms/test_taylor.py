@@ -1,0 +1,226 @@
+"""Taylor coefficients against closed forms at high precision (mpmath) and nested forward mode."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import mpmath
+import numpy as np
+import pytest
+
+from jaxcalc.transforms.taylor import nth_derivative, taylor
+
+# name: (function, the same in mpmath, centre)
+ELEMENTARY = {
+    "exp": (jnp.exp, mpmath.exp, 0.3),
+    "exp2": (jnp.exp2, lambda t: mpmath.mpf(2) ** t, 0.3),
+    "expm1": (jnp.expm1, mpmath.expm1, 0.3),
+    "geometric": (lambda t: 1 / (1 - t), lambda t: 1 / (1 - t), 0.2),
+    "tan": (jnp.tan, mpmath.tan, 0.5),
+    "tanh": (jnp.tanh, mpmath.tanh, 0.5),
+    "sin": (jnp.sin, mpmath.sin, 1.0),
+    "cosh": (jnp.cosh, mpmath.cosh, 1.0),
+    "log": (jnp.log, mpmath.log, 1.5),
+    "log1p": (jnp.log1p, lambda t: mpmath.log(1 + t), 0.5),
+    "sqrt": (jnp.sqrt, mpmath.sqrt, 2.0),
+    "rsqrt": (jax.lax.rsqrt, lambda t: 1 / mpmath.sqrt(t), 2.0),
+    "cbrt": (jnp.cbrt, mpmath.cbrt, 2.0),
+    "power": (lambda t: t**2.5, lambda t: t ** mpmath.mpf(2.5), 1.3),
+    "self_power": (lambda t: t**t, lambda t: t**t, 1.4),
+    "integer_power": (lambda t: t**-3, lambda t: t**-3, 1.3),
+    "logistic": (jax.nn.sigmoid, lambda t: 1 / (1 + mpmath.exp(-t)), 0.4),
+    "erf": (jax.scipy.special.erf, mpmath.erf, 0.6),
+    "atan": (jnp.arctan, mpmath.atan, 0.7),
+    "asin": (jnp.arcsin, mpmath.asin, 0.4),
+    "acosh": (jnp.arccosh, mpmath.acosh, 2.0),
+    "atanh": (jnp.arctanh, mpmath.atanh, 0.3),
+}
+SPECIAL = {
+    "gammaln": (jax.scipy.special.gammaln, mpmath.loggamma, 2.5),
+    "softplus": (jax.nn.softplus, lambda t: mpmath.log(1 + mpmath.exp(t)), 0.3),
+    "erf_inv": (jax.scipy.special.erfinv, mpmath.erfinv, 0.3),
+}
+
+
+# Compiling takes all the time, and its optimisations most of that.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def series(order, names):
+    """Coefficients of many functions, compiled once."""
+    cases = {name: (ELEMENTARY | SPECIAL)[name] for name in names}
+    with jax.enable_x64(True):
+        fun = lambda t: {name: case[0](t[name]) for name, case in cases.items()}
+        centres = {name: jnp.asarray(case[2]) for name, case in cases.items()}
+        return jit(taylor(fun, order))(centres, jax.tree.map(jnp.ones_like, centres))
+
+
+def check(name, order, names, tolerance):
+    _, exact, centre = (ELEMENTARY | SPECIAL)[name]
+    with mpmath.workdps(50):
+        wanted = [float(c) for c in mpmath.taylor(exact, mpmath.mpf(centre), order)]
+    got = series(order, names)[name]
+    assert got.shape == (order + 1,)
+    assert got.dtype == jnp.float64
+    np.testing.assert_allclose(got, wanted, rtol=tolerance, atol=tolerance * max(map(abs, wanted)) * 1e-3)
+
+
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_closed_forms(name):
+    check(name, 7, tuple(ELEMENTARY), 1e-12)
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_functions_without_a_recurrence(name):
+    check(name, 4, tuple(SPECIAL), 1e-11)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ELEMENTARY)
+def test_high_order(name):
+    check(name, 20, tuple(ELEMENTARY), 1e-10)
+
+
+@jax.custom_jvp
+def straight(x):
+    """A rule that is not the body's derivative."""
+    return jnp.sin(x)
+
+
+straight.defjvp(lambda p, t: (straight(*p), 5.0 * straight(2.0 * p[0]) * t[0]))
+
+N = 4
+_DRAWN = np.random.default_rng(0)
+A = _DRAWN.normal(size=(N, N)) + N * np.eye(N)
+POINT, STEP = 0.6 * _DRAWN.normal(size=N), _DRAWN.normal(size=N)
+
+PROGRAMS = {
+    "mlp": lambda x: jnp.tanh(jnp.tanh(x @ A) @ A) @ A[0],
+    "scan": lambda x: jax.lax.scan(lambda c, w: (jnp.tanh(w * c + x), c.sum() ** 2), x, A[:3]),
+    "scan_over_x": lambda x: jax.lax.scan(lambda c, w: (jnp.tanh(w * c), c * w), 1.0, x),
+    "while": lambda x: jax.lax.while_loop(lambda c: c.sum() < 30, lambda c: c + x**2 + c**2 / 10 + 1, x),
+    "cond": lambda x: jax.lax.cond(x[0] > 0, lambda a: a**3, lambda a: jnp.sin(a) * a.sum(), x * 1.0),
+    "relu": lambda x: (jax.nn.relu(x @ A) ** 2).sum(),
+    "sort": lambda x: jnp.sort(x**2 * jnp.cos(x)) @ A[1] ** 2,
+    "scatter": lambda x: x.at[2].set(x[3] ** 2).at[np.array([1, 1])].add(x[:2] ** 2) ** 2,
+    "scatter_mul": lambda x: x.at[1].mul(x[2]) * jnp.prod(x),
+    "maxima": lambda x: jnp.maximum(x, x[::-1] ** 2).max() * x.min(),
+    "cumulative": lambda x: jnp.cumsum(x**2)[2:] * jnp.cumprod(x)[:-2],
+    "straight": lambda x: straight(x * 2) @ x,
+    "solve": lambda x: jnp.linalg.solve(A + jnp.outer(x, x), x * x),
+    "arctan2": lambda x: jnp.arctan2(x, x[::-1] + 3),
+    "complex": lambda x: jnp.abs(jnp.fft.fft(x)) ** 2 + jnp.real(jnp.exp(1j * x)),
+    "stop": lambda x: jax.lax.stop_gradient(x) * x**2,
+    "constant": lambda x: jnp.ones(3),
+    "convolution": lambda x: jnp.convolve(x**2, x),
+    "softmax": lambda x: jax.nn.softmax(x @ A),
+}
+ORDER = 3
+
+
+def everything(x):
+    return {name: fun(x) for name, fun in PROGRAMS.items()}
+
+
+@functools.cache
+def computed():
+    with jax.enable_x64(True):
+        return jit(taylor(everything, ORDER))(jnp.asarray(POINT), jnp.asarray(STEP))
+
+
+@functools.cache
+def expected():
+    """By nested forward mode, which follows every custom rule."""
+    with jax.enable_x64(True):
+        fun = lambda t: everything(POINT + t * STEP)
+        derivatives = [fun]
+        for _ in range(ORDER):
+            derivatives.append(lambda t, g=derivatives[-1]: jax.jvp(g, (t,), (jnp.ones_like(t),))[1])
+        return jit(lambda t: [derivative(t) for derivative in derivatives])(jnp.asarray(0.0))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_nested_forward_mode(name):
+    got = computed()[name]
+    for m in range(ORDER + 1):
+        wanted = expected()[m][name]
+        assert jax.tree.structure(got) == jax.tree.structure(wanted)
+        for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(wanted)):
+            assert one[m].shape == other.shape
+            np.testing.assert_allclose(one[m], np.asarray(other) / math.factorial(m), rtol=1e-9, atol=1e-9)
+
+
+def test_order_zero_is_the_value(x64):
+    fun = lambda x: {"a": jnp.sin(x), "b": x.sum() ** 2, "c": jnp.sort(x)}
+    got = jit(taylor(fun, 0))(POINT, STEP)
+    for one, other in zip(jax.tree.leaves(got), jax.tree.leaves(fun(jnp.asarray(POINT)))):
+        assert one.shape == (1, *other.shape)
+        np.testing.assert_array_equal(one[0], other)
+
+
+def test_powers_at_zero(x64):
+    """Where a recurrence divides by the first coefficient, which is 0."""
+    powers = jit(taylor(lambda t: jnp.stack([t**2, t**3.0, t**0, t * jnp.sin(t) ** 2.0]), 4))(0.0, 2.0)
+    wanted = [[0, 0, 4, 0, 0], [0, 0, 0, 8, 0], [1, 0, 0, 0, 0], [0, 0, 0, 8, 0]]
+    np.testing.assert_array_equal(powers.T, wanted)
+
+
+def test_under_transformations(x64):
+    fun = lambda x: jnp.exp(x).sum() * x[0]
+    x = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)))
+    v = jnp.ones(2)
+    second = lambda x: 2 * taylor(fun, 2)(x, v)[2]
+    slow = lambda x: v @ jax.hessian(fun)(x) @ v
+    np.testing.assert_allclose(jit(jax.vmap(second))(x), jit(jax.vmap(slow))(x), rtol=1e-12)
+    np.testing.assert_allclose(jit(jax.grad(second))(x[0]), jit(jax.grad(slow))(x[0]), rtol=1e-12)
+
+
+def test_pytrees_and_sizes(x64):
+    fun = lambda x: (x["a"] * x["b"], x["e"].sum())
+    x = {"a": jnp.asarray(2.0), "b": jnp.asarray([3.0]), "e": jnp.zeros((0, 2))}
+    v = {"a": jnp.asarray(1.0), "b": jnp.asarray([-1.0]), "e": jnp.zeros((0, 2))}
+    product, empty = jit(taylor(fun, 3))(x, v)
+    np.testing.assert_array_equal(product, [[6.0], [1.0], [-1.0], [0.0]])
+    np.testing.assert_array_equal(empty, np.zeros(4))
+
+
+def test_nth_derivative(x64):
+    np.testing.assert_allclose(jit(nth_derivative(jnp.sin, 5))(0.7), np.cos(0.7), rtol=1e-13)
+    third = jit(nth_derivative(lambda t: jnp.stack([t**3, jnp.exp(2 * t)]), 3))
+    np.testing.assert_allclose(third(0.0), [6, 8], rtol=1e-13)
+    np.testing.assert_allclose(nth_derivative(jnp.tanh, 0)(0.2), np.tanh(0.2))
+    np.testing.assert_allclose(jit(jax.vmap(nth_derivative(jnp.log, 2)))(jnp.asarray([1.0, 2.0])), [-1, -0.25])
+
+
+def test_single_precision():
+    got = jit(taylor(jnp.exp, 5))(jnp.float32(0.0), jnp.float32(1.0))
+    assert got.dtype == jnp.float32
+    np.testing.assert_allclose(got, [1 / math.factorial(m) for m in range(6)], rtol=1e-6)
+
+
+def test_custom_vjp_is_refused_by_name():
+    @jax.custom_vjp
+    def clipped(x):
+        return x**2
+
+    clipped.defvjp(lambda x: (x**2, x), lambda x, u: (u * x,))
+    with pytest.raises(NotImplementedError, match=r"clipped, a jax\.custom_vjp"):
+        taylor(clipped, 2)(1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: taylor(jnp.sin, -1), ValueError, "0 or more"),
+        (lambda: taylor(jnp.sin, 1.5), TypeError, "integer"),
+        (lambda: taylor(jnp.sin, 1)(1, 1), TypeError, "floating-point"),
+        (lambda: taylor(jnp.argmax, 1)(jnp.ones(2), jnp.ones(2)), TypeError, "fun must return"),
+        (lambda: taylor(jnp.sin, 1)(jnp.ones(2), jnp.ones(3)), ValueError, "same structure and shapes"),
+        (lambda: nth_derivative(jnp.sin, 1)(jnp.ones(2)), ValueError, "scalar"),
+    ],
+)
+def test_misuse(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
