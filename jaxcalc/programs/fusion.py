@@ -226,7 +226,8 @@ class _Reader:
         if equation.name in _LIBRARY_SUMS and elements >= _LIBRARY_FROM and source.inexact and len(inputs) <= 2:
             return "library"
         if equation.name == "dot_general":
-            axes = [source.shape[i] for i in equation.params["dimension_numbers"][0][0]]
+            shape = equation.inputs[0].shape  # its operand may be read under another
+            axes = [shape[i] for i in equation.params["dimension_numbers"][0][0]]
         else:
             shape = equation.inputs[0].shape
             axes = [shape[i] for i in equation.params.get("axes", equation.params.get("dimensions", ()))]

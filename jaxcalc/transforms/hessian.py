@@ -10,7 +10,7 @@ from jaxcalc.transforms.jacobian import Choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
-from jaxcalc.transforms.propagate import elementwise, program_of
+from jaxcalc.transforms.propagate import elementwise, program_of, repeats_itself
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
 
@@ -88,7 +88,8 @@ def unsymmetric(core: LeafMap) -> str:
     """Why the derivative of a scalar's gradient may differ from its transpose; empty if it does not.
 
     A custom rule need not be the derivative of anything: what it says of several elements or arguments together, or
-    to a cotangent, need not have a potential.
+    to a cotangent, need not have a potential, and its second derivative need not be that of its first. Safe are rules
+    of one argument, element by element, that give the function itself beside its tangent.
     """
     program = program_of(core.plain, *abstract(core.inputs))
     for equation in program.everything():
@@ -96,8 +97,8 @@ def unsymmetric(core: LeafMap) -> str:
             return "a custom_vjp may make the Hessian unsymmetric"
         if equation.name == "custom_jvp_call":
             moving = [value.inexact for value in equation.inputs]
-            if sum(moving) > 1 or not elementwise(equation, moving):
-                return "a custom_jvp of several numbers may make the Hessian unsymmetric"
+            if sum(moving) > 1 or not (elementwise(equation, moving) and repeats_itself(equation)):
+                return "a custom_jvp may make the Hessian unsymmetric"
     return ""
 
 

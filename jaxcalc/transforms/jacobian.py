@@ -124,7 +124,7 @@ def jacobian_routes(core: LeafMap, choices: Choices) -> list[Route]:
     """All routes of the methods asked for, the simplest first."""
     products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
     modes: tuple[Mode, ...] = ("forward", "reverse")
-    dense = [mode for mode in modes if choices.method in ("auto", mode)]
+    dense: list[Mode] = [mode for mode in modes if choices.method in ("auto", mode)]
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
     detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
     return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect)
@@ -149,7 +149,7 @@ def product_routes(
         on = device()
         dense = [route.priced(on) for route in dense]
         least = min((route.seconds for route in dense if not route.refused), default=math.inf)
-        if _bound(products, on) > _WORTH * least:
+        if math.isfinite(least) and _bound(products, on) > _WORTH * least:
             return [*dense, *(Route(name, refused="one product alone would save nothing") for name in few)]
     pattern = products.pattern or detect()
     if competing and pattern.density > _DENSE:
@@ -166,7 +166,7 @@ def _bound(products: Products, on: Device) -> float:
     """Seconds that a sparse route cannot go below: one product, and writing the result."""
     core, passes = products.core, products.passes
     programs: dict[Mode, walk.Program | None] = {"forward": passes.push[0], "reverse": passes.pull[0]}
-    modes = [mode for mode, program in programs.items() if program is not None]
+    modes: list[Mode] = [mode for mode, program in programs.items() if program is not None]
     one = min((on.seconds(passes.price(mode, 1)) for mode in modes), default=math.inf)
     entries = float(core.num_inputs) * core.num_outputs
     return one + on.seconds(Cost(bytes_moved=entries * 8))

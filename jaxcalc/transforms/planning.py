@@ -55,6 +55,7 @@ class Route:
       smaller: from a bound on bytes to the same route in chunks that are expected to fit, or ``None`` if none does.
       cost, seconds: as priced and predicted.
       refused: why it is not offered; empty if it is.
+      unpriced: why there is no cost; such a route is the last to be taken.
     """
 
     method: str
@@ -66,12 +67,16 @@ class Route:
     cost: Cost | None = None
     seconds: float = math.nan
     refused: str = ""
+    unpriced: str = ""
 
     def priced(self, on: Device) -> "Route":
         """The route with its cost and predicted seconds."""
         if self.refused or self.price is None or self.cost is not None:
             return self
-        cost = self.price()
+        try:
+            cost = self.price()
+        except Exception as error:  # a program that the model does not understand still has a derivative
+            return dataclasses.replace(self, seconds=math.inf, unpriced=f"{type(error).__name__}: {error}")
         return dataclasses.replace(self, cost=cost, seconds=on.seconds(cost))
 
     @property
@@ -155,7 +160,7 @@ class Plan:
         why = "the only route"
         if fitting:
             runner = min(fitting, key=lambda r: r.seconds)
-            ratio = runner.seconds / best.seconds if best.seconds else math.inf
+            ratio = runner.seconds / best.seconds if 0 < best.seconds < math.inf else 1.0
             why = (
                 f"predicted {ratio:.3g} times as fast as {runner.label}"
                 if ratio >= _TIE
@@ -174,7 +179,9 @@ class Plan:
         rows: list[Sequence[str]] = [header]
         for route in self.routes:
             if route.cost is None:
-                rows.append((route.label, "", "", "", "", "", f"not offered: {route.refused}" if route.refused else ""))
+                missing = f"not offered: {route.refused}" if route.refused else f"not priced: {route.unpriced}"
+                chosen = "chosen, " if route.label == self.chosen.label else ""
+                rows.append((route.label, "", "", "", "", "", chosen + missing))
                 continue
             verdict = "chosen" if route.label == self.chosen.label else ""
             if not verdict and not _fits(route, self.budget):

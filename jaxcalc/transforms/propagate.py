@@ -31,6 +31,8 @@ __all__ = [
     "names",
     "program_of",
     "propagate",
+    "refusal",
+    "repeats_itself",
 ]
 
 # Calls that a propagation must not look into: their derivative is what their author says, and not their body's.
@@ -114,7 +116,7 @@ def _step(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any
         return bind(equation, *map(algebra.value, operands))
     if equation.name == "custom_vjp_call":
         raise algebra.refuse(equation)
-    if equation.name == "custom_jvp_call" and not _repeats_itself(equation):
+    if equation.name == "custom_jvp_call" and not repeats_itself(equation):
         raise algebra.refuse(equation)
     return algebra.apply(equation, operands)
 
@@ -253,7 +255,7 @@ def refusal(who: str, equation: Equation) -> Exception:
     )
 
 
-def _repeats_itself(equation: Equation) -> bool:
+def repeats_itself(equation: Equation) -> bool:
     """Whether a custom rule gives its own function as the value beside the tangent.
 
     One that gives a plain expression has another derivative the second time, so that one series does not describe it.
