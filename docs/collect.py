@@ -55,26 +55,45 @@ def section(config: Path, run: Path, out: Path) -> tuple[str, dict[str, Any]]:
     return "\n\n".join(parts), told[0]
 
 
+HEADS = {
+    "README.md": "Claims judge counts and values, never times. To do it again: `make configs`, then "
+    "`.venv/bin/python docs/collect.py runs`. Benchmarks, which do judge times, are on [a page of their own](bench.md).",
+    "bench.md": "Here claims judge times as well, each as a ratio within one process and the same rounds. Peers come "
+    "with `pip install 'jaxcalc[peers]'`. To do it again: `jaxcalc run` each config, then `docs/collect.py runs`.",
+}
+
+
+def page_of(config: Path) -> str:
+    """The page that a config's results are on."""
+    return "bench.md" if config.parent.name == "bench" else "README.md"
+
+
 def main(runs: Path) -> None:
-    """Collect every config that has a run."""
+    """Collect every config that has a run; a page none of whose configs has one stays as it is."""
     out = HERE / "results"
     out.mkdir(exist_ok=True)
-    for old in out.glob("*.svg"):
-        old.unlink()
-    found = []
-    for config in sorted(CONFIGS.rglob("*.yaml")):
-        run = newest(runs, config.stem)
-        if run is not None:
-            found.append(section(config, run, out))
-    machine = found[0][1]
+    for page, about in HEADS.items():
+        configs = [config for config in sorted(CONFIGS.rglob("*.yaml")) if page_of(config) == page]
+        found = [(config, run) for config in configs if (run := newest(runs, config.stem)) is not None]
+        if not found:
+            continue
+        sections = [section(config, run, out) for config, run in found]
+        (out / page).write_text("\n\n".join([head(sections[0][1], about), *(text for text, _ in sections)]) + "\n")
+
+    told = "".join((out / page).read_text() for page in HEADS if (out / page).exists())
+    for figure in out.glob("*.svg"):
+        if figure.name not in told:
+            figure.unlink()
+
+
+def head(machine: dict[str, Any], about: str) -> str:
+    """A page's first lines: where and with what it was measured."""
     package = machine["versions"]
-    head = f"""# Results
+    return f"""# Results
 
 Measured on {machine["processor"]}, {machine["cores"]} cores, platform {machine["device"]["platform"]};
 jax {package["jax"]}, jaxlib {package["jaxlib"]}, Python {package["python"]}. Times are this machine's and noisy; ratios
-and counts carry over. Claims judge counts and values, never times. To do it again: `make configs`, then
-`.venv/bin/python docs/collect.py runs`."""
-    (out / "README.md").write_text("\n\n".join([head, *(text for text, _ in found)]) + "\n")
+and counts carry over. {about}"""
 
 
 if __name__ == "__main__":
