@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcalc import measure
 from jaxcalc.programs.compiled import Executable
-from jaxcalc.transforms import planning
+from jaxcalc.transforms import planning, tables
 from jaxcalc.transforms.hessian import HESSIAN, hessian
 from jaxcalc.transforms.jacobian import JACOBIAN, jacobian
 from jaxcalc.transforms.laplacian import (
@@ -168,15 +168,15 @@ class Comparison:
                 (
                     route.label + mark,
                     str(route.passes),
-                    planning.in_seconds(route.seconds),
-                    planning.in_seconds(timing.median),
+                    tables.in_seconds(route.seconds),
+                    tables.in_seconds(timing.median),
                     f"{timing.median / route.seconds:.2f}",
-                    planning.in_bytes(route.cost.peak_bytes),
-                    planning.in_bytes(program.footprint),
-                    planning.in_seconds(program.compile_seconds),
+                    tables.in_bytes(route.cost.peak_bytes),
+                    tables.in_bytes(program.footprint),
+                    tables.in_seconds(program.compile_seconds),
                 )
             )
-        return planning.columns(rows, left=(0,))
+        return tables.columns(rows, left=(0,))
 
     def __str__(self) -> str:
         best = min(self.timings, key=lambda label: self.timings[label].median)

@@ -21,6 +21,7 @@ from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import measured
 from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arrays
+from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = [
     "MemoryBudgetError",
@@ -199,14 +200,6 @@ class Plan:
         return f"{self.table()}\n{self.explain()}"
 
 
-def columns(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Rows as text, the first underlined; the columns named start at the left, the others end at the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    cell = lambda i, text: text.ljust(widths[i]) if i in left else text.rjust(widths[i])
-    lines = ["  ".join(cell(i, text) for i, text in enumerate(row)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
-
-
 def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[Route, tuple[Route, ...]]:
     """The route with the least predicted time among those that fit the budget, and all routes priced.
 
@@ -269,14 +262,18 @@ def available_memory() -> int:
 
 
 def bind(operator: Operator, fun: Callable[..., Any], **keywords: Any) -> Callable[..., Any]:
-    """The operator applied to a function, its keywords validated: plans when called, and runs."""
+    """The operator applied to a function, its keywords validated: plans when called, and runs.
+
+    What is called takes the function's arguments; keyword arguments are passed through and held fixed.
+    """
     choices = operator.choices(**keywords)
 
     @functools.wraps(fun, assigned=("__name__", "__qualname__", "__module__"), updated=())
-    def derived(*args: Any) -> Any:
-        core = operator.lift(fun, args, choices)
+    def derived(*args: Any, **fixed: Any) -> Any:
+        called = functools.partial(fun, **fixed) if fixed else fun
+        core = operator.lift(called, args, choices)
         named = operator.direct(core, choices) if choices.memory_budget is None else None
-        chosen = named or make_plan(operator, fun, choices, core, args).chosen
+        chosen = named or make_plan(operator, called, choices, core, args).chosen
         assert chosen.run is not None
         try:
             result = chosen.run(core)
@@ -507,29 +504,3 @@ def forget() -> None:
 
 def _is_array(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") or isinstance(leaf, (bool, int, float, complex))
-
-
-def in_bytes(number: float) -> str:
-    for unit in ("B", "KB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} TB"
-
-
-def in_units(number: float) -> str:
-    for unit in ("", " k", " M", " G"):
-        if number < 1000:
-            return f"{number:.0f}" if not unit else f"{number:.3g}{unit}"
-        number /= 1000
-    return f"{number:.3g} T"
-
-
-def in_seconds(number: float) -> str:
-    if math.isnan(number):
-        return ""
-    for unit in ("ns", "us", "ms"):
-        scaled = number * {"ns": 1e9, "us": 1e6, "ms": 1e3}[unit]
-        if scaled < 1000:
-            return f"{scaled:.3g} {unit}"
-    return f"{number:.3g} s"

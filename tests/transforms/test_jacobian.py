@@ -71,6 +71,11 @@ def test_sizes_zero_and_one(method, n, m):
         _same(found if format == "dense" else found.todense(), jax.jacfwd(fun)(x))
 
 
+def test_keyword_arguments_are_held_fixed():
+    fun = lambda x, *, scale: scale * x**2
+    _same(jacobian(fun)(jnp.arange(3.0), scale=jnp.float32(2.0)), jax.jacfwd(fun)(jnp.arange(3.0), scale=2.0))
+
+
 def test_scalars_to_scalars_have_no_axes():
     assert jacobian(jnp.sin)(0.3) == pytest.approx(np.cos(0.3))
     assert jacobian(lambda x: x**3, method="sparse", output_format="bcoo")(2.0).todense() == 12.0
