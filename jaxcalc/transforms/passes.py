@@ -164,7 +164,7 @@ def sparse_routes(products: Products, names: Sequence[str], limit: int | None) -
             ("sparse", reverse, colorings.color_rows, "row"),
         ]
     if "bidirectional" in names:
-        attempts.append(("bidirectional", forward or reverse, colorings.color_bidirectional, "bidirectional"))
+        attempts.append(("bidirectional", forward or reverse, colorings.color_bidirectional, ""))
     found = []
     for name, refused, color, kind in attempts:
         coloring = None if refused else color(pattern.matrix, limit=limit)
@@ -172,7 +172,7 @@ def sparse_routes(products: Products, names: Sequence[str], limit: int | None) -
         if name == "bidirectional" and "sparse" in names and one_sided:
             found.append(Route(name, refused="no better than colours of one side"))
         elif coloring is None:
-            found.append(Route(name, how=f"{kind} colours", refused=refused or f"more than {limit} {kind} colours"))
+            found.append(Route(name, how=_colours(kind), refused=refused or f"more than {limit} {_colours(kind)}"))
         else:
             found.append(_sparse_route(products, name, kind, coloring))
     return found
@@ -211,7 +211,7 @@ def _sparse_route(products: Products, name: str, kind: str, coloring: Coloring) 
 
     return Route(
         name,
-        how=f"{count} {kind} colour{'s' if count != 1 else ''}{_at_a_time(chunk)}",
+        how=f"{count} {_colours(kind)}{_at_a_time(chunk)}",
         passes=count,
         run=_sparse_run(products.pattern, coloring, recover, assemble, chunk, columns_by),
         price=cost,
@@ -259,6 +259,10 @@ def then(first: Cost, second: Cost) -> Cost:
     both = first + second
     peak = max(first.peak_bytes, first.output_bytes + second.peak_bytes)
     return dataclasses.replace(both, peak_bytes=peak, output_bytes=second.output_bytes)
+
+
+def _colours(kind: str) -> str:
+    return f"{kind} colours".lstrip()
 
 
 def _at_a_time(chunk: int | None) -> str:

@@ -184,11 +184,13 @@ class Comparison:
 
     def plot(self) -> "Figure":
         """Predicted beside measured time, a line for each strategy."""
+        from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
         from jaxcalc import style
 
         routes = [route for route in self.plan.routes if route.label in self.timings]
         routes = sorted(routes, key=lambda route: self.timings[route.label].median)
-        figure, axis = style.subplots(width=5.5, height=0.7 + 0.28 * len(routes))
+        figure, axis = style.subplots(width=6.0, height=0.9 + 0.28 * len(routes))
         places = np.arange(len(routes))
         measured = np.array([self.timings[route.label].median for route in routes])
         spread = np.array([self.timings[route.label].quartiles for route in routes]).T
@@ -198,11 +200,14 @@ class Comparison:
         predicted = [route.seconds for route in routes]
         axis.plot(predicted, places, "D", color=style.COLORS["orange"], fillstyle="none", label="predicted")
         chosen = self.plan.chosen.label
-        axis.set_yticks(places, [f"{route.label}{' (planned)' if route.label == chosen else ''}" for route in routes])
+        axis.set_yticks(places, [f"{route.label}{' *' if route.label == chosen else ''}" for route in routes])
         axis.set_ylim(len(routes) - 0.5, -0.5)
         axis.set_xscale("log")
-        axis.set_xlabel("seconds per call")
-        axis.legend(loc="best")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        axis.xaxis.set_major_formatter(EngFormatter(unit="s"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set_xlabel("time of one call (* planned)")
+        axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
         figure.set_label(f"{self.plan.operator}: every strategy, predicted from its program and measured.")
         return figure
 

@@ -48,7 +48,7 @@ def test_it_explains_itself(x64):
     made = plan(jacobian, arrowhead, jnp.ones(300))
     text = str(made)
     assert "strategy" in text and "chosen" in text and "not offered: more than" in text
-    assert made.explain().startswith("jacobian: bidirectional (3 bidirectional colours), predicted")
+    assert made.explain().startswith("jacobian: bidirectional (3 colours), predicted")
     assert len({len(line) for line in made.table().splitlines()[:1]}) == 1
 
 
@@ -144,7 +144,7 @@ def test_compare_measures_every_strategy(x64):
     assert found.regret >= 1.0
     assert "regret" in str(found) and "compile" in found.table()
     axis = found.plot().axes[0]
-    assert len(axis.get_yticklabels()) == len(offered) and axis.get_xlabel() == "seconds per call"
+    assert len(axis.get_yticklabels()) == len(offered) and axis.get_xlabel().startswith("time of one call")
 
 
 @pytest.mark.parametrize(
