@@ -103,6 +103,10 @@ def _pull(core: LeafMap, seeds: np.ndarray | None, chunk: int | None) -> tuple[A
     if count == 0:
         return tuple(jnp.zeros((0, *leaf.shape), leaf.dtype) for leaf in core.inputs), aux, outputs
     rows = _seed_rows(seeds, outputs)
+    if count > 1 and jax.tree.leaves(back):
+        # What the forward sweep keeps is computed before the products, once. Fused into them, sums over broadcast
+        # residuals come out wrong from XLA's CPU backend (jaxlib 0.10.2; a jitted jax.jacrev of a layer norm shows it).
+        back = jax.lax.optimization_barrier(back)
     if count == 1:
         products = tuple(product[None] for product in back(tuple(leaf[0] for leaf in rows(0, 1))))
     elif chunk is None or chunk >= count:

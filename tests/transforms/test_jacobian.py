@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcalc.functions import derivatives
 from jaxcalc.programs.sparsity import jacobian_pattern
 from jaxcalc.transforms import MemoryBudgetError, jacobian
 
@@ -170,6 +171,14 @@ _straight_through.defvjp(lambda x: (jnp.round(x), None), lambda _, u: (u,))
 def test_a_custom_vjp_goes_by_its_rule(method):
     found = jacobian(lambda x: _straight_through(3 * x), method=method)(jnp.array([0.2, 0.7]))
     np.testing.assert_allclose(found, 3 * np.eye(2))
+
+
+@pytest.mark.parametrize("name", ["layer norm", "causal attention"])
+def test_reverse_mode_is_right_where_a_compiled_jacrev_is_not(name):
+    # Oracle: forward mode. XLA's CPU backend miscompiles jax.jit(jax.jacrev(fun)) here.
+    instance = derivatives.case(name).build()
+    found = jax.jit(jacobian(instance.fun, method="reverse"))(*instance.arguments)
+    np.testing.assert_allclose(found, jax.jit(jax.jacfwd(instance.fun))(*instance.arguments), atol=1e-5)
 
 
 def test_forward_mode_is_refused_where_there_is_none():
