@@ -22,6 +22,9 @@ HessianMethod = Literal[
     "forward-over-forward",
     "sparse",
 ]
+# Inputs from which on a gradient by forward mode is not worth tracing: by reverse mode it costs at most four or five
+# evaluations, however many there are.
+_FEW = 16
 # Method -> (outer mode, inner mode).
 COMPOSITIONS: dict[str, tuple[Mode, Mode]] = {
     "forward-over-reverse": ("forward", "reverse"),
@@ -122,18 +125,27 @@ def _routes(core: LeafMap, choices: Choices) -> list[Route]:
         gradients[mode] = Products(
             inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=symmetric
         )
+    first = Passes(core)
     dense = []
     for method, (outer, inner) in COMPOSITIONS.items():
-        if choices.method in ("auto", method):
-            refused = Passes(core).pull[1] if inner == "reverse" else Passes(core).push[1]
-            dense.append(
-                Route(method, refused=refused)
-                if refused
-                else _through(dense_route(gradients[inner], outer, method), inner)
-            )
+        if choices.method not in ("auto", method):
+            continue
+        refused = (first.pull if inner == "reverse" else first.push)[1]
+        if (
+            not refused
+            and inner == "forward"
+            and not first.pull[1]
+            and core.num_inputs > _FEW
+            and choices.method == "auto"
+        ):
+            refused = f"it needs {core.num_inputs} products for each of {core.num_inputs}"
+        route = (
+            Route(method, refused=refused) if refused else _through(dense_route(gradients[inner], outer, method), inner)
+        )
+        dense.append(route)
     few = ["sparse"] if choices.method in ("auto", "sparse") else []
-    if few and Passes(core).pull[1]:
-        return [*dense, Route("sparse", refused=Passes(core).pull[1])]
+    if few and first.pull[1]:
+        return [*dense, Route("sparse", refused=first.pull[1])]
 
     def detect():
         inputs = abstract(core.inputs)
