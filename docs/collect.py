@@ -57,7 +57,7 @@ def section(config: Path, run: Path, out: Path) -> tuple[str, dict[str, Any]]:
 
 HEADS = {
     "README.md": "Claims judge counts and values, never times. To do it again: `make configs`, then "
-    "`.venv/bin/python docs/collect.py runs`. Benchmarks, which do judge times, are on [a page of their own](bench.md).",
+    "`.venv/bin/python docs/collect.py runs`. Benchmarks, which judge times too, have [their own page](bench.md).",
     "bench.md": "Here claims judge times as well, each as a ratio within one process and the same rounds. Peers come "
     "with `pip install 'jaxcalc[peers]'`. To do it again: `jaxcalc run` each config, then `docs/collect.py runs`.",
 }
