@@ -224,14 +224,14 @@ def _peers(operator: str, own: _Field) -> dict[str, Callable[[], Any]]:
 
 
 def _asdex_pattern(operator: str, fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    import asdex
+    import asdex  # pyright: ignore[reportMissingImports]
 
     detect = asdex.jacobian_sparsity if operator == "jacobian" else asdex.hessian_sparsity
     return detect(fun, *arguments, argnums=0)
 
 
 def _asdex_jacobian(fun: Callable[..., Any], pattern: Any, mode: Any, dense: int) -> Any:
-    import asdex
+    import asdex  # pyright: ignore[reportMissingImports]
 
     coloring = asdex.jacobian_coloring_from_sparsity(pattern, mode=mode)
     if coloring.num_colors >= dense:
@@ -241,7 +241,7 @@ def _asdex_jacobian(fun: Callable[..., Any], pattern: Any, mode: Any, dense: int
 
 
 def _asdex_hessian(fun: Callable[..., Any], pattern: Any, symmetric: bool, dense: int) -> Any:
-    import asdex
+    import asdex  # pyright: ignore[reportMissingImports]
 
     coloring = asdex.hessian_coloring_from_sparsity(pattern, symmetric=symmetric, postprocess=symmetric)
     if coloring.num_colors >= dense:
@@ -253,7 +253,7 @@ def _sparsejac(fun: Callable[..., Any], arguments: tuple[Any, ...], own: _Field,
     """sparsejac takes vectors to vectors and has to be given the pattern: it gets ours."""
     import jax
     import jax.numpy as jnp
-    import sparsejac
+    import sparsejac  # pyright: ignore[reportMissingImports]
     from jax.experimental.sparse import BCOO
 
     from jaxcalc.programs.sparsity import jacobian_pattern
@@ -282,7 +282,7 @@ def _trace_of_hessian(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Ca
 
 
 def _folx(fun: Callable[..., Any], arguments: tuple[Any, ...], sparsity: int) -> Callable[..., Any]:
-    import folx
+    import folx  # pyright: ignore[reportMissingImports]
     from jax.flatten_util import ravel_pytree
 
     _, unravel = ravel_pytree(arguments[0])

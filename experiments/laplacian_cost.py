@@ -80,7 +80,7 @@ def _contestants(fun: Callable[..., Any], sparsity: int) -> dict[str, Callable[.
 
     found: dict[str, Callable[..., Any]] = {name: laplacian(fun, method=name) for name in _OURS}
     if _installed("folx"):
-        import folx
+        import folx  # pyright: ignore[reportMissingImports]
 
         def by_folx(operator: Any) -> Callable[..., Any]:
             # LoopLaplacianOperator returns the terms of the sum, ForwardLaplacianOperator the sum.

@@ -121,7 +121,7 @@ def _asdex_routes(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[s
     """asdex in either mode and format, pattern and colouring made beforehand."""
     import warnings
 
-    import asdex
+    import asdex  # pyright: ignore[reportMissingImports]
 
     found = {}
     with warnings.catch_warnings():
@@ -139,7 +139,7 @@ def _asdex_routes(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[s
 def _sparsejac_routes(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Built]:
     """sparsejac in either mode, which has to be given the pattern."""
     import jax.numpy as jnp
-    import sparsejac
+    import sparsejac  # pyright: ignore[reportMissingImports]
     from jax.experimental.sparse import BCOO
 
     from jaxcalc.programs.sparsity import jacobian_pattern
@@ -626,7 +626,7 @@ def _detectors(second: bool) -> dict[str, Callable[[Callable[..., Any], Any], An
 
     found = {"jaxcalc": ours}
     if _installed("asdex"):
-        import asdex
+        import asdex  # pyright: ignore[reportMissingImports]
 
         found["asdex"] = lambda fun, x: (asdex.hessian_sparsity if second else asdex.jacobian_sparsity)(fun, x)
     return found
