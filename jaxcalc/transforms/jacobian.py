@@ -158,6 +158,8 @@ def product_routes(
             *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few),
         ]
     products = dataclasses.replace(products, pattern=pattern)
+    if competing and products.output_format == "bcoo":  # a dense route would store the zeros too
+        dense = [dataclasses.replace(route, refused="it would store every zero", run=None) for route in dense]
     limit = max(min(core.num_inputs, core.num_outputs) // 2, 8) if competing else None
     return [*dense, *sparse_routes(products, few, limit)]
 

@@ -72,7 +72,7 @@ def laplacian(
         least predicted time of the exact ones.
       memory_budget: bytes for temporaries; by default what the device has.
       weights: the w_i, structured and shaped as ``x``; by default 1.
-      key, num_samples: for ``"stochastic"``.
+      key, num_samples: for ``"stochastic"``, here or, as keywords, at each call.
 
     Returns:
       A function of ``fun``'s arguments that returns the Laplacian; for ``"stochastic"`` a pair, its unbiased estimate
@@ -86,9 +86,7 @@ def laplacian(
     Source: Li et al., "A computational framework for neural network-based variational Monte Carlo with Forward
     Laplacian", 2024; Hutchinson 1989.
     """
-    return bind(
-        LAPLACIAN, fun, method=method, memory_budget=memory_budget, weights=weights, key=key, num_samples=num_samples
-    )
+    return _bound(LAPLACIAN, fun, method, memory_budget, key, num_samples, weights=weights)
 
 
 def trace(
@@ -101,7 +99,7 @@ def trace(
     num_samples: int | None = None,
 ) -> Callable[..., Any]:
     """The trace of a scalar function's Hessian; as ``laplacian`` without weights, whose keywords it takes."""
-    return bind(TRACE, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples)
+    return _bound(TRACE, fun, method, memory_budget, key, num_samples)
 
 
 def diagonal(
@@ -130,7 +128,7 @@ def diagonal(
     Raises:
       As ``laplacian``.
     """
-    return bind(DIAGONAL, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples)
+    return _bound(DIAGONAL, fun, method, memory_budget, key, num_samples)
 
 
 def bilaplacian(
@@ -149,6 +147,26 @@ def bilaplacian(
       As ``laplacian``.
     """
     return bind(BILAPLACIAN, fun, method=method, memory_budget=memory_budget)
+
+
+def _bound(
+    operator: Operator,
+    fun: Callable[..., Any],
+    method: str,
+    memory_budget: int | None,
+    key: Any,
+    num_samples: int | None,
+    **rest: Any,
+) -> Callable[..., Any]:
+    """The operator of a function; a stochastic one without a key takes it, and the number of samples, at each call."""
+    if method != "stochastic" or key is not None:
+        return bind(operator, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples, **rest)
+
+    def at_a_key(*args: Any, key: Any, num_samples: int | None = num_samples, **fixed: Any) -> Any:
+        made = bind(operator, fun, method=method, memory_budget=memory_budget, key=key, num_samples=num_samples, **rest)
+        return made(*args, **fixed)
+
+    return at_a_key
 
 
 # -- exact routes ------------------------------------------------------------------------------------------------------

@@ -273,7 +273,14 @@ def bind(operator: Operator, fun: Callable[..., Any], **keywords: Any) -> Callab
         called = functools.partial(fun, **fixed) if fixed else fun
         core = operator.lift(called, args, choices)
         named = operator.direct(core, choices) if choices.memory_budget is None else None
-        chosen = named or make_plan(operator, called, choices, core, args).chosen
+        try:
+            chosen = named or make_plan(operator, called, choices, core, args).chosen
+        except jax.errors.ConcretizationTypeError as error:
+            error.add_note(
+                f"{operator.name}: choosing a route traces the function. Write what depends on values with "
+                "jax.lax.cond or jnp.where, or name a method, which is taken as it is."
+            )
+            raise
         assert chosen.run is not None
         try:
             result = chosen.run(core)

@@ -79,11 +79,15 @@ def product(core: LeafMap, tangents: Sequence[Any], method: str) -> tuple[Any, .
 
 
 def check_scalar(who: str, core: LeafMap) -> None:
-    """Raise ``TypeError`` unless the map returns one scalar."""
+    """Raise ``TypeError`` unless the map returns one real scalar."""
     if len(core.outputs) != 1 or core.outputs[0].shape != ():
         found = ", ".join(str(tuple(leaf.shape)) for leaf in core.outputs) or "nothing"
         raise TypeError(
             f"{who}: fun must return a scalar, got shape {found}. For a vector-valued fun use jacobian(fun)."
+        )
+    if jnp.issubdtype(core.outputs[0].dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{who}: fun must return a real scalar, got {core.outputs[0].dtype}. Take real and imaginary part apart."
         )
 
 

@@ -22,6 +22,8 @@ def start(out, part, problems):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
+    pytest.importorskip("asdex")
+    pytest.importorskip("sparsejac")
     return start(tmp_path_factory.mktemp("runs"), "jacobians", PROBLEMS)
 
 
@@ -136,6 +138,8 @@ def test_regret_pairs_rounds_so_that_a_drift_cancels():
     [("hessians", "Beale", ["forward-over-reverse", "jax.hessian"]), ("laplacians", "harmonic", ["nested", "folx"])],
 )
 def test_other_operators(tmp_path, part, problem, strategies):
+    pytest.importorskip("asdex")
+    pytest.importorskip("folx")
     run = start(tmp_path, part, [problem])
     assert run.claims == []
     status = run.dataset.status.isel(problem=0)

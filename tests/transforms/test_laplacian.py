@@ -66,6 +66,8 @@ def test_the_stochastic_estimate_is_within_its_standard_error(x64, operator):
     estimate = operator(network, method="stochastic", key=jax.random.key(3), num_samples=4000)
     value, error = jax.jit(estimate)(x)
     assert np.all(np.abs(value - exact) < 5 * error)
+    at_call = operator(network, method="stochastic")(x, key=jax.random.key(3), num_samples=4000)
+    np.testing.assert_allclose(at_call[0], value, rtol=1e-12)
     few = operator(network, method="stochastic", key=jax.random.key(4), num_samples=40)(x)
     assert np.all(few[1] > 5 * error)  # a hundredth of the samples, ten times the error
     assert not np.array_equal(
@@ -106,7 +108,8 @@ def test_a_budget_chunks_the_axes(x64):
             TypeError,
             r"got shape \(2,\)\. For a vector-valued fun use jacobian",
         ),
-        (lambda: laplacian(jnp.sum, method="stochastic"), ValueError, "key and num_samples"),
+        (lambda: laplacian(jnp.sum, method="stochastic", key=jax.random.key(0)), ValueError, "key and num_samples"),
+        (lambda: laplacian(lambda x: jnp.exp(1j * x).sum())(jnp.ones(2)), TypeError, "real scalar"),
         (
             lambda: laplacian(jnp.sum, method="nested", num_samples=3, key=jax.random.key(0)),
             ValueError,

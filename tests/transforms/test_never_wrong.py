@@ -85,7 +85,10 @@ def dense_jacobian(case: Case) -> Callable[..., Any]:
 
 def dense_hessian(case: Case) -> Callable[..., Any]:
     fun = jax.jit(case)
-    return jax.hessian(fun) if case.reverse_allowed else jax.jacfwd(jax.jacfwd(fun))
+    if not case.reverse_allowed:
+        return jax.jacfwd(jax.jacfwd(fun))
+    # The rule of a custom_vjp may call the function itself again, which no forward mode goes through.
+    return jax.hessian(fun) if case.forward_allowed else jax.jacrev(jax.jacrev(fun))
 
 
 def assert_covers(pattern: Any, blocks: Any, heights: list[int], case: Case, args: tuple[Any, ...]) -> None:
@@ -290,7 +293,8 @@ def second_derivatives(case: Case, v: Any) -> tuple[dict[str, Callable[..., Any]
         "taylor": lambda x, *rest: taylor(alone(*rest), 3)(x, v),
     }, {
         "hessian, sparse": safe,
-        "hessian, forward-over-reverse": reverse,
+        "hessian, forward-over-reverse": case.both_allowed,
+        "product": case.both_allowed,
         "hessian, reverse-over-reverse": reverse,
         "hessian, reverse-over-forward": case.both_allowed,
         "hessian, forward-over-forward": forward,
