@@ -93,7 +93,9 @@ def head(machine: dict[str, Any], about: str) -> str:
 
 Measured on {machine["processor"]}, {machine["cores"]} cores, platform {machine["device"]["platform"]};
 jax {package["jax"]}, jaxlib {package["jaxlib"]}, Python {package["python"]}. Times are this machine's and noisy; ratios
-and counts carry over. {about}"""
+and counts carry over.
+
+{about}"""
 
 
 if __name__ == "__main__":

@@ -299,7 +299,8 @@ def figures_of_arrowhead(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
                 if ("BCOO" in route) != sparse or np.isfinite(values).sum() < 2:
                     continue
                 power = measure.exponent(n[-3:], values[-3:])
-                label = f"{route.removesuffix(', BCOO')}: $n^{{{power:.1f}}}$"
+                label = route.removesuffix(", BCOO")
+                label += f": $n^{{{power:.1f}}}$" if np.isfinite(power) else ""
                 panel.plot(n, values, **_look(route) | {"label": label})
             panel.set(xscale="log", yscale="log")
             panel.set_xticks(n, [f"{value:.0f}" for value in n])
