@@ -326,9 +326,11 @@ def check_second(case: Case, names: Iterable[str] = SECOND) -> None:
             calls["coefficients"] = lambda x, *rest: nested_coefficients(lambda x: fun(x, *rest), x, v)
         if any("one pass" in name for name in names):
             calls |= {"value": fun, "gradient": dense_jacobian(case)}
-        pattern = hessian_pattern(in_x(fun, args), args[0])
+        # The pattern is that of the gradient's derivative, and a gradient wants reverse mode.
+        pattern = hessian_pattern(in_x(fun, args), args[0]) if case.reverse_allowed else None
         for results in evaluate(calls, case, allowed):
-            assert_covers(pattern, results["dense"], sizes(args[0]), case, args)
+            if pattern is not None:
+                assert_covers(pattern, results["dense"], sizes(args[0]), case, args)
             _compare(results, as_matrix(results["dense"], sizes(args[0]), args), ravel(v), case.symmetric)
 
 
