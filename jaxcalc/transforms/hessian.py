@@ -1,15 +1,16 @@
 """The Hessian, by the cheapest composition of forward and reverse mode, dense or from few coloured products."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
 from jaxcalc.transforms import routes, sparse
-from jaxcalc.transforms.jacobian import Choices, product_routes
+from jaxcalc.transforms.jacobian import Choices, make_choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
-from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.planning import Operator, Route, bind
 from jaxcalc.transforms.propagate import elementwise, program_of, repeats_itself
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
@@ -179,16 +180,6 @@ def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
     return (tree, aux) if choices.has_aux else tree
 
 
-def _choices(*, argnums: Any = 0, method: str = "auto", output_format: str = "dense", **rest: Any) -> Choices:
-    """The keywords of ``hessian``, validated."""
-    check_method("hessian", method, get_args(HessianMethod))
-    sparse.check_output_format("hessian", output_format)
-    for name in ("memory_budget", "chunk_size"):
-        rest[name] = check_positive("hessian", name, rest.get(name))
-    argnums = argnums if isinstance(argnums, int) else tuple(argnums)
-    return Choices(argnums=argnums, method=method, output_format=output_format, **rest)
-
-
 def _direct(core: LeafMap, choices: Choices) -> Route | None:
     if choices.method not in COMPOSITIONS:
         return None
@@ -199,7 +190,7 @@ def _direct(core: LeafMap, choices: Choices) -> Route | None:
 
 HESSIAN = Operator(
     "hessian",
-    _choices,
+    functools.partial(make_choices, "hessian", get_args(HessianMethod)),
     lambda fun, args, choices: lift(
         "hessian", fun, choices.argnums, args, has_aux=choices.has_aux, holomorphic=choices.holomorphic
     ),

@@ -1,6 +1,7 @@
 """The Jacobian, by the cheapest of forward, reverse, sparse and bidirectional products."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
 
-__all__ = ["JACOBIAN", "Choices", "JacobianMethod", "jacobian", "jacobian_routes", "product_routes"]
+__all__ = ["JACOBIAN", "Choices", "JacobianMethod", "jacobian", "jacobian_routes", "make_choices", "product_routes"]
 
 JacobianMethod = Literal["auto", "forward", "reverse", "sparse", "bidirectional"]
 
@@ -98,24 +99,27 @@ def jacobian(
     )
 
 
-def _choices(
+def make_choices(
+    who: str,
+    methods: Sequence[str],
+    /,
     *,
-    argnums: Any = 0,
+    argnums: int | Sequence[int] = 0,
     method: str = "auto",
     output_format: str = "dense",
-    memory_budget=None,
-    chunk_size=None,
+    memory_budget: int | None = None,
+    chunk_size: int | None = None,
     **rest: Any,
 ) -> Choices:
-    """The keywords of ``jacobian``, validated."""
-    check_method("jacobian", method, get_args(JacobianMethod))
-    sparse.check_output_format("jacobian", output_format)
+    """The keywords of an operator that returns a matrix of derivatives, validated."""
+    check_method(who, method, methods)
+    sparse.check_output_format(who, output_format)
     return Choices(
         argnums=argnums if isinstance(argnums, int) else tuple(argnums),
         method=method,
         output_format=output_format,
-        memory_budget=check_positive("jacobian", "memory_budget", memory_budget),
-        chunk_size=check_positive("jacobian", "chunk_size", chunk_size),
+        memory_budget=check_positive(who, "memory_budget", memory_budget),
+        chunk_size=check_positive(who, "chunk_size", chunk_size),
         **rest,
     )
 
@@ -188,7 +192,7 @@ def _direct(core: LeafMap, choices: Choices) -> Route | None:
 
 JACOBIAN = Operator(
     "jacobian",
-    _choices,
+    functools.partial(make_choices, "jacobian", get_args(JacobianMethod)),
     lambda fun, args, choices: lift(
         "jacobian", fun, choices.argnums, args, has_aux=choices.has_aux, holomorphic=choices.holomorphic
     ),

@@ -161,13 +161,11 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
         else:
             some = jax.lax.dynamic_slice_in_dim(jnp.asarray(seeds), start, count)
             parts = [some[:, a:b] for a, b in itertools.pairwise(starts)]
-        return tuple(_unit_rows(part, leaf.dtype).reshape(count, *leaf.shape) for part, leaf in zip(parts, leaves))
+        return tuple(
+            jnp.asarray(part).astype(leaf.dtype).reshape(count, *leaf.shape) for part, leaf in zip(parts, leaves)
+        )
 
     return rows
-
-
-def _unit_rows(part: Any, dtype: Any) -> Any:
-    return jnp.asarray(part).astype(dtype)
 
 
 def _split(array: Any, sizes: Sequence[int], axis: int) -> list[Any]:
