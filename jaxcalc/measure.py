@@ -3,7 +3,8 @@
 Warm-up, interleaving, synchronisation, medians with spread; raw samples are kept.
 
 JAX returns before the work is done, so every reading here waits for the result (``jax.block_until_ready``). Contestants
-take turns round by round, so that what slows the machine for a while slows all of them alike.
+take turns round by round, so that what slows the machine for a while slows all of them alike; in an order that is drawn
+anew each round and after a call that is thrown away, so that none is read in the caches that one neighbour leaves.
 """
 
 import time
@@ -77,15 +78,17 @@ def interleave(
     max_calls: int = 10_000,
     clock: _Clock = time.perf_counter,
 ) -> dict[str, Timing]:
-    """Time several callables in turns: every round reads each once, and each round starts with another one.
+    """Time several callables in turns: every round reads each once, in an order drawn anew.
 
     A sample is the mean of as many calls in a row as last ``min_seconds`` (so that the clock's step and its own cost do
-    not show); the number is fixed beforehand, after the warm-up.
+    not show); the number is fixed beforehand, after the warm-up. Before each sample one call is thrown away, unless it
+    lasts so long (0.1 s) that what its predecessor left in the caches does not show.
 
     Args:
       calls: name -> function without arguments; what it returns is waited for.
       repeats: rounds, hence samples of each.
-      warmup: calls of each that are thrown away first (compilation, caches, page faults). With 0 a sample is one call.
+      warmup: calls of each that are thrown away first (compilation, page faults). With 0 a sample is one call, and no
+        other is made.
       min_seconds: how long a sample lasts at least, unless ``max_calls`` ends it.
       max_calls: the most calls that one sample averages over.
       clock: what tells the time, in seconds.
@@ -101,15 +104,18 @@ def interleave(
     if warmup < 0:
         raise ValueError(f"interleave: warmup must not be negative, got {warmup}.")
     names = list(calls)
-    number = {}
+    number, lasting = dict.fromkeys(names, 1), dict.fromkeys(names, np.inf)
     for name in names:
         for _ in range(warmup):
             once(calls[name], clock=clock)
-        number[name] = _calls_per_sample(calls[name], min_seconds, max_calls, clock) if warmup else 1
+        if warmup:
+            number[name], lasting[name] = _calls_per_sample(calls[name], min_seconds, max_calls, clock)
     samples: dict[str, list[float]] = {name: [] for name in names}
-    for round_ in range(repeats):
-        first = round_ % len(names) if names else 0
-        for name in names[first:] + names[:first]:
+    order = np.random.default_rng(0)
+    for _ in range(repeats):
+        for name in map(names.__getitem__, order.permutation(len(names))):
+            if lasting[name] < _BEYOND_A_PAUSE:
+                once(calls[name], clock=clock)
             samples[name].append(_sample(calls[name], number[name], clock))
     return {name: Timing(np.asarray(samples[name]), number[name]) for name in names}
 
@@ -182,17 +188,18 @@ def _sample(call: Callable[[], Any], number: int, clock: _Clock) -> float:
     return (clock() - start) / number
 
 
-def _calls_per_sample(call: Callable[[], Any], min_seconds: float, max_calls: int, clock: _Clock) -> int:
-    """The number of calls in a row that last ``min_seconds``, found by trying."""
+def _calls_per_sample(
+    call: Callable[[], Any], min_seconds: float, max_calls: int, clock: _Clock
+) -> tuple[int, float]:
+    """The number of calls in a row that last ``min_seconds``, found by trying, and the seconds of one."""
     number = 1
-    while number < max_calls:
+    while True:
         seconds = number * _sample(call, number, clock)
-        if seconds >= min_seconds:
+        if min_seconds <= seconds <= _BEYOND_A_PAUSE:
             # A pause of the machine can make one short call look long: believe it only if it lasts so long again.
-            seconds = seconds if seconds > _BEYOND_A_PAUSE else number * _sample(call, number, clock)
-            if seconds >= min_seconds:
-                break
+            seconds = number * _sample(call, number, clock)
+        if seconds >= min_seconds or number >= max_calls:
+            return number, seconds / number
         # From too short a trial the number cannot be told well: at least double it, at most tenfold.
         wanted = np.ceil(number * min_seconds / seconds) if seconds > 0.0 else np.inf
         number = min(max_calls, int(np.clip(wanted, 2 * number, 10 * number)))
-    return number

@@ -44,11 +44,23 @@ def test_once_waits_for_arrays_and_passes_other_objects():
     assert same is token
 
 
-def test_interleave_takes_turns_and_starts_each_round_with_another():
+def test_interleave_takes_turns_in_an_order_of_each_rounds_own():
     clock = FakeTime()
     calls = {name: clock.call(name, 1.0) for name in "abc"}
-    measure.interleave(calls, repeats=3, warmup=0, clock=clock)
-    assert "".join(clock.log) == "abcbcacab"
+    measure.interleave(calls, repeats=12, warmup=0, clock=clock)
+    rounds = ["".join(clock.log[3 * i : 3 * i + 3]) for i in range(12)]
+    assert all(sorted(one) == list("abc") for one in rounds)
+    followed = {one[i : i + 2] for one in rounds for i in (0, 1)}
+    assert followed == {"ab", "ac", "ba", "bc", "ca", "cb"}
+
+
+def test_a_short_call_is_made_once_unread_before_each_sample():
+    clock = FakeTime()
+    # Warm-up, two of calibration, then for each sample a cold call that is not read and a warm one that is.
+    times = [0.01, 0.01, 0.01, 0.05, 0.01, 0.05, 0.01]
+    timing = measure.interleave({"a": clock.call("a", *times)}, repeats=2, min_seconds=0.005, clock=clock)["a"]
+    np.testing.assert_allclose(timing.samples, 0.01)
+    assert len(clock.log) == 7
 
 
 def test_warm_up_is_thrown_away_and_samples_are_kept_raw():

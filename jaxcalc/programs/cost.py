@@ -121,6 +121,7 @@ def price(
     trips: Trips = None,
     *,
     lanes_last: bool = False,
+    constant: bool = False,
 ) -> Cost:
     """The price of a program, or of many lanes of it as ``jax.vmap`` would run them.
 
@@ -131,6 +132,8 @@ def price(
         generated on the spot (a basis), so that they count towards memory where they have to be stored.
       trips: as for ``cost``.
       lanes_last: whether the outputs are transposed, lanes last, as ``jax.jacfwd`` does.
+      constant: whether the inputs with lanes are constants of the compiled program: what depends on them alone, XLA
+        computes beforehand.
 
     Returns:
       A ``Cost``. Its memory is that of all lanes at once.
@@ -138,9 +141,12 @@ def price(
     program = written_out(walk.prune(program))
     pairs = [(tuple(numbers), int(count)) for numbers, count in lanes]
     reached = spread(program, [numbers for numbers, _ in pairs])
-    context = _Context(reached, [count for _, count in pairs], trips)
+    context, given = _Context(reached, [count for _, count in pairs], trips), len(program.inputs)
+    seeds = [program.inputs[i] for numbers, _ in pairs for i in numbers]
+    if constant:
+        program = _computed_beforehand(program, seeds, context)
     program = _handed_out(program, pairs, lanes_last, context)
-    generated = {program.inputs[i] for numbers, _ in pairs for i in numbers}
+    generated = {*seeds, *program.inputs[given:]}
     tally, found = _price(program, context, generated=generated, entry=True)
     return Cost(
         flops=tally.pop("flops", 0.0),
@@ -154,6 +160,22 @@ def price(
         counts=tally,
         assumed_trips=context.assumed,
     )
+
+
+def _computed_beforehand(program: Program, seeds: Sequence[Value], context: "_Context") -> Program:
+    """The program without what depends on the seeds and its constants alone, which becomes further inputs."""
+    known = set(seeds)
+    kept: list[Equation] = []
+    found: list[Value] = []
+    for equation in program.equations:
+        if equation.nested is None and equation.inputs and all(v in known or v.constant for v in equation.inputs):
+            known.update(equation.outputs)
+            found += equation.outputs
+        else:
+            kept.append(equation)
+    needed = {*program.outputs, *(value for equation in kept for value in equation.inputs)}
+    outputs = [_copy(v, context.bytes_of(v), "copy", kept, context) if v in known else v for v in program.outputs]
+    return Program((*program.inputs, *(v for v in found if v in needed)), tuple(outputs), tuple(kept))
 
 
 def _handed_out(

@@ -27,6 +27,8 @@ _CPU = {
     "gather": 0.121,
     "gemm": 0.0454,
     "gemv": 0.167,
+    "hand-over": 1e4,
+    "handed bytes": 0.3,
     "integer": 0.193,
     "kernels": 262,
     "library calls": 462,
@@ -47,6 +49,10 @@ _CPU = {
     "trips": 9.96,
     "window": 1,
 }
+# XLA's CPU client runs a program of fewer operations in the calling thread and hands every other one to a second thread,
+# which has to be woken, and whose results then lie in another core's cache.
+_INLINE_FLOPS = 1000
+_CACHED_BYTES = 2.0**17
 # A guess for accelerators, which launch slowly and compute fast: nothing here was measured on one. Calibrate.
 _ACCELERATOR = {name: value / 200 for name, value in _CPU.items()} | {"call": 3e4, "kernels": 3e3, "trips": 1e4}
 _ACCELERATOR |= {"product calls": 5e3, "small calls": 5.0, "library calls": 2e4}
@@ -74,8 +80,11 @@ class Device:
 
 
 def amounts(price: Cost) -> dict[str, float]:
-    """All that a price predicts time from: its counts, bytes moved, kernels, and one call."""
-    return {**price.counts, "bytes": price.bytes_moved, "kernels": price.kernels, "call": 1.0}
+    """All that a price predicts time from: its counts, bytes moved, kernels, one call, and its hand-over."""
+    found = {**price.counts, "bytes": price.bytes_moved, "kernels": price.kernels, "call": 1.0}
+    if price.flops + price.counts.get("integer", 0.0) >= _INLINE_FLOPS:
+        found |= {"hand-over": 1.0, "handed bytes": min(price.bytes_moved, _CACHED_BYTES)}
+    return found
 
 
 @functools.cache

@@ -72,6 +72,11 @@ class Value:
         return self.size * self.itemsize
 
     @property
+    def constant(self) -> bool:
+        """Whether its value is known where the program is compiled."""
+        return self.literal is not None and not isinstance(self.literal, Tracer)
+
+    @property
     def inexact(self) -> bool:
         """Whether it has a derivative: a real or complex floating-point type."""
         return bool(jnp.issubdtype(self.dtype, jnp.inexact))

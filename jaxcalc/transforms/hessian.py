@@ -116,8 +116,8 @@ def derivative(core: LeafMap, mode: Mode) -> LeafMap:
     return LeafMap(call, core.inputs, core.input_tree, core.output_tree)
 
 
-def _routes(core: LeafMap, choices: Choices) -> list[Route]:
-    """All routes of the methods asked for, the simplest first."""
+def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
+    """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
     symmetric = scalar and not unsymmetric(core)
     gradients: dict[Mode, Products] = {}
@@ -154,7 +154,7 @@ def _routes(core: LeafMap, choices: Choices) -> list[Route]:
             return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs)
         return jacobian_pattern(gradients["reverse"].core.plain, *inputs)
 
-    found = product_routes(gradients["reverse"], dense, few, detect)
+    found = product_routes(gradients["reverse"], dense, few, detect, slack)
     return [route if route in dense or route.method != "sparse" else _through(route, "reverse") for route in found]
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import jax.numpy as jnp
+
 from jaxcalc.programs import walk
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.sparsity import Pattern, jacobian_pattern
@@ -124,18 +126,18 @@ def make_choices(
     )
 
 
-def jacobian_routes(core: LeafMap, choices: Choices) -> list[Route]:
-    """All routes of the methods asked for, the simplest first."""
+def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
+    """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
     products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
     modes: tuple[Mode, ...] = ("forward", "reverse")
     dense: list[Mode] = [mode for mode in modes if choices.method in ("auto", mode)]
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
     detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
-    return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect)
+    return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect, slack)
 
 
 def product_routes(
-    products: Products, dense: list[Route], few: Sequence[str], detect: Callable[[], Pattern]
+    products: Products, dense: list[Route], few: Sequence[str], detect: Callable[[], Pattern], slack: float
 ) -> list[Route]:
     """Dense routes and, where they could pay, those that need the pattern.
 
@@ -144,6 +146,7 @@ def product_routes(
       dense: the dense routes that compete.
       few: the names of sparse routes wanted; without dense routes they are built at any price.
       detect: reads the pattern.
+      slack: as ``Operator`` says.
     """
     core = products.core
     if not few or not core.num_inputs or not core.num_outputs:
@@ -153,7 +156,7 @@ def product_routes(
         on = device()
         dense = [route.priced(on) for route in dense]
         least = min((route.seconds for route in dense if not route.refused), default=math.inf)
-        if math.isfinite(least) and _bound(products, on) > _WORTH * least:
+        if math.isfinite(least) and _bound(products, on) > _WORTH * slack * least:
             return [*dense, *(Route(name, refused="one product alone would save nothing") for name in few)]
     pattern = products.pattern or detect()
     if competing and pattern.density > _DENSE:
@@ -173,9 +176,10 @@ def _bound(products: Products, on: Device) -> float:
     core, passes = products.core, products.passes
     programs: dict[Mode, walk.Program | None] = {"forward": passes.push[0], "reverse": passes.pull[0]}
     modes: list[Mode] = [mode for mode, program in programs.items() if program is not None]
-    one = min((on.seconds(passes.price(mode, 1)) for mode in modes), default=math.inf)
-    entries = float(core.num_inputs) * core.num_outputs
-    return one + on.seconds(Cost(bytes_moved=entries * 8))
+    one = min((on.seconds(passes.price(mode, 1, constant=True)) for mode in modes), default=math.inf)
+    width = jnp.result_type(*core.inputs, *core.outputs).itemsize
+    written = Cost(bytes_moved=float(core.num_inputs) * core.num_outputs * width)
+    return one + on.seconds(written) - on.seconds(Cost())  # one call
 
 
 def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:

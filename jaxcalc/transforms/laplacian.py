@@ -254,7 +254,7 @@ def _mean_and_error(samples: Any) -> tuple[Any, Any]:
 # -- what the planner sees ---------------------------------------------------------------------------------------------
 
 
-def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str]) -> list[Route]:
+def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], slack: float) -> list[Route]:
     """Routes whose result is the diagonal, a tuple of arrays, by the methods named."""
     found = []
     inputs, count = abstract(core.inputs), core.num_inputs
@@ -272,7 +272,7 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str]) -> 
     if "hessian" in names:
         found.append(_axes_route("hessian", program, refused, count, len(inputs), _dense_diagonal(mode)))
     if "sparse" in names:
-        found.append(_sparse_route(core, passes, mode, refused, competing=len(names) > 1))
+        found.append(_sparse_route(core, passes, mode, refused, 0.9 * slack if len(names) > 1 else math.inf))
     return found
 
 
@@ -308,13 +308,17 @@ def _in_steps(name: str, build: Callable[..., Any], count: int, chunk: int, cost
     )
 
 
-def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, competing: bool) -> Route:
-    """Hessian-vector products with the colours of a distance-1 colouring."""
+def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, share: float) -> Route:
+    """Hessian-vector products with the colours of a distance-1 colouring.
+
+    Looked for only if one product takes less than that share of the time of all; infinite where nothing competes.
+    """
     if refused:
         return Route("sparse", refused=refused)
+    competing = math.isfinite(share)
     if competing:
         on, count = device(), core.num_inputs
-        if on.seconds(passes.price(mode, 1)) > 0.9 * on.seconds(passes.price(mode, count)):
+        if on.seconds(passes.price(mode, 1)) > share * on.seconds(passes.price(mode, count)):
             return Route("sparse", refused="one product alone would save nothing")
     pattern = hessian_pattern(_scalar(core), *abstract(core.inputs))
     limit = max(core.num_inputs // 2, 4) if competing else None
@@ -328,11 +332,11 @@ def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, compet
         f"{colors} colour{'s' if colors != 1 else ''}",
         colors,
         lambda at: (_read_diagonal(at, coloring, source, mode), None),
-        lambda: passes.price(mode, colors),
+        lambda: passes.price(mode, colors, constant=True),
     )
 
 
-def _sum_routes(core: LeafMap, choices: _Choices, methods: Sequence[str]) -> list[Route]:
+def _sum_routes(core: LeafMap, choices: _Choices, methods: Sequence[str], slack: float) -> list[Route]:
     """Routes to the (weighted) sum of the diagonal."""
     wanted = [name for name in methods if choices.method in ("auto", name)]
     if choices.method == "stochastic":
@@ -341,7 +345,7 @@ def _sum_routes(core: LeafMap, choices: _Choices, methods: Sequence[str]) -> lis
     if "forward-laplacian" in wanted:
         found.append(_forward_route(core))
     rest = [name for name in wanted if name != "forward-laplacian"]
-    return [*found, *map(_summed, _diagonal_routes(core, choices, rest))]
+    return [*found, *map(_summed, _diagonal_routes(core, choices, rest, slack))]
 
 
 def _summed(route: Route) -> Route:
@@ -388,7 +392,7 @@ def _stochastic_route(core: LeafMap, choices: _Choices, *, summed: bool) -> Rout
     return Route("stochastic", f"{choices.num_samples} samples", choices.num_samples, run, cost)
 
 
-def _bilaplacian_routes(core: LeafMap, choices: _Choices) -> list[Route]:
+def _bilaplacian_routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
     found = []
     for method in ("forward-laplacian", "nested", "hessian"):
         if choices.method in ("auto", method):
@@ -462,7 +466,7 @@ def _sum_operator(name: str) -> Operator:
         name,
         _chooser(name, methods),
         _lifted(name),
-        lambda core, choices: _sum_routes(core, choices, methods[1:-1]),
+        lambda core, choices, slack=1.0: _sum_routes(core, choices, methods[1:-1], slack),
         lambda core, choices, result, aux: result if choices.method != "stochastic" else (result, aux),
     )
 
@@ -476,11 +480,11 @@ def _finish_diagonal(core: LeafMap, choices: _Choices, result: Any, aux: Any) ->
     )
 
 
-def _routes_of_diagonal(core: LeafMap, choices: _Choices) -> list[Route]:
+def _routes_of_diagonal(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
     if choices.method == "stochastic":
         return [_stochastic_route(core, choices, summed=False)]
     names = [name for name in get_args(DiagonalMethod)[1:-1] if choices.method in ("auto", name)]
-    return _diagonal_routes(core, choices, names)
+    return _diagonal_routes(core, choices, names, slack)
 
 
 DIAGONAL = Operator(

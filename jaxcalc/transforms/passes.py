@@ -72,18 +72,23 @@ class Passes:
         product = lambda x, u: jax.vjp(self._core.plain, *x)[1](u)
         return attempt(product, self._inputs, outputs)
 
-    def price(self, mode: Mode, count: int, chunk: int | None = None, *, last: bool = False) -> Cost:
-        """What ``count`` products cost, ``chunk`` at a time, their axis ``last`` in the result or first."""
+    def price(
+        self, mode: Mode, count: int, chunk: int | None = None, *, last: bool = False, constant: bool = False
+    ) -> Cost:
+        """What ``count`` products cost, ``chunk`` at a time, their axis ``last`` in the result or first.
+
+        ``constant`` seeds are part of the compiled program, unless they are sliced into chunks.
+        """
         if chunk is not None and chunk < count:
             return self._chunked(mode, count, chunk, last)
-        key = mode, count, last
+        key = mode, count, last, constant
         if key not in self._prices:
             program, reason = self.push if mode == "forward" else self.pull
             if program is None:
                 raise ValueError(f"{mode} mode is not possible: {reason}")
             first = len(self._inputs)
             lanes = [(range(first, len(program.inputs)), max(count, 1))]
-            self._prices[key] = price(program, lanes=lanes, lanes_last=last)
+            self._prices[key] = price(program, lanes=lanes, lanes_last=last, constant=constant)
         return self._prices[key]
 
     def _chunked(self, mode: Mode, count: int, chunk: int, last: bool) -> Cost:
@@ -123,7 +128,7 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
         passes=count,
         run=dense_run(mode, chunk, products.output_format, products.pattern),
-        price=lambda: passes.price(mode, count, chunk, last=mode == "forward"),
+        price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=count <= routes.STORED),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
     )
 
@@ -203,7 +208,7 @@ def _sparse_route(products: Products, name: str, kind: str, coloring: Coloring) 
         )
         for mode, colors, leaves in parts:
             if colors:
-                total = total + passes.price(mode, colors, chunk)
+                total = total + passes.price(mode, colors, chunk, constant=True)
                 length += colors * leaves
         dtype = jnp.result_type(*core.inputs, *core.outputs)
         work = walk.trace(lambda c: assemble(recover(c), core), jax.ShapeDtypeStruct((length,), dtype))

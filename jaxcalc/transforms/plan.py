@@ -47,10 +47,6 @@ _OPERATORS: dict[Callable[..., Any], Operator] = {
     bilaplacian: BILAPLACIAN,
 }
 
-# Routes predicted within this factor of the best are worth timing.
-_LEADING = 2.0
-
-
 def plan(
     operator: Callable[..., Any],
     fun: Callable[..., Any],
@@ -67,8 +63,8 @@ def plan(
       fun: the function. *args: its arguments, or ``jax.ShapeDtypeStruct`` in their place (for ``hvp``: the tuple of
         primals, and the vector).
       effort: ``"estimate"`` decides by predicted time from shapes alone and runs nothing; ``"measure"`` compiles and
-        times the routes predicted within twice the best, and keeps the winner in the user's cache folder, where the
-        operators find it.
+        times the routes predicted within three times the best, and keeps the winner in the user's cache folder, where
+        the operators find it.
       memory_budget: bytes for temporaries and results.
       **choices: the operator's other keywords.
 
@@ -85,14 +81,19 @@ def plan(
     check_effort(effort)
     chosen = found.choices(memory_budget=memory_budget, **choices)
     if effort == "measure":
-        made, _ = _measured(found, fun, chosen, args, leading=_LEADING)
+        made, _ = _measured(found, fun, chosen, args, leading=planning.SLACK)
     else:
         made = _estimated(found, fun, chosen, args)
     return dataclasses.replace(made, call=functools.partial(planning.follow, found, fun, chosen, made.chosen))
 
 
 def _estimated(
-    operator: Operator, fun: Callable[..., Any], choices: Any, args: Sequence[Any], recall: bool = True
+    operator: Operator,
+    fun: Callable[..., Any],
+    choices: Any,
+    args: Sequence[Any],
+    recall: bool = True,
+    slack: float = 1.0,
 ) -> Plan:
     """The plan by estimate. Shapes in place of arrays are traced, so that ``fun`` sees arrays in every argument."""
     made: list[Plan] = []
@@ -101,7 +102,7 @@ def _estimated(
         full = unflatten(leaves)
         made.append(
             planning.make_plan(
-                operator, fun, choices, operator.lift(fun, full, choices), full, recall=recall, priced=True
+                operator, fun, choices, operator.lift(fun, full, choices), full, recall=recall, priced=True, slack=slack
             )
         )
         return 0
@@ -250,7 +251,7 @@ def _measured(
     repeats: int = 9,
 ) -> tuple[Plan, Comparison]:
     """The plan by measurement of the leading routes, kept for later; and the comparison that it rests on."""
-    made = _estimated(operator, fun, choices, args, recall=False)
+    made = _estimated(operator, fun, choices, args, recall=False, slack=leading)
     leaves, unflatten = split_arrays(args)
     arguments = _arguments(operator, leaves, made)
     programs, skipped = {}, {}

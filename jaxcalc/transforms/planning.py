@@ -26,6 +26,7 @@ from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 __all__ = [
     "MemoryBudgetError",
     "Operator",
+    "SLACK",
     "Plan",
     "Route",
     "available_memory",
@@ -35,6 +36,8 @@ __all__ = [
     "make_plan",
 ]
 
+# Routes predicted within this factor of the best are worth timing.
+SLACK = 3.0
 # Two predictions this close are a tie, which the simpler route (the earlier in the list) wins.
 _TIE = 1.02
 
@@ -95,7 +98,9 @@ class Operator:
       choices: from the operator's keywords to what was chosen, validated; a frozen dataclass with ``method`` and
         ``memory_budget``.
       lift: from function, arguments and choices to the map.
-      routes: from the map and the choices to all routes of the methods asked for, the simplest first.
+      routes: from the map, the choices and a slack to all routes of the methods asked for, the simplest first. A route
+        that is dear to find (its pattern has to be read) is looked for only where it could be as fast as the best
+        other one, or that many times slower.
       finish: from the map, the choices, the route's result and its auxiliary output to what the operator returns.
       direct: from the map and the choices to the one route that they name, untraced and unchecked, or ``None``.
     """
@@ -103,7 +108,7 @@ class Operator:
     name: str
     choices: Callable[..., Any]
     lift: Callable[[Callable[..., Any], Sequence[Any], Any], LeafMap]
-    routes: Callable[[LeafMap, Any], list[Route]]
+    routes: Callable[..., list[Route]]
     finish: Callable[[LeafMap, Any, Any, Any], Any]
     direct: Callable[[LeafMap, Any], Route | None] = lambda core, choices: None
 
@@ -303,11 +308,12 @@ def make_plan(
     *,
     priced: bool = False,
     recall: bool = True,
+    slack: float = 1.0,
 ) -> Plan:
     """The plan for arguments like these: from memory if it was made before, else made by estimate.
 
     A single route that a user asked for by name is taken as it is and not priced, unless ``priced`` asks for it.
-    ``recall=False`` looks at no earlier measurement.
+    ``recall=False`` looks at no earlier plan or measurement; ``slack`` is as ``Operator`` says.
     """
     given = choices.memory_budget is not None
     budget = choices.memory_budget if given else available_memory()
@@ -320,7 +326,7 @@ def make_plan(
     key = plan_key(operator, choices, args)
     made = remembered(fun, key, identity.here) if identity.here is not None and recall else None
     if made is None:
-        made = estimate(operator, fun, choices, core, args, budget, identity, recall)
+        made = estimate(operator, fun, choices, core, args, budget, identity, recall, slack)
         if identity.here is not None and recall:
             remember(fun, key, identity.here, made)
     return made
@@ -381,13 +387,16 @@ def estimate(
     budget: int,
     identity: Identity,
     recall: bool,
+    slack: float,
 ) -> Plan:
     """A plan by predicted time, or by an earlier measurement of the same program on this device."""
     on = device()
     given = choices.memory_budget is not None
-    chosen, routes = decide(operator.routes(core, choices), budget, on, operator.name)
-    effort = "estimate"
     label = measured.recall(memory_key(operator, choices, identity.anywhere)) if recall else None
+    if label is not None:  # the winner may be a route that the estimate alone would not look for
+        slack = max(slack, SLACK)
+    chosen, routes = decide(operator.routes(core, choices, slack), budget, on, operator.name)
+    effort = "estimate"
     for route in routes:
         if route.label == label and not route.refused and _fits(route, budget):
             chosen, effort = route, "remembered"

@@ -109,7 +109,7 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
     return dataclasses.replace(core, extra=tuple(leaves))
 
 
-def _routes(core: LeafMap, choices: _Choices) -> list[Route]:
+def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
     """A route for each composition, the simplest first."""
     found = []
     transposed = unsymmetric(core)

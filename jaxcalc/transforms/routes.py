@@ -15,9 +15,12 @@ import numpy as np
 
 from jaxcalc.transforms.leaves import Arrays, LeafMap, size
 
-__all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse"]
+__all__ = ["STORED", "Blocks", "forward", "in_rows", "pull", "push", "reverse"]
 
 Blocks = tuple[tuple[Any, ...], ...]
+# Up to this many unit vectors are stored as a constant, with which XLA computes beforehand, and which keeps loops from
+# generating them anew each turn; more are generated, which moves fewer bytes.
+STORED = 128
 # From the number of a first row to that row of seeds and those after it, one array per leaf.
 _Seeds = Callable[[Any], Arrays]
 
@@ -150,6 +153,8 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
     """From a first row and a number of rows to those seeds, one array of shape ``(rows, *shape)`` per leaf."""
     sizes = [math.prod(leaf.shape) for leaf in leaves]
     starts = np.cumsum([0, *sizes])
+    if seeds is None and sum(sizes) <= STORED:
+        seeds = np.eye(sum(sizes), dtype=bool)
 
     def rows(start: Any, count: int) -> Arrays:
         if seeds is None:
