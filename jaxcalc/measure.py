@@ -188,9 +188,7 @@ def _sample(call: Callable[[], Any], number: int, clock: _Clock) -> float:
     return (clock() - start) / number
 
 
-def _calls_per_sample(
-    call: Callable[[], Any], min_seconds: float, max_calls: int, clock: _Clock
-) -> tuple[int, float]:
+def _calls_per_sample(call: Callable[[], Any], min_seconds: float, max_calls: int, clock: _Clock) -> tuple[int, float]:
     """The number of calls in a row that last ``min_seconds``, found by trying, and the seconds of one."""
     number = 1
     while True:

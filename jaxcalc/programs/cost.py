@@ -12,12 +12,14 @@ from jaxcalc.programs.memory import Traffic, traffic
 from jaxcalc.programs.simplify import merged, written_out
 from jaxcalc.programs.trips import Scalars, fold, hand_down, turns
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Shards, Solve, Value, While
-from jaxcalc.programs.work import Tally, itemsize, work
+from jaxcalc.programs.work import FOLDED, Tally, itemsize, work
 
 __all__ = ["Cost", "cost", "price"]
 
 Trips = float | Mapping[int, float] | None
 
+# XLA computes beforehand with constants of at most this many elements.
+_FOLDED = 4.5e7
 # Temporaries are told this much larger than the model has them: XLA makes copies that it does not foresee, and a budget
 # that is missed costs more than one that is not used up.
 _MARGIN = 1.2
@@ -168,7 +170,9 @@ def _computed_beforehand(program: Program, seeds: Sequence[Value], context: "_Co
     kept: list[Equation] = []
     found: list[Value] = []
     for equation in program.equations:
-        if equation.nested is None and equation.inputs and all(v in known or v.constant for v in equation.inputs):
+        sources = equation.inputs if equation.nested is None and equation.name in FOLDED else ()
+        largest = max(map(context.elements, (*sources, *equation.outputs)), default=0.0)
+        if sources and largest <= _FOLDED and all(v in known or v.constant for v in sources):
             known.update(equation.outputs)
             found += equation.outputs
         else:

@@ -71,7 +71,7 @@ def fewest(
     best: list[int] | None = None
     best_order, spent = orders[0], 0
     for order in orders:
-        work = lists.nnz + _order_work(order, lists, rows)
+        work = lists.nnz * (4 if rule is acyclic_rule else 1) + _order_work(order, lists, rows)
         if spent and spent + work > _PATIENCE:
             continue
         spent += work

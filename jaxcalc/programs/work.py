@@ -16,7 +16,18 @@ import jax.numpy as jnp
 from jaxcalc.programs.lanes import Lanes
 from jaxcalc.programs.walk import Equation, Value
 
-__all__ = ["CUMULATIVE", "DIVISIONS", "MOVES", "REDUCTIONS", "SIMPLE", "TRANSCENDENTAL", "Tally", "itemsize", "work"]
+__all__ = [
+    "CUMULATIVE",
+    "DIVISIONS",
+    "FOLDED",
+    "MOVES",
+    "REDUCTIONS",
+    "SIMPLE",
+    "TRANSCENDENTAL",
+    "Tally",
+    "itemsize",
+    "work",
+]
 
 # Amounts by name: "flops", "transcendentals", "product_flops" and the classes of ``Cost.counts``.
 Tally = dict[str, float]
@@ -92,6 +103,10 @@ _BITS = {"random_bits", "threefry2x32", "rng_bit_generator", "random_seed", "ran
 # Nothing to do at run time, or nothing that this program does.
 _FREE = {"stop_gradient", "optimization_barrier", "sharding_constraint", "name", "device_put", "create_token"}
 _FREE |= {"after_all", "random_wrap", "random_unwrap", "pvary", "axis_index", "dce_sink", "random_clone"}
+
+# What XLA computes beforehand where all operands are constants: no library call, no loop, no random number.
+FOLDED = set(SIMPLE) | DIVISIONS | set(TRANSCENDENTAL) | MOVES | REDUCTIONS | {"dot_general", "gather", "scatter-add"}
+FOLDED |= {"optimization_barrier", "dynamic_update_slice", "transpose"}
 
 # Below this many multiply-adds a product is a plain loop: no blocking, no threads.
 SMALL_PRODUCT = 16 * 16 * 16

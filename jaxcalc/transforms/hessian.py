@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
 from jaxcalc.transforms import routes, sparse
-from jaxcalc.transforms.jacobian import Choices, make_choices, product_routes
+from jaxcalc.transforms.jacobian import FAST_ENOUGH, Choices, fast_enough, make_choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.planning import Operator, Route, bind
@@ -118,20 +118,24 @@ def derivative(core: LeafMap, mode: Mode) -> LeafMap:
 
 def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
+    core = core.staged
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
     symmetric = scalar and not unsymmetric(core)
-    gradients: dict[Mode, Products] = {}
-    for mode in ("reverse", "forward"):
-        inner = derivative(core, mode)
-        gradients[mode] = Products(
+    first = Passes(core)
+
+    @functools.cache
+    def gradient(mode: Mode) -> Products:
+        inner = derivative(core, mode).staged
+        return Products(
             inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=symmetric
         )
-    first = Passes(core)
+
     dense = []
     for method, (outer, inner) in COMPOSITIONS.items():
         if choices.method not in ("auto", method):
             continue
-        refused = (first.pull if inner == "reverse" else first.push)[1]
+        refused = FAST_ENOUGH if any(fast_enough(route, slack) for route in dense) else ""
+        refused = refused or (first.pull if inner == "reverse" else first.push)[1]
         if (
             not refused
             and inner == "forward"
@@ -141,20 +145,22 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
         ):
             refused = f"it needs {core.num_inputs} products for each of {core.num_inputs}"
         route = (
-            Route(method, refused=refused) if refused else _through(dense_route(gradients[inner], outer, method), inner)
+            Route(method, refused=refused) if refused else _through(dense_route(gradient(inner), outer, method), inner)
         )
         dense.append(route)
     few = ["sparse"] if choices.method in ("auto", "sparse") else []
-    if few and first.pull[1]:
+    if not few:
+        return dense
+    if first.pull[1]:
         return [*dense, Route("sparse", refused=first.pull[1])]
 
     def detect():
         inputs = abstract(core.inputs)
         if symmetric:
             return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs)
-        return jacobian_pattern(gradients["reverse"].core.plain, *inputs)
+        return jacobian_pattern(gradient("reverse").core.plain, *inputs)
 
-    found = product_routes(gradients["reverse"], dense, few, detect, slack)
+    found = product_routes(gradient("reverse"), dense, few, detect, slack)
     return [route if route in dense or route.method != "sparse" else _through(route, "reverse") for route in found]
 
 

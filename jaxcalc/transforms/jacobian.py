@@ -18,15 +18,27 @@ from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
 from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
 
-__all__ = ["JACOBIAN", "Choices", "JacobianMethod", "jacobian", "jacobian_routes", "make_choices", "product_routes"]
+__all__ = [
+    "FAST_ENOUGH",
+    "JACOBIAN",
+    "Choices",
+    "JacobianMethod",
+    "fast_enough",
+    "jacobian",
+    "jacobian_routes",
+    "make_choices",
+    "product_routes",
+]
 
 JacobianMethod = Literal["auto", "forward", "reverse", "sparse", "bidirectional"]
 
 
+FAST_ENOUGH = "the call of any program takes as long as the route before"
 # A sparse route is looked for only if its lower bound is below this share of the best dense route's time.
 _WORTH = 0.9
-# A pattern fuller than this is not worth colouring when dense routes compete.
-_DENSE = 0.5
+# A pattern fuller than this is not worth colouring when dense routes compete, nor more colours than this share of the
+# dense products, when only the best is wanted; when the next best are wanted too.
+_DENSE, _DENSER = 0.7, 0.9
 
 
 @dataclass(frozen=True)
@@ -128,12 +140,23 @@ def make_choices(
 
 def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
+    core = core.staged
     products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
     modes: tuple[Mode, ...] = ("forward", "reverse")
-    dense: list[Mode] = [mode for mode in modes if choices.method in ("auto", mode)]
+    dense: list[Route] = []
+    for mode in modes:
+        if choices.method in ("auto", mode):
+            enough = any(fast_enough(route, slack) for route in dense)
+            dense.append(Route(mode, refused=FAST_ENOUGH) if enough else dense_route(products, mode, mode))
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
     detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
-    return product_routes(products, [dense_route(products, mode, mode) for mode in dense], few, detect, slack)
+    return product_routes(products, dense, few, detect, slack)
+
+
+def fast_enough(route: Route, slack: float) -> bool:
+    """Whether no other route could be faster, by more than what is worth looking for, than the call of any program."""
+    on = device()
+    return not route.refused and route.priced(on).seconds * _WORTH * slack < on.seconds(Cost())
 
 
 def product_routes(
@@ -155,11 +178,14 @@ def product_routes(
     if competing and products.output_format == "dense":
         on = device()
         dense = [route.priced(on) for route in dense]
+        if any(fast_enough(route, slack) for route in dense):
+            return [*dense, *(Route(name, refused=FAST_ENOUGH) for name in few)]
         least = min((route.seconds for route in dense if not route.refused), default=math.inf)
         if math.isfinite(least) and _bound(products, on) > _WORTH * slack * least:
             return [*dense, *(Route(name, refused="one product alone would save nothing") for name in few)]
     pattern = products.pattern or detect()
-    if competing and pattern.density > _DENSE:
+    share = _DENSE if slack <= 1.0 else _DENSER
+    if competing and pattern.density > share:
         return [
             *dense,
             *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few),
@@ -167,7 +193,7 @@ def product_routes(
     products = dataclasses.replace(products, pattern=pattern)
     if competing and products.output_format == "bcoo":  # a dense route would store the zeros too
         dense = [dataclasses.replace(route, refused="it would store every zero", run=None) for route in dense]
-    limit = max(min(core.num_inputs, core.num_outputs) // 2, 8) if competing else None
+    limit = max(int(share * min(core.num_inputs, core.num_outputs)), 8) if competing else None
     return [*dense, *sparse_routes(products, few, limit)]
 
 

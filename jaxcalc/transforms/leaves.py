@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import jaxpr_as_fun
 
 __all__ = ["Arrays", "LeafMap", "abstract", "is_concrete", "lift", "size", "split_arrays", "unravel"]
 
@@ -51,6 +52,13 @@ class LeafMap:
     def outputs(self) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Shapes and dtypes of the outputs; traces the function once."""
         return tuple(jax.eval_shape(self.plain, *self.inputs))
+
+    @functools.cached_property
+    def staged(self) -> "LeafMap":
+        """The same map as a traced program, so that what is traced several times runs the user's Python once."""
+        program, shapes = jax.make_jaxpr(self.call, return_shape=True)(*abstract(self.inputs))
+        run, tree = jaxpr_as_fun(program), jax.tree.structure(shapes)
+        return replace(self, call=lambda *inputs: jax.tree.unflatten(tree, run(*inputs)))
 
     @property
     def num_inputs(self) -> int:

@@ -23,6 +23,11 @@ __all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_route
 
 Mode = Literal["forward", "reverse"]
 
+# Acyclic colours, whose entries follow from one another, are of use if they are at most this share of the star colours.
+_SAVED = 0.9
+# Fuller and larger patterns are not searched for them: it takes longer than what little they save.
+_FULL, _MANY = 0.2, 20_000
+
 
 @dataclass(frozen=True)
 class Products:
@@ -172,6 +177,10 @@ def sparse_routes(products: Products, names: Sequence[str], limit: int | None) -
         attempts.append(("bidirectional", forward or reverse, colorings.color_bidirectional, ""))
     found = []
     for name, refused, color, kind in attempts:
+        if kind == "acyclic" and found[-1].passes:  # to substitute has to pay
+            limit = max(int(_SAVED * found[-1].passes), 1)
+            if pattern.density > _FULL and pattern.matrix.nnz > _MANY:
+                refused = "of so full a pattern it would need about as many"
         coloring = None if refused else color(pattern.matrix, limit=limit)
         one_sided = coloring is not None and not (coloring.num_column_colors and coloring.num_row_colors)
         if name == "bidirectional" and "sparse" in names and one_sided:

@@ -37,6 +37,9 @@ __all__ = ["Comparison", "Effort", "compare", "plan"]
 
 Effort = Literal["estimate", "measure"]
 
+# Readings this close do not overrule the estimate.
+_NOISE = 1.03
+
 _OPERATORS: dict[Callable[..., Any], Operator] = {
     jacobian: JACOBIAN,
     hessian: HESSIAN,
@@ -46,6 +49,7 @@ _OPERATORS: dict[Callable[..., Any], Operator] = {
     laplacian: LAPLACIAN,
     bilaplacian: BILAPLACIAN,
 }
+
 
 def plan(
     operator: Callable[..., Any],
@@ -271,6 +275,8 @@ def _measured(
     timings = measure.interleave(calls, repeats=repeats)
     seconds = {label: timing.median for label, timing in timings.items()}
     best = min(seconds, key=seconds.__getitem__)
+    if seconds.get(made.chosen.label, math.inf) <= _NOISE * seconds[best]:
+        best = made.chosen.label
     winner = next(route for route in made.routes if route.label == best)
     measured = dataclasses.replace(made, chosen=winner, effort="measure", measured=seconds)
     if leading < math.inf:

@@ -24,9 +24,9 @@ from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arra
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = [
+    "SLACK",
     "MemoryBudgetError",
     "Operator",
-    "SLACK",
     "Plan",
     "Route",
     "available_memory",
@@ -38,8 +38,8 @@ __all__ = [
 
 # Routes predicted within this factor of the best are worth timing.
 SLACK = 3.0
-# Two predictions this close are a tie, which the simpler route (the earlier in the list) wins.
-_TIE = 1.02
+# Two predictions this close are a tie, which fewer products win, and among as many the simpler route (listed earlier).
+_TIE = 1.05
 
 
 class MemoryBudgetError(ValueError):
@@ -170,7 +170,8 @@ class Plan:
             why = (
                 f"predicted {ratio:.3g} times as fast as {runner.label}"
                 if ratio >= _TIE
-                else (f"as fast as {runner.label} by prediction, and simpler")
+                else f"as fast as {runner.label} by prediction, "
+                + ("with fewer products" if best.passes < runner.passes else "and simpler")
             )
         elif tight:
             why = f"the only route within {in_bytes(self.budget)}"
@@ -232,7 +233,7 @@ def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[
             + (' or ask for output_format="bcoo".' if who in ("jacobian", "hessian") else ".")
         )
     least = min(route.seconds for route in fitting)
-    best = next(route for route in fitting if route.seconds <= _TIE * least)
+    best = min((route for route in fitting if route.seconds <= _TIE * least), key=lambda route: route.passes)
     # What prices a route holds the function, which a remembered plan must not.
     bare = [dataclasses.replace(route, price=None, smaller=None) for route in priced]
     return bare[priced.index(best)], tuple(bare)
