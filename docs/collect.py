@@ -1,6 +1,7 @@
 """Write docs/results from the runs of this machine: ``python docs/collect.py RUNS``, after ``make configs``.
 
-For each config the newest run in RUNS: its time, its claims with verdicts, its tables and figures.
+For each config the newest run in RUNS: its time, its claims with verdicts, its tables and figures. A config without a
+run keeps what a page says of it.
 """
 
 import json
@@ -34,7 +35,7 @@ def section(config: Path, run: Path, out: Path) -> tuple[str, dict[str, Any]]:
     dataset, plan = load(run), json.loads((run / "plan.json").read_text())
     told = [json.loads((run / "trials" / t["hash"] / "provenance.json").read_text()) for t in plan["trials"]]
     time = sum(t["compile_seconds"] + t["run_seconds"] for t in told)
-    name = str(config.relative_to(CONFIGS).with_suffix(""))
+    name = name_of(config)
     size = f"{plan['points']} points, {plan['programs']} programs"
     facts = f"{size}, {seconds(time)} of compiling and running, {dataset.attrs['dtype']}"
     parts = [f"## {name}", dataset.attrs["question"], f"`jaxcalc run configs/{name}.yaml`: {facts}."]
@@ -63,6 +64,17 @@ HEADS = {
 }
 
 
+def name_of(config: Path) -> str:
+    """What a config's section is called."""
+    return str(config.relative_to(CONFIGS).with_suffix(""))
+
+
+def kept(page: Path) -> dict[str, str]:
+    """The sections that a page has, by name."""
+    parts = page.read_text().split("\n## ")[1:] if page.exists() else []
+    return {part.split("\n")[0]: "## " + part.strip() for part in parts}
+
+
 def page_of(config: Path) -> str:
     """The page that a config's results are on."""
     return "bench.md" if config.parent.name == "bench" else "README.md"
@@ -73,12 +85,16 @@ def main(runs: Path) -> None:
     out = HERE / "results"
     out.mkdir(exist_ok=True)
     for page, about in HEADS.items():
-        configs = [config for config in sorted(CONFIGS.rglob("*.yaml")) if page_of(config) == page]
-        found = [(config, run) for config in configs if (run := newest(runs, config.stem)) is not None]
-        if not found:
+        sections, machine = kept(out / page), None
+        for config in sorted(CONFIGS.rglob("*.yaml")):
+            run = newest(runs, config.stem) if page_of(config) == page else None
+            if run is not None:
+                sections[name_of(config)], machine = section(config, run, out)
+        if machine is None:
             continue
-        sections = [section(config, run, out) for config, run in found]
-        (out / page).write_text("\n\n".join([head(sections[0][1], about), *(text for text, _ in sections)]) + "\n")
+        known = [name_of(config) for config in sorted(CONFIGS.rglob("*.yaml"))]
+        texts = [sections[name] for name in known if name in sections]
+        (out / page).write_text("\n\n".join([head(machine, about), *texts]) + "\n")
 
     told = "".join((out / page).read_text() for page in HEADS if (out / page).exists())
     for figure in out.glob("*.svg"):

@@ -61,6 +61,23 @@ class _Field:
         return self.routes[name].seconds if name in self.routes else math.nan
 
 
+def installed(name: str) -> bool:
+    """Whether a peer can be imported."""
+    from importlib.util import find_spec
+
+    return find_spec(name) is not None
+
+
+def first(dataset: Any, *kept: str) -> Any:
+    """Of a sweep along other axes than those and the contest's own, the first point."""
+    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat", "detector", "reading")})
+
+
+def in_ms(seconds: Any) -> float:
+    """Milliseconds with three digits."""
+    return float(f"{1e3 * float(seconds):.3g}")
+
+
 def operators() -> dict[str, tuple[Callable[..., Any], Any]]:
     """Each operator as users call it, and as the planner knows it."""
     from jaxcalc.transforms import hessian, jacobian, laplacian
@@ -82,6 +99,7 @@ def strategy(operator: str, route: Any) -> str | None:
 def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Every route that can be had, by strategy: those of a plan, and those that it passed over but a user may name."""
     from jaxcalc.transforms import plan
+    from jaxcalc.transforms.jacobian import FAST_ENOUGH
 
     found: dict[str, Any] = {}
 
@@ -95,7 +113,11 @@ def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tup
 
     add([made.chosen])
     add(made.routes)
-    for method in {"jacobian": ("sparse", "bidirectional")}.get(operator, ("sparse",)):
+    methods = {"jacobian": ("sparse", "bidirectional")}.get(operator, ("sparse",))
+    passed_over = [
+        route.method for route in made.routes if route.refused == FAST_ENOUGH and route.method not in methods
+    ]
+    for method in (*passed_over, *methods):
         missing = [n for n in STRATEGIES[operator] if n.startswith(method) and (n not in found or found[n].refused)]
         if missing:
             with contextlib.suppress(ValueError):  # a method that the function does not allow

@@ -281,10 +281,6 @@ def _judge_planning(operator: str, data: dict[str, Any]) -> Claim:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _ms(seconds: Any) -> float:
-    return float(f"{1e3 * float(seconds):.3g}")
-
-
 def _short(value: Any) -> float:
     return float(f"{float(value):.3g}")
 
@@ -321,11 +317,11 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
                 "split": str(data["split"][p]),
                 "regret": _short(estimate[p]),
                 "planned": data["strategies"][chosen],
-                "predicted ms": _ms(data["predicted"][p, chosen]),
-                "measured ms": _ms(middle[p, chosen]),
+                "predicted ms": _contest.in_ms(data["predicted"][p, chosen]),
+                "measured ms": _contest.in_ms(middle[p, chosen]),
                 "fastest": ahead,
-                "its predicted ms": _ms(data["predicted"][p, best]) if best >= 0 else np.nan,
-                "its measured ms": _ms(middle[p, best]) if best >= 0 else np.nan,
+                "its predicted ms": _contest.in_ms(data["predicted"][p, best]) if best >= 0 else np.nan,
+                "its measured ms": _contest.in_ms(middle[p, best]) if best >= 0 else np.nan,
             }
         )
     every = [
@@ -335,7 +331,7 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
             "n": int(data["num_inputs"][p]),
             "m": int(data["num_outputs"][p]),
             "planned": data["strategies"][data["planned"][p]],
-            "ms": _ms(middle[p, data["planned"][p]]),
+            "ms": _contest.in_ms(middle[p, data["planned"][p]]),
             "fastest": data["strategies"][best] if (best := data["best"][p, 0]) >= 0 else "",
             "regret": _short(estimate[p]),
             "measured": _short(rules["measure"][p]),

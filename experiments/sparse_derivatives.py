@@ -1,8 +1,8 @@
-"""What does sparsity buy: few products, patterns read fast and tightly, and Jacobians inside a memory budget?
+"""What does sparsity buy: few products, and Jacobians inside a memory budget?
 
-Four questions: arrowhead matrices from few products (``arrowhead``), the cheap mode found without being told
-(``unequal_shapes``), the pattern against that of asdex and against numbers (``detection``), and a Jacobian whose dense
-route wants more memory than there is (``budget``). Peers that are not installed leave NaN.
+Three questions: arrowhead matrices from few products (``arrowhead``), the cheap mode found without being told
+(``unequal_shapes``), and a Jacobian whose dense route wants more memory than there is (``budget``). Peers that are not
+installed leave NaN.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pydantic
 
+from experiments import _contest
 from jaxcalc.lab import Claim, Part, Variable
 from jaxcalc.lab import Config as Base
 
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Built = tuple[Callable[..., Any], tuple[Any, ...], int]  # function, its arguments, products (-1: not told)
-
-
-def _installed(name: str) -> bool:
-    from importlib.util import find_spec
-
-    return find_spec(name) is not None
 
 
 def _dense_numpy(value: Any) -> np.ndarray:
@@ -39,7 +34,7 @@ def _deviation(value: Any, reference: Any) -> float:
     return float(np.max(np.abs(found.reshape(wanted.shape) - wanted)) / np.max(np.abs(wanted)))
 
 
-def _contest(built: Mapping[str, Built], names: Sequence[str], config: Any, reference: Any) -> dict[str, np.ndarray]:
+def _hold(built: Mapping[str, Built], names: Sequence[str], config: Any, reference: Any) -> dict[str, np.ndarray]:
     """Programs compiled beforehand, checked against the reference and timed in turns; NaN where a name is missing."""
     from jaxcalc import measure
     from jaxcalc.programs.compiled import executable
@@ -85,15 +80,6 @@ def _best(seconds: "xarray.DataArray", names: Sequence[str]) -> float:
     """The least median among the routes named, of those that ran."""
     values = seconds.sel(route=[name for name in names if name in seconds.route]).values
     return float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
-
-
-def _first(dataset: "xarray.Dataset", *kept: str) -> "xarray.Dataset":
-    """Of a sweep along other axes, the first point."""
-    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat", "detector", "reading")})
-
-
-def _ms(value: Any) -> float:
-    return float(f"{1e3 * float(value):.3g}")
 
 
 # -- arrowhead ---------------------------------------------------------------------------------------------------------
@@ -170,11 +156,11 @@ def run_arrowhead(config: Arrowhead, key: Any) -> dict[str, Any]:
         "forward": (jacobian(fun, method="forward"), arguments, n),
         "reverse": (jacobian(fun, method="reverse"), arguments, n),
     }
-    if _installed("asdex"):
+    if _contest.installed("asdex"):
         built |= _asdex_routes(fun, arguments)
-    if _installed("sparsejac") and n <= config.sparsejac_limit:
+    if _contest.installed("sparsejac") and n <= config.sparsejac_limit:
         built |= _sparsejac_routes(fun, arguments)
-    return _contest(built, _ROUTES, config, jax.jit(jax.jacrev(fun))(*arguments))
+    return _hold(built, _ROUTES, config, jax.jit(jax.jacrev(fun))(*arguments))
 
 
 def _sizes(dataset: "xarray.Dataset", problem: str) -> "xarray.Dataset | None":
@@ -183,7 +169,7 @@ def _sizes(dataset: "xarray.Dataset", problem: str) -> "xarray.Dataset | None":
         return None
     data = dataset if "problem" in dataset.dims else dataset.expand_dims("problem")
     data = data if "size" in data.dims else data.expand_dims("size")
-    return _first(data.sel(problem=problem), "size") if problem in data.problem.values else None
+    return _contest.first(data.sel(problem=problem), "size") if problem in data.problem.values else None
 
 
 def claims_of_arrowhead(dataset: "xarray.Dataset") -> list[Claim]:
@@ -225,7 +211,7 @@ def _faster(data: "xarray.Dataset", problem: str, size: int, route: str, least: 
         statement=f"The {word} Jacobian of {problem}, n = {size}, takes {least:g} times less than any dense route.",
         stated=dense / ours >= least,
         expected=f"{least:g} times or more",
-        measured=f"{_ms(dense)} ms / {_ms(ours)} ms = {dense / ours:.3g}",
+        measured=f"{_contest.in_ms(dense)} ms / {_contest.in_ms(ours)} ms = {dense / ours:.3g}",
         figure="sizes",
     )
 
@@ -330,10 +316,10 @@ def tables_of_arrowhead(dataset: "xarray.Dataset") -> dict[str, list[dict[str, A
             best = _best(seconds, _DENSE)
             row = {"problem": problem, "n": int(size), "products": int(point.products.sel(route="auto"))}
             for title, names in (("dense", _DENSE), ("asdex", _PEERS), ("peers, BCOO", _SPARSE_PEERS)):
-                row[f"{title} ms"] = _ms(_best(seconds, names))
+                row[f"{title} ms"] = _contest.in_ms(_best(seconds, names))
             for route in ("auto", "auto, BCOO"):
                 own = float(seconds.sel(route=route))
-                row |= {f"{route} ms": _ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
+                row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
             rows.append(row)
     return {"Jacobians with a dense border: the best of each kind": rows} if rows else {}
 
@@ -379,13 +365,13 @@ def run_unequal(config: Unequal, key: Any) -> dict[str, Any]:
         "jacrev": (jax.jacrev(fun), arguments, made.num_outputs),
     }
     assert made.jacobian is not None
-    contest = _contest(built, ("auto", "jacfwd", "jacrev"), config, made.jacobian(*arguments))
+    contest = _hold(built, ("auto", "jacfwd", "jacrev"), config, made.jacobian(*arguments))
     return {"num_inputs": made.num_inputs, "num_outputs": made.num_outputs, **contest}
 
 
 def _largest(dataset: "xarray.Dataset") -> "xarray.Dataset":
     """The point with the most outputs."""
-    data = _first(dataset, "antennas")
+    data = _contest.first(dataset, "antennas")
     return data.isel(antennas=-1) if "antennas" in data.dims else data
 
 
@@ -425,7 +411,7 @@ def claims_of_unequal(dataset: "xarray.Dataset") -> list[Claim]:
 def figures_of_unequal(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     from jaxcalc import measure, style
 
-    data = _first(dataset, "antennas")
+    data = _contest.first(dataset, "antennas")
     if data.sizes.get("antennas", 1) < 2:
         return {}
     figure, panel = style.subplots(height=2.8)
@@ -447,7 +433,7 @@ def tables_of_unequal(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any
         {
             "route": str(route),
             "products": int(data.products.sel(route=route)),
-            "ms": _ms(_medians(data).sel(route=route)),
+            "ms": _contest.in_ms(_medians(data).sel(route=route)),
             "memory, MB": float(f"{float(data.footprint.sel(route=route)) / 1e6:.4g}"),
         }
         for route in data.route.values
@@ -468,437 +454,6 @@ unequal_shapes = Part(
     claims=claims_of_unequal,
     tables=tables_of_unequal,
     doc="Is the cheap mode found on a map of few inputs and very many outputs, without being told?",
-)
-
-
-# -- detection ---------------------------------------------------------------------------------------------------------
-
-_DETECTORS = ("jaxcalc", "asdex")
-_CUSTOM = (
-    "straight through",
-    "clipped gradient",
-    "quantised blocks",
-    "implicit roots",
-    "rounding with its own tangent",
-)
-
-
-class Detection(Base):
-    function: str = "5-point stencil"
-    """a case of jaxcalc.functions.derivatives, 'scan: ring 100' (cascade, oscillators; any carry), 'rounding with
-    its own tangent', 'CUTEst NAME' (its objective's Hessian), 'CUTEst NAME equalities' or '... inequalities'"""
-    length: int = pydantic.Field(1000, ge=1)
-    """steps of the scans"""
-    readings: int = pydantic.Field(5, ge=1)
-    """times that each detector reads the pattern, in turns, from a function object never seen before"""
-    patience: float = pydantic.Field(5.0, gt=0)
-    """a detector that took longer at its first reading, in seconds, is not read again"""
-    points: int = pydantic.Field(3, ge=1)
-    """random points at which entries are told from zero by their numbers"""
-
-
-def _scan(name: str, carry: int, length: int) -> tuple[Callable[..., Any], Any]:
-    """A scan with a carry of that size: neighbours on a ring, a cascade watched at its end, oscillators apart."""
-    import jax
-    import jax.numpy as jnp
-
-    def ring(c: Any) -> Any:
-        return 0.9 * c + 0.1 * jnp.sin(jnp.roll(c, 1)), None
-
-    def cascade(c: Any) -> Any:
-        return jnp.append(0.9 * c[:1], 0.9 * c[1:] + 0.1 * jnp.tanh(c[:-1])), c[-1]
-
-    def oscillators(c: Any) -> Any:
-        place, speed = jnp.split(c, 2)
-        speed = speed - 0.1 * jnp.sin(place)
-        return jnp.concatenate([place + 0.1 * speed, speed]), None
-
-    steps = {"ring": ring, "cascade": cascade, "oscillators": oscillators}
-    if name not in steps:
-        raise ValueError(f"sparse_derivatives: unknown scan {name!r}; it is one of: {', '.join(steps)}.")
-
-    def fun(x: Any) -> Any:
-        last, seen = jax.lax.scan(lambda c, _: steps[name](c), x, None, length=length)
-        return last if seen is None else seen
-
-    return fun, np.random.default_rng(0).standard_normal(carry)
-
-
-def _rounding() -> tuple[Callable[..., Any], Any]:
-    """Products of neighbours, rounded, with the tangent of the identity."""
-    import jax
-    import jax.numpy as jnp
-
-    @jax.custom_jvp
-    def rounded(x: Any) -> Any:
-        return jnp.round(x)
-
-    rounded.defjvp(lambda primals, tangents: (rounded(*primals), tangents[0]))
-    return lambda x: rounded(x[1:] * x[:-1]), 3.0 * np.random.default_rng(0).standard_normal(100)
-
-
-def _cutest(name: str) -> Any:
-    """A CUTEst problem, from its own module: importing all of sif2jax takes minutes."""
-    import importlib
-    import sys
-    from importlib.util import find_spec
-    from pathlib import Path
-    from types import ModuleType
-
-    spec = find_spec("sif2jax")
-    assert spec is not None and spec.submodule_search_locations
-    root = Path(spec.submodule_search_locations[0])
-    found = list(root.glob(f"cutest/*/{name.lower()}.py"))
-    if not found:
-        raise ValueError(f"sparse_derivatives: sif2jax has no problem {name!r}.")
-    packages = ["sif2jax", "sif2jax.cutest", f"sif2jax.cutest.{found[0].parent.name}"]
-    bare = [package for package in packages if package not in sys.modules]
-    for package in bare:
-        sys.modules[package] = module = ModuleType(package)
-        module.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
-    try:
-        return getattr(importlib.import_module(f"{packages[-1]}.{name.lower()}"), name)()
-    finally:
-        for package in bare:
-            del sys.modules[package]
-
-
-def _subject(config: Detection) -> tuple[Callable[..., Any], Any, bool]:
-    """The function of one argument, that argument, and whether its Hessian is asked for."""
-    import jax.numpy as jnp
-
-    from jaxcalc.functions import derivatives
-
-    kind, _, rest = config.function.partition(" ")
-    match kind:
-        case "scan:":
-            name, _, carry = rest.partition(" ")
-            fun, x = _scan(name, int(carry), config.length)
-            return fun, jnp.asarray(x), False
-        case "rounding":
-            fun, x = _rounding()
-            return fun, jnp.asarray(x), False
-        case "CUTEst":
-            name, _, what = rest.partition(" ")
-            problem = _cutest(name)
-            x = jnp.asarray(problem.y0)
-            if not what:
-                return lambda y: problem.objective(y, problem.args), x, True
-            which = {"equalities": 0, "inequalities": 1}[what]
-            return lambda y: problem.constraint(y)[which], x, False
-        case _:
-            case_ = derivatives.case(config.function)
-            instance = case_.build()
-            return instance.unary, instance.x, case_.operator != "jacobian"
-
-
-def _by_numbers(fun: Callable[..., Any], x: Any, second: bool, points: int) -> np.ndarray:
-    """Where the derivative differs from zero at one of several random points."""
-    import jax
-    from jax.flatten_util import ravel_pytree
-
-    flat, unravel = ravel_pytree(x)
-    raveled = lambda v: ravel_pytree(fun(unravel(v)))[0]
-    m = jax.eval_shape(raveled, flat).size
-
-    def numbers(mode: Any, v: Any) -> Any:
-        return jax.jit(mode(jax.grad(lambda v: raveled(v)[0]) if second else raveled))(v)
-
-    few, many = (jax.jacfwd, jax.jacrev) if second or flat.size <= m else (jax.jacrev, jax.jacfwd)
-    random, found = np.random.default_rng(1), np.zeros((flat.size if second else m, flat.size), bool)
-    for _ in range(points):
-        noise = 0.3 * random.standard_normal(flat.shape) * (1.0 + np.abs(np.asarray(flat)))
-        v = flat + noise.astype(flat.dtype)
-        try:
-            value = numbers(few, v)
-        except (TypeError, ValueError):  # a custom_vjp stops forward mode, a while loop reverse mode
-            value = numbers(many, v)
-        # Where one derivative overflows, forward mode multiplies it with the zeros of other seeds, and NaN spreads.
-        found |= np.isfinite(value) & (np.asarray(value) != 0.0)
-    return found
-
-
-def _detectors(second: bool) -> dict[str, Callable[[Callable[..., Any], Any], Any]]:
-    """name -> detector, from a function and its argument to a pattern."""
-    from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
-
-    def ours(fun: Callable[..., Any], x: Any) -> Any:
-        return (hessian_pattern if second else jacobian_pattern)(fun, x)
-
-    found = {"jaxcalc": ours}
-    if _installed("asdex"):
-        import asdex  # pyright: ignore[reportMissingImports]
-
-        found["asdex"] = lambda fun, x: (asdex.hessian_sparsity if second else asdex.jacobian_sparsity)(fun, x)
-    return found
-
-
-def _entries(pattern: Any) -> np.ndarray:
-    return pattern.matrix.toarray() if hasattr(pattern, "matrix") else np.asarray(pattern.todense()) != 0
-
-
-def run_detection(config: Detection, key: Any) -> dict[str, Any]:
-    import warnings
-
-    fun, x, second = _subject(config)
-    truth = _by_numbers(fun, x, second, config.points)
-    seconds = np.full((len(_DETECTORS), config.readings), np.nan)
-    nonzeros, missed, failed = (np.full(len(_DETECTORS), np.nan) for _ in range(3))
-    detectors = _detectors(second)
-    for name in detectors:
-        _detect(detectors[name], lambda v: (v * v).sum(), np.ones(2))  # what is paid once in a process
-    for reading in range(config.readings):
-        for i, name in enumerate(_DETECTORS):
-            late = reading and not seconds[i, 0] <= config.patience
-            if name not in detectors or late:
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                pattern, seconds[i, reading] = _detect(detectors[name], fun, x)
-            failed[i] = float(pattern is None)
-            if pattern is not None and not reading:
-                found = _entries(pattern)
-                nonzeros[i], missed[i] = found.sum(), (truth & ~found).sum()
-    return {
-        "detector": np.array(_DETECTORS),
-        "seconds": seconds,
-        "nonzeros": nonzeros,
-        "missed": missed,
-        "failed": failed,
-        "by_numbers": truth.sum(),
-        "rows": truth.shape[0],
-        "columns": truth.shape[1],
-    }
-
-
-def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]:
-    """One reading of a function object that no cache has seen; ``None`` and NaN where the detector raises."""
-    from jaxcalc import measure
-
-    try:
-        return measure.once(lambda: detector(lambda v: fun(v), x))
-    except Exception:  # a peer that cannot read a program is a finding
-        return None, float("nan")
-
-
-def _points(dataset: "xarray.Dataset") -> "xarray.Dataset":
-    """One line for each function: medians of time, the ratio of times, and the counts."""
-    data = dataset if "function" in dataset.dims else dataset.expand_dims("function")
-    data = _first(data, "function")
-    median = data.seconds.median("reading")
-    ours, theirs = (median.sel(detector=name) for name in _DETECTORS)
-    return data.drop_vars("seconds").assign(median=median, ratio=ours / theirs)
-
-
-def _named(data: "xarray.Dataset", start: str | tuple[str, ...]) -> "xarray.Dataset":
-    return data.isel(function=[i for i, name in enumerate(data.function.values) if str(name).startswith(start)])
-
-
-def _list(names: Any, most: int = 6) -> str:
-    names = [str(name) for name in names]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def claims_of_detection(dataset: "xarray.Dataset") -> list[Claim]:
-    if "function" not in dataset.coords:
-        return []
-    data = _points(dataset)
-    ours, theirs = (data.sel(detector=name) for name in _DETECTORS)
-    names, wrong = data.function.values, ours.missed.values > 0
-    claims = [
-        Claim(
-            id="no-entry-is-missed",
-            statement="No entry that differs from zero at a random point is missing from our pattern.",
-            stated=bool(np.isfinite(ours.missed.values).all() and not wrong.any()),
-            expected="0 entries missed, no failure",
-            measured=f"{np.nansum(ours.missed.values):.0f} entries of {len(names)} functions"
-            + (f" ({_list(names[wrong | ~np.isfinite(ours.missed.values)])})" if wrong.any() else ""),
-            figure="detection",
-        )
-    ]
-    sound = (theirs.missed.values == 0) & np.isfinite(data.ratio.values)
-    ratio = data.ratio.values[sound]
-    if len(ratio):
-        claims.append(_no_slower(names[sound], ratio))
-        looser = sound & (ours.nonzeros.values > theirs.nonzeros.values)
-        tighter = sound & (ours.nonzeros.values < theirs.nonzeros.values)
-        claims.append(
-            Claim(
-                id="no-looser-than-asdex",
-                statement="Our patterns are exact or as tight as those of asdex wherever asdex misses nothing.",
-                stated=not (looser & (ours.nonzeros.values > data.by_numbers.values)).any(),
-                expected="no pattern with more entries",
-                measured=f"looser: {_list(names[looser]) or 'none'}; tighter: {_list(names[tighter]) or 'none'}",
-                figure="detection",
-            )
-        )
-    return [*claims, *_claims_of_kinds(data)]
-
-
-def _no_slower(names: Any, ratio: np.ndarray) -> Claim:
-    mean, worst = float(np.exp(np.log(ratio).mean())), int(ratio.argmax())
-    return Claim(
-        id="detection-no-slower-than-asdex",
-        statement="A pattern is read no slower than by asdex.",
-        stated=mean <= 1.0,
-        limits=bool((ratio > 1.1).any()),
-        expected="time over asdex's: geometric mean at most 1, none above 1.1",
-        measured=f"geometric mean {mean:.3g}, worst {ratio[worst]:.3g} ({names[worst]}), "
-        f"{int((ratio > 1.1).sum())} of {len(ratio)} above 1.1",
-        figure="detection",
-    )
-
-
-def _claims_of_kinds(data: "xarray.Dataset") -> list[Claim]:
-    """What is claimed of scans, custom rules and CUTEst problems."""
-    claims = []
-    scans = _named(data, "scan:")
-    ratio = 1.0 / scans.ratio.values
-    if np.isfinite(ratio).any():
-        claims.append(
-            Claim(
-                id="long-scans-ten-times-faster",
-                statement="The pattern of a scan of length 1000 with a carry of 100 or more is read 10 times faster.",
-                stated=bool((ratio >= 10).all()),
-                expected="10 times or more for every scan",
-                measured=", ".join(f"{str(n)[6:]}: {r:.3g}" for n, r in zip(scans.function.values, ratio)),
-                figure="detection",
-            )
-        )
-    custom = _named(data, _CUSTOM)
-    missed = custom.missed.sel(detector="asdex").values
-    if len(missed) and np.isfinite(missed).any():
-        own = custom.missed.sel(detector="jaxcalc").values
-        claims.append(
-            Claim(
-                id="custom-rules-read-as-they-act",
-                statement="Patterns of functions with straight-through and other custom rules hold what the rules let "
-                "pass; read off the function itself, as asdex does, they do not.",
-                stated=bool((own == 0).all() and (missed > 0).any()),
-                expected="0 missed by jaxcalc, some by asdex",
-                measured="; ".join(
-                    f"{name}: {a:.0f} and {b:.0f} of {c:.0f}"
-                    for name, a, b, c in zip(custom.function.values, own, missed, custom.by_numbers.values)
-                ),
-                figure="detection",
-            )
-        )
-    cutest = _named(data, "CUTEst")
-    entries = {name: cutest.nonzeros.sel(detector=name).values for name in _DETECTORS}
-    dense = entries["asdex"] > cutest.by_numbers.values
-    if dense.any():
-        ours, theirs, exact = entries["jaxcalc"][dense], entries["asdex"][dense], cutest.by_numbers.values[dense]
-        claims.append(
-            Claim(
-                id="tight-where-a-union-is-over-dense",
-                statement="On CUTEst problems where a union of dependencies is over-dense ours are exact or tighter.",
-                stated=bool(((ours == exact) | (ours < theirs)).all()),
-                expected="the entries by numbers, or fewer than asdex",
-                measured="; ".join(
-                    f"{str(n)[7:]}: {a:.0f}, {b:.0f}, by numbers {c:.0f}"
-                    for n, a, b, c in zip(cutest.function.values[dense], ours, theirs, exact)
-                ),
-                figure="detection",
-                note="A numerical count misses entries that cancel or underflow at the points tried.",
-            )
-        )
-    return claims
-
-
-def figures_of_detection(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
-    """Time of ours against asdex's, the verdict on the pattern marked; the entries of both over the numerical count."""
-    from jaxcalc import style
-
-    if "function" not in dataset.dims:
-        return {}
-    data = _points(dataset)
-    data = data.isel(function=np.isfinite(data.ratio.values))
-    if data.sizes["function"] < 2:
-        return {}
-    ours, theirs = (data.sel(detector=name) for name in _DETECTORS)
-    kinds = {
-        "asdex misses entries": (theirs.missed > 0, "vermilion", "X"),
-        "ours tighter": ((theirs.missed == 0) & (ours.nonzeros < theirs.nonzeros), "green", "D"),
-        "same pattern": ((theirs.missed == 0) & (ours.nonzeros == theirs.nonzeros), "blue", "o"),
-        "asdex tighter": ((theirs.missed == 0) & (ours.nonzeros > theirs.nonzeros), "orange", "s"),
-    }
-    figure, (left, right) = style.subplots(1, 2, width="page", height=3.4)
-    for label, (chosen, color, marker) in kinds.items():
-        at = chosen.values
-        look = {"color": style.COLORS[color], "marker": marker, "linestyle": "", "markersize": 4.5, "alpha": 0.85}
-        if at.any():
-            left.plot(theirs["median"].values[at], ours["median"].values[at], **look, label=f"{label} ({at.sum()})")
-            exact = np.maximum(data.by_numbers.values[at], 1)
-            right.plot(theirs.nonzeros.values[at] / exact, ours.nonzeros.values[at] / exact, **look)
-    both = np.concatenate([ours["median"].values, theirs["median"].values])
-    ends = np.array([both.min() / 1.5, both.max() * 1.5])
-    left.plot(ends, ends, **style.THEORY)
-    left.plot(ends, ends / 10, **style.THEORY | {"linewidth": 0.6})
-    left.annotate("10 times faster", (ends[1], ends[1] / 10), fontsize=6.5, ha="right", va="bottom")
-    left.set(
-        xscale="log", yscale="log", xlabel="asdex, time (s)", ylabel="jaxcalc, time (s)", title="time of detection"
-    )
-    left.set_ylim(ours["median"].values.min() / 2, ours["median"].values.max() * 6)
-    left.legend(loc="upper left", fontsize=6.5)
-    right.set(xscale="symlog", yscale="symlog", title="entries over those that numbers show")
-    right.set(xlabel="asdex", ylabel="jaxcalc")
-    right.set_xscale("symlog", linthresh=1.0)
-    right.set_yscale("symlog", linthresh=1.0)
-    top = max(right.get_xlim()[1], right.get_ylim()[1])
-    right.plot([0, top], [0, top], **style.THEORY)
-    right.set(xlim=(-0.1, top), ylim=(-0.1, top))
-    style.panel_labels([left, right])
-    figure.set_label(
-        "Detection of the sparsity pattern of varied functions: time, and entries over those that random points show "
-        "(1: exact; below 1: entries are missing)."
-    )
-    return {"detection": figure}
-
-
-def tables_of_detection(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
-    data, rows = _points(dataset) if "function" in dataset.coords else None, []
-    for name in data.function.values if data is not None else []:
-        point = data.sel(function=name)  # pyright: ignore[reportOptionalMemberAccess]
-        ours, theirs = (point.sel(detector=detector) for detector in _DETECTORS)
-        rows.append(
-            {
-                "function": str(name),
-                "rows": int(point.rows),
-                "columns": int(point.columns),
-                "by numbers": int(point.by_numbers),
-                "entries": _count(ours.nonzeros),
-                "asdex": "failed" if float(theirs.failed) == 1 else _count(theirs.nonzeros),
-                "asdex misses": _count(theirs.missed),
-                "ms": _ms(ours["median"]),
-                "asdex ms": _ms(theirs["median"]),
-                "times faster": float(f"{1 / float(point.ratio):.3g}"),
-            }
-        )
-    return {"Patterns: entries and time of detection": rows} if rows else {}
-
-
-def _count(value: Any) -> int | str:
-    return int(value) if np.isfinite(value) else ""
-
-
-detection = Part(
-    Config=Detection,
-    VARIABLES={
-        "detector": Variable(("detector",), "", "what reads the pattern", measured=False),
-        "seconds": Variable(("detector", "reading"), "s", "time of one reading; NaN beyond patience"),
-        "nonzeros": Variable(("detector",), "", "entries of the pattern", measured=False),
-        "missed": Variable(("detector",), "", "entries that numbers show and the pattern lacks", measured=False),
-        "failed": Variable(("detector",), "", "1 where the detector raised", measured=False),
-        "by_numbers": Variable((), "", "entries that differ from zero at one of the random points", measured=False),
-        "rows": Variable((), "", "rows of the matrix", measured=False),
-        "columns": Variable((), "", "columns of the matrix", measured=False),
-    },
-    kind="timed",
-    run=run_detection,
-    figures=figures_of_detection,
-    claims=claims_of_detection,
-    tables=tables_of_detection,
-    doc="How fast, how tight and how right are sparsity patterns, beside asdex's and beside numbers?",
 )
 
 
@@ -1004,7 +559,7 @@ def _budgets(dataset: "xarray.Dataset") -> "xarray.Dataset | None":
     """The points along the budgets."""
     if "budget" not in dataset.coords:
         return None
-    return _first(dataset if "budget" in dataset.dims else dataset.expand_dims("budget"), "budget")
+    return _contest.first(dataset if "budget" in dataset.dims else dataset.expand_dims("budget"), "budget")
 
 
 def claims_of_budget(dataset: "xarray.Dataset") -> list[Claim]:

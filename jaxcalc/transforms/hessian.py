@@ -155,10 +155,10 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
         return [*dense, Route("sparse", refused=first.pull[1])]
 
     def detect():
-        inputs = abstract(core.inputs)
+        inputs, tangent = abstract(core.inputs), gradient("reverse").passes.push[0]
         if symmetric:
-            return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs)
-        return jacobian_pattern(gradient("reverse").core.plain, *inputs)
+            return hessian_pattern(lambda *x: core.plain(*x)[0], *inputs, tangent=tangent)
+        return jacobian_pattern(gradient("reverse").core.plain, *inputs, tangent=tangent)
 
     found = product_routes(gradient("reverse"), dense, few, detect, slack)
     return [route if route in dense or route.method != "sparse" else _through(route, "reverse") for route in found]

@@ -149,7 +149,7 @@ def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list
             enough = any(fast_enough(route, slack) for route in dense)
             dense.append(Route(mode, refused=FAST_ENOUGH) if enough else dense_route(products, mode, mode))
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
-    detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs))
+    detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs), tangent=products.passes.push[0])
     return product_routes(products, dense, few, detect, slack)
 
 

@@ -202,9 +202,9 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
             return [Later(equation, operands, next(iter(roots.values())), value, straight)]
     jets = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
     values = [operand.value if move else operand for operand, move in zip(operands, moving)]
-    product = _outer_product(context, equation, values, moving, jets)
-    if product is not None:
-        return [product]
+    apart = _sum_apart(context, equation, jets) or _outer_product(context, equation, values, moving, jets)
+    if apart is not None:
+        return [apart]
     jets, results = _laid_out(context, equation, values, moving, jets, pointwise)
     outputs = frame.bind(equation, *values)
     inexact = [value.inexact for value in equation.outputs]
@@ -250,6 +250,21 @@ def _laid_out(
     relaid = [cast(context, jet, slots) for jet, slots in zip(jets, agreed)]
     most = max(jet.tangents.shape[0] for jet in relaid)
     return [_padded(jet, most) for jet in relaid], results
+
+
+def _sum_apart(context: Context, equation: Equation, jets: list[Jet]) -> Jet | None:
+    """A sum of elements of which each depends on inputs of its own: no derivatives need be summed."""
+    if equation.name != "reduce_sum" or jets[0].slots is None:
+        return None
+    axes, operand = tuple(equation.params["axes"]), jets[0]
+    slots = layout.crossed(jets[0].slots, axes, operand.value.shape)
+    if slots is None:
+        return None
+    (value,) = frame.bind(equation, operand.value)
+    rows = jnp.moveaxis(operand.tangents, [axis + 1 for axis in axes], range(1, 1 + len(axes)))
+    rows = rows.reshape(slots.index.shape[0], *value.shape)
+    jet = Jet(value, rows, operand.laplacian.sum(axes), slots)
+    return jet if 2 * slots.index.shape[0] <= slots.count else cast(context, jet, None)
 
 
 def _outer_product(

@@ -320,7 +320,7 @@ def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, share:
         on, count = device(), core.num_inputs
         if on.seconds(passes.price(mode, 1)) > share * on.seconds(passes.price(mode, count)):
             return Route("sparse", refused="one product alone would save nothing")
-    pattern = hessian_pattern(_scalar(core), *abstract(core.inputs))
+    pattern = hessian_pattern(_scalar(core), *abstract(core.inputs), tangent=passes.push[0])
     limit = max(core.num_inputs // 2, 4) if competing else None
     coloring = None if pattern.dense and competing else color_distance1(pattern.matrix, limit=limit)
     if coloring is None:

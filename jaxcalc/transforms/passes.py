@@ -128,21 +128,24 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
     count = core.num_inputs if mode == "forward" else core.num_outputs
     chunk = products.chunk if products.chunk is not None and products.chunk < count else None
 
+    basis = routes.unit_vectors(count, core.num_outputs if mode == "forward" else core.num_inputs)
     return Route(
         name,
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
         passes=count,
-        run=dense_run(mode, chunk, products.output_format, products.pattern),
-        price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=count <= routes.STORED),
+        run=dense_run(mode, chunk, products.output_format, products.pattern, basis),
+        price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=basis is not None),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
     )
 
 
-def dense_run(mode: Mode, chunk: int | None, output_format: str, pattern: Pattern | None) -> Callable[[LeafMap], Any]:
+def dense_run(
+    mode: Mode, chunk: int | None, output_format: str, pattern: Pattern | None, basis: Any = None
+) -> Callable[[LeafMap], Any]:
     """What a dense route runs. It holds no map: a plan outlives the function that it was made for."""
 
     def run(at: LeafMap) -> tuple[Any, Any]:
-        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(at, chunk)
+        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(at, chunk, basis)
         if output_format == "bcoo":
             return sparse.take_entries(blocks, None if pattern is None else pattern.matrix, at.outputs, at.inputs), aux
         return blocks, aux

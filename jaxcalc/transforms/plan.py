@@ -252,7 +252,7 @@ def _measured(
     args: Sequence[Any],
     *,
     leading: float,
-    repeats: int = 9,
+    repeats: int = 15,
 ) -> tuple[Plan, Comparison]:
     """The plan by measurement of the leading routes, kept for later; and the comparison that it rests on."""
     made = _estimated(operator, fun, choices, args, recall=False, slack=leading)
@@ -272,7 +272,7 @@ def _measured(
     calls = {
         label: functools.partial(program, *arguments) for label, program in programs.items() if label not in skipped
     }
-    timings = measure.interleave(calls, repeats=repeats)
+    timings = measure.interleave(calls, repeats=repeats, min_seconds=2e-3)
     seconds = {label: timing.median for label, timing in timings.items()}
     best = min(seconds, key=seconds.__getitem__)
     if seconds.get(made.chosen.label, math.inf) <= _NOISE * seconds[best]:

@@ -12,23 +12,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxcalc.transforms.leaves import Arrays, LeafMap, size
 
-__all__ = ["STORED", "Blocks", "forward", "in_rows", "pull", "push", "reverse"]
+__all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse", "unit_vectors"]
 
 Blocks = tuple[tuple[Any, ...], ...]
 # Up to this many unit vectors are stored as a constant, with which XLA computes beforehand, and which keeps loops from
-# generating them anew each turn; more are generated, which moves fewer bytes.
-STORED = 128
+# generating them anew each turn, unless the Jacobian has more entries than that; others are generated, which moves
+# fewer bytes.
+_STORED, _ENTRIES = 128, 2**17
 # From the number of a first row to that row of seeds and those after it, one array per leaf.
 _Seeds = Callable[[Any], Arrays]
 
 
-def forward(core: LeafMap, chunk: int | None = None) -> tuple[Blocks, Any]:
-    """All columns by forward mode, ``chunk`` at a time (default: all at once), and the auxiliary output."""
+def forward(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None) -> tuple[Blocks, Any]:
+    """All columns by forward mode, ``chunk`` at a time (default: all at once), and the auxiliary output.
+
+    The ``basis`` of unit vectors is generated unless it is given.
+    """
     n = core.num_inputs
-    products, aux = push(core, None, chunk, last=True)
+    products, aux = push(core, basis, chunk, last=True)
     sizes = [math.prod(leaf.shape) for leaf in core.inputs]
     blocks = []
     for product in products:
@@ -39,9 +44,9 @@ def forward(core: LeafMap, chunk: int | None = None) -> tuple[Blocks, Any]:
     return tuple(blocks), aux
 
 
-def reverse(core: LeafMap, chunk: int | None = None) -> tuple[Blocks, Any]:
-    """All rows by reverse mode, ``chunk`` at a time (default: all at once), and the auxiliary output."""
-    products, aux, outputs = _pull(core, None, chunk)
+def reverse(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None) -> tuple[Blocks, Any]:
+    """All rows by reverse mode, as ``forward`` gives all columns."""
+    products, aux, outputs = _pull(core, basis, chunk)
     sizes = [math.prod(leaf.shape) for leaf in outputs]
     columns = []
     for product, leaf in zip(products, core.inputs):
@@ -77,9 +82,6 @@ def push(
         shape = lambda output: (*output.shape, 0) if last else (0, *output.shape)
         return tuple(jnp.zeros(shape(output), output.dtype) for output in outputs), aux
     rows = _seed_rows(seeds, core.inputs)
-    if count == 1:
-        products, aux = one(*(leaf[0] for leaf in rows(0, 1)))
-        return tuple(jnp.expand_dims(product, axis) for product in products), aux
     if chunk is None or chunk >= count:
         return jax.vmap(one, out_axes=(axis, None))(*rows(0, count))
     several = lambda start: jax.vmap(lambda *t: one(*t)[0], out_axes=axis)(*rows(start, chunk))
@@ -106,13 +108,12 @@ def _pull(core: LeafMap, seeds: np.ndarray | None, chunk: int | None) -> tuple[A
     if count == 0:
         return tuple(jnp.zeros((0, *leaf.shape), leaf.dtype) for leaf in core.inputs), aux, outputs
     rows = _seed_rows(seeds, outputs)
-    if count > 1 and jax.tree.leaves(back):
-        # What the forward sweep keeps is computed before the products, once. Fused into them, sums over broadcast
-        # residuals come out wrong from XLA's CPU backend (jaxlib 0.10.2; a jitted jax.jacrev of a layer norm shows it).
-        back = jax.lax.optimization_barrier(back)
-    if count == 1:
-        products = tuple(product[None] for product in back(tuple(leaf[0] for leaf in rows(0, 1))))
-    elif chunk is None or chunk >= count:
+    # What the forward sweep keeps is computed before the products, once. Fused into them, sums over broadcast residuals
+    # come out wrong from XLA's CPU backend (jaxlib 0.10.2; a jitted jax.jacrev of a layer norm shows it). What it keeps
+    # of constants is left to be computed with beforehand.
+    back = jax.tree.map(lambda kept: jax.lax.optimization_barrier(kept) if isinstance(kept, Tracer) else kept, back)
+    # A single product has an axis of its own too: XLA's CPU backend is faster at products of matrices than of vectors.
+    if chunk is None or chunk >= count:
         products = jax.vmap(back)(rows(0, count))
     else:
         products = _in_chunks(lambda start: jax.vmap(back)(rows(start, chunk)), count, chunk, 0)
@@ -125,11 +126,14 @@ def in_rows(
     """A function of one seed for every seed (by default every unit vector), ``chunk`` at a time, stacked on axis 0."""
     count = size(leaves) if seeds is None else len(seeds)
     rows = _seed_rows(seeds, leaves)
-    if count == 1:
-        return tuple(product[None] for product in one(*(leaf[0] for leaf in rows(0, 1))))
     if chunk is None or chunk >= count:
         return jax.vmap(one)(*rows(0, count))
     return _in_chunks(lambda start: jax.vmap(one)(*rows(start, chunk)), count, chunk, 0)
+
+
+def unit_vectors(count: int, size: int) -> np.ndarray | None:
+    """That many unit vectors as a constant of the program, where a product has that size; ``None`` if too many."""
+    return np.eye(count, dtype=bool) if count <= _STORED and count * size <= _ENTRIES else None
 
 
 def _in_chunks(several: Callable[[Any], Arrays], count: int, chunk: int, axis: int) -> Arrays:
@@ -153,8 +157,6 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
     """From a first row and a number of rows to those seeds, one array of shape ``(rows, *shape)`` per leaf."""
     sizes = [math.prod(leaf.shape) for leaf in leaves]
     starts = np.cumsum([0, *sizes])
-    if seeds is None and sum(sizes) <= STORED:
-        seeds = np.eye(sum(sizes), dtype=bool)
 
     def rows(start: Any, count: int) -> Arrays:
         if seeds is None:

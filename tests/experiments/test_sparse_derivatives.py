@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from experiments import _contest
 from jaxcalc import lab
 from jaxcalc.lab import registry
 
@@ -10,8 +11,7 @@ from jaxcalc.lab import registry
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """No peers: they are extras, and slow to import."""
-    part = registry.load("sparse_derivatives:detection").part
-    monkeypatch.setitem(part.run.__globals__, "_installed", lambda name: False)  # pyright: ignore
+    monkeypatch.setattr(_contest, "installed", lambda name: False)
 
 
 def start(tmp_path, part, params, dtype="float32", **sweep):
@@ -70,46 +70,6 @@ def test_unequal_shapes(tmp_path):
         "nothing-lost-to-jacfwd": "refuted",
         "jacobians-agree": "confirmed",
     }
-
-
-def test_detection(tmp_path):
-    functions = ["small beam", "clipped gradient", "rounding with its own tangent", "scan: cascade 4", "Beale"]
-    params = {"readings": 1, "points": 1, "length": 3}
-    run = start(tmp_path, "detection", params, dtype="float64", grid={"function": functions})
-    data = run.dataset
-    assert {claim.id: claim.verdict for claim in run.claims} == {"no-entry-is-missed": "confirmed"}
-    assert (data.nonzeros.sel(detector="jaxcalc") >= data.by_numbers).all()
-    assert int(data.by_numbers.sel(function="rounding with its own tangent")) == 2 * 99
-    assert int(data.by_numbers.sel(function="scan: cascade 4")) == 2 + 3 + 1
-    # As if asdex had been there: slower by 20, wrong on custom rules, over-dense on CUTEst.
-    named = data.assign_coords(function=[*functions[:4], "CUTEst BEALE"])
-    theirs = named.detector == "asdex"
-    custom = named.function.isin(functions[1:3])
-    filled = named.assign(
-        seconds=named.seconds.where(~theirs, 20 * named.seconds.sel(detector="jaxcalc")),
-        nonzeros=named.nonzeros.where(~theirs, 2 * named.by_numbers),
-        missed=(named.missed.fillna(0) * 0).where(~(theirs & custom), 5.0),
-        failed=named.failed.fillna(0.0),
-    )
-    told = judged(run, filled)
-    assert set(told.values()) == {"confirmed"}
-    assert len(told) == 6
-    swapped = filled.seconds.where(theirs, 50 * filled.seconds.sel(detector="asdex"))
-    loose = filled.nonzeros.where(theirs, 3 * filled.by_numbers)
-    wrong = judged(run, filled.assign(seconds=swapped, nonzeros=loose, missed=filled.missed + ~theirs))
-    assert set(wrong.values()) == {"refuted"}
-    part = registry.load(data.attrs["experiment"]).part
-    assert set(part.figures(filled)) == {"detection"}
-    (rows,) = part.tables(filled).values()
-    assert rows[1]["asdex misses"] == 5
-
-
-def test_an_unknown_function_is_named(tmp_path):
-    run_detection = registry.load("sparse_derivatives:detection").part
-    with pytest.raises(ValueError, match="unknown scan 'spiral'"):
-        run_detection.run(run_detection.Config(function="scan: spiral 3"), None)
-    with pytest.raises(ValueError, match="nearest names"):
-        run_detection.run(run_detection.Config(function="no such thing"), None)
 
 
 def test_budget(tmp_path):

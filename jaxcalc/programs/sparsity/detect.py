@@ -79,7 +79,13 @@ class Pattern:
         return self.nnz / max(1, self.shape[0] * self.shape[1])
 
 
-def jacobian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global", max_density: float = 1.0) -> Pattern:
+def jacobian_pattern(
+    fun: Callable[..., Any],
+    *args: Any,
+    scope: Scope = "global",
+    max_density: float = 1.0,
+    tangent: walk.Program | None = None,
+) -> Pattern:
     """Which entries of the Jacobian of a function, with respect to all leaves of all arguments, may differ from zero.
 
     The pattern is read off the program that forward mode executes, ``v -> J v``; so custom rules are in it as they act.
@@ -92,6 +98,7 @@ def jacobian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global
       scope: ``"global"`` holds for every input of these shapes. ``"local"`` takes the branches and indices that the
         values in ``args`` choose; it holds as long as those do not change, which the caller has to check.
       max_density: a pattern with more than this share of entries is given as dense.
+      tangent: the program that forward mode executes, ``(*leaves, *tangents) -> J v``, if it has been traced already.
 
     Returns:
       A ``Pattern`` that holds every entry that differs from zero, and may hold more.
@@ -112,7 +119,7 @@ def jacobian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global
         )
     shapes = jax.tree.map(_shape_of, args)
     values = leaves if scope == "local" else None
-    tangent = walk.prune(_tangent(fun, shapes))
+    tangent = walk.prune(_tangent(fun, shapes) if tangent is None else tangent)
     outputs = [i for i, value in enumerate(tangent.outputs) if value.inexact]
     m, n = sum(tangent.outputs[i].size for i in outputs), sum(_shape_of(leaf).size for leaf in leaves)
     forward = all(equation.name != "custom_lin" for equation in tangent.everything())
@@ -131,7 +138,13 @@ def jacobian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global
     return pattern(_read(tangent, outputs, len(leaves), values, notes), "tangent")
 
 
-def hessian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global", max_density: float = 1.0) -> Pattern:
+def hessian_pattern(
+    fun: Callable[..., Any],
+    *args: Any,
+    scope: Scope = "global",
+    max_density: float = 1.0,
+    tangent: walk.Program | None = None,
+) -> Pattern:
     """Which entries of the Hessian of a scalar function may differ from zero.
 
     It is the pattern of the Jacobian of ``jax.grad(fun)``, united with its transpose: a Hessian is symmetric, and where
@@ -140,6 +153,7 @@ def hessian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global"
     Args:
       fun: returns a real scalar; differentiated with respect to all leaves of all arguments.
       *args, scope, max_density: as in ``jacobian_pattern``; integer leaves have empty rows and columns.
+      tangent: that of the gradient, as there.
 
     Returns:
       A symmetric ``Pattern``.
@@ -158,7 +172,7 @@ def hessian_pattern(fun: Callable[..., Any], *args: Any, scope: Scope = "global"
         value, pull = jax.vjp(fun, *primals)
         return pull(jnp.ones_like(value))
 
-    found = jacobian_pattern(gradient, *args, scope=scope, max_density=max_density)
+    found = jacobian_pattern(gradient, *args, scope=scope, max_density=max_density, tangent=tangent)
     n = found.shape[1]
     if found.entries is None:
         return Pattern((n, n), None, scope, found.program, found.forward, found.notes)
