@@ -31,9 +31,9 @@ class Cost:
 
     Work by class, in ``counts`` (a class that does not occur is absent):
 
-    * elements written: ``"elementwise"`` (cheap arithmetic), ``"division/sqrt"``, ``"transcendental"`` (in multiples of
-      one exponential), ``"integer"``, ``"move"`` (choices, conversions, broadcasts, slices, ...: fused, mostly free),
-      ``"cumulative"``, ``"gather"``, ``"random"``;
+    * elements written: ``"elementwise"`` (cheap arithmetic), ``"division/sqrt"``, ``"transcendental"`` (weighted by
+      nanoseconds on a core of a CPU), ``"integer"``, ``"move"`` (choices, conversions, broadcasts, slices, ...: fused,
+      mostly free), ``"cumulative"``, ``"gather"``, ``"random"``;
     * elements read: ``"reduce minor"`` (over the axis contiguous in memory, perhaps others), ``"reduce major"``,
       ``"scatter"`` (updates), ``"window"`` (times the window), ``"opaque"`` (of operations that cannot be read);
     * comparisons: ``"sort"``;

@@ -160,6 +160,8 @@ def _programs() -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     loop = lambda x: jax.lax.scan(lambda c, _: (c * 0.9 + 0.1, None), x, None, length=500)[0]
     return {
         "call": (lambda x: x + 1, (array(8),)),
+        "hand-over": (lambda x: x * 0.5 + 1, (array(1000),)),
+        "handed bytes": (lambda x: x * 0.5 + 1, (array(20_000),)),
         "elementwise": (lambda x: (x * 0.5 + 1) * x - 3 * x * x, (array(1_000_000),)),
         "transcendental": (lambda x: jnp.exp(jnp.sin(x)), (array(300_000),)),
         "division": (lambda x: 1 / (1 + x * x), (array(300_000),)),

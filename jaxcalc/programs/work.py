@@ -105,8 +105,8 @@ _FREE = {"stop_gradient", "optimization_barrier", "sharding_constraint", "name",
 _FREE |= {"after_all", "random_wrap", "random_unwrap", "pvary", "axis_index", "dce_sink", "random_clone"}
 
 # What XLA computes beforehand where all operands are constants: no library call, no loop, no random number.
-FOLDED = set(SIMPLE) | DIVISIONS | set(TRANSCENDENTAL) | MOVES | REDUCTIONS | {"dot_general", "gather", "scatter-add"}
-FOLDED |= {"optimization_barrier", "dynamic_update_slice", "transpose"}
+FOLDED = set(SIMPLE) | DIVISIONS | set(TRANSCENDENTAL) | MOVES | REDUCTIONS
+FOLDED |= {"dot_general", "gather", "scatter-add", "dynamic_update_slice"}
 
 # Below this many multiply-adds a product is a plain loop: no blocking, no threads.
 SMALL_PRODUCT = 16 * 16 * 16

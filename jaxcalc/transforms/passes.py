@@ -129,23 +129,33 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
     chunk = products.chunk if products.chunk is not None and products.chunk < count else None
 
     basis = routes.unit_vectors(count, core.num_outputs if mode == "forward" else core.num_inputs)
+    straight = all(equation.nested is None for equation in program.equations)
+    apart = mode == "forward" and chunk is None and straight and routes.transposed_apart(count, core.num_outputs)
     return Route(
         name,
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
         passes=count,
-        run=dense_run(mode, chunk, products.output_format, products.pattern, basis),
+        run=dense_run(mode, chunk, products.output_format, products.pattern, basis, apart),
         price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=basis is not None),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
     )
 
 
 def dense_run(
-    mode: Mode, chunk: int | None, output_format: str, pattern: Pattern | None, basis: Any = None
+    mode: Mode,
+    chunk: int | None,
+    output_format: str,
+    pattern: Pattern | None,
+    basis: Any = None,
+    apart: bool = False,
 ) -> Callable[[LeafMap], Any]:
     """What a dense route runs. It holds no map: a plan outlives the function that it was made for."""
 
     def run(at: LeafMap) -> tuple[Any, Any]:
-        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(at, chunk, basis)
+        if mode == "forward":
+            blocks, aux = routes.forward(at, chunk, basis, apart=apart)
+        else:
+            blocks, aux = routes.reverse(at, chunk, basis)
         if output_format == "bcoo":
             return sparse.take_entries(blocks, None if pattern is None else pattern.matrix, at.outputs, at.inputs), aux
         return blocks, aux

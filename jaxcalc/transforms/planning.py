@@ -396,6 +396,8 @@ def estimate(
     label = measured.recall(memory_key(operator, choices, identity.anywhere)) if recall else None
     if label is not None:  # the winner may be a route that the estimate alone would not look for
         slack = max(slack, SLACK)
+    if given:  # the fastest may not fit
+        slack = math.inf
     chosen, routes = decide(operator.routes(core, choices, slack), budget, on, operator.name)
     effort = "estimate"
     for route in routes:

@@ -16,24 +16,30 @@ from jax.core import Tracer
 
 from jaxcalc.transforms.leaves import Arrays, LeafMap, size
 
-__all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse", "unit_vectors"]
+__all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse", "transposed_apart", "unit_vectors"]
 
 Blocks = tuple[tuple[Any, ...], ...]
 # Up to this many unit vectors are stored as a constant, with which XLA computes beforehand, and which keeps loops from
 # generating them anew each turn, unless the Jacobian has more entries than that; others are generated, which moves
 # fewer bytes.
 _STORED, _ENTRIES = 128, 2**17
+_TALL = 32
 # From the number of a first row to that row of seeds and those after it, one array per leaf.
 _Seeds = Callable[[Any], Arrays]
 
 
-def forward(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None) -> tuple[Blocks, Any]:
+def forward(
+    core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None, *, apart: bool = False
+) -> tuple[Blocks, Any]:
     """All columns by forward mode, ``chunk`` at a time (default: all at once), and the auxiliary output.
 
-    The ``basis`` of unit vectors is generated unless it is given.
+    The ``basis`` of unit vectors is generated unless it is given. The transposition that ends it is fused into the
+    products unless it is to be kept ``apart``.
     """
     n = core.num_inputs
-    products, aux = push(core, basis, chunk, last=True)
+    products, aux = push(core, basis, chunk, last=not apart)
+    if apart:
+        products = tuple(jnp.moveaxis(product, 0, -1) for product in jax.lax.optimization_barrier(products))
     sizes = [math.prod(leaf.shape) for leaf in core.inputs]
     blocks = []
     for product in products:
@@ -42,6 +48,15 @@ def forward(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = 
         blocks.append(tuple(part.reshape(shape + leaf.shape) for part, leaf in zip(parts, core.inputs)))
     assert all(product.shape[-1] == n for product in products)
     return tuple(blocks), aux
+
+
+def transposed_apart(n: int, m: int) -> bool:
+    """Whether n columns of length m, computed without a loop, are better computed as rows and transposed then.
+
+    Fused into it, loops over few columns are the inner ones, which do not vectorise; a large result is not worth a
+    second pass over it.
+    """
+    return m >= _TALL * n and n * m <= _ENTRIES
 
 
 def reverse(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None) -> tuple[Blocks, Any]:

@@ -47,35 +47,7 @@ def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any
     Source:
       A. Griewank, A. Walther, Evaluating Derivatives, 2nd ed., 2008, chapter 13.
     """
-    order = _checked(order, "taylor")
-
-    def coefficients(x, v):
-        leaves, tree = jax.tree.flatten(x)
-        steps, other = jax.tree.flatten(v)
-        shapes = [jnp.shape(leaf) for leaf in leaves], [jnp.shape(step) for step in steps]
-        if tree != other or shapes[0] != shapes[1]:
-            raise ValueError(
-                f"taylor: x and v must have the same structure and shapes, got {shapes[0]} in {tree} and {shapes[1]} "
-                f"in {other}."
-            )
-        leaves = [jnp.asarray(leaf) for leaf in leaves]
-        for leaf in leaves:
-            _check_floating(leaf, "x must be of floating-point arrays", "Close over what does not move.")
-        found = []
-
-        def flat(*arrays):
-            outputs, structure = jax.tree.flatten(fun(jax.tree.unflatten(tree, arrays)))
-            found[:] = [structure]
-            return outputs
-
-        program = frame.program_of(flat, *leaves)
-        for value in program.outputs:
-            _check_floating(value, "fun must return floating-point arrays", "Convert it to floats, or leave it out.")
-        series = [_line(leaf, jnp.asarray(step, leaf.dtype), order) for leaf, step in zip(leaves, steps)]
-        outputs = frame.propagate(_algebra(order), program, series)
-        return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
-
-    return coefficients
+    return _along(fun, _checked(order, "taylor"), "taylor")
 
 
 def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]:
@@ -98,15 +70,50 @@ def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]
       That of ``taylor(fun, n)``.
     """
     n = _checked(n, "nth_derivative")
+    coefficients = _along(fun, n, "nth_derivative")
 
     def derivative(t):
         if jnp.ndim(t):
             raise ValueError(f"nth_derivative: t must be a scalar, got shape {jnp.shape(t)}. Use jax.vmap for many.")
         t = jnp.asarray(t)
-        _check_floating(t, "t must be a floating-point number", "Convert it to a float.")
-        return jax.tree.map(lambda rows: rows[n] * float(math.factorial(n)), taylor(fun, n)(t, jnp.ones_like(t)))
+        _check_floating("nth_derivative", t, "t must be a floating-point number", "Convert it to a float.")
+        return jax.tree.map(lambda rows: rows[n] * float(math.factorial(n)), coefficients(t, jnp.ones_like(t)))
 
     return derivative
+
+
+def _along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any], Any]:
+    """``taylor`` in the name of whoever asks."""
+
+    def coefficients(x, v):
+        leaves, tree = jax.tree.flatten(x)
+        steps, other = jax.tree.flatten(v)
+        shapes = [jnp.shape(leaf) for leaf in leaves], [jnp.shape(step) for step in steps]
+        if tree != other or shapes[0] != shapes[1]:
+            raise ValueError(
+                f"{who}: x and v must have the same structure and shapes, got {shapes[0]} in {tree} and {shapes[1]} "
+                f"in {other}."
+            )
+        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        for leaf in leaves:
+            _check_floating(who, leaf, "x must be of floating-point arrays", "Close over what does not move.")
+        found = []
+
+        def flat(*arrays):
+            outputs, structure = jax.tree.flatten(fun(jax.tree.unflatten(tree, arrays)))
+            found[:] = [structure]
+            return outputs
+
+        program = frame.program_of(flat, *leaves)
+        for value in program.outputs:
+            _check_floating(
+                who, value, "fun must return floating-point arrays", "Convert it to floats, or leave it out."
+            )
+        series = [_line(leaf, jnp.asarray(step, leaf.dtype), order) for leaf, step in zip(leaves, steps)]
+        outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
+        return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
+
+    return coefficients
 
 
 def _checked(order: Any, who: str) -> int:
@@ -119,9 +126,9 @@ def _checked(order: Any, who: str) -> int:
     return number
 
 
-def _check_floating(array: Any, expected: str, remedy: str) -> None:
+def _check_floating(who: str, array: Any, expected: str, remedy: str) -> None:
     if not jnp.issubdtype(array.dtype, jnp.inexact):
-        raise TypeError(f"taylor: {expected}, got {array.dtype}{list(array.shape)}. {remedy}")
+        raise TypeError(f"{who}: {expected}, got {array.dtype}{list(array.shape)}. {remedy}")
 
 
 # -- series --------------------------------------------------------------------------------------------------------
@@ -149,14 +156,15 @@ jax.tree_util.register_pytree_node(Series, lambda series: ((series.rows,), None)
 
 
 class Context(NamedTuple):
-    """The order wanted, and what has been worked out: (primitive, parameters, origins, order) to outputs."""
+    """The order wanted, by whom, and what has been worked out: (primitive, parameters, origins, order) to outputs."""
 
     order: int
+    who: str
     done: dict[Any, Any]
 
 
-def _algebra(order: int, done: dict[Any, Any] | None = None) -> frame.Algebra:
-    context = Context(order, {} if done is None else done)
+def _algebra(context: Context) -> frame.Algebra:
+    order = context.order
     return frame.Algebra(
         carried=lambda operand: isinstance(operand, Series),
         value=_value,
@@ -169,7 +177,7 @@ def _algebra(order: int, done: dict[Any, Any] | None = None) -> frame.Algebra:
         top=True,
         split=_turned,
         merge=_turned,
-        refuse=functools.partial(frame.refusal, "taylor"),
+        refuse=functools.partial(frame.refusal, context.who),
     )
 
 
@@ -254,7 +262,7 @@ def _integrated(
     factors = range(1, order + 1)
     speeds = [Series(one.rows[1:] * _column(factors, one.rows)) for one in series]
     operands = [*(one.truncated(order - 1) for one in series), *speeds]
-    slopes = frame.propagate(_algebra(order - 1, context.done), program, operands)
+    slopes = frame.propagate(_algebra(context._replace(order=order - 1)), program, operands)
     rows = [_lifted(slope, order - 1).rows for slope in slopes]
     return [slope / _column(factors, slope) for slope in rows]
 
@@ -345,7 +353,7 @@ def _general_power(context: Context, equation: Equation, operands: list[Any], st
         return _power(number, None, base.rows, start)
     shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
     program = frame.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
-    (rows,) = frame.propagate(_algebra(context.order, context.done), program, [base, exponent])
+    (rows,) = frame.propagate(_algebra(context), program, [base, exponent])
     return _lifted(rows, context.order).rows.at[0].set(start)
 
 
