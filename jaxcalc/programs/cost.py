@@ -22,7 +22,7 @@ Trips = float | Mapping[int, float] | None
 _FOLDED = 4.5e7
 # Temporaries are told this much larger than the model has them: XLA makes copies that it does not foresee, and a budget
 # that is missed costs more than one that is not used up.
-_MARGIN = 1.25
+_MARGIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Cost:
       transcendentals: elements of exponentials, logarithms, sines and the like.
       product_flops: the part of ``flops`` in matrix products, convolutions, FFTs and factorisations.
       bytes_moved: bytes that the kernels of the fused program read and write.
-      peak_bytes: bytes needed beyond the arguments: temporaries (with a margin of a quarter) and outputs.
+      peak_bytes: bytes needed beyond the arguments: temporaries (told half as large again) and outputs.
       output_bytes: bytes of the outputs.
       kernels: loops and library calls launched, each trip of a loop anew.
       equations: operations of the program, nested ones once.
