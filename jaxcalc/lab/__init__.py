@@ -13,15 +13,17 @@ _HOMES = {
     "Swept": "jaxcalc.lab.experiment",
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
+    "judged": "jaxcalc.lab.ledger",
     "Run": "jaxcalc.lab.runner",
     "load": "jaxcalc.lab.runner",
     "run": "jaxcalc.lab.runner",
 }
-__all__ = ["Claim", "Config", "ConfigError", "Part", "Run", "Swept", "Variable", "load", "run"]
+__all__ = ["Claim", "Config", "ConfigError", "Part", "Run", "Swept", "Variable", "judged", "load", "run"]
 
 if TYPE_CHECKING:
     from jaxcalc.lab.errors import ConfigError
     from jaxcalc.lab.experiment import Claim, Config, Part, Swept, Variable
+    from jaxcalc.lab.ledger import judged
     from jaxcalc.lab.runner import Run, load, run
 
 

@@ -1,4 +1,5 @@
-"""The command line: ``jaxcalc run | list | check | show | info | plot | compare | report | reproduce``."""
+"""The command line: ``jaxcalc run | list | check | show | info | plot | compare | report | reproduce |
+evidence``."""
 
 import argparse
 import contextlib
@@ -152,6 +153,14 @@ def _parser() -> argparse.ArgumentParser:
         "jaxcalc reproduce runs/newton-0123456789ab/trials/fedcba987654",
     )
     rerun.add_argument("trial", metavar="TRIAL", help="a trial's folder")
+    judged = command(
+        "evidence",
+        _evidence,
+        "run what the ledger's claims need and print every verdict",
+        "jaxcalc evidence activations relu-values",
+    )
+    judged.add_argument("names", metavar="NAME", nargs="*", help="claims, parts, topics or configs (default: all)")
+    judged.add_argument("--out", metavar="DIR", default="runs", help="the folder that holds runs (default: runs)")
     return parser
 
 
@@ -263,3 +272,11 @@ def _reproduce(options: Any) -> int:
     text, equal = reproduce(Path(options.trial))
     print(text)
     return DONE if equal else FAILED
+
+
+def _evidence(options: Any) -> int:
+    from jaxcalc.lab.evidence import evidence
+
+    found = evidence(options.names, out=options.out)
+    print(found)
+    return DONE if found.passed else FAILED

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from experiments import _contest
 from jaxcalc import lab
 from jaxcalc.lab import registry
 
@@ -10,8 +11,7 @@ from jaxcalc.lab import registry
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     """No peers: they are extras, and slow to import."""
-    part = registry.load("laplacian_cost:time").part
-    monkeypatch.setitem(part.run.__globals__, "_installed", lambda name: False)  # pyright: ignore
+    monkeypatch.setattr(_contest, "installed", lambda name: False)
 
 
 def start(tmp_path, part, params, **sweep):
