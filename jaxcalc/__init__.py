@@ -8,10 +8,11 @@ from typing import Any
 
 from jaxcalc._version import __version__
 
-_ROOMS = ("cache", "functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
+_ROOMS = ("cache", "engines", "functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
 
 _HOMES = {
     "calibrate": "jaxcalc.programs",
+    "check_gradient": "jaxcalc.engines",
     "cost": "jaxcalc.programs",
     **dict.fromkeys(
         (
