@@ -1,4 +1,9 @@
-"""Activation functions, each with its slope in closed form and the largest slope it can have."""
+"""Activation functions, each with its first and second derivative in closed form and the largest slope it can have.
+
+The scalar functions act entry by entry; softmax, its logarithm and log-sum-exp act along an axis. Every formula is
+written so that finite arguments of any size give no NaN and small tails keep their relative digits, down to where the
+dtype itself underflows. Integers are promoted to floating point.
+"""
 
 import math
 from collections.abc import Callable
@@ -7,67 +12,324 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
 
-__all__ = ["ACTIVATIONS", "Activation", "ActivationName", "activation", "gelu", "linear", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "ActivationName",
+    "activation",
+    "elu",
+    "gelu",
+    "gelu_tanh",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "log_softmax_jacobian",
+    "logsumexp",
+    "one_minus_softmax",
+    "quadratic",
+    "relu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softmax_jacobian",
+    "softplus",
+    "tanh",
+]
 
-ActivationName = Literal["linear", "sigmoid", "tanh", "relu", "gelu"]
+ActivationName = Literal[
+    "linear",
+    "sigmoid",
+    "tanh",
+    "relu",
+    "gelu",
+    "quadratic",
+    "leaky_relu",
+    "elu",
+    "gelu_tanh",
+    "silu",
+    "softplus",
+]
 
 
 @dataclass(frozen=True)
 class Activation:
-    """A scalar function applied to every entry, with its derivative.
+    """A scalar function applied to every entry, with its derivatives.
+
+    A parameter is a keyword of all three functions, so that it may be traced: ``elu(x, alpha=a)``.
 
     Args:
       name: what a config calls it.
       value: ``x -> f(x)``, entry by entry.
-      derivative: ``x -> f'(x)`` in closed form.
-      largest_slope: the supremum of ``|f'|``, the most that one layer of unit weights can pass of a gradient.
+      derivative: ``x -> f'(x)`` in closed form; at a kink the one-sided slope that the activation's comment states.
+      largest_slope: the supremum of ``|f'|``, the most that one layer of unit weights can pass of a gradient; for the
+        default parameters.
+      second_derivative: ``x -> f''(x)`` in closed form; at a kink, where there is none, that of the side chosen for
+        ``derivative``.
+      kinks: where ``f'`` jumps, for the default parameters.
+      bends: where ``f''`` jumps although ``f'`` does not, for the default parameters.
+      parameters: the names and default values of the keywords.
     """
 
     name: str
-    value: Callable[[jax.Array], jax.Array]
-    derivative: Callable[[jax.Array], jax.Array]
+    value: Callable[..., Array]
+    derivative: Callable[..., Array]
     largest_slope: float
+    second_derivative: Callable[..., Array]
+    kinks: tuple[float, ...] = ()
+    bends: tuple[float, ...] = ()
+    parameters: tuple[tuple[str, float], ...] = ()
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike, **parameters: ArrayLike) -> Array:
         """``f(x)``, entry by entry."""
-        return self.value(x)
+        return self.value(x, **parameters)
 
 
-def _sigmoid_derivative(x: jax.Array) -> jax.Array:
-    """``s(x) s(-x)``, which keeps its digits where ``1 - s(x)`` would cancel."""
-    x = jnp.asarray(x, jnp.result_type(x, float))
+def _floating(x: ArrayLike) -> Array:
+    """Integers as floating point; a floating dtype is kept."""
+    return jnp.asarray(x, jnp.result_type(x, float))
+
+
+def _constant(value: float) -> Callable[[ArrayLike], Array]:
+    return lambda x: jnp.full_like(_floating(x), value)
+
+
+def _within_reach(x: Array) -> Array:
+    """``x`` cut at +-64, where every bell has underflowed: what multiplies a bell must not overflow, 0 inf is NaN."""
+    return jnp.clip(x, -64, 64)
+
+
+# -- sigmoids ------------------------------------------------------------------------------------------------------
+
+
+def _sigmoid(x: ArrayLike) -> Array:
+    return jax.nn.sigmoid(_floating(x))
+
+
+def _sigmoid_derivative(x: ArrayLike) -> Array:
+    """``s(x) s(-x)``, which keeps its digits where ``1 - s(x)`` would cancel, as it does in jax's own rule."""
+    x = _floating(x)
     return jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)
 
 
-def _tanh_derivative(x: jax.Array) -> jax.Array:
+def _sigmoid_second(x: ArrayLike) -> Array:
+    """``s' (1 - 2 s) = -s(x) s(-x) tanh(x/2)``."""
+    x = _floating(x)
+    return -_sigmoid_derivative(x) * jnp.tanh(0.5 * x)
+
+
+def _tanh_derivative(x: ArrayLike) -> Array:
     """``sech^2(x) = 4 s(2x) s(-2x)``, which keeps its digits where ``1 - tanh^2`` would cancel."""
-    return 4 * _sigmoid_derivative(2 * x)
+    return 4 * _sigmoid_derivative(2 * _floating(x))
 
 
-def _normal_density(x: jax.Array) -> jax.Array:
+def _tanh_second(x: ArrayLike) -> Array:
+    return -2 * jnp.tanh(_floating(x)) * _tanh_derivative(x)
+
+
+# -- rectifiers ----------------------------------------------------------------------------------------------------
+
+
+def _relu_derivative(x: ArrayLike) -> Array:
+    x = _floating(x)
+    return jnp.where(x > 0, jnp.ones_like(x), jnp.zeros_like(x))
+
+
+def _leaky_relu(x: ArrayLike, slope: ArrayLike = 0.01) -> Array:
+    """Not ``max(slope x, x)``, which is another function where the slope is above 1."""
+    x = _floating(x)
+    return jnp.where(x >= 0, x, jnp.asarray(slope, x.dtype) * x)
+
+
+def _leaky_relu_derivative(x: ArrayLike, slope: ArrayLike = 0.01) -> Array:
+    x = _floating(x)
+    return jnp.where(x >= 0, jnp.ones_like(x), jnp.asarray(slope, x.dtype))
+
+
+def _leaky_relu_second(x: ArrayLike, slope: ArrayLike = 0.01) -> Array:
+    x = _floating(x)
+    return jnp.zeros(jnp.broadcast_shapes(x.shape, jnp.shape(slope)), x.dtype)
+
+
+def _negative_part(x: Array) -> Array:
+    """``min(x, 0)`` by a choice, so that the branch not taken neither overflows nor enters a derivative."""
+    return jnp.where(x > 0, jnp.zeros_like(x), x)
+
+
+def _elu(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    x = _floating(x)
+    return jnp.where(x > 0, x, jnp.asarray(alpha, x.dtype) * jnp.expm1(_negative_part(x)))
+
+
+def _elu_derivative(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    """``alpha e^x`` below 0; the same as ``f + alpha``, which would cancel in the tail."""
+    x = _floating(x)
+    return jnp.where(x > 0, jnp.ones_like(x), jnp.asarray(alpha, x.dtype) * jnp.exp(_negative_part(x)))
+
+
+def _elu_second(x: ArrayLike, alpha: ArrayLike = 1.0) -> Array:
+    x = _floating(x)
+    return jnp.where(x > 0, jnp.zeros_like(x), jnp.asarray(alpha, x.dtype) * jnp.exp(_negative_part(x)))
+
+
+# -- gated by a sigmoid --------------------------------------------------------------------------------------------
+
+
+def _normal_density(x: Array) -> Array:
     """The standard normal density."""
     return jnp.exp(-0.5 * x * x) / jnp.sqrt(2 * jnp.pi).astype(x.dtype)
 
 
-def _gelu_derivative(x: jax.Array) -> jax.Array:
+def _normal_distribution(x: Array) -> Array:
+    """The standard normal distribution by erfc, which keeps the small probabilities that ``1 + erf`` would cancel."""
+    return 0.5 * jax.lax.erfc(-jnp.sqrt(jnp.asarray(0.5, x.dtype)) * x)
+
+
+def _gelu(x: ArrayLike) -> Array:
+    x = _floating(x)
+    return x * _normal_distribution(x)
+
+
+def _gelu_derivative(x: ArrayLike) -> Array:
     """``Phi(x) + x phi(x)`` with the standard normal's distribution and density."""
-    x = jnp.asarray(x, jnp.result_type(x, float))
-    # erfc keeps the digits of small probabilities, which 1 + erf would cancel.
-    root = jnp.sqrt(jnp.asarray(0.5, x.dtype))
-    return 0.5 * jax.lax.erfc(-root * x) + x * _normal_density(x)
+    x = _floating(x)
+    return _normal_distribution(x) + x * _normal_density(x)
 
 
-linear = Activation("linear", lambda x: x, jnp.ones_like, 1.0)
-sigmoid = Activation("sigmoid", jax.nn.sigmoid, _sigmoid_derivative, 0.25)
-tanh = Activation("tanh", jnp.tanh, _tanh_derivative, 1.0)
-# The slope at the kink is 0, as jax.nn.relu has it.
-relu = Activation("relu", jax.nn.relu, lambda x: jnp.where(x > 0, jnp.ones_like(x), jnp.zeros_like(x)), 1.0)
+def _gelu_second(x: ArrayLike) -> Array:
+    """``phi(x) (2 - x^2)``."""
+    x = _within_reach(_floating(x))
+    root = math.sqrt(2)
+    return _normal_density(x) * (root - x) * (root + x)
+
+
+_TANH_SCALE = 2 * math.sqrt(2 / math.pi)
+_TANH_CUBIC = 0.044715  # Hendrycks and Gimpel's fit to the normal distribution
+
+
+def _gelu_tanh_gate(x: Array) -> tuple[Array, Array, Array]:
+    """``u = 2 sqrt(2/pi) (x + 0.044715 x^3)`` and its derivatives; the gate is s(u) = (1 + tanh(u/2)) / 2."""
+    square = _TANH_CUBIC * x * x
+    return _TANH_SCALE * (1 + square) * x, _TANH_SCALE * (1 + 3 * square), 6 * _TANH_SCALE * _TANH_CUBIC * x
+
+
+def _half_bell(u: Array) -> Array:
+    """``sqrt(s(u) s(-u))``: two of them multiplied last keep a product in range that the bell itself underflows in."""
+    return jnp.exp(-0.5 * jnp.abs(u)) / (1 + jnp.exp(-jnp.abs(u)))
+
+
+def _gelu_tanh(x: ArrayLike) -> Array:
+    """``x s(u)``: by ``1 + tanh``, as jax has it, the negative tail would cancel to 0."""
+    x = _floating(x)
+    u, _, _ = _gelu_tanh_gate(x)
+    return x * jax.nn.sigmoid(u)
+
+
+def _gelu_tanh_derivative(x: ArrayLike) -> Array:
+    """``s(u) + x u' s'(u)``."""
+    x = _floating(x)
+    near = _within_reach(x)
+    u, first, _ = _gelu_tanh_gate(near)
+    half = _half_bell(u)
+    return jax.nn.sigmoid(_gelu_tanh_gate(x)[0]) + (half * near) * (half * first)
+
+
+def _gelu_tanh_second(x: ArrayLike) -> Array:
+    """``(2 u' + x u'') s'(u) + x u'^2 s''(u)``, with ``s'' = -s' tanh(u/2)``."""
+    x = _within_reach(_floating(x))
+    u, first, second = _gelu_tanh_gate(x)
+    half = _half_bell(u)
+    steep = half * first
+    # The bell multiplies each factor: half precision cannot hold the product of the others.
+    return half * (half * (2 * first + x * second)) - steep * (steep * x * jnp.tanh(0.5 * u))
+
+
+def _silu(x: ArrayLike) -> Array:
+    x = _floating(x)
+    return x * jax.nn.sigmoid(x)
+
+
+def _silu_derivative(x: ArrayLike) -> Array:
+    """``s(x) (1 + x s(-x))``."""
+    x = _floating(x)
+    return jax.nn.sigmoid(x) * (1 + x * jax.nn.sigmoid(-x))
+
+
+def _silu_second(x: ArrayLike) -> Array:
+    """``s' (2 - x tanh(x/2))``."""
+    x = _floating(x)
+    return _sigmoid_derivative(x) * (2 - x * jnp.tanh(0.5 * x))
+
+
+def _softplus(x: ArrayLike) -> Array:
+    return jax.nn.softplus(_floating(x))
+
+
+# -- largest slopes ------------------------------------------------------------------------------------------------
+
+
+def _root(fun: Callable[[float], float], low: float, high: float) -> float:
+    """Where a function that falls from positive to negative vanishes, by bisection to the last bit."""
+    while low < (middle := 0.5 * (low + high)) < high:
+        low, high = (middle, high) if fun(middle) > 0 else (low, middle)
+    return low
+
+
+def _silu_largest_slope() -> float:
+    """``f'`` where ``f''`` vanishes: ``x tanh(x/2) = 2``, so that ``f' = s (1 + x s(-x)) = s x / 2`` there."""
+    x = _root(lambda x: 2 - x * math.tanh(0.5 * x), 1.0, 4.0)
+    return 0.5 * x / (1 + math.exp(-x))
+
+
+def _gelu_tanh_largest_slope() -> float:
+    """``f'`` where ``f''`` vanishes: ``2 u' + x u'' = x u'^2 tanh(u/2)``."""
+    square = lambda x: _TANH_CUBIC * x * x
+    gate = lambda x: _TANH_SCALE * (1 + square(x)) * x
+    first = lambda x: _TANH_SCALE * (1 + 3 * square(x))
+    bend = lambda x: 2 * _TANH_SCALE * (1 + 6 * square(x)) - x * first(x) ** 2 * math.tanh(0.5 * gate(x))
+    x = _root(bend, 1.0, 2.0)
+    s = 1 / (1 + math.exp(-gate(x)))
+    return s * (1 + x * first(x) * (1 - s))
+
+
 # The slope of x Phi(x) is largest at x = sqrt 2, where its own derivative phi(x) (2 - x^2) vanishes.
 _GELU_SLOPE = 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi)
-gelu = Activation("gelu", lambda x: jax.nn.gelu(x, approximate=False), _gelu_derivative, _GELU_SLOPE)
 
-ACTIVATIONS: dict[str, Activation] = {each.name: each for each in (linear, sigmoid, tanh, relu, gelu)}
+linear = Activation("linear", _floating, _constant(1.0), 1.0, _constant(0.0))
+sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_derivative, 0.25, _sigmoid_second)
+tanh = Activation("tanh", lambda x: jnp.tanh(_floating(x)), _tanh_derivative, 1.0, _tanh_second)
+# The slope at the kink is 0, as jax.nn.relu has it; jax.grad of jnp.maximum(x, 0) shares a tie and gives 1/2 there.
+relu = Activation("relu", lambda x: jax.nn.relu(_floating(x)), _relu_derivative, 1.0, _constant(0.0), kinks=(0.0,))
+gelu = Activation("gelu", _gelu, _gelu_derivative, _GELU_SLOPE, _gelu_second)
+# The square has no largest slope, and overflows where x^2 does.
+quadratic = Activation(
+    "quadratic", lambda x: jnp.square(_floating(x)), lambda x: 2 * _floating(x), math.inf, _constant(2.0)
+)
+# The slope at the kink is 1, as jax.nn.leaky_relu has it: from the other side than relu's. The largest slope of the
+# family is max(1, |slope|).
+leaky_relu = Activation(
+    "leaky_relu",
+    _leaky_relu,
+    _leaky_relu_derivative,
+    1.0,
+    _leaky_relu_second,
+    kinks=(0.0,),
+    parameters=(("slope", 0.01),),
+)
+# The slope at 0 is alpha, that of the left side, as jax.nn.elu has it: a kink unless alpha is 1. Its second derivative
+# there is alpha too. The largest slope of the family is max(1, |alpha|).
+elu = Activation("elu", _elu, _elu_derivative, 1.0, _elu_second, bends=(0.0,), parameters=(("alpha", 1.0),))
+# What jax.nn.gelu gives by default; from the exact form it strays by up to 4.7e-4.
+gelu_tanh = Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative, _gelu_tanh_largest_slope(), _gelu_tanh_second)
+silu = Activation("silu", _silu, _silu_derivative, _silu_largest_slope(), _silu_second)
+softplus = Activation("softplus", _softplus, _sigmoid, 1.0, _sigmoid_derivative)
+
+ACTIVATIONS: dict[str, Activation] = {
+    each.name: each
+    for each in (linear, sigmoid, tanh, relu, gelu, quadratic, leaky_relu, elu, gelu_tanh, silu, softplus)
+}
 assert tuple(ACTIVATIONS) == get_args(ActivationName)
 
 
@@ -83,3 +345,125 @@ def activation(name: str) -> Activation:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation: unknown name {name!r}; it is one of: {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]
+
+
+# -- along an axis -------------------------------------------------------------------------------------------------
+
+
+def _around_the_largest(who: str, x: ArrayLike, axis: int) -> tuple[Array, Array, Array, Array]:
+    """The largest entry, the entries less that, which entry it is, and the sum of the other entries' exponentials.
+
+    The largest entry's own exponential is exactly 1. Kept out of the sum it does not swallow the others: where one
+    entry leads by 40 its log-probability is -4e-18, not 0. Any of several equal largest ones gives the same function,
+    so derivatives through the choice are those of the function itself.
+    """
+    x = _floating(x)
+    if x.ndim == 0 or x.shape[axis] == 0:
+        raise ValueError(f"{who}: expected at least one entry along axis {axis}, got shape {x.shape}. Pass logits.")
+    index = jnp.argmax(x, axis=axis, keepdims=True)
+    largest = jnp.take_along_axis(x, index, axis=axis)
+    # Where all is -inf (a row masked throughout) there is nothing to shift by: -inf less -inf is NaN.
+    shifted = x - jnp.where(jnp.isneginf(largest), jnp.zeros_like(largest), largest)
+    where = jax.lax.broadcasted_iota(index.dtype, x.shape, axis % x.ndim) == index
+    others = jnp.sum(jnp.where(where, jnp.zeros_like(x), jnp.exp(shifted)), axis=axis, keepdims=True)
+    return largest, shifted, where, others
+
+
+def logsumexp(x: ArrayLike, axis: int = -1) -> Array:
+    """The logarithm of a sum of exponentials: ``log sum_j e^(x_j) = m + log1p(sum_(j != k) e^(x_j - m))``, ``m = x_k``.
+
+    The k-th entry is the largest. Its gradient is ``softmax``, its Hessian ``softmax_jacobian``.
+
+    Args:
+      x: logits; -inf masks an entry.
+      axis: the axis to sum along.
+
+    Returns:
+      The shape of ``x`` without that axis; -inf where all entries are masked.
+
+    Raises:
+      ValueError: if there is no entry along the axis.
+    """
+    largest, _, _, others = _around_the_largest("logsumexp", x, axis)
+    return jnp.squeeze(largest + jnp.log1p(others), axis)
+
+
+def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
+    """The logarithm of softmax: ``x_i - log sum_j e^(x_j)``, to relative accuracy also for the entry that leads.
+
+    ``jax.nn.log_softmax`` gives the same to absolute accuracy: of an entry that leads by 40 it makes 0.
+
+    Args:
+      x: logits; -inf masks an entry. A row masked throughout has no distribution and gives NaN.
+      axis: the axis that sums to one.
+
+    Raises:
+      ValueError: if there is no entry along the axis.
+    """
+    largest, shifted, _, others = _around_the_largest("log_softmax", x, axis)
+    return jnp.where(jnp.isneginf(largest), jnp.nan, shifted - jnp.log1p(others))
+
+
+def softmax(x: ArrayLike, axis: int = -1) -> Array:
+    """Softmax: ``p_i = e^(x_i) / sum_j e^(x_j)``; positive until it underflows, summing to one.
+
+    Args:
+      x: logits; -inf masks an entry. A row masked throughout has no distribution and gives NaN.
+      axis: the axis that sums to one.
+
+    Raises:
+      ValueError: if there is no entry along the axis.
+    """
+    largest, shifted, _, others = _around_the_largest("softmax", x, axis)
+    return jnp.where(jnp.isneginf(largest), jnp.nan, jnp.exp(shifted) / (1 + others))
+
+
+def one_minus_softmax(x: ArrayLike, axis: int = -1) -> Array:
+    """What softmax leaves to the other entries: ``1 - p_i``, to relative accuracy also where ``p_i`` rounds to 1.
+
+    Args:
+      x: logits.
+      axis: the axis that sums to one.
+
+    Raises:
+      ValueError: if there is no entry along the axis.
+    """
+    largest, shifted, where, others = _around_the_largest("one_minus_softmax", x, axis)
+    # Only the largest can be above one half; for the others the difference does not cancel.
+    rest = jnp.where(where, others / (1 + others), 1 - jnp.exp(shifted) / (1 + others))
+    return jnp.where(jnp.isneginf(largest), jnp.nan, rest)
+
+
+def softmax_jacobian(x: ArrayLike) -> Array:
+    """The Jacobian of softmax, ``dp_i / dx_j = p_i (delta_ij - p_j)``: symmetric, singular, its rows summing to zero.
+
+    Args:
+      x: logits, ``(..., n)``.
+
+    Returns:
+      ``(..., n, n)``; the diagonal keeps its digits where ``p_i`` rounds to 1.
+
+    Raises:
+      ValueError: if there is no logit.
+    """
+    p = softmax(x)
+    diagonal = p * one_minus_softmax(x)
+    unit = jnp.eye(p.shape[-1], dtype=bool)
+    return jnp.where(unit, diagonal[..., None], -p[..., :, None] * p[..., None, :])
+
+
+def log_softmax_jacobian(x: ArrayLike) -> Array:
+    """The Jacobian of log-softmax: ``d log p_i / dx_j = delta_ij - p_j``.
+
+    Args:
+      x: logits, ``(..., n)``.
+
+    Returns:
+      ``(..., n, n)``; the diagonal keeps its digits where ``p_i`` rounds to 1.
+
+    Raises:
+      ValueError: if there is no logit.
+    """
+    p = softmax(x)
+    unit = jnp.eye(p.shape[-1], dtype=bool)
+    return jnp.where(unit, one_minus_softmax(x)[..., None], -p[..., None, :])
