@@ -99,7 +99,7 @@ def strategy(operator: str, route: Any) -> str | None:
 def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Every route that can be had, by strategy: those of a plan, and those that it passed over but a user may name."""
     from jaxcalc.transforms import plan
-    from jaxcalc.transforms.jacobian import FAST_ENOUGH
+    from jaxcalc.transforms.planning import FAST_ENOUGH
 
     found: dict[str, Any] = {}
 

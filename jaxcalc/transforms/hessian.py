@@ -7,10 +7,10 @@ from typing import Any, Literal, get_args
 
 from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
 from jaxcalc.transforms import routes, sparse
-from jaxcalc.transforms.jacobian import FAST_ENOUGH, Choices, fast_enough, make_choices, product_routes
+from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
-from jaxcalc.transforms.planning import Operator, Route, bind
+from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
 from jaxcalc.transforms.propagate import elementwise, program_of, repeats_itself
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]

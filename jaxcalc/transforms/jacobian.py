@@ -16,10 +16,9 @@ from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import sparse
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
-from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind, check_method, check_positive
 
 __all__ = [
-    "FAST_ENOUGH",
     "JACOBIAN",
     "Choices",
     "JacobianMethod",
@@ -33,7 +32,6 @@ __all__ = [
 JacobianMethod = Literal["auto", "forward", "reverse", "sparse", "bidirectional"]
 
 
-FAST_ENOUGH = "the call of any program takes as long as the route before"
 # A sparse route is looked for only if its lower bound is below this share of the best dense route's time.
 _WORTH = 0.9
 # A pattern fuller than this is not worth colouring when dense routes compete, nor more colours than this share of the

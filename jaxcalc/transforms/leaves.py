@@ -55,10 +55,9 @@ class LeafMap:
 
     @functools.cached_property
     def staged(self) -> "LeafMap":
-        """The same map as a traced program, so that what is traced several times runs the user's Python once."""
-        program, shapes = jax.make_jaxpr(self.call, return_shape=True)(*abstract(self.inputs))
-        run, tree = jaxpr_as_fun(program), jax.tree.structure(shapes)
-        return replace(self, call=lambda *inputs: jax.tree.unflatten(tree, run(*inputs)))
+        """The map without its auxiliary output, traced: what is traced several times runs the user's Python once."""
+        run = jaxpr_as_fun(jax.make_jaxpr(self.plain)(*abstract(self.inputs)))
+        return replace(self, call=lambda *inputs: (tuple(run(*inputs)), None))
 
     @property
     def num_inputs(self) -> int:

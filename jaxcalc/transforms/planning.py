@@ -24,6 +24,7 @@ from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arra
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = [
+    "FAST_ENOUGH",
     "SLACK",
     "MemoryBudgetError",
     "Operator",
@@ -38,6 +39,8 @@ __all__ = [
 
 # Routes predicted within this factor of the best are worth timing.
 SLACK = 3.0
+# Why a route is passed over where another is as fast as can be.
+FAST_ENOUGH = "no program is called much faster than the chosen one"
 # Two predictions this close are a tie, which fewer products win, and among as many the simpler route (listed earlier).
 _TIE = 1.05
 
@@ -164,7 +167,9 @@ class Plan:
         fitting = [r for r in others if _fits(r, self.budget)]
         tight = [r for r in others if not _fits(r, self.budget)]
         why = "the only route"
-        if fitting:
+        if any(route.refused == FAST_ENOUGH for route in self.routes):
+            why = FAST_ENOUGH
+        elif fitting:
             runner = min(fitting, key=lambda r: r.seconds)
             ratio = runner.seconds / best.seconds if 0 < best.seconds < math.inf else 1.0
             why = (
@@ -186,7 +191,8 @@ class Plan:
         rows: list[Sequence[str]] = [header]
         for route in self.routes:
             if route.cost is None:
-                missing = f"not offered: {route.refused}" if route.refused else f"not priced: {route.unpriced}"
+                word = "passed over" if route.refused == FAST_ENOUGH else "not offered"
+                missing = f"{word}: {route.refused}" if route.refused else f"not priced: {route.unpriced}"
                 chosen = "chosen, " if route.label == self.chosen.label else ""
                 rows.append((route.label, "", "", "", "", "", chosen + missing))
                 continue
@@ -464,7 +470,9 @@ def _within_budget(
         routes = [broken if route.label == broken.label else route for route in routes]
         # What the estimate missed by a factor, ask for by the same factor less.
         wanted = int(0.9 * made.budget * _peak(made.chosen) / program.footprint)
-        fresh = [r for r in operator.routes(core, choices) if r.method == broken.method and r.smaller is not None]
+        fresh = [
+            r for r in operator.routes(core, choices, math.inf) if r.method == broken.method and r.smaller is not None
+        ]
         for route in fresh:
             chunked = route.smaller(wanted) if route.smaller is not None else None
             if chunked is not None and chunked.label not in tried:

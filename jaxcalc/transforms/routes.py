@@ -98,7 +98,7 @@ def push(
         return tuple(jnp.zeros(shape(output), output.dtype) for output in outputs), aux
     rows = _seed_rows(seeds, core.inputs)
     if chunk is None or chunk >= count:
-        return jax.vmap(one, out_axes=(axis, None))(*rows(0, count))
+        return _in_lanes(one, rows(0, count), (axis, None))
     several = lambda start: jax.vmap(lambda *t: one(*t)[0], out_axes=axis)(*rows(start, chunk))
     return _in_chunks(several, count, chunk, axis), core.call(*core.inputs)[1]
 
@@ -129,7 +129,7 @@ def _pull(core: LeafMap, seeds: np.ndarray | None, chunk: int | None) -> tuple[A
     back = jax.tree.map(lambda kept: jax.lax.optimization_barrier(kept) if isinstance(kept, Tracer) else kept, back)
     # A single product has an axis of its own too: XLA's CPU backend is faster at products of matrices than of vectors.
     if chunk is None or chunk >= count:
-        products = jax.vmap(back)(rows(0, count))
+        products = _in_lanes(lambda *seed: back(seed), rows(0, count), 0)
     else:
         products = _in_chunks(lambda start: jax.vmap(back)(rows(start, chunk)), count, chunk, 0)
     return products, aux, outputs
@@ -142,8 +142,21 @@ def in_rows(
     count = size(leaves) if seeds is None else len(seeds)
     rows = _seed_rows(seeds, leaves)
     if chunk is None or chunk >= count:
-        return jax.vmap(one)(*rows(0, count))
+        return _in_lanes(one, rows(0, count), 0)
     return _in_chunks(lambda start: jax.vmap(one)(*rows(start, chunk)), count, chunk, 0)
+
+
+def _in_lanes(one: Callable[..., Any], seeds: Arrays, out_axes: Any) -> Any:
+    """A function of one seed for all of them at once; a single seed needs no rule for batching."""
+    try:
+        return jax.vmap(one, out_axes=out_axes)(*seeds)
+    except NotImplementedError:
+        if any(leaf.shape[0] != 1 for leaf in seeds):
+            raise
+    result, axes = one(*(leaf[0] for leaf in seeds)), out_axes
+    if not isinstance(axes, tuple):
+        return tuple(jnp.expand_dims(product, axes) for product in result)
+    return tuple(jnp.expand_dims(product, axes[0]) for product in result[0]), result[1]
 
 
 def unit_vectors(count: int, size: int) -> np.ndarray | None:

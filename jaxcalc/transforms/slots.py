@@ -122,7 +122,7 @@ def crossed(slots: Slots, axes: Sequence[int], shape: Sequence[int]) -> Slots | 
     index = np.moveaxis(slots.index, axes, range(1, 1 + len(axes)))
     index = index.reshape(int(np.prod(index.shape[: 1 + len(axes)])), *index.shape[1 + len(axes) :])
     ordered = np.sort(index, axis=0)
-    if index.shape[0] > slots.count or (ordered[1:] == ordered[:-1]).any() or (ordered < 0).any():
+    if not 0 < index.shape[0] <= slots.count or (ordered[1:] == ordered[:-1]).any() or (ordered < 0).any():
         return None
     return Slots(index, slots.count)
 

@@ -239,6 +239,25 @@ def test_lanes_agree_with_jax_jacobians():
         assert 0.5 <= lanes.peak_bytes / direct.peak_bytes <= 2
 
 
+def test_what_depends_on_constant_lanes_alone_is_computed_beforehand():
+    product = walk.trace(lambda x, v: jnp.sin(x) * (3 * v - 1) @ jnp.ones((20, 4)), array(20), array(20))
+    generated = price(product, [((1,), 20)])
+    constant = price(product, [((1,), 20)], constant=True)
+    assert generated.flops - constant.flops == 2 * 20 * 20
+    assert generated.transcendentals == constant.transcendentals == 20
+    linear = walk.trace(lambda x, v: 3 * v - 1, array(20), array(20))
+    folded = price(linear, [((1,), 20)], constant=True)
+    assert (folded.flops, folded.output_bytes) == (0, 4 * 20 * 20)
+    loop = walk.trace(lambda x, v: jax.lax.fori_loop(0, 3, lambda i, c: 2 * c, v), array(20), array(20))
+    assert price(loop, [((1,), 20)], constant=True).flops == 3 * 20 * 20
+
+
+def test_transcendentals_cost_what_they_take_in_their_precision(x64):
+    narrow, wide = (cost(jnp.log, jax.ShapeDtypeStruct((100,), dtype)) for dtype in ("float32", "float64"))
+    assert narrow.transcendentals == wide.transcendentals == 100
+    assert wide.counts["transcendental"] > narrow.counts["transcendental"] > 0
+
+
 def test_a_matrix_times_lanes_is_one_product():
     found = lane_price(lambda w, v: w @ v, [((1,), 64)], array(50, 50), array(50))
     assert found.counts == {"gemm": 2 * 64 * 50 * 50, "product calls": 1.0, "reordered bytes": 0.0}

@@ -50,3 +50,10 @@ def test_a_calibration_is_kept_and_used(monkeypatch):
     speed.device.cache_clear()
     assert speed.device() == found
     assert dataclasses.replace(found, calibrated=False) != speed.Device(found.kind, speed._CPU)
+
+
+def test_a_program_of_few_operations_is_not_handed_over():
+    few, many = cost(lambda x: x * 0.5, jnp.ones(999)), cost(lambda x: x * 0.5, jnp.ones(1000))
+    assert "hand-over" not in speed.amounts(few)
+    assert speed.amounts(many)["hand-over"] == 1.0
+    assert speed.amounts(cost(lambda x: x * 0.5, jnp.ones(10**6)))["handed bytes"] == 2.0**17

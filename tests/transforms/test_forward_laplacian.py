@@ -171,6 +171,18 @@ def test_weights_and_directions(x64):
     np.testing.assert_allclose(tangents, v @ jit(jax.jacfwd(lambda z: fun(rebuild(z))))(flat).T, rtol=1e-10)
 
 
+def test_sums_of_terms_apart(x64):
+    """Also of nothing, which depends on nothing, and along one axis of two."""
+    x = jnp.linspace(0.1, 1.0, 6)
+    for fun in (
+        lambda x: jnp.sum(x[:0] ** 2) + jnp.sum(x**3),
+        lambda x: jnp.sum(jnp.sum(x.reshape(3, 2) ** 3, 1) ** 2),
+        lambda x: jnp.sum(jnp.sum(x.reshape(3, 2) ** 3, 0) ** 2),
+        lambda x: jnp.sum(x**2) ** 1.5,
+    ):
+        np.testing.assert_allclose(forward_laplacian(fun)(x)[2], jnp.trace(jax.hessian(fun)(x)), rtol=1e-13)
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 3), (2, 1)])
 def test_sizes_zero_and_one(shape, x64):
     fun = lambda x: (x**3).sum() + 0.0

@@ -9,7 +9,7 @@ import pytest
 
 from jaxcalc.functions import derivatives
 from jaxcalc.programs.sparsity import jacobian_pattern
-from jaxcalc.transforms import MemoryBudgetError, jacobian
+from jaxcalc.transforms import MemoryBudgetError, jacobian, plan, routes
 
 METHODS = ("auto", "forward", "reverse", "sparse", "bidirectional")
 
@@ -259,3 +259,44 @@ def test_a_local_pattern_is_checked_where_it_is_used():
     x = jnp.array([0.5, -1.0, 2.0])
     np.testing.assert_allclose(jac(x), jax.jacfwd(fun)(x))
     assert np.isnan(jac(jnp.array([0.5, 1.0, 2.0]))).all()
+
+
+@jax.custom_vjp
+def _of_a_host(v):
+    return v.sum() ** 2
+
+
+_of_a_host.defvjp(
+    lambda v: (v.sum() ** 2, v),
+    lambda v, g: (
+        jax.pure_callback(
+            lambda v, g: np.asarray(2 * v.sum() * g * np.ones_like(v)), jax.ShapeDtypeStruct(v.shape, v.dtype), v, g
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize("method", ["auto", "reverse"])
+def test_a_single_product_needs_no_rule_for_batching(method):
+    x = jnp.arange(1.0, 4.0)
+    np.testing.assert_allclose(jacobian(_of_a_host, method=method)(x), [12.0, 12.0, 12.0])
+    with pytest.raises(NotImplementedError, match="vmap"):
+        jacobian(lambda v: jnp.stack([_of_a_host(v), _of_a_host(2 * v)]), method=method)(x)
+
+
+@pytest.mark.parametrize(("n", "m", "known"), [(8, 300, True), (128, 1024, True), (128, 1025, False), (129, 1, False)])
+def test_few_unit_vectors_are_constants(n, m, known):
+    basis = routes.unit_vectors(n, m)
+    assert (basis is not None) == known
+    if basis is not None:
+        np.testing.assert_array_equal(basis, np.eye(n))
+
+
+def test_tall_jacobians_are_transposed_apart(x64):
+    assert routes.transposed_apart(4, 200) and not routes.transposed_apart(4, 100)
+    fun = lambda x: jnp.sin(jnp.outer(jnp.arange(200.0), x[:2]) + x[2]) @ x[2:]
+    x = jnp.array([0.1, -0.2, 0.3, 0.4])
+    _same(jax.jit(jacobian(fun, method="forward"))(x), jax.jacfwd(fun)(x))
+    chosen = plan(jacobian, fun, x).chosen
+    assert chosen.method == "forward"
+    _same(jax.jit(jacobian(fun))(x), jax.jacfwd(fun)(x))

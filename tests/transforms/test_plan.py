@@ -159,3 +159,20 @@ def test_compare_measures_every_strategy(x64):
 def test_misuse_says_what_to_do(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_small_functions_are_not_searched_for_what_they_cannot_gain():
+    made = plan(jacobian, lambda x: jnp.sin(x) * jnp.roll(x, 1), jnp.ones(2))
+    assert [route.refused == planning.FAST_ENOUGH for route in made.routes] == [False, True, True, True]
+    assert "passed over" in made.table() and "no program is called much faster" in made.explain()
+    assert len(compare(jacobian, lambda x: jnp.sin(x) * jnp.roll(x, 1), jnp.ones(2), repeats=1).timings) >= 2
+
+
+def test_among_equals_fewer_products_win(x64):
+    made = plan(jacobian, lambda x: jnp.exp(jnp.sin(x)) * x, jnp.ones(400))
+    near = [r for r in made.routes if r.cost is not None and r.seconds <= 1.05 * min(q.seconds for q in made.routes)]
+    assert made.chosen.passes == min(route.passes for route in near) == 1
+
+
+def test_an_auxiliary_output_of_any_kind_is_no_hindrance_to_planning():
+    assert plan(jacobian, lambda x: (x**2, "said"), jnp.ones(3), has_aux=True).chosen.passes >= 1
