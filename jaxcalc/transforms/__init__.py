@@ -1,37 +1,83 @@
 """transforms: function to function, by composing JAX transforms."""
 
+from jaxcalc.transforms.expectation import (
+    entropy,
+    expectation,
+    kl_divergence,
+    marginal,
+    sampled_expectation,
+    total_mass,
+    variance,
+)
 from jaxcalc.transforms.flow import SOLVER_ORDERS, AdjointName, SolverName, flow
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import HessianMethod, hessian
+from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
+from jaxcalc.transforms.iterated import double_integral, iterated_integral
 from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
 from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
+from jaxcalc.transforms.limits import Limit, limit
+from jaxcalc.transforms.local import (
+    directional_derivative,
+    local_model,
+    model_radius,
+    remainder_bound,
+    steepest_ascent,
+    taylor_polynomial,
+)
 from jaxcalc.transforms.plan import Comparison, compare, plan
 from jaxcalc.transforms.planning import MemoryBudgetError, Plan
 from jaxcalc.transforms.products import fisher_vp, ggn_vp, hvp
+from jaxcalc.transforms.sampling import Estimate, importance_sampling, monte_carlo, quasi_monte_carlo, sample_mean
 from jaxcalc.transforms.taylor import nth_derivative, taylor
 
 __all__ = [
     "SOLVER_ORDERS",
     "AdjointName",
     "Comparison",
+    "Estimate",
     "HessianMethod",
+    "Integral",
+    "IntegralMethod",
     "JacobianMethod",
+    "Limit",
     "MemoryBudgetError",
     "Plan",
     "SolverName",
     "bilaplacian",
     "compare",
     "diagonal",
+    "directional_derivative",
+    "double_integral",
+    "entropy",
+    "expectation",
     "fisher_vp",
     "flow",
     "forward_laplacian",
     "ggn_vp",
     "hessian",
     "hvp",
+    "importance_sampling",
+    "integral",
+    "iterated_integral",
     "jacobian",
+    "kl_divergence",
     "laplacian",
+    "limit",
+    "local_model",
+    "marginal",
+    "model_radius",
+    "monte_carlo",
     "nth_derivative",
     "plan",
+    "quasi_monte_carlo",
+    "remainder_bound",
+    "sample_mean",
+    "sampled_expectation",
+    "steepest_ascent",
     "taylor",
+    "taylor_polynomial",
+    "total_mass",
     "trace",
+    "variance",
 ]

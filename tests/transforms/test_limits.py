@@ -1,0 +1,122 @@
+"""Limits against closed forms, functions that have none, and the step where rounding takes over."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.transforms.limits import limit
+
+INF, NAN = math.inf, math.nan
+
+# name: (function, point, limit); NaN where there is none
+TABLE = {
+    "sinc": (lambda x: jnp.sin(x) / x, 0, 1),
+    "second order": (lambda x: (1 - jnp.cos(x)) / x**2, 0, 0.5),
+    "difference quotient": (lambda h: (jnp.sin(1 + h) - jnp.sin(1.0)) / h, 0, math.cos(1)),
+    "third order": (lambda x: (jnp.tan(x) - jnp.sin(x)) / x**3, 0, 0.5),
+    "fifth order": (lambda x: (jnp.sin(x) - x + x**3 / 6) / x**5, 0, 1 / 120),
+    "second difference": (lambda h: (jnp.exp(h) - 2 + jnp.exp(-h)) / h**2, 0, 1),
+    "removable": (lambda x: (x**2 - 9) / (x - 3), 3, 6),
+    "removable far off": (lambda x: (x**2 - 1e6) / (x - 1000), 1000, 2000),
+    "product": (lambda x: jnp.sin(x) / x * (jnp.exp(x) - 1) / x, 0, 1),
+    "not the value there": (lambda x: jnp.sign(jnp.abs(x)), 0, 1),
+    "continuous": (jnp.cos, 0, 1),
+    "constant": (lambda x: 2 + 0 * x, 0, 2),
+    "root": (lambda x: jnp.sqrt(jnp.abs(x)), 0, 0),
+    "x log x": (lambda x: jnp.abs(x) * jnp.log(jnp.abs(x)), 0, 0),
+    "x^x": (lambda x: jnp.abs(x) ** jnp.abs(x), 0, 1),
+    "damped oscillation": (lambda x: x * jnp.sin(1 / x), 0, 0),
+    "steep": (lambda x: jnp.tanh(x / 1e-3), 0, 0),
+    "narrow": (lambda x: jnp.exp(-1e6 * x**2), 0, 1),
+    "pole nearby": (lambda x: 1 / (x - 0.1), 0, -10),
+    "Euler": (lambda n: (1 + 1 / n) ** n, INF, math.e),
+    "arc tangent": (jnp.arctan, INF, math.pi / 2),
+    "arc tangent to the left": (jnp.arctan, -INF, -math.pi / 2),
+    "difference of roots": (lambda x: jnp.sqrt(x + 1) - jnp.sqrt(x), INF, 0),
+    "decay": (lambda x: jnp.exp(-x), INF, 0),
+    "growth": (jnp.exp, INF, INF),
+    "double pole": (lambda x: 1 / x**2, 0, INF),
+    "logarithm": (lambda x: jnp.log(jnp.abs(x)), 0, -INF),
+    "jump": (lambda x: jnp.where(x < 0, 1.0, 2.0), 0, NAN),
+    "sign": (lambda x: jnp.abs(x) / x, 0, NAN),
+    "simple pole": (lambda x: 1 / x, 0, NAN),
+    "oscillation": (lambda x: jnp.sin(1 / x), 0, NAN),
+    "oscillation at infinity": (jnp.sin, INF, NAN),
+    "undefined": (lambda x: x * jnp.nan, 0, NAN),
+}
+
+
+@functools.cache
+def computed():
+    """All of the table in one program."""
+    functions = [fun for fun, *_ in TABLE.values()]
+    with jax.enable_x64(True):
+        run = lambda index, at: limit(lambda x, index: jax.lax.switch(index, functions, x), at, index)
+        found = jax.jit(jax.vmap(run))(jnp.arange(len(TABLE)), jnp.asarray([float(at) for _, at, _ in TABLE.values()]))
+        return jax.tree.map(np.asarray, found)
+
+
+def entry(name):
+    return jax.tree.map(lambda row: row[list(TABLE).index(name)], computed())
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_table(name):
+    found, exact = entry(name), TABLE[name][2]
+    assert found.exists == (not math.isnan(exact))
+    if math.isfinite(exact):
+        assert abs(found.value - exact) <= found.error < 1e-6 * max(1, abs(exact))
+    else:
+        np.testing.assert_array_equal(found.value, exact)
+
+
+@pytest.mark.parametrize(("name", "left", "right"), [("jump", 1, 2), ("sign", -1, 1), ("simple pole", -INF, INF)])
+def test_sides_that_disagree(name, left, right):
+    found = entry(name)
+    assert not found.agree
+    np.testing.assert_allclose([found.left, found.right], [left, right], rtol=1e-12)
+
+
+def test_rounding_takes_over_at_the_root_of_eps():
+    """A difference quotient is best near h = 1e-8; with smaller steps it gets worse again, down to 0."""
+    assert 1e-9 < entry("difference quotient").rounding_step < 1e-7
+    assert 1e-6 < entry("second difference").rounding_step < 1e-3
+
+
+def test_sides(x64):
+    fun = lambda x: jnp.where(x < 0, 1.0, 2.0)
+    left, right = limit(fun, 0, side="left"), limit(fun, 0, side="right")
+    assert (left.value, right.value) == (1, 2) and left.exists and right.exists
+    assert jnp.isnan(left.right) and jnp.isnan(right.left)
+
+
+def test_composition_needs_continuity(x64):
+    """The limit of sign(|x|) is 1, the sign of the limit 0."""
+    inner = lambda x: jnp.abs(x)
+    assert limit(lambda x: jnp.sign(inner(x)), 0.0).value == 1
+    assert jnp.sign(limit(inner, 0.0).value.round(12)) == 0
+
+
+def test_single_precision():
+    found = jax.jit(lambda at: limit(lambda x: jnp.sin(x) / x, at))(jnp.float32(0))
+    assert found.value.dtype == jnp.float32 and found.exists
+    assert abs(found.value - 1) <= found.error < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: limit(jnp.sin, 0.0, side="above"), "'both', 'left', 'right'"),
+        (lambda: limit(jnp.sin, NAN), "NaN"),
+        (lambda: limit(jnp.sin, jnp.zeros(2)), "scalar"),
+        (lambda: limit(lambda x: jnp.stack([x, x]), 0.0), r"fun must return a scalar, got shape \(2,\)"),
+        (lambda: limit(jnp.sin, 0.0, num_steps=2), "at least 4"),
+    ],
+)
+def test_misuse(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
