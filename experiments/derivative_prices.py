@@ -314,7 +314,7 @@ MEMORY_VARIABLES = {
     "strategy": Variable(("strategy",), "", "a route to the derivative"),
     "function": Variable((), "", "the function's name"),
     "operator": Variable((), "", "the derivative that is asked for"),
-    "split": Variable((), "", "whether the function was looked at while the planner was tuned"),
+    "split": Variable((), "", "whether the planner's rates were fitted to the function"),
     "predicted": Variable(("strategy",), "B", "predicted peak of temporaries and outputs"),
     "temporaries": Variable(("strategy",), "B", "temporaries that XLA allocates"),
     "outputs": Variable(("strategy",), "B", "memory of the outputs"),

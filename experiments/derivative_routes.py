@@ -1,6 +1,6 @@
 """How often is the planned route to a derivative the best one?
 
-Every function of a catalogue, half of which was never looked at while the planner was tuned: all strategies and their
+Every function of a catalogue, half of which has no part in the fit of the planner's rates: all strategies and their
 peers are compiled beforehand, take turns under one clock, and are set against what was predicted and chosen. The regret
 of a choice is its time over that of the fastest, peers included. ``jacobians``, ``hessians`` and ``laplacians`` ask the
 same of three operators.
@@ -75,7 +75,7 @@ VARIABLES = {
     "rule": Variable(("rule",), "", "what chooses a strategy"),
     "function": Variable((), "", "the function's name", measured=False),
     "family": Variable((), "", "what the function is a member of", measured=False),
-    "split": Variable((), "", "whether it was looked at while the planner was tuned", measured=False),
+    "split": Variable((), "", "whether the planner's rates were fitted to it", measured=False),
     "precision": Variable((), "", "dtype of the function's arguments", measured=False),
     "num_inputs": Variable((), "", "number of inputs n", measured=False),
     "num_outputs": Variable((), "", "number of outputs m", measured=False),
@@ -275,7 +275,7 @@ def _judge_fewest(operator: str, data: dict[str, Any]) -> Claim:
     wins, losses = int((theirs[both] > 1.03 * ours[both]).sum()), int((ours[both] > 1.03 * theirs[both]).sum())
     return Claim(
         id=f"{operator}: better than counting products",
-        statement="On functions never looked at before, planning by estimate beats taking the fewest products.",
+        statement="On functions held out of the fit, planning by estimate beats taking the fewest products.",
         stated=bool(both.any() and _mean(ours[both]) < _mean(theirs[both])),
         expected="a smaller geometric mean of the regret",
         measured=f"{_mean(ours[both]):.4g} against {_mean(theirs[both]):.4g}; of {int(both.sum())} functions "
@@ -446,7 +446,7 @@ def _draw_regret(operator: str, data: dict[str, Any]) -> Any:
         style.panel_labels(panels)
     figure.set_label(
         f"How often each rule's choice for the {operator} is within a factor of the fastest strategy. "
-        f"Held-out functions were not looked at while the planner was tuned."
+        f"The planner's rates were not fitted to held-out functions."
     )
     return figure
 

@@ -1,6 +1,6 @@
 """derivatives: test problems of differentiation, as data: what a derivative engine is tuned on and judged by.
 
-Half of them (``split="tuned"``) may be looked at while a planner is tuned; the other half is kept for the verdict.
+A planner may be fitted to half of them (``split="tuned"``); the other half is kept for the verdict.
 
     from jaxcalc.functions import derivatives
     for case in derivatives.cases("jacobian", split="held out"):

@@ -66,7 +66,7 @@ class Case:
       name: short, plain and unique.
       family: what it is a member of; every family has members in both splits.
       operator: the derivative that is asked for.
-      split: ``"tuned"`` may be looked at while a planner is tuned, ``"held out"`` judges it.
+      split: a planner may be fitted to ``"tuned"`` ones, ``"held out"`` ones judge it.
       dtype: of ``x`` and of every floating-point constant.
       size: ``"large"`` from 200 inputs or outputs on.
       builder: ``builder(rng, **choices)`` draws an ``Instance`` in numpy; its docstring has the formula.
