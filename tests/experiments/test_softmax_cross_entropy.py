@@ -1,0 +1,76 @@
+"""Small runs of the experiment on softmax and cross-entropy: verdicts are the ledger's, and follow broken data."""
+
+import pytest
+
+from jaxcalc import lab
+from jaxcalc.lab import registry
+
+SMALL = {"identities": {"problems": 50}, "stability": {}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Each part, run once."""
+    found = {}
+
+    def make(part):
+        if part not in found:
+            config = {"experiment": f"softmax_cross_entropy:{part}", "dtype": "float64", "params": SMALL[part]}
+            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
+            assert found[part].messages == []
+        return found[part]
+
+    return make
+
+
+def changed(run, part, **changes):
+    """What claims come to with some data replaced, where that differs from the ledger's verdict."""
+    claims = registry.load(f"softmax_cross_entropy:{part}").part.claims(run(part).dataset.assign(changes))
+    return {claim.id: claim.verdict for claim in claims if not claim.passed}
+
+
+@pytest.mark.parametrize(("part", "claims"), [("identities", 8), ("stability", 3)])
+def test_every_claim_has_the_ledgers_verdict(run, part, claims):
+    told = run(part).claims
+    assert len(told) == claims
+    assert [claim.id for claim in told if not claim.passed] == []
+
+
+def test_identities_follow_their_data(run):
+    data = run("identities").dataset
+    soft = 1e-6 * (data.target == "soft")
+    changes = {
+        ("softmax-jacobian", "refuted"): {"jacobian_by_ad": data.jacobian_by_ad + 1e-6},
+        ("softmax-example-three-logits", "refuted"): {"example_gradient": data.example_gradient + 1e-3},
+        ("log-sum-exp-identity", "refuted"): {"naive_logsumexp": data.naive_logsumexp + 1e-6},
+        ("softmax-ce-gradient-p-minus-y", "refuted"): {"less_target": data.less_target + soft},
+        ("ce-designed-to-pair-with-softmax", "confirmed"): {"link_residual": data.link_residual + 1e-6},
+        ("frameworks-shift-softmax-internally", "refuted"): {"maxima": 0 * data.maxima},
+    }
+    for (claim, verdict), change in changes.items():
+        assert changed(run, "identities", **change) == {claim: verdict}
+    one_hot = changed(run, "identities", gradient=data.gradient + 1e-6 * (data.target == "one-hot"))
+    assert one_hot == dict.fromkeys(
+        ["softmax-ce-gradient-p-minus-y", "softmax-ce-gradient-componentwise", "ce-designed-to-pair-with-softmax"],
+        "refuted",
+    )
+    off = changed(run, "identities", probability=0.9 * data.probability)
+    assert set(off) == {"softmax-is-distribution", "softmax-ce-gradient-componentwise"}
+
+
+def test_stability_follows_its_data(run):
+    data = run("stability").dataset
+    # As if every form were the one from logits.
+    fused = {name: data[name].where(data.form == "fused", data[name].sel(form="fused")) for name in ("loss", "slope")}
+    told = changed(run, "stability", **fused)
+    assert told == {"log-of-softmax-unstable": "refuted", "ce-with-1e-15-guard": "confirmed"}
+    assert changed(run, "stability", overflows_from=data.overflows_from + 1) == {"naive-softmax-overflows": "refuted"}
+    strong = changed(run, "stability", slope=data["slope"].where(data.form != "guarded", 1.0))
+    assert strong == {"ce-with-1e-15-guard": "confirmed"}
+    infinite = changed(run, "stability", loss=data.loss.where(data.form != "guarded", float("inf")))
+    assert infinite == {"ce-with-1e-15-guard": "refuted"}
+
+
+@pytest.mark.parametrize(("part", "names"), [("identities", 1), ("stability", 2)])
+def test_figures_can_be_drawn(run, part, names):
+    assert len(registry.load(f"softmax_cross_entropy:{part}").part.figures(run(part).dataset)) == names
