@@ -1,0 +1,102 @@
+"""Small runs of the experiment on finite differences: verdicts are the ledger's, and follow broken data."""
+
+import numpy as np
+import pytest
+
+from jaxcalc import lab
+from jaxcalc.lab import registry
+
+PARAMS = {"steps": {"halvings": 20}, "rivals": {"points": 400}, "listings": {"sizes": [10, 30], "draws": 500}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Each part, run once."""
+    found = {}
+
+    def make(part):
+        if part not in found:
+            config = {"experiment": f"finite_differences:{part}", "dtype": "float64", "params": PARAMS[part]}
+            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
+            assert found[part].messages == []
+        return found[part]
+
+    return make
+
+
+def verdicts(run, dataset):
+    part = registry.load(run.dataset.attrs["experiment"]).part
+    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+
+
+@pytest.mark.parametrize(("part", "claims"), [("steps", 1), ("rivals", 1), ("listings", 12)])
+def test_every_claim_has_the_ledgers_verdict(run, part, claims):
+    told = run(part).claims
+    assert len(told) == claims
+    assert [claim.id for claim in told if not claim.passed] == []
+
+
+def test_a_wrong_order_is_refuted(run):
+    data = run("steps").dataset
+    broken = data.assign(error=data.error * data.step**0.2)
+    assert set(verdicts(run("steps"), broken).values()) == {"refuted"}
+
+
+def test_the_step_by_theory_is_near_the_best(run):
+    data = run("steps").dataset.sel(precision="float32")
+    for scheme in ("forward", "backward", "central", "fourth-order central"):
+        one = data.sel(scheme=scheme)
+        # A chance zero of the error is no scale: the median of its neighbours is.
+        around = abs(np.log2(data.step / float(one.theory_step))) <= 2.5
+        assert float(one.theory_error) <= 16 * float(one.error[around].median())
+        assert float(one.theory_error) < 0.1 * float(one.error[0])
+
+
+def test_a_central_quotient_that_never_loses_is_confirmed_and_one_that_always_does_refuted(run):
+    data = run("rivals").dataset
+    name = "central-most-accurate"
+    assert verdicts(run("rivals"), data.assign(loses=0 * data.loses))[name] == "confirmed"
+    assert verdicts(run("rivals"), data.assign(loses=data.loses + 0.01))[name] == "refuted"
+
+
+# Claim -> the listing that shows it, and its printed numbers once broken.
+BROKEN = {
+    "central-difference-square-table": ("square, -2 to 2", lambda v: v + 1e-3, "refuted"),
+    "three-differences-at-3": ("errors at 3, step as asked", lambda v: v[::-1], "refuted"),
+    "numerical-gradient-bowl-at-2-1": ("bowl at (2, 1), library", lambda v: v + 1e-5, "refuted"),
+    "numerical-gradient-slice-copy": ("bowl at (2, 1), array by slice", lambda v: np.array([4.0, 6.0]), "confirmed"),
+    "numerical-gradient-bowl-at-4-2": ("bowl at (4, 2), integers", lambda v: np.array([8.0, 12.0]), "confirmed"),
+    "gradient-check-quadratic": ("relative difference by dtype", lambda v: 0 * v, "confirmed"),
+    "gradcheck-compares-analytic-and-numeric": ("right rule accepted", lambda v: 0 * v + 1, "refuted"),
+    "numerical-hessian-print": ("Hessian, h = 1e-5", lambda v: np.round(v, 2), "confirmed"),
+    "numerical-differentiation-works-for-any-function": ("floor at 1", lambda v: 0 * v, "confirmed"),
+}
+
+
+@pytest.mark.parametrize("claim", BROKEN)
+def test_listings_follow_what_is_printed(run, claim):
+    data = run("listings").dataset
+    name, change, verdict = BROKEN[claim]
+    before = data.printed.sel(listing=name).values
+    numbers = before[~np.isnan(before)]
+    row = np.pad(change(numbers), (0, before.size - numbers.size), constant_values=np.nan)
+    printed = data.printed.copy()
+    printed.loc[{"listing": name}] = row
+    told, old = verdicts(run("listings"), data.assign(printed=printed)), verdicts(run("listings"), data)
+    assert {key for key in told if told[key] != old[key]} == {claim}
+    assert told[claim] == verdict
+
+
+def test_counts_follow_the_data(run):
+    data = run("listings").dataset
+    for name, claim in (
+        ("central_calls", "central-difference-costs-2n-evals"),
+        ("forward_calls", "nudge-test-needs-one-pass-per-parameter"),
+    ):
+        told = verdicts(run("listings"), data.assign({name: data[name] * 3}))
+        assert told[claim] == "refuted"
+
+
+@pytest.mark.parametrize("part", PARAMS)
+def test_figures_can_be_drawn(run, part):
+    assert len(registry.load(f"finite_differences:{part}").part.figures(run(part).dataset)) == 1
