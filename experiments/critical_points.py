@@ -1,0 +1,261 @@
+"""What do gradients, Jacobians and Hessians say about functions of several variables?
+
+Hessian eigenvalues tell bowls from domes and saddles at points where the gradient is zero; the gradient points along
+the steepest ascent; worked Jacobians and Hessians against what is printed of them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Variable, judged
+from jaxcalc.lab.ledger import entry
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+_SHOWN = {
+    "bowl": "bowl: $x^2 + 3y^2$",
+    "dome": "dome: $-x^2 - 3y^2$",
+    "saddle": "saddle: $x^2 - y^2$",
+    "monkey": "undecided: $x^3 - 3xy^2$",
+}
+
+
+class Landscapes(Config):
+    points: int = pydantic.Field(61, ge=5)
+    """points of a landscape along each axis"""
+    directions: int = pydantic.Field(20001, ge=101)
+    """unit directions along which the slope is taken"""
+
+
+def run_landscapes(config: Landscapes, key: Any) -> dict[str, Any]:
+    import jax
+
+    found = jax.jit(lambda key: _measured(config, key))(key)
+    return {"shape": np.array(list(_SHOWN)), **{name: np.asarray(value) for name, value in found.items()}}
+
+
+def _measured(config: Landscapes, key: Any) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.transforms.hessian import hessian
+    from jaxcalc.transforms.jacobian import jacobian
+    from jaxcalc.transforms.local import directional_derivative, steepest_ascent
+
+    shapes = {
+        "bowl": lambda p: p[0] ** 2 + 3 * p[1] ** 2,
+        "dome": lambda p: -(p[0] ** 2) - 3 * p[1] ** 2,
+        "saddle": lambda p: p[0] ** 2 - p[1] ** 2,
+        "monkey": lambda p: p[0] ** 3 - 3 * p[0] * p[1] ** 2,
+    }
+    assert list(shapes) == list(_SHOWN)
+    second = lambda fun: hessian(fun, method="forward-over-reverse")
+    origin, axis = jnp.zeros(2), jnp.linspace(-1.0, 1.0, config.points)
+    grid = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), -1)
+    hessians = jnp.stack([second(fun)(origin) for fun in shapes.values()])
+    plateau = lambda z: (jax.nn.sigmoid(z) - 1.0) ** 2
+
+    wavy = lambda p: jnp.sin(p[0]) * jnp.exp(0.5 * p[1]) + p[0] * p[1]
+    at = jnp.array([0.4, 0.3])
+    angle = jnp.linspace(0.0, 2 * np.pi, config.directions)
+    units = jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+    slopes = jax.vmap(lambda v: directional_derivative(wavy)(at, v))(units)
+    ascent = steepest_ascent(wavy)(at)
+    six = lambda p: jnp.sin(p @ jnp.arange(1.0, 7.0) / 6) + jnp.exp(-0.1 * p @ p) * p[0] * p[5]
+    keys = jax.random.split(key, 5)
+    place, along = jax.random.normal(keys[0], (6,)), jax.random.normal(keys[1], (50, 6))
+    along = along / jnp.linalg.norm(along, axis=1, keepdims=True)
+    derivative = jax.vmap(lambda v: directional_derivative(six)(place, v))(along)
+    mixed = second(six)(place)
+
+    matrix, input = jax.random.normal(keys[2], (5, 3)), jax.random.normal(keys[3], (3,))
+    example = lambda p: jnp.stack([p[0] ** 2 + p[1], p[0] * p[1]])
+    layer = lambda x: jnp.tanh(matrix @ x)
+    explicit = jacobian(layer, method="reverse")(input)
+    rows = jnp.stack([jax.grad(lambda x, i=i: layer(x)[i])(input) for i in range(5)])
+    pull = jax.vjp(layer, input)[1]
+    one_hot = jax.vmap(lambda v: pull(v)[0])(jnp.eye(5))
+    cotangent = jax.random.normal(keys[4], (5,))
+    pulled = pull(cotangent)[0]
+
+    # Twice differentiable at the origin, but not continuously: the two orders of differentiation disagree.
+    rough = lambda x, y: x * y * (x**2 - y**2) / (x**2 + y**2)
+    h = 1e-3
+    along_x, along_y = jax.grad(rough, 0), jax.grad(rough, 1)
+    return {
+        "x": axis,
+        "y": axis,
+        "surface": jnp.stack([jax.vmap(jax.vmap(fun))(grid) for fun in shapes.values()]),
+        "gradient_norm": jnp.array([jnp.linalg.norm(jax.grad(fun)(origin)) for fun in shapes.values()]),
+        "hessian": hessians,
+        "eigenvalues": jnp.linalg.eigvalsh(hessians),
+        "plateau_gradient": jax.grad(plateau)(-30.0),
+        "plateau_loss": plateau(jnp.asarray(-30.0)),
+        "angle": jnp.rad2deg(angle),
+        "slope": slopes,
+        "gradient_slope": ascent.slope,
+        "gradient_angle": jnp.rad2deg(jnp.arctan2(ascent.direction[1], ascent.direction[0])),
+        "directional_residual": abs(derivative - along @ jax.grad(six)(place)),
+        "partials": jax.grad(lambda p: 3 * p[0] ** 2 * p[1] + 2 * p[0] * p[1] ** 3 - 5)(jnp.array([1.0, 2.0])),
+        "example": jacobian(example, method="forward")(jnp.array([3.0, 2.0])),
+        "jacobian": explicit,
+        "row_gradients": rows,
+        "one_hot_pullback": one_hot,
+        "cotangent": cotangent,
+        "pullback": pulled,
+        "asymmetry": abs(mixed - mixed.T).max(),
+        "f_xy": (along_x(0.0, h) - along_x(0.0, -h)) / (2 * h),
+        "f_yx": (along_y(h, 0.0) - along_y(-h, 0.0)) / (2 * h),
+    }
+
+
+def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
+    data = {str(name): dataset[name].values for name in dataset.data_vars}
+    allowed = lambda id: entry(id).tolerance or 0.0
+    close = lambda id, found, expected: bool((abs(np.asarray(found) - np.asarray(expected)) <= allowed(id)).all())
+    names = list(map(str, dataset["shape"].values))
+    norm, eigenvalues = dict(zip(names, data["gradient_norm"])), dict(zip(names, data["eigenvalues"]))
+    near = "gradient-norm-zero-means-near-minimum"
+    saddle = norm["saddle"] <= allowed(near) and eigenvalues["saddle"][0] < 0 < eigenvalues["saddle"][1]
+    flat = abs(data["plateau_gradient"]) <= allowed(near) and data["plateau_loss"] > 0.99
+    best = int(np.argmax(data["slope"]))
+    steep = "gradient-is-steepest-ascent"
+    turn = (dataset["angle"].values[best] - float(data["gradient_angle"]) + 180) % 360 - 180
+    excess = float(data["slope"].max() - data["gradient_slope"])
+    residual = float(data["directional_residual"].max())
+    matrix, weighted = data["jacobian"], data["cotangent"] @ data["jacobian"]
+    apart = float(np.linalg.norm(matrix - data["pullback"], axis=1).min())
+    exact = float(abs(data["one_hot_pullback"] - matrix).max())
+    summed = float(abs(data["pullback"] - weighted).max())
+    bowl = data["hessian"][names.index("bowl")]
+    low, high = eigenvalues["bowl"]
+    difference = float(abs(matrix - data["row_gradients"]).max())
+    return [
+        judged(
+            near,
+            norm["bowl"] <= allowed(near) and bool((eigenvalues["bowl"] > 0).all()),
+            limits=bool(saddle or flat),
+            measured=f"gradient {norm['saddle']:.2g} at a saddle; "
+            f"{abs(float(data['plateau_gradient'])):.2g} on a plateau with loss {float(data['plateau_loss']):.4g}",
+            figure="landscapes",
+        ),
+        judged(
+            steep,
+            abs(excess) <= allowed(steep) and abs(turn) <= 1.5 * 360 / (data["slope"].size - 1),
+            measured=f"largest slope less the norm {excess:.2g}, directions {abs(turn):.2g} degrees apart",
+            figure="slopes",
+        ),
+        judged(
+            "directional-derivative-is-dot-product",
+            residual <= allowed("directional-derivative-is-dot-product"),
+            measured=residual,
+        ),
+        judged(
+            "partials-3x2y-2xy3",
+            close("partials-3x2y-2xy3", data["partials"], [28.0, 27.0]),
+            measured=data["partials"].tolist(),
+        ),
+        judged(
+            "jacobian-example",
+            close("jacobian-example", data["example"], [[6.0, 1.0], [2.0, 3.0]]),
+            measured=data["example"].tolist(),
+        ),
+        judged(
+            "jacobian-shape-and-rows",
+            matrix.shape == (5, 3) and difference <= allowed("jacobian-shape-and-rows"),
+            measured=f"shape {matrix.shape}, residual {difference:.2g}",
+        ),
+        judged(
+            "vjp-gives-a-row",
+            max(exact, summed) <= allowed("vjp-gives-a-row"),
+            limits=apart > 0.01,
+            measured=f"one-hot cotangents: residual {exact:.2g}; a random one: {apart:.2g} from the nearest row, "
+            f"{summed:.2g} from the weighted sum of rows",
+        ),
+        judged(
+            "hessian-symmetric",
+            float(data["asymmetry"]) <= allowed("hessian-symmetric"),
+            measured=float(data["asymmetry"]),
+        ),
+        judged(
+            "hessian-symmetry-needs-c2",
+            close("hessian-symmetry-needs-c2", [data["f_xy"], data["f_yx"]], [-1.0, 1.0]),
+            measured=f"{float(data['f_xy']):.10g} and {float(data['f_yx']):.10g}",
+        ),
+        judged(
+            "hessian-example",
+            close("hessian-example", bowl, [[2.0, 0.0], [0.0, 6.0]])
+            and close("hessian-example", [low, high, high / low], [2.0, 6.0, 3.0]),
+            measured=f"eigenvalues {low:g} and {high:g}, condition number {high / low:g}",
+            figure="landscapes",
+        ),
+    ]
+
+
+def figures_of_landscapes(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    from jaxcalc import style
+
+    figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True)
+    for axis, name in zip(panels, map(str, dataset["shape"].values)):
+        one = dataset.sel({"shape": name})
+        top = float(abs(one.surface).max())
+        levels = np.linspace(-top, top, 25)
+        axis.contourf(dataset.x, dataset.y, one.surface.values.T, levels=levels, cmap="RdBu_r")
+        axis.contour(dataset.x, dataset.y, one.surface.values.T, levels=levels, colors="#555555", linewidths=0.3)
+        axis.plot(0, 0, "o", color=style.COLORS["black"])
+        low, high = one.eigenvalues.values
+        axis.set_title(f"{_SHOWN[name]}\n$\\lambda$ = {low:g}, {high:g}", fontsize=7)
+        axis.set(xlabel="x", aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
+        axis.grid(visible=False)
+    panels[0].set_ylabel("y")
+    figure.set_label(
+        "Four landscapes whose gradient is zero at the dot, and the eigenvalues of the Hessian there; blue is low, red "
+        "high. Eigenvalues of one sign mean a bowl or a dome, of both signs a saddle; zero leaves it open."
+    )
+    drawn, axis = style.subplots(width=4.4, height=2.8)
+    axis.plot(dataset.angle, dataset.slope, color=style.COLORS["blue"])
+    axis.axhline(float(dataset.gradient_slope), **style.THEORY)
+    axis.axvline(float(dataset.gradient_angle) % 360, **style.THEORY)
+    axis.set(xlabel="direction (degrees)", ylabel="slope along the direction", xticks=range(0, 361, 60))
+    drawn.set_label("The slope along each unit direction. Dashed: the norm of the gradient, and its direction.")
+    return {"landscapes": figure, "slopes": drawn}
+
+
+landscapes = Part(
+    Landscapes,
+    {
+        "shape": Variable(("shape",), "", "a function with a stationary point at the origin"),
+        "x": Variable(("x",), "", "first coordinate"),
+        "y": Variable(("y",), "", "second coordinate"),
+        "surface": Variable(("shape", "x", "y"), "", "the function"),
+        "gradient_norm": Variable(("shape",), "", "norm of its gradient at the origin"),
+        "hessian": Variable(("shape", "row", "column"), "", "its Hessian at the origin"),
+        "eigenvalues": Variable(("shape", "eigenvalue"), "", "eigenvalues of that, in rising order"),
+        "plateau_gradient": Variable((), "", "derivative of (sigmoid(z) - 1)^2 at -30"),
+        "plateau_loss": Variable((), "", "its value there"),
+        "angle": Variable(("angle",), "degree", "direction in the plane"),
+        "slope": Variable(("angle",), "", "directional derivative along it"),
+        "gradient_slope": Variable((), "", "norm of the gradient"),
+        "gradient_angle": Variable((), "degree", "direction of the gradient"),
+        "directional_residual": Variable(("direction",), "", "directional derivative less gradient times direction"),
+        "partials": Variable(("column",), "", "partial derivatives of 3x^2y + 2xy^3 - 5 at (1, 2)"),
+        "example": Variable(("row", "column"), "", "Jacobian of [x^2 + y, xy] at (3, 2)"),
+        "jacobian": Variable(("output", "input"), "", "Jacobian of a dense layer from 3 to 5"),
+        "row_gradients": Variable(("output", "input"), "", "gradients of its outputs, one by one"),
+        "one_hot_pullback": Variable(("output", "input"), "", "vector-Jacobian products with one-hot vectors"),
+        "cotangent": Variable(("output",), "", "a random vector"),
+        "pullback": Variable(("input",), "", "its vector-Jacobian product"),
+        "asymmetry": Variable((), "", "largest difference of a Hessian in 6 variables and its transpose"),
+        "f_xy": Variable((), "", "d/dy of df/dx at the origin, f = xy (x^2 - y^2) / (x^2 + y^2)"),
+        "f_yx": Variable((), "", "d/dx of df/dy there"),
+    },
+    "host",
+    run_landscapes,
+    figures=figures_of_landscapes,
+    claims=claims_of_landscapes,
+    doc="What do gradients, Jacobians and Hessians say about functions of several variables?",
+)
