@@ -111,7 +111,7 @@ TERMS = {
 KL_ULPS = {"normal": 8, "exponential": 8, "laplace": 8, "gamma": 64, "beta": 128, "bernoulli": 8, "poisson": 8}
 DTYPES: Any = {np.float32: 32, np.float64: 64}
 PHASES = (hypothesis.Phase.explicit, hypothesis.Phase.generate)  # shrinking at 50 digits takes minutes
-SETTINGS = hypothesis.settings(max_examples=25, deadline=None, derandomize=True, database=None, phases=PHASES)
+SETTINGS = hypothesis.settings(max_examples=12, deadline=None, derandomize=True, database=None, phases=PHASES)
 
 
 def build(name, *parameters):

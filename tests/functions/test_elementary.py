@@ -177,7 +177,7 @@ def test_the_table_is_complete():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ELEMENTARY)
 def test_closed_forms_against_mpmath(x64, name, dtype):
-    @hypothesis.settings(max_examples=20, deadline=None, derandomize=True, database=None)
+    @hypothesis.settings(max_examples=10, deadline=None, derandomize=True, database=None)
     @hypothesis.given(drawn(name, dtype))
     def check(x):
         for kind, got, exact, allowed in zip(KINDS, together(name)(x), EXACT[name], ULPS[name]):
