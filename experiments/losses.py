@@ -24,7 +24,15 @@ def _tolerance(id: str) -> float:
 
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
-_ROWS = ("mse", "mae", "binary-ce", "categorical-ce", "huber")  # of the table, as the ledger names them
+# Of the table, as the ledger names them.
+_CLAIMS = {
+    "mse": "loss-gradient-mse",
+    "mae": "loss-gradient-mae",
+    "binary-ce": "loss-gradient-binary-ce",
+    "categorical-ce": "loss-gradient-categorical-ce",
+    "huber": "loss-gradient-huber",
+}
+_ROWS = tuple(_CLAIMS)
 _DELTA = 0.7  # of Huber's loss
 
 
@@ -113,7 +121,7 @@ def run_gradients(config: Gradients, key: Any) -> dict[str, Any]:
 def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
     found = []
     for row in map(str, dataset.row.values):
-        mine, id = dataset.sel(row=row), f"loss-gradient-{row}"
+        mine, id = dataset.sel(row=row), _CLAIMS[row]
         size = abs(mine.by_table).clip(min=1.0)  # AD of a binary cross-entropy cancels where p is close to y
         worst = [
             float((abs(other - mine.by_table) / size).max(skipna=False)) for other in (mine.by_ad, mine.closed_form)
