@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 _EPS = float(np.finfo(float).eps)
 
 
-def _tolerance(id: str) -> float:
-    return entry(id).tolerance or 0.0
-
-
 def _largest(values: "xarray.DataArray") -> float:
     """The largest entry; NaN if any is."""
     return float(abs(values).max(skipna=False))
@@ -76,7 +72,8 @@ def _matches_table(dataset: "xarray.Dataset", name: str, id: str, places: list[i
     known: Any = entry(id).expected
     mine = dataset.sel(activation=name, x=places)
     found = [mine.value.values, mine.by_ad.values]
-    fits = all(bool((abs(a - np.array(known[b])) <= _tolerance(id)).all()) for a, b in zip(found, ("value", "slope")))
+    gaps = [abs(a - np.array(known[b])) for a, b in zip(found, ("value", "slope"))]
+    fits = all(bool((gap <= entry(id).tolerance).all()) for gap in gaps)
     return fits, [[float(f"{v:.4f}") for v in row] for row in found]
 
 
@@ -117,31 +114,31 @@ def claims_of_curves(dataset: "xarray.Dataset") -> list[Claim]:
         judged("sigmoid-at-zero", float(s.sel(x=0)) == 0.5, measured=float(s.sel(x=0)), figure="activations"),
         judged(
             "sigmoid-derivative-identity",
-            max(identities) <= _tolerance("sigmoid-derivative-identity"),
+            max(identities) <= entry("sigmoid-derivative-identity").tolerance,
             measured=f"largest differences {identities[0]:.2g} and {identities[1]:.2g}",
             figure="activations",
         ),
         judged(
             "sigmoid-derivative-max-quarter",
-            abs(peak - 0.25) <= _tolerance("sigmoid-derivative-max-quarter") and elsewhere < peak,
+            abs(peak - 0.25) <= entry("sigmoid-derivative-max-quarter").tolerance and elsewhere < peak,
             measured=f"{peak:.16g} at 0, at most {elsewhere:.6g} elsewhere on the grid",
             figure="activations",
         ),
         judged("sigmoid-table", table, measured=sigmoids),
         judged(
             "sigmoid-slope-at-5",
-            bool((abs(at_five - 0.0066) <= _tolerance("sigmoid-slope-at-5")).all()),
+            bool((abs(at_five - 0.0066) <= entry("sigmoid-slope-at-5").tolerance).all()),
             measured=[float(f"{v:.6f}") for v in at_five],
         ),
         judged(
             "leaky-relu-formula",
-            leaky <= _tolerance("leaky-relu-formula"),
+            leaky <= entry("leaky-relu-formula").tolerance,
             measured=f"largest difference {leaky:g} for slopes below 1; at slope 2 up to {steeper:g} on [-3, 3]",
         ),
-        judged("elu-derivative", elu <= _tolerance("elu-derivative"), measured=elu, figure="activations"),
+        judged("elu-derivative", elu <= entry("elu-derivative").tolerance, measured=elu, figure="activations"),
         judged(
             "gelu-definition-vs-code",
-            float(gap.max(skipna=False)) <= _tolerance("gelu-definition-vs-code") and framework <= 16 * _EPS,
+            float(gap.max(skipna=False)) <= entry("gelu-definition-vs-code").tolerance and framework <= 16 * _EPS,
             limits=float(gap.max()) > 1e-6,
             measured=f"values part by up to {float(gap.max()):.3g} at |x| = {farthest:.2f}, "
             f"slopes by {slope_gap:.2g}; the framework's default is the tanh form to {framework:.1g}",
@@ -149,20 +146,21 @@ def claims_of_curves(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "relu-values",
-            bool((abs(relu - np.array(entry("relu-values").expected)) <= _tolerance("relu-values")).all()),
+            bool((abs(relu - np.array(entry("relu-values").expected)) <= entry("relu-values").tolerance).all()),
             measured=relu.tolist(),
         ),
         judged(
             "tanh-derivative-identity",
-            tanh_slope <= _tolerance("tanh-derivative-identity") and steepest == float(slope["tanh"].sel(x=0)) == 1.0,
+            tanh_slope <= entry("tanh-derivative-identity").tolerance
+            and steepest == float(slope["tanh"].sel(x=0)) == 1.0,
             measured=f"largest difference {tanh_slope:.2g}, largest slope {steepest:g}",
             figure="activations",
         ),
-        judged("tanh-is-scaled-sigmoid", scaled <= _tolerance("tanh-is-scaled-sigmoid"), measured=scaled),
+        judged("tanh-is-scaled-sigmoid", scaled <= entry("tanh-is-scaled-sigmoid").tolerance, measured=scaled),
         judged("tanh-table", table_of_tanh, measured=tanhs),
         judged(
             "tanh-slope-at-3",
-            bool((abs(at_three - np.array(printed)) <= _tolerance("tanh-slope-at-3")).all()),
+            bool((abs(at_three - np.array(printed)) <= entry("tanh-slope-at-3").tolerance).all()),
             measured=[float(f"{v:.6f}") for v in at_three],
         ),
         judged("relu-gelu-popularity", None),
@@ -332,7 +330,7 @@ def claims_of_saturation(dataset: "xarray.Dataset") -> list[Claim]:
     moderate = dataset.ratio_error.values[dataset.t.values >= 0.01].max()
     tiny, at_710 = float(dataset.ratio_error[0]), float(dataset.ratio_at_710)
     means = float(dataset.mean_of_tanh), float(dataset.mean_of_sigmoid)
-    within = _tolerance("tanh-zero-centred-sigmoid-not")
+    within = entry("tanh-zero-centred-sigmoid-not").tolerance
     return [
         judged(
             "sigmoid-open-unit-interval",
@@ -586,7 +584,7 @@ def claims_of_units(dataset: "xarray.Dataset") -> list[Claim]:
             f"{moved[1]:.3g}",
             figure="dead",
         ),
-        judged("linear-layers-collapse", collapse <= _tolerance("linear-layers-collapse"), measured=collapse),
+        judged("linear-layers-collapse", collapse <= entry("linear-layers-collapse").tolerance, measured=collapse),
         judged(
             "sigmoid-backward-reuses-forward",
             extra == 0 and count("sigmoid", "logistic") + count("sigmoid", "exp") > 0,

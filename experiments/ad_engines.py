@@ -729,7 +729,6 @@ def claims_of_facts(dataset: "xarray.Dataset") -> list[Claim]:
         values = dataset.found.sel(fact=name).values
         return values[~np.isnan(values)].tolist()
 
-    tolerance = lambda id: entry(id).tolerance or 0.0
     expected = lambda id: entry(id).expected
     raised = {str(k): str(v) for k, v in zip(dataset.trouble.values, dataset.exception.values)}
     polynomial = [found(f"x0^2 + 3 x0 x1: {name}") for name in ("jax", "tape", "dual")]
@@ -789,7 +788,7 @@ def claims_of_facts(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "dual-numbers-implement-forward-mode",
-            abs(by_dual - by_jvp) <= tolerance("dual-numbers-implement-forward-mode"),
+            abs(by_dual - by_jvp) <= entry("dual-numbers-implement-forward-mode").tolerance,
             measured=f"{abs(by_dual - by_jvp):.2g}",
         ),
         judged(
@@ -799,7 +798,8 @@ def claims_of_facts(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "dynamic-graph-python-control-flow",
-            np.ptp(flow) <= tolerance("dynamic-graph-python-control-flow") and refusal == "TracerBoolConversionError",
+            np.ptp(flow) <= entry("dynamic-graph-python-control-flow").tolerance
+            and refusal == "TracerBoolConversionError",
             measured=f"{flow[0]:.6g}, engines and lax.cond within {np.ptp(flow):.2g}; compiled, the same "
             f"program raises {refusal}",
         ),
@@ -810,7 +810,7 @@ def claims_of_facts(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "backprop-identical-to-reverse-mode",
-            max(gaps) <= tolerance("backprop-identical-to-reverse-mode"),
+            max(gaps) <= entry("backprop-identical-to-reverse-mode").tolerance,
             measured=f"left against right {gaps[0]:.2g}, left against reverse mode {gaps[1]:.2g}, right against "
             f"forward mode {gaps[2]:.2g}",
         ),

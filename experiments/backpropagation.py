@@ -128,7 +128,6 @@ def run_gradients(config: Gradients, key: Any) -> dict[str, Any]:
 
 def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
     worst = lambda name: float(abs(dataset[name] - dataset.by_jax).max(skipna=False))
-    tolerance = lambda id: entry(id).tolerance or 0.0
     by_hand, by_tape, by_differences = worst("by_hand"), worst("by_tape"), worst("by_differences")
     logit = float(dataset.logit_residual.max(skipna=False))
     unfused, fused = dataset.slope_at_40.values
@@ -139,23 +138,23 @@ def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             "sigmoid-bce-gradient-a-minus-y",
-            logit <= tolerance("sigmoid-bce-gradient-a-minus-y") and fused == 1.0,
+            logit <= entry("sigmoid-bce-gradient-a-minus-y").tolerance and fused == 1.0,
             measured=f"{logit:.2g}; at z = 40, y = 0 {fused:g} from the logit, {unfused:g} through the logarithm",
         ),
         judged(
             "two-layer-backward-matches-ad",
-            by_hand <= tolerance("two-layer-backward-matches-ad"),
+            by_hand <= entry("two-layer-backward-matches-ad").tolerance,
             measured=f"{by_hand:.2g}; tape {by_tape:.2g}, central differences {by_differences:.2g}",
             figure="gradients",
         ),
         judged(
             "backward-helper-batch-size",
-            bool((abs(ratio - wanted.expected["ratio_to_mean_loss_gradient"]) <= (wanted.tolerance or 0.0)).all()),
+            bool((abs(ratio - wanted.expected["ratio_to_mean_loss_gradient"]) <= wanted.tolerance).all()),
             measured=f"{ratio.mean():.12g} times the gradient of the mean loss, for {int(dataset.num_samples)} samples",
         ),
         judged(
             "backprop-is-chain-rule-per-layer",
-            layers <= tolerance("backprop-is-chain-rule-per-layer"),
+            layers <= entry("backprop-is-chain-rule-per-layer").tolerance,
             measured=f"{layers:.2g} over {dataset.layer_residual.size} layers",
         ),
     ]
@@ -261,7 +260,7 @@ def _solved(dataset: "xarray.Dataset") -> np.ndarray:
 def claims_of_xor(dataset: "xarray.Dataset") -> list[Claim]:
     lucky, general = entry("xor-seed-42-solved"), entry("xor-solved-in-general")
     one = dataset.sel(start=42)
-    at_42 = bool((abs(one.output.values - np.array(lucky.expected)) <= (lucky.tolerance or 0.0)).all())
+    at_42 = bool((abs(one.output.values - np.array(lucky.expected)) <= lucky.tolerance).all())
     solved = _solved(dataset)
     failed = dataset.output.values[~solved]
     constant = np.ptp(failed, axis=1) < 1e-2 if len(failed) else np.zeros(1)
@@ -275,7 +274,7 @@ def claims_of_xor(dataset: "xarray.Dataset") -> list[Claim]:
         judged(
             "xor-solved-in-general",
             at_42,
-            limits=solved.mean() < general.expected["success_rate"] - (general.tolerance or 0.0),
+            limits=solved.mean() < general.expected["success_rate"] - general.tolerance,
             measured=f"{100 * solved.mean():.1f} % of {solved.size} starts; {100 * constant.mean():.0f} % of the "
             "others end at a constant",
             figure="xor",

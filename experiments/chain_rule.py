@@ -111,7 +111,7 @@ def claims_of_rules(dataset: "xarray.Dataset") -> list[Claim]:
     for claim in dict.fromkeys(str(name).rpartition(" ")[0] or str(name) for name in dataset.rule.values):
         mine = [str(name) for name in dataset.rule.values if (str(name).rpartition(" ")[0] or str(name)) == claim]
         worst = float(residuals.sel(rule=mine).max(skipna=False))
-        found.append(judged(claim, worst <= (entry(claim).tolerance or 0.0), measured=worst, figure="residuals"))
+        found.append(judged(claim, worst <= entry(claim).tolerance, measured=worst, figure="residuals"))
     return found
 
 
@@ -238,22 +238,13 @@ def _sign_changes() -> int:
     return int(np.count_nonzero(signs[1:] * signs[:-1] < 0))
 
 
-def _flat(expected: Any) -> list[float]:
-    """The numbers of a ledger entry, in the order in which they are written."""
-    if isinstance(expected, dict):
-        return [number for value in expected.values() for number in _flat(value)]
-    if isinstance(expected, (list, tuple)):
-        return [number for value in expected for number in _flat(value)]
-    return [float(expected)]
-
-
 def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
     found = []
     for name in map(str, dataset.example.values):
         known, numbers = entry(name), dataset.measured.sel(example=name).values
-        numbers = numbers[: len(_flat(known.expected))]
-        gap = abs(numbers - np.array(_flat(known.expected)))
-        stated = bool((gap <= max(known.tolerance or 0.0, 4 * np.finfo(float).eps)).all())
+        numbers = numbers[: len(known.numbers)]
+        gap = abs(numbers - np.array(known.numbers))
+        stated = bool((gap <= max(known.tolerance, 4 * np.finfo(float).eps)).all())
         if name == "square-first-principles":
             stated = stated and float(dataset.quotient_residual.max(skipna=False)) == 0.0
         found.append(judged(name, stated, measured=[float(f"{value:.5g}") for value in numbers]))
@@ -340,13 +331,13 @@ def claims_of_chain(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             "fifty-layer-chain-is-product",
-            layers >= 50 and gap <= (entry("fifty-layer-chain-is-product").tolerance or 0.0),
+            layers >= 50 and gap <= entry("fifty-layer-chain-is-product").tolerance,
             measured=f"{gap:.2g} over {layers} layers; product {float(dataset['product'][-1]):.3g}",
             figure="chain",
         ),
         judged(
             "two-step-model-three-factors",
-            two <= (entry("two-step-model-three-factors").tolerance or 0.0),
+            two <= entry("two-step-model-three-factors").tolerance,
             measured=two,
         ),
     ]
@@ -449,31 +440,30 @@ def claims_of_foundations(dataset: "xarray.Dataset") -> list[Claim]:
     quotient = _order(h[large], dataset.quotient_error.values[large])
     smooth = h >= 1e-5
     tangent = _order(h[smooth], dataset.tangent_error.values[smooth])
-    tolerance = lambda id: entry(id).tolerance or 0.0
     falls = dataset.falls.values
     ratio, implied = float(dataset.nudge_ratio), float(dataset.implied_loss)
     slopes, minima = dataset.slope_at_zero.values, dataset.is_minimum.values.astype(bool)
     flat, change = float(dataset.slope_of_steep), float(dataset.change_of_steep)
-    printed = np.array(_flat(entry("sinc-limit-table").expected))
+    printed = np.array(entry("sinc-limit-table").numbers)
     sinc = dataset.sinc.values
     at = int(np.argmin(abs(np.log10(h) + 8)))
     line = dataset.line.values
     return [
         judged(
             "nudge-ratio-worked-example",
-            abs(ratio + 2000.0) <= 2000 * max(tolerance("nudge-ratio-worked-example"), 1e-12),
+            abs(ratio + 2000.0) <= 2000 * max(entry("nudge-ratio-worked-example").tolerance, 1e-12),
             limits=abs(implied - 5000.0) > 1.0,
             measured=f"{ratio:.6g}; that slope with 1200 square feet belongs to a loss of {implied:.3g}, not 5000",
         ),
         judged(
             "derivative-is-limit-of-quotient",
-            abs(quotient - 1.0) <= tolerance("derivative-is-limit-of-quotient"),
+            abs(quotient - 1.0) <= entry("derivative-is-limit-of-quotient").tolerance,
             measured=f"order {quotient:.4f}; smallest error {dataset.quotient_error.values.min():.2g}",
             figure="limit",
         ),
         judged(
             "derivative-is-tangent-slope",
-            abs(tangent - 2.0) <= tolerance("derivative-is-tangent-slope"),
+            abs(tangent - 2.0) <= entry("derivative-is-tangent-slope").tolerance,
             measured=f"order {tangent:.4f}",
             figure="limit",
         ),
@@ -497,22 +487,22 @@ def claims_of_foundations(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "sinc-limit-table",
-            bool((abs(sinc[:4] - printed) <= tolerance("sinc-limit-table")).all()),
+            bool((abs(sinc[:4] - printed) <= entry("sinc-limit-table").tolerance).all()),
             measured=[float(f"{value:.8f}") for value in sinc[:4]],
         ),
         judged(
             "numerical-limit-sinc",
-            abs(sinc[at] - 1.0) <= tolerance("numerical-limit-sinc"),
+            abs(sinc[at] - 1.0) <= entry("numerical-limit-sinc").tolerance,
             measured=f"{sinc[at]:.15g}",
         ),
         judged(
             "limit-product-law",
-            abs(dataset.product_of_limits.values[at] - 1.0) <= tolerance("limit-product-law"),
+            abs(dataset.product_of_limits.values[at] - 1.0) <= entry("limit-product-law").tolerance,
             measured=f"{dataset.product_of_limits.values[at]:.12g}",
         ),
         judged(
             "limit-composition-law",
-            abs(dataset.cosine_of.values[at] - 1.0) <= tolerance("limit-composition-law")
+            abs(dataset.cosine_of.values[at] - 1.0) <= entry("limit-composition-law").tolerance
             and dataset.sign_of.values[at] == 1.0
             and float(dataset.sign_at_limit) == 0.0,
             measured=f"continuous {dataset.cosine_of.values[at]:.12g}; sign: limit {dataset.sign_of.values[at]:g}, "
@@ -520,7 +510,7 @@ def claims_of_foundations(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "linear-regression-finds-slope-and-intercept",
-            bool((abs(line - [2.0, 1.0]) <= tolerance("linear-regression-finds-slope-and-intercept")).all()),
+            bool((abs(line - [2.0, 1.0]) <= entry("linear-regression-finds-slope-and-intercept").tolerance).all()),
             measured=[float(f"{value:.8g}") for value in line],
         ),
         judged("newton-leibniz-history", None),

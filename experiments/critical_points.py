@@ -115,13 +115,14 @@ def _measured(config: Landscapes, key: Any) -> dict[str, Any]:
 
 def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
     data = {str(name): dataset[name].values for name in dataset.data_vars}
-    allowed = lambda id: entry(id).tolerance or 0.0
-    close = lambda id, found, expected: bool((abs(np.asarray(found) - np.asarray(expected)) <= allowed(id)).all())
+    close = lambda id, found, expected: bool(
+        (abs(np.asarray(found) - np.asarray(expected)) <= entry(id).tolerance).all()
+    )
     names = list(map(str, dataset["shape"].values))
     norm, eigenvalues = dict(zip(names, data["gradient_norm"])), dict(zip(names, data["eigenvalues"]))
     near = "gradient-norm-zero-means-near-minimum"
-    saddle = norm["saddle"] <= allowed(near) and eigenvalues["saddle"][0] < 0 < eigenvalues["saddle"][1]
-    flat = abs(data["plateau_gradient"]) <= allowed(near) and data["plateau_loss"] > 0.99
+    saddle = norm["saddle"] <= entry(near).tolerance and eigenvalues["saddle"][0] < 0 < eigenvalues["saddle"][1]
+    flat = abs(data["plateau_gradient"]) <= entry(near).tolerance and data["plateau_loss"] > 0.99
     best = int(np.argmax(data["slope"]))
     steep = "gradient-is-steepest-ascent"
     turn = (dataset["angle"].values[best] - float(data["gradient_angle"]) + 180) % 360 - 180
@@ -137,7 +138,7 @@ def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             near,
-            norm["bowl"] <= allowed(near) and bool((eigenvalues["bowl"] > 0).all()),
+            norm["bowl"] <= entry(near).tolerance and bool((eigenvalues["bowl"] > 0).all()),
             limits=bool(saddle or flat),
             measured=f"gradient {norm['saddle']:.2g} at a saddle; "
             f"{abs(float(data['plateau_gradient'])):.2g} on a plateau with loss {float(data['plateau_loss']):.4g}",
@@ -145,13 +146,13 @@ def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             steep,
-            abs(excess) <= allowed(steep) and abs(turn) <= 1.5 * 360 / (data["slope"].size - 1),
+            abs(excess) <= entry(steep).tolerance and abs(turn) <= 1.5 * 360 / (data["slope"].size - 1),
             measured=f"largest slope less the norm {excess:.2g}, directions {abs(turn):.2g} degrees apart",
             figure="slopes",
         ),
         judged(
             "directional-derivative-is-dot-product",
-            residual <= allowed("directional-derivative-is-dot-product"),
+            residual <= entry("directional-derivative-is-dot-product").tolerance,
             measured=residual,
         ),
         judged(
@@ -166,19 +167,19 @@ def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "jacobian-shape-and-rows",
-            matrix.shape == (5, 3) and difference <= allowed("jacobian-shape-and-rows"),
+            matrix.shape == (5, 3) and difference <= entry("jacobian-shape-and-rows").tolerance,
             measured=f"shape {matrix.shape}, residual {difference:.2g}",
         ),
         judged(
             "vjp-gives-a-row",
-            max(exact, summed) <= allowed("vjp-gives-a-row"),
+            max(exact, summed) <= entry("vjp-gives-a-row").tolerance,
             limits=apart > 0.01,
             measured=f"one-hot cotangents: residual {exact:.2g}; a random one: {apart:.2g} from the nearest row, "
             f"{summed:.2g} from the weighted sum of rows",
         ),
         judged(
             "hessian-symmetric",
-            float(data["asymmetry"]) <= allowed("hessian-symmetric"),
+            float(data["asymmetry"]) <= entry("hessian-symmetric").tolerance,
             measured=float(data["asymmetry"]),
         ),
         judged(

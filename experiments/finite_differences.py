@@ -502,7 +502,7 @@ def claims_of_listings(dataset: "xarray.Dataset") -> list[Claim]:
         known = entry(id)
         wanted = np.ravel(np.asarray(known.expected, float))
         return all(
-            printed(name).shape == wanted.shape and (abs(printed(name) - wanted) <= (known.tolerance or 0.0)).all()
+            printed(name).shape == wanted.shape and (abs(printed(name) - wanted) <= known.tolerance).all()
             for name in names
         )
 

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def _tolerance(id: str) -> float:
-    return entry(id).tolerance or 0.0
-
-
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 # Of the table, as the ledger names them.
@@ -127,7 +123,7 @@ def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
             float((abs(other - mine.by_table) / size).max(skipna=False)) for other in (mine.by_ad, mine.closed_form)
         ]
         told = f"largest relative difference {worst[0]:.2g} from AD, {worst[1]:.2g} from the library's closed form"
-        found.append(judged(id, max(worst) <= _tolerance(id), measured=told, figure="losses"))
+        found.append(judged(id, max(worst) <= entry(id).tolerance, measured=told, figure="losses"))
     value, slope, bend = dataset.huber_jumps.values
     printed: Any = entry("mse-bce-three-sample-example").expected
     means = dataset.means.values
@@ -135,18 +131,18 @@ def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
     # Of the same probabilities the two are one formula; from logits it keeps digits that the probability has not.
     apart = float(abs(dataset.one_hot_of_probabilities - dataset.minus_log).max(skipna=False))
     from_logits = float(abs(dataset.one_hot - dataset.minus_log).max(skipna=False))
-    same = _tolerance("one-hot-ce-collapses-to-neg-log-p")
+    same = entry("one-hot-ce-collapses-to-neg-log-p").tolerance
     return [
         *found,
         judged(
             "huber-continuity",
-            max(value, slope) <= _tolerance("huber-continuity"),
+            max(value, slope) <= entry("huber-continuity").tolerance,
             measured=f"within 1e-9 of delta: value jumps by {value:.2g}, slope by {slope:.2g}, curvature by {bend:g}",
             figure="losses",
         ),
         judged(
             "mse-bce-three-sample-example",
-            bool((abs(means - np.array(printed)) <= _tolerance("mse-bce-three-sample-example")).all()),
+            bool((abs(means - np.array(printed)) <= entry("mse-bce-three-sample-example").tolerance).all()),
             measured=[float(f"{mean:.5f}") for mean in means],
         ),
         judged(

@@ -84,7 +84,6 @@ def _order(dataset: "xarray.Dataset", rule: str, integrand: str) -> float:
 def claims_of_errors(dataset: "xarray.Dataset") -> list[Claim]:
     from jaxcalc import measure
 
-    tolerance = lambda id: entry(id).tolerance or 0.0
     error = lambda rule, integrand: dataset.error.sel(rule=rule, integrand=integrand).values
     left, trapezoid, simpson = (_order(dataset, rule, "exp") for rule in ("left", "trapezoid", "simpson"))
     rough = _order(dataset, "simpson", "sqrt")
@@ -98,15 +97,15 @@ def claims_of_errors(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             "trapezoid-beats-riemann",
-            abs(left - 1.0) <= tolerance("trapezoid-beats-riemann")
-            and abs(trapezoid - 2.0) <= tolerance("trapezoid-beats-riemann")
+            abs(left - 1.0) <= entry("trapezoid-beats-riemann").tolerance
+            and abs(trapezoid - 2.0) <= entry("trapezoid-beats-riemann").tolerance
             and bool((error("trapezoid", "exp") < error("left", "exp")).all()),
             measured=f"orders {left:.4f} and {trapezoid:.4f}",
             figure="rules",
         ),
         judged(
             "simpson-most-accurate",
-            abs(simpson - 4.0) <= tolerance("simpson-most-accurate")
+            abs(simpson - 4.0) <= entry("simpson-most-accurate").tolerance
             and all(bool((error("simpson", "exp") < error(rule, "exp")).all()) for rule in _RULES[:3]),
             limits=bool(periodic[0] < periodic[1] or smooth[0] < smooth[1] or rough < 2.0),
             measured=f"order {simpson:.4f}, on the root {rough:.3f}; with 8 panels on a full period {periodic[1]:.2g} "
@@ -115,13 +114,13 @@ def claims_of_errors(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "monte-carlo-sample-average",
-            abs(slope + 0.5) <= tolerance("monte-carlo-sample-average"),
+            abs(slope + 0.5) <= entry("monte-carlo-sample-average").tolerance,
             measured=f"slope {slope:.4f}",
             figure="sampling",
         ),
         judged(
             "monte-carlo-sin-0-pi",
-            abs(centre - 2.0) <= tolerance("monte-carlo-sin-0-pi") and abs(spread / told - 1.0) <= 0.2,
+            abs(centre - 2.0) <= entry("monte-carlo-sin-0-pi").tolerance and abs(spread / told - 1.0) <= 0.2,
             limits=printed < 0.5,
             measured=f"standard error {told:.4f}, spread {spread:.4f}; {100 * printed:.1f} % of runs print 2.0000",
             figure="sampling",
@@ -277,7 +276,7 @@ def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
     found = {str(name): float(value) for name, value in zip(dataset.quantity.values, dataset.found.values)}
     claims = []
     for id, (expected, names) in _STATED.items():
-        allowed = entry(id).tolerance or 0.0
+        allowed = entry(id).tolerance
         values = [found[name] for name in names]
         holds = all(abs(value - expected) <= allowed for value in values)
         if id == "double-integral-xy":
@@ -286,7 +285,7 @@ def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
     signed, unsigned = found["signed area"], found["unsigned area"]
     id = "integral-is-area-under-curve"
     # Where the integrand has one sign the integral is the area: 2x over [0, 3] is a triangle of width 3 and height 6.
-    triangle = abs(found["2x"] - 3.0 * 6.0 / 2) <= (entry(id).tolerance or 0.0)
+    triangle = abs(found["2x"] - 3.0 * 6.0 / 2) <= entry(id).tolerance
     claims.append(
         judged(
             id,

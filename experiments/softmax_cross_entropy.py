@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 _EPS = float(np.finfo(float).eps)
 
 
-def _tolerance(id: str) -> float:
-    return entry(id).tolerance or 0.0
-
-
 def _largest(values: "xarray.DataArray") -> float:
     """The largest entry in size; NaN if any is."""
     return float(abs(values).max(skipna=False))
@@ -120,19 +116,19 @@ def claims_of_identities(dataset: "xarray.Dataset") -> list[Claim]:
     link_gap = {str(name): _largest(links.sel(link=name)) for name in dataset.link.values}
     known: Any = entry("softmax-example-three-logits").expected
     example = [dataset.example_probability.values, dataset.example_gradient.values]
-    within = _tolerance("softmax-example-three-logits")
+    within = entry("softmax-example-three-logits").tolerance
     fits = all(bool((abs(a - np.array(known[b])) <= within).all()) for a, b in zip(example, ("p", "gradient")))
     maxima = dataset.maxima.values
     return [
         judged(
             "softmax-is-distribution",
-            sums <= _tolerance("softmax-is-distribution") and float(dataset.probability.min(skipna=False)) > 0,
+            sums <= entry("softmax-is-distribution").tolerance and float(dataset.probability.min(skipna=False)) > 0,
             measured=f"sums off by {sums:.2g}, least entry {float(dataset.probability.min()):.2g}; at a gap of 800 the "
             f"smaller is {float(dataset.gap_underflow[1]):g}",
         ),
         judged(
             "softmax-jacobian",
-            max(from_ad, by_rule) <= _tolerance("softmax-jacobian") and dense == jacobian.size,
+            max(from_ad, by_rule) <= entry("softmax-jacobian").tolerance and dense == jacobian.size,
             measured=f"differences {from_ad:.2g} (AD) and {by_rule:.2g} (formula), {dense} of {jacobian.size} entries "
             f"not 0; smallest eigenvalue {least:.1g}",
             figure="jacobian",
@@ -144,24 +140,24 @@ def claims_of_identities(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             "log-sum-exp-identity",
-            lse <= _tolerance("log-sum-exp-identity") and float(dataset.largest_exponent.max(skipna=False)) == 0.0,
+            lse <= entry("log-sum-exp-identity").tolerance and float(dataset.largest_exponent.max(skipna=False)) == 0.0,
             measured=f"difference {lse:.2g}; at 1e4 {edges[0]:.6f}; all masked {edges[1]}",
         ),
         judged(
             "softmax-ce-gradient-p-minus-y",
-            max(one_hot, soft) <= _tolerance("softmax-ce-gradient-p-minus-y"),
+            max(one_hot, soft) <= entry("softmax-ce-gradient-p-minus-y").tolerance,
             measured=f"largest difference {one_hot:.2g} one-hot, {soft:.2g} soft",
         ),
         judged(
             "softmax-ce-gradient-componentwise",
-            parts <= _tolerance("softmax-ce-gradient-componentwise"),
+            parts <= entry("softmax-ce-gradient-componentwise").tolerance,
             measured=f"largest difference {parts:.2g}; a target summing to 0.6 breaks p - y by {short:.3g}, and obeys "
             f"sum(y) p - y to {scaled:.2g}",
         ),
         judged(
             "ce-designed-to-pair-with-softmax",
-            one_hot <= _tolerance("ce-designed-to-pair-with-softmax"),
-            limits=max(link_gap.values()) <= _tolerance("ce-designed-to-pair-with-softmax"),
+            one_hot <= entry("ce-designed-to-pair-with-softmax").tolerance,
+            limits=max(link_gap.values()) <= entry("ce-designed-to-pair-with-softmax").tolerance,
             measured="prediction less target is the gradient of "
             + ", ".join(f"{name} (to {value:.1g})" for name, value in {"softmax": one_hot, **link_gap}.items()),
         ),
@@ -330,7 +326,7 @@ def claims_of_stability(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             "naive-softmax-overflows",
-            bool((abs(overflow - np.array(list(known.values()))) <= _tolerance("naive-softmax-overflows")).all())
+            bool((abs(overflow - np.array(list(known.values()))) <= entry("naive-softmax-overflows").tolerance).all())
             and bool(np.isnan(plain).any())
             and bool((shifted == [1.0, 0.0]).all()),
             measured=", ".join(f"{n} from {v:.2f}" for n, v in zip(dataset.exp_dtype.values, overflow))

@@ -89,7 +89,6 @@ def _measured(config: Models, key: Any) -> dict[str, Any]:
 def claims_of_models(dataset: "xarray.Dataset") -> list[Claim]:
     from jaxcalc import measure
 
-    allowed = lambda id: entry(id).tolerance or 0.0
     value = lambda name: float(dataset[name])
     error = lambda case: dataset.error.sel({"case": case}).values
     first, second = (measure.exponent(dataset.length.values, row) for row in dataset.model_error.values)
@@ -102,7 +101,7 @@ def claims_of_models(dataset: "xarray.Dataset") -> list[Claim]:
     return [
         judged(
             orders,
-            abs(first - 2.0) <= allowed(orders) and abs(second - 3.0) <= allowed(orders),
+            abs(first - 2.0) <= entry(orders).tolerance and abs(second - 3.0) <= entry(orders).tolerance,
             measured=f"slopes {first:.4f} and {second:.4f}",
             figure="models",
         ),
@@ -116,19 +115,20 @@ def claims_of_models(dataset: "xarray.Dataset") -> list[Claim]:
         ),
         judged(
             ten,
-            bool((abs(terms - [1.0, 2.718, 7.389]) <= allowed(ten)).all()),
+            bool((abs(terms - [1.0, 2.718, 7.389]) <= entry(ten).tolerance).all()),
             measured=", ".join(f"{term:.6f}" for term in terms),
         ),
         judged("np-math-factorial-call", value("has_math") == 1.0, measured=value("has_math")),
         judged(
             both,
-            abs(value("e_fifteen_terms") - 2.71828) <= allowed(both)
-            and abs(value("sin_ten_terms") - 1.0) <= allowed(both),
+            abs(value("e_fifteen_terms") - 2.71828) <= entry(both).tolerance
+            and abs(value("sin_ten_terms") - 1.0) <= entry(both).tolerance,
             measured=f"{value('e_fifteen_terms'):.12f} and {value('sin_ten_terms'):.12f}",
         ),
         judged(
             best,
-            abs(value("opposed") + 5.0) <= allowed(best) and value("lowest") >= value("opposed") - allowed(best),
+            abs(value("opposed") + 5.0) <= entry(best).tolerance
+            and value("lowest") >= value("opposed") - entry(best).tolerance,
             limits=bool((np.diff(reached) < 0).all() and reached[-1] < -1e6),
             measured=f"against the gradient {value('opposed'):.6f}, lowest of all unit steps {value('lowest'):.6f}; "
             f"a step of length {float(dataset.reach[-1]):.0e}: {reached[-1]:.3g}",

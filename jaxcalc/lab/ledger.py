@@ -43,9 +43,14 @@ class Entry:
     status: str
     inputs: Any = None
     expected: Any = None
-    tolerance: float | None = None
+    tolerance: float = 0.0
     how_to_check: str = ""
     note: str = ""
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers that are expected, in the order in which they are written."""
+        return _numbers(self.expected)
 
     @property
     def expects(self) -> Verdict:
@@ -60,7 +65,14 @@ def ledger() -> dict[str, Entry]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     rows = yaml.load(Path(__file__).with_name("claims.yaml").read_text(encoding="utf-8"), loader)
-    return {row["id"]: Entry(**row) for row in rows}
+    return {row["id"]: Entry(**{key: value for key, value in row.items() if value is not None}) for row in rows}
+
+
+def _numbers(expected: Any) -> list[float]:
+    if isinstance(expected, (dict, list)):
+        parts = expected.values() if isinstance(expected, dict) else expected
+        return [number for part in parts for number in _numbers(part)]
+    return [float(expected)]
 
 
 def entry(id: str) -> Entry:

@@ -9,3 +9,20 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXCALC_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module")
+def run(request, cache, tmp_path_factory):
+    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL``."""
+    from jaxcalc import lab
+
+    name, small, found = request.module.EXPERIMENT, request.module.SMALL, {}
+
+    def make(part):
+        if part not in found:
+            config = {"experiment": f"{name}:{part}", "dtype": "float64", "params": small.get(part, {})}
+            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
+            assert found[part].messages == []
+        return found[part]
+
+    return make

@@ -3,35 +3,15 @@
 import numpy as np
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import changed
 
+EXPERIMENT = "activations"
 SMALL = {
     "curves": {"reach": 20},
     "saturation": {},
     "units": {"width": 32, "samples": 20_000, "steps": 20},
 }
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"activations:{part}", "dtype": "float64", "params": SMALL[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def changed(run, part, **changes):
-    """What claims come to with some data replaced, where that differs from the ledger's verdict."""
-    claims = registry.load(f"activations:{part}").part.claims(run(part).dataset.assign(changes))
-    return {claim.id: claim.verdict for claim in claims if not claim.passed}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("curves", 14), ("saturation", 4), ("units", 7)])
@@ -44,7 +24,7 @@ def test_every_claim_has_the_ledgers_verdict(run, part, claims):
 def test_wrong_curves_are_refuted(run):
     data = run("curves").dataset
     only = lambda name: data.activation == name
-    slopes = changed(run, "curves", by_ad=data.by_ad + 1e-3)
+    slopes = changed(run("curves"), by_ad=data.by_ad + 1e-3)
     assert set(slopes) == {
         "sigmoid-derivative-identity",
         "sigmoid-derivative-max-quarter",
@@ -54,16 +34,16 @@ def test_wrong_curves_are_refuted(run):
         "tanh-table",
         "tanh-slope-at-3",
     }
-    assert set(changed(run, "curves", value=data.value + 1e-3 * only("relu"))) == {"relu-values"}
-    assert "sigmoid-at-zero" in changed(run, "curves", value=data.value + 1e-9 * only("sigmoid"))
-    assert "tanh-is-scaled-sigmoid" in changed(run, "curves", value=data.value + 1e-9 * only("tanh"))
-    assert set(changed(run, "curves", leaky_by_maximum=data.leaky_by_maximum + 1e-9)) == {"leaky-relu-formula"}
-    assert set(changed(run, "curves", leaky_by_ad=data.leaky_by_ad + 1e-9)) == {"leaky-relu-formula"}
-    assert set(changed(run, "curves", elu_by_ad=data.elu_by_ad + 1e-9)) == {"elu-derivative"}
+    assert set(changed(run("curves"), value=data.value + 1e-3 * only("relu"))) == {"relu-values"}
+    assert "sigmoid-at-zero" in changed(run("curves"), value=data.value + 1e-9 * only("sigmoid"))
+    assert "tanh-is-scaled-sigmoid" in changed(run("curves"), value=data.value + 1e-9 * only("tanh"))
+    assert set(changed(run("curves"), leaky_by_maximum=data.leaky_by_maximum + 1e-9)) == {"leaky-relu-formula"}
+    assert set(changed(run("curves"), leaky_by_ad=data.leaky_by_ad + 1e-9)) == {"leaky-relu-formula"}
+    assert set(changed(run("curves"), elu_by_ad=data.elu_by_ad + 1e-9)) == {"elu-derivative"}
     exact = data.value.where(~only("gelu_tanh"), data.value.sel(activation="gelu"))
-    same = changed(run, "curves", value=exact, framework_gelu=data.value.sel(activation="gelu", drop=True))
+    same = changed(run("curves"), value=exact, framework_gelu=data.value.sel(activation="gelu", drop=True))
     assert same == {"gelu-definition-vs-code": "confirmed"}
-    assert changed(run, "curves", framework_gelu=data.framework_gelu + 1) == {"gelu-definition-vs-code": "refuted"}
+    assert changed(run("curves"), framework_gelu=data.framework_gelu + 1) == {"gelu-definition-vs-code": "refuted"}
 
 
 def test_saturation_follows_its_data(run):
@@ -80,7 +60,7 @@ def test_saturation_follows_its_data(run):
         ("tanh-zero-centred-sigmoid-not", "refuted"): {"mean_of_tanh": data.mean_of_tanh + 0.1},
     }
     for (claim, verdict), change in changes.items():
-        assert changed(run, "saturation", **change) == {claim: verdict}
+        assert changed(run("saturation"), **change) == {claim: verdict}
 
 
 def test_units_follow_their_data(run):
@@ -98,7 +78,7 @@ def test_units_follow_their_data(run):
         ("tanh-inside-lstm-gates", "refuted"): {"count": data["count"] + 1 * (data.program == "LSTM cell")},
     }
     for (claim, verdict), change in changes.items():
-        assert changed(run, "units", **change) == {claim: verdict}
+        assert changed(run("units"), **change) == {claim: verdict}
 
 
 @pytest.mark.parametrize("part", SMALL)

@@ -4,35 +4,16 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import verdicts
 
-PARAMS = {
+EXPERIMENT = "ad_engines"
+SMALL = {
     "accuracy": {"points": 12},
     "cost": {"sizes": [4, 16, 64], "partials": 12},
     "symbolic": {"depth": 4},
     "facts": {},
 }
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"ad_engines:{part}", "dtype": "float64", "params": PARAMS[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def verdicts(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
 
 
 def turned(run, change):

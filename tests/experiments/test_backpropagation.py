@@ -3,30 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import verdicts
 
-PARAMS = {"gradients": {"pairs": 50}, "xor": {"starts": 60, "epochs": 10000}, "cost": {"widths": [4, 16, 64]}}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"backpropagation:{part}", "dtype": "float64", "params": PARAMS[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def verdicts(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+EXPERIMENT = "backpropagation"
+SMALL = {"gradients": {"pairs": 50}, "xor": {"starts": 60, "epochs": 10000}, "cost": {"widths": [4, 16, 64]}}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("gradients", 4), ("xor", 2)])
@@ -77,6 +58,6 @@ def test_one_backward_pass_costs_the_same_whatever_the_parameters_and_nudges_do_
     assert len(rows) == cost.route.size
 
 
-@pytest.mark.parametrize("part", PARAMS)
+@pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
     assert len(registry.load(f"backpropagation:{part}").part.figures(run(part).dataset)) == 1

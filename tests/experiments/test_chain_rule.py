@@ -3,28 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import verdicts
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"chain_rule:{part}", "dtype": "float64"}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def verdicts(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+EXPERIMENT = "chain_rule"
+SMALL = {}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("rules", 21), ("examples", 12), ("chain", 2), ("foundations", 12)])

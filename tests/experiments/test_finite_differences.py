@@ -3,30 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import verdicts
 
-PARAMS = {"steps": {"halvings": 20}, "rivals": {"points": 400}, "listings": {"sizes": [10, 30], "draws": 500}}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"finite_differences:{part}", "dtype": "float64", "params": PARAMS[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def verdicts(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+EXPERIMENT = "finite_differences"
+SMALL = {"steps": {"halvings": 20}, "rivals": {"points": 400}, "listings": {"sizes": [10, 30], "draws": 500}}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("steps", 1), ("rivals", 1), ("listings", 12)])
@@ -97,6 +78,6 @@ def test_counts_follow_the_data(run):
         assert told[claim] == "refuted"
 
 
-@pytest.mark.parametrize("part", PARAMS)
+@pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
     assert len(registry.load(f"finite_differences:{part}").part.figures(run(part).dataset)) == 1

@@ -2,31 +2,11 @@
 
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import changed
 
+EXPERIMENT = "losses"
 SMALL = {"gradients": {"samples": 50, "points": 31}, "convexity": {"points": 21}}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"losses:{part}", "dtype": "float64", "params": SMALL[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def changed(run, part, **changes):
-    """What claims come to with some data replaced, where that differs from the ledger's verdict."""
-    claims = registry.load(f"losses:{part}").part.claims(run(part).dataset.assign(changes))
-    return {claim.id: claim.verdict for claim in claims if not claim.passed}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("gradients", 8), ("convexity", 1)])
@@ -40,7 +20,7 @@ def test_every_claim_has_the_ledgers_verdict(run, part, claims):
 def test_a_wrong_gradient_is_refuted(run, column):
     data = run("gradients").dataset
     for row in map(str, data.row.values):
-        told = changed(run, "gradients", **{column: data[column] + 1e-6 * (data.row == row)})
+        told = changed(run("gradients"), **{column: data[column] + 1e-6 * (data.row == row)})
         assert told == {f"loss-gradient-{row}": "refuted"}
 
 
@@ -52,15 +32,15 @@ def test_wrong_examples_are_refuted(run):
         "one-hot-ce-collapses-to-neg-log-p": {"minus_log": data.minus_log + 1e-6},
     }
     for claim, change in changes.items():
-        assert changed(run, "gradients", **change) == {claim: "refuted"}
+        assert changed(run("gradients"), **change) == {claim: "refuted"}
 
 
 def test_convexity_follows_its_data(run):
     data = run("convexity").dataset
     claim = "mse-quadratic-hence-convex"
-    convex = changed(run, "convexity", least_eigenvalue=abs(data.least_eigenvalue))
+    convex = changed(run("convexity"), least_eigenvalue=abs(data.least_eigenvalue))
     assert convex == {claim: "confirmed"}
-    assert changed(run, "convexity", least_eigenvalue=-abs(data.least_eigenvalue)) == {claim: "refuted"}
+    assert changed(run("convexity"), least_eigenvalue=-abs(data.least_eigenvalue)) == {claim: "refuted"}
 
 
 @pytest.mark.parametrize("part", SMALL)

@@ -3,29 +3,11 @@
 import numpy as np
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import verdicts
 
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-    small = {"errors": {"repeats": 200, "doublings": 5, "most": 6400, "draws": 10000}, "examples": {}}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"quadrature:{part}", "dtype": "float64", "params": small[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def verdicts(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+EXPERIMENT = "quadrature"
+SMALL = {"errors": {"repeats": 200, "doublings": 5, "most": 6400, "draws": 10000}, "examples": {}}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("errors", 4), ("examples", 15)])

@@ -2,31 +2,11 @@
 
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
+from tests.verdicts import changed
 
+EXPERIMENT = "softmax_cross_entropy"
 SMALL = {"identities": {"problems": 50}, "stability": {}}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Each part, run once."""
-    found = {}
-
-    def make(part):
-        if part not in found:
-            config = {"experiment": f"softmax_cross_entropy:{part}", "dtype": "float64", "params": SMALL[part]}
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def changed(run, part, **changes):
-    """What claims come to with some data replaced, where that differs from the ledger's verdict."""
-    claims = registry.load(f"softmax_cross_entropy:{part}").part.claims(run(part).dataset.assign(changes))
-    return {claim.id: claim.verdict for claim in claims if not claim.passed}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("identities", 8), ("stability", 3)])
@@ -48,13 +28,13 @@ def test_identities_follow_their_data(run):
         ("frameworks-shift-softmax-internally", "refuted"): {"maxima": 0 * data.maxima},
     }
     for (claim, verdict), change in changes.items():
-        assert changed(run, "identities", **change) == {claim: verdict}
-    one_hot = changed(run, "identities", gradient=data.gradient + 1e-6 * (data.target == "one-hot"))
+        assert changed(run("identities"), **change) == {claim: verdict}
+    one_hot = changed(run("identities"), gradient=data.gradient + 1e-6 * (data.target == "one-hot"))
     assert one_hot == dict.fromkeys(
         ["softmax-ce-gradient-p-minus-y", "softmax-ce-gradient-componentwise", "ce-designed-to-pair-with-softmax"],
         "refuted",
     )
-    off = changed(run, "identities", probability=0.9 * data.probability)
+    off = changed(run("identities"), probability=0.9 * data.probability)
     assert set(off) == {"softmax-is-distribution", "softmax-ce-gradient-componentwise"}
 
 
@@ -62,12 +42,12 @@ def test_stability_follows_its_data(run):
     data = run("stability").dataset
     # As if every form were the one from logits.
     fused = {name: data[name].where(data.form == "fused", data[name].sel(form="fused")) for name in ("loss", "slope")}
-    told = changed(run, "stability", **fused)
+    told = changed(run("stability"), **fused)
     assert told == {"log-of-softmax-unstable": "refuted", "ce-with-1e-15-guard": "confirmed"}
-    assert changed(run, "stability", overflows_from=data.overflows_from + 1) == {"naive-softmax-overflows": "refuted"}
-    strong = changed(run, "stability", slope=data["slope"].where(data.form != "guarded", 1.0))
+    assert changed(run("stability"), overflows_from=data.overflows_from + 1) == {"naive-softmax-overflows": "refuted"}
+    strong = changed(run("stability"), slope=data["slope"].where(data.form != "guarded", 1.0))
     assert strong == {"ce-with-1e-15-guard": "confirmed"}
-    infinite = changed(run, "stability", loss=data.loss.where(data.form != "guarded", float("inf")))
+    infinite = changed(run("stability"), loss=data.loss.where(data.form != "guarded", float("inf")))
     assert infinite == {"ce-with-1e-15-guard": "refuted"}
 
 

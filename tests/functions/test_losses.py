@@ -26,6 +26,10 @@ def _log(x):
     return mpmath.log(x) if x else -mpmath.inf
 
 
+def _log1p(x):
+    return mpmath.log1p(x) if x > -1 else -mpmath.inf
+
+
 def _times(weight, x):
     return weight * x if weight else mpmath.mpf(0)
 
@@ -56,7 +60,7 @@ EXACT = {
         lambda p, y: mpmath.mpf(abs(p - y) <= DELTA),
     ),
     "binary_cross_entropy": (
-        lambda p, y: -_times(y, _log(p)) - _times(1 - y, _log(1 - p)),
+        lambda p, y: -_times(y, _log(p)) - _times(1 - y, _log1p(-p)),  # 1 - p has no room for p below 1e-50
         lambda p, y: (p - y) / (p * (1 - p)),
         lambda p, y: y / p**2 + (1 - y) / (1 - p) ** 2,
     ),
