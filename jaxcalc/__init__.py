@@ -14,6 +14,7 @@ _HOMES = {
     "calibrate": "jaxcalc.programs",
     "check_gradient": "jaxcalc.engines",
     "cost": "jaxcalc.programs",
+    "minimize": "jaxcalc.solvers",
     **dict.fromkeys(
         (
             "MemoryBudgetError",

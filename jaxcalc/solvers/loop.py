@@ -1,113 +1,234 @@
-"""The one protocol of all solvers, and the one loop that drives them."""
+"""The one loop that drives every solver to its end: it stops by status, keeps the history, and owns the lanes.
 
-import enum
+A ``vmap`` of a plain ``while_loop`` carries one counter a lane, so that each write into the history becomes a copy of
+all of it. Here a custom batching rule puts one unbatched counter over all lanes: a row of the history is written in
+place, and lanes that have ended are masked.
+"""
+
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
+from jax.custom_batching import custom_vmap
 
-__all__ = ["Iterate", "Result", "Solver", "Status", "iterate", "start_at"]
+from jaxcalc.solvers.boxes import project, stationarity
+from jaxcalc.solvers.history import Rows
+from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong
 
-Function = Callable[[Array], Array]
+__all__ = ["End", "Operands", "Setup", "drive"]
 
-
-class Status(enum.IntEnum):
-    """How a run ended; it is data, one integer a lane."""
-
-    CONVERGED = 0
-    """The gradient's norm is at most ``tol``."""
-    OUT_OF_STEPS = 1
-    """The last value is below the first, the gradient still above ``tol``."""
-    DIVERGED = 2
-    """The last value is above the first."""
-    NONFINITE = 3
-    """The last value or its gradient is infinite or not a number."""
+RUNNING = -1
+FAR = 1e20
+"""A value below minus this, relative to the first, counts as unbounded below; as far above, as diverged."""
 
 
-class Iterate(NamedTuple):
-    """Where a solver stands: the point, the value and gradient at that very point, and the solver's own memory."""
+class Operands(NamedTuple):
+    """All that may be traced.
+
+    Args:
+      solver: with its numbers.
+      lower, upper: bounds, (n,) or None.
+      consts: what the function reads beside x, a list of arrays.
+      tol: the stationarity asked for, relative to ``max(1, |value|)``.
+      key: for mini-batches, or None.
+    """
+
+    solver: Solver
+    lower: Array | None
+    upper: Array | None
+    consts: Any
+    tol: Array
+    key: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """All that is static.
+
+    Args:
+      objective: ``Operands -> Objective``, of the whole function.
+      batch: ``(Operands, step) -> Objective`` of that step's mini-batch; None without.
+      max_steps: where the loop ends at the latest.
+      rows: which steps the history keeps.
+    """
+
+    objective: Callable[[Operands], Objective]
+    batch: Callable[[Operands, Array], Objective] | None
+    max_steps: int
+    rows: Rows
+
+
+class End(NamedTuple):
+    """How a run ended: everything is that of the returned point, evaluated there once more."""
 
     x: Array
     value: Array
     gradient: Array
-    memory: Any = ()
-
-
-class Solver(NamedTuple):
-    """A method: two pure functions.
-
-    Args:
-      init: ``(fun, x0) -> Iterate``.
-      step: ``(fun, Iterate) -> Iterate``; the value and gradient it returns belong to the point it returns.
-    """
-
-    init: Callable[[Function, Array], Iterate]
-    step: Callable[[Function, Iterate], Iterate]
-
-
-class Result(NamedTuple):
-    """What a run returns.
-
-    Args:
-      last: the last iterate.
-      status: a ``Status`` as int32.
-      history: what ``record`` returned for every iterate, stacked on axis 0: the start and then each step.
-    """
-
-    last: Iterate
+    residual: Array
     status: Array
-    history: Any
+    num_steps: Array
+    evaluations: Evaluations
+    history: dict[str, Array]
 
 
-def start_at(fun: Function, x: Array) -> Iterate:
-    """The iterate at ``x`` of a solver without memory."""
-    return Iterate(x, *jax.value_and_grad(fun)(x))
+class _Running(NamedTuple):
+    """The loop's state; everything but the counter and the history has one entry a lane."""
+
+    counter: Array
+    at: Iterate
+    status: Array
+    num_steps: Array
+    history: dict[str, Array]
 
 
-def iterate(
-    solver: Solver,
-    fun: Function,
-    x0: ArrayLike,
-    *,
-    num_steps: int,
-    record: Callable[[Iterate], Any] = lambda at: {"value": at.value, "gradient_norm": jnp.linalg.norm(at.gradient)},
-    tol: float = 0.0,
-) -> Result:
-    """A fixed number of steps of a solver, recorded on the device.
-
-    Nothing stops a lane that diverges: infinities and NaNs run on as data, and ``status`` tells.
+def drive(setup: Setup, operands: Operands, x0: Array) -> End:
+    """Run a solver until every lane has a status.
 
     Args:
-      solver: the method.
-      fun: ``x (n,) -> scalar``.
-      x0: the start, (n,).
-      num_steps: how many steps; static.
-      record: ``Iterate -> PyTree`` of arrays to keep for every iterate.
-      tol: the gradient's norm that counts as converged.
-
-    Returns:
-      A ``Result``; each leaf of its history has the leading size ``num_steps + 1``.
+      x0: (n,).
     """
-    if num_steps < 0:
-        raise ValueError(f"iterate: num_steps must be at least 0, got {num_steps}.")
-    first = solver.init(fun, jnp.asarray(x0))
 
-    def body(at: Iterate, _: None) -> tuple[Iterate, Any]:
-        following = solver.step(fun, at)
-        return following, record(following)
+    @custom_vmap
+    def alone(operands: Operands, x0: Array) -> End:
+        return _loop(setup, operands, x0, lambda fun, *_: fun, None)
 
-    last, rest = jax.lax.scan(body, first, length=num_steps)
-    history = jax.tree.map(lambda head, tail: jnp.concatenate([jnp.asarray(head)[None], tail]), record(first), rest)
-    return Result(last, _status(first, last, tol), history)
+    @alone.def_vmap
+    def _(size: int, batched: tuple[Operands, bool], operands: Operands, x0: Array) -> tuple[End, End]:
+        end = _in_lanes(setup, size, tuple(batched))(operands, x0)
+        return end, jax.tree.map(lambda _: True, end)
+
+    return alone(operands, x0)
 
 
-def _status(first: Iterate, last: Iterate, tol: float) -> Array:
-    """The verdict on a finished run."""
-    norm = jnp.linalg.norm(last.gradient)
-    finite = jnp.isfinite(last.value) & jnp.isfinite(norm)
-    verdict = jnp.where(last.value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
-    verdict = jnp.where(norm <= tol, Status.CONVERGED, verdict)
-    return jnp.where(finite, verdict, Status.NONFINITE).astype(jnp.int32)
+def _in_lanes(setup: Setup, size: int, batched: Any) -> Callable[[Operands, Array], End]:
+    """The loop over the leading axis of what is batched; a further vmap makes both axes one."""
+    axes = jax.tree.map(lambda leaf: 0 if leaf else None, batched)
+
+    @custom_vmap
+    def lanes(operands: Operands, x0: Array) -> End:
+        lift = lambda fun, *further: jax.vmap(fun, in_axes=(axes[0], *further), axis_size=size)
+        return _loop(setup, operands, x0, lift, size, axes[1])
+
+    @lanes.def_vmap
+    def _(outer: int, outer_batched: Any, *given: Any) -> tuple[End, End]:
+        def merged(leaf: Array, inside: bool, outside: bool) -> Array:
+            shape = leaf.shape[int(inside) + int(outside) :]
+            leaf = leaf if outside else leaf[None]
+            leaf = leaf if inside else leaf[:, None]
+            return jnp.broadcast_to(leaf, (outer, size, *shape)).reshape(outer * size, *shape)
+
+        outer_batched = tuple(outer_batched)
+        both = jax.tree.map(lambda a, b: a or b, batched, outer_batched)
+        flat = jax.tree.map(
+            lambda leaf, inside, outside: merged(leaf, inside, outside) if inside or outside else leaf,
+            given,
+            batched,
+            outer_batched,
+        )
+        end = _in_lanes(setup, outer * size, both)(*flat)
+        split = jax.tree.map(lambda leaf: leaf.reshape(outer, size, *leaf.shape[1:]), end)
+        return split, jax.tree.map(lambda _: True, split)
+
+    return lanes
+
+
+def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | None, x_axis: int | None = 0) -> End:
+    """The loop itself; ``lift`` makes a function of one lane one of all."""
+
+    def start(operands: Operands, x0: Array) -> tuple[Iterate, Array]:
+        objective = (
+            setup.objective(operands) if setup.batch is None else setup.batch(operands, jnp.zeros((), jnp.int32))
+        )
+        at = strong(operands.solver.start(objective, project(x0, operands.lower, operands.upper)))
+        return at, _judge(setup, operands, at, at.value)
+
+    def advance(operands: Operands, at: Iterate, first: Array, count: Array) -> tuple[Iterate, Array]:
+        objective = setup.objective(operands) if setup.batch is None else setup.batch(operands, count + 1)
+        new = strong(operands.solver.advance(objective, at))
+        status = _judge(setup, operands, new, first)
+        # The last point with a finite value is returned: of a point at infinity nobody can use anything.
+        return new._replace(x=jnp.where(_finite(new), new.x, at.x)), status
+
+    at, status = lift(start, x_axis)(operands, x0)
+    first = at.value
+    keep = setup.rows.fields
+    history = setup.rows.allocate(keep(at), lanes)
+    history = setup.rows.write(history, jnp.zeros((), jnp.int32), keep(at))
+    slim = (lambda at: at) if setup.rows.every else (lambda at: at._replace(info={}))
+    counter = jnp.zeros((), jnp.int32)
+
+    def running(state: _Running) -> Array:
+        return (state.counter < setup.max_steps) & jnp.any(state.status == RUNNING)
+
+    def body(state: _Running) -> _Running:
+        new, status = lift(advance, 0, 0, None)(operands, state.at, first, state.counter)
+        count = state.counter + 1
+        if lanes is None:
+            return _Running(
+                count, slim(new), status, count, setup.rows.write(state.history, count, keep(new, state.at))
+            )
+        active = state.status == RUNNING
+        rows = {name: _where(active, row) for name, row in keep(new, state.at).items()}
+        new = jax.tree.map(lambda a, b: jnp.where(active.reshape(-1, *[1] * (a.ndim - 1)), a, b), slim(new), state.at)
+        return _Running(
+            count,
+            new,
+            jnp.where(active, status, state.status),
+            jnp.where(active, count, state.num_steps),
+            setup.rows.write(state.history, count, rows),
+        )
+
+    num_steps = counter if lanes is None else jnp.zeros(lanes, jnp.int32)
+    state = jax.lax.while_loop(running, body, _Running(counter, slim(at), status, num_steps, history))
+
+    def finish(operands: Operands, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
+        return _checked(setup.objective(operands), operands.tol, at, first, status)
+
+    checked = lift(finish, 0, 0, 0)(operands, state.at, first, state.status)
+    return End(
+        *checked, num_steps=state.num_steps, evaluations=state.at.evaluations, history=setup.rows.finish(state.history)
+    )
+
+
+def _finite(at: Iterate) -> Array:
+    # A sum is finite only if every term is; should it overflow, the norm would have as well.
+    return jnp.isfinite(at.value) & jnp.isfinite(jnp.max(jnp.abs(at.gradient)))
+
+
+def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array) -> Array:
+    """The status after a step; a mini-batch's gradient says nothing of the whole function's stationarity."""
+    residual = stationarity(at.x, at.gradient, operands.lower, operands.upper)
+    far = FAR * jnp.maximum(1.0, jnp.abs(first))
+    status = jnp.where(at.stuck, Status.STALLED, RUNNING)
+    if setup.batch is None:
+        status = jnp.where(residual <= operands.tol * jnp.maximum(1.0, jnp.abs(at.value)), Status.CONVERGED, status)
+    status = jnp.where(at.value < -far, Status.UNBOUNDED, status)
+    # Far off, a gradient can be small beside the value and mean nothing.
+    status = jnp.where(at.value > far, Status.DIVERGED, status)
+    return jnp.where(_finite(at), status, Status.NONFINITE).astype(jnp.int32)
+
+
+def _checked(objective: Objective, tol: Array, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
+    """The point with its value and gradient evaluated anew, and the status that they bear out."""
+    value, gradient = objective.value_and_gradient(at.x)
+    residual = stationarity(at.x, gradient, objective.lower, objective.upper)
+    stationary = residual <= tol * jnp.maximum(1.0, jnp.abs(value))
+    worse = jnp.where(value > first, Status.DIVERGED, Status.OUT_OF_STEPS)
+    status = jnp.where(status == RUNNING, worse, status)
+    # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
+    ran_off = (status == Status.NONFINITE) & jnp.isfinite(first) & (value > first)
+    status = jnp.where(ran_off, Status.DIVERGED, status)
+    status = jnp.where((status == Status.CONVERGED) & ~stationary, Status.STALLED, status)
+    ended = (status == Status.STALLED) | (status == Status.OUT_OF_STEPS)
+    status = jnp.where(ended & stationary, Status.CONVERGED, status)
+    finite = jnp.isfinite(value) & jnp.isfinite(residual)
+    status = jnp.where(finite, status, Status.NONFINITE)
+    return at.x, value, gradient, residual, status.astype(jnp.int32)
+
+
+def _where(active: Array, row: Array) -> Array:
+    """What an ended lane writes: nothing, NaN, or -1 among integers."""
+    return jnp.where(active, row, jnp.nan if jnp.issubdtype(row.dtype, jnp.floating) else -1)

@@ -1,19 +1,24 @@
 """Newton's method with the dense Hessian."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 from jax import Array
 
-from jaxcalc.solvers.loop import Function, Iterate, Solver, start_at
+from jaxcalc.solvers.line_search import armijo, wolfe
+from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 
-__all__ = ["newton", "solve_positive"]
+__all__ = ["modified_cholesky", "newton", "solve_positive"]
 
 
 def newton(
-    *, damping: float | Array = 0.0, step_size: float | Array = 1.0, factorization: Literal["lu", "cholesky"] = "lu"
+    *,
+    damping: float | Array = 0.0,
+    step_size: float | Array = 1.0,
+    factorization: Literal["lu", "cholesky", "modified"] | str = "lu",
+    line_search: Literal["armijo", "wolfe"] | str | None = None,
 ) -> Solver:
     """Steps to the minimum of the quadratic model.
 
@@ -24,26 +29,55 @@ def newton(
 
     Args:
       damping: what is added to the Hessian's diagonal, in the Hessian's units; may be traced.
-      step_size: the fraction of the full step; may be traced.
+      step_size: the fraction of the full step, the first tried of a line search; may be traced.
       factorization: ``"lu"`` takes any regular H; ``"cholesky"`` costs half and gives NaN unless H + damping I is
-        positive definite.
+        positive definite; ``"modified"`` adds to the diagonal until it is, so that every step descends.
+      line_search: None takes every step whole; the others need a direction of descent, so ``"modified"``.
+
+    Raises:
+      ValueError: for an unknown choice.
 
     Cost: one Hessian and a solve of n^3 / 3 (Cholesky) or 2 n^3 / 3 (LU) operations a step.
     """
+    if factorization not in ("lu", "cholesky", "modified"):
+        raise ValueError(f"newton: unknown factorization {factorization!r}; choose 'lu', 'cholesky' or 'modified'.")
+    if line_search not in (None, "armijo", "wolfe"):
+        raise ValueError(f"newton: unknown line_search {line_search!r}; choose 'armijo', 'wolfe' or None.")
+    choices = (("factorization", factorization), ("line_search", line_search))
+    return Solver("newton", _start, _step, {"damping": damping, "step_size": step_size}, choices)
+
+
+def _start(objective: Objective, x: Array, **_: Any) -> Iterate:
+    value, gradient = objective.value_and_gradient(x)
+    info = {"trials": jnp.zeros((), jnp.int32), "damping": jnp.zeros((), x.dtype)}
+    return Iterate(x, value, gradient, (), info, Evaluations(1, 1))
+
+
+def _step(
+    objective: Objective, at: Iterate, damping: Any, step_size: Any, factorization: str, line_search: str | None
+) -> Iterate:
+    hessian = objective.hessian(at.x)
+    damping = jnp.asarray(damping, hessian.dtype)
+    matrix = hessian + damping * jnp.eye(at.x.size, dtype=hessian.dtype)
     match factorization:
         case "lu":
-            solve = jnp.linalg.solve
+            direction = -jnp.linalg.solve(matrix, at.gradient)
         case "cholesky":
-            solve = solve_positive
+            direction = -solve_positive(matrix, at.gradient)
         case _:
-            raise ValueError(f"newton: unknown factorization {factorization!r}; choose 'lu' or 'cholesky'.")
-
-    def step(fun: Function, at: Iterate) -> Iterate:
-        hessian = jax.hessian(fun)(at.x)
-        direction = solve(hessian + damping * jnp.eye(at.x.size, dtype=hessian.dtype), at.gradient)
-        return start_at(fun, at.x - step_size * direction)
-
-    return Solver(init=start_at, step=step)
+            factor, added = modified_cholesky(matrix)
+            direction, damping = -jax.scipy.linalg.cho_solve((factor, True), at.gradient), damping + added
+    if line_search is None:
+        x = at.x + step_size * direction
+        value, gradient = objective.value_and_gradient(x)
+        trials, stuck = jnp.ones((), jnp.int32), jnp.asarray(False)
+        gradients: Any = 1
+    else:
+        found = (armijo if line_search == "armijo" else wolfe)(objective, at, direction, step_size)
+        x, value, gradient, trials, stuck = found.x, found.value, found.gradient, found.trials, found.failed
+        gradients = 1 if line_search == "armijo" else trials
+    counts = at.evaluations.plus(functions=trials, gradients=gradients, hessians=1)
+    return Iterate(x, value, gradient, (), {"trials": trials, "damping": damping}, counts, stuck)
 
 
 def solve_positive(matrix: Array, right: Array) -> Array:
@@ -56,3 +90,37 @@ def solve_positive(matrix: Array, right: Array) -> Array:
     Cost: n^3 / 3 operations and two triangular solves of n^2.
     """
     return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix, lower=True), right)
+
+
+def modified_cholesky(matrix: Array) -> tuple[Array, Array]:
+    """Cholesky's factor of ``A + t I``, t the first of 0, b, 4 b, 16 b... with which it exists.
+
+    ``b = 1e-3 max |A|``, or what the least diagonal entry lacks, if that is more.
+
+    Args:
+      matrix: A, symmetric, (n, n).
+
+    Returns:
+      The lower factor, (n, n), and t.
+
+    Cost: n^3 / 3 operations a trial.
+    Source: Nocedal and Wright, Numerical Optimization, 3.4.
+    """
+    scale = jnp.maximum(jnp.max(jnp.abs(matrix)), jnp.finfo(matrix.dtype).tiny)
+    lacking = -jnp.min(jnp.diagonal(matrix))
+    least = jnp.where(lacking > 0, lacking, 0) + 1e-3 * scale
+    attempt = lambda t: jnp.linalg.cholesky(matrix + t * jnp.eye(matrix.shape[0], dtype=matrix.dtype))
+    indefinite = lambda factor: ~jnp.all(jnp.isfinite(jnp.diagonal(factor)))
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        factor, _, trials = state
+        return indefinite(factor) & (trials < 20)
+
+    def body(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        _, t, trials = state
+        t = jnp.maximum(4 * t, least)
+        return attempt(t), t, trials + 1
+
+    zero = jnp.zeros((), matrix.dtype)
+    factor, t, _ = jax.lax.while_loop(unfinished, body, (attempt(zero), zero, jnp.zeros((), jnp.int32)))
+    return factor, t

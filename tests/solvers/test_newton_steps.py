@@ -75,5 +75,5 @@ def test_cholesky_refuses_an_indefinite_hessian_with_nan(x64):
 
 
 def test_an_unknown_factorization_names_the_others():
-    with pytest.raises(ValueError, match="unknown factorization 'qr'; choose 'lu' or 'cholesky'"):
+    with pytest.raises(ValueError, match="unknown factorization 'qr'; choose 'lu', 'cholesky' or 'modified'"):
         newton(factorization="qr")  # pyright: ignore[reportArgumentType]

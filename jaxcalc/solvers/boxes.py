@@ -1,0 +1,37 @@
+"""Bounds lower <= x <= upper: the projection, the stationarity test, and which variables are held."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+__all__ = ["active", "project", "stationarity"]
+
+
+def project(x: Array, lower: Array | None, upper: Array | None) -> Array:
+    """The nearest point within the bounds."""
+    if lower is None or upper is None:
+        return x
+    return jnp.clip(x, lower, upper)
+
+
+def stationarity(x: Array, gradient: Array, lower: Array | None, upper: Array | None) -> Array:
+    """How far x is from a stationary point, a scalar in the gradient's unit.
+
+    ``max_i |x_i - P(x_i - g_i)|``, P the projection; without bounds ``max_i |g_i|``. It is 0 exactly at the points that
+    meet the conditions of Karush, Kuhn and Tucker.
+    """
+    if lower is None or upper is None:
+        return jnp.max(jnp.abs(gradient))
+    return jnp.max(jnp.abs(x - project(x - gradient, lower, upper)))
+
+
+def active(x: Array, gradient: Array, lower: Array | None, upper: Array | None, margin: Any = 0.0) -> Array | None:
+    """Which variables sit at a bound that the descent direction points out of, (n,) booleans; None without bounds.
+
+    Args:
+      margin: how near to the bound counts as at it.
+    """
+    if lower is None or upper is None:
+        return None
+    return ((x <= lower + margin) & (gradient > 0)) | ((x >= upper - margin) & (gradient < 0))

@@ -1,0 +1,67 @@
+"""The derivative of a solution in the function's parameters and bounds, by the implicit function theorem."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxcalc.solvers.boxes import active
+
+__all__ = ["DENSE", "solution_tangent"]
+
+DENSE = 200
+"""Up to this many variables the Hessian is factorised; beyond, conjugate gradients take its products."""
+
+
+def solution_tangent(
+    fun: Callable[[Array, Any], Array],
+    x: Array,
+    parameters: tuple[Any, Array | None, Array | None],
+    tangents: tuple[Any, Array | None, Array | None],
+) -> Array:
+    """How the minimiser moves with the parameters.
+
+    ``H dx = -d(grad f)/dp dp`` on the free variables, H the Hessian there; ``dx`` is the bound's own change on the
+    rest.
+
+    Args:
+      fun: ``(x (n,), consts) -> scalar``.
+      x: the minimiser, (n,).
+      parameters: consts, lower and upper bounds.
+      tangents: of the same structure.
+
+    Returns:
+      (n,); infinite or NaN where the Hessian on the free variables is singular, for then the minimiser is none.
+    """
+    consts, lower, upper = parameters
+    d_consts, d_lower, d_upper = tangents
+    gradient, shift = jax.jvp(lambda c: jax.grad(fun)(x, c), (consts,), (d_consts,))
+    held = active(x, gradient, lower, upper, margin=0.0)
+    free = jnp.ones_like(x, dtype=bool) if held is None else ~held
+    if held is None or lower is None or d_lower is None or d_upper is None:
+        forced = jnp.zeros_like(x)
+    else:
+        forced = jnp.where(held, jnp.where(x <= lower, d_lower, d_upper), 0.0)
+
+    def product(v: Array) -> Array:
+        inside = jax.jvp(lambda y: jax.grad(fun)(y, consts), (x,), (jnp.where(free, v, 0.0),))[1]
+        return jnp.where(free, inside, v)
+
+    pushed = jax.jvp(lambda y: jax.grad(fun)(y, consts), (x,), (forced,))[1]
+    right = jnp.where(free, -shift - pushed, forced)
+    return jax.lax.custom_linear_solve(product, right, _dense if x.size <= DENSE else _iterative, symmetric=True)
+
+
+def _dense(product: Callable[[Array], Array], right: Array) -> Array:
+    return jnp.linalg.solve(jax.vmap(product)(jnp.eye(right.size, dtype=right.dtype)), right)
+
+
+def _iterative(product: Callable[[Array], Array], right: Array) -> Array:
+    from jax.scipy.sparse.linalg import cg
+
+    found, _ = cg(product, right, tol=float(jnp.finfo(right.dtype).eps) ** 0.75, maxiter=10 * right.size)
+    left = jnp.linalg.norm(product(found) - right)
+    # A solve that did not end has no answer to give.
+    return jnp.where(left <= 1e-3 * jnp.linalg.norm(right) + jnp.finfo(right.dtype).tiny, found, jnp.nan)

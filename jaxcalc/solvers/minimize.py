@@ -1,0 +1,380 @@
+"""The public call: from a function and a start to a checked minimum."""
+
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.flatten_util import ravel_pytree
+
+from jaxcalc.solvers.descent import adam, adamw, first_order, gradient_descent, momentum, nesterov, sgd
+from jaxcalc.solvers.history import History, Rows
+from jaxcalc.solvers.implicit import solution_tangent
+from jaxcalc.solvers.loop import End, Operands, Setup, drive
+from jaxcalc.solvers.newton import newton
+from jaxcalc.solvers.protocol import Objective, Solver, Status
+from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
+from jaxcalc.solvers.solution import Multipliers, Solution
+from jaxcalc.solvers.trust_region import newton_cg, trust_region
+
+__all__ = ["METHODS", "minimize"]
+
+METHODS: dict[str, Callable[[], Solver]] = {
+    "gradient-descent": gradient_descent,
+    "sgd": sgd,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+    "adamw": adamw,
+    "newton": lambda: newton(factorization="modified", line_search="armijo"),
+    "trust-region": trust_region,
+    "newton-cg": newton_cg,
+    "bfgs": bfgs,
+    "l-bfgs": lbfgs,
+}
+DENSE = 120
+"""Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it."""
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: Any,
+    /,
+    *args: Any,
+    method: str | Solver | Any = "auto",
+    bounds: tuple[Any, Any] | None = None,
+    equality: Any = None,
+    inequality: Any = None,
+    batches: Callable[[Array], tuple[Any, ...]] | None = None,
+    key: Array | None = None,
+    tol: float | Array | None = None,
+    max_steps: int = 10_000,
+    history: str = "none",
+) -> Solution:
+    """A local minimum of a scalar function, and the checked truth about it.
+
+    Success means that ``max |x - P(x - grad f)| <= tol max(1, |f|)`` was evaluated at the returned point (P projects
+    onto the bounds; without them it is the gradient's largest entry). Under ``vmap``, over starts, parameters or a
+    solver's numbers, all lanes run in one loop and each has its own status. The result is differentiable, forwards
+    and backwards, in ``args``, in what ``fun`` closes over, and in the bounds, by the implicit function theorem;
+    where the solve failed the derivative is NaN.
+
+    Args:
+      fun: ``fun(x, *args) -> scalar``, smooth; traced once for each structure and shape of its arguments.
+      x0: the start, an array or PyTree of floating-point arrays of one dtype.
+      args: parameters, passed on.
+      method: a name, a ``Solver`` or an optax transformation. ``"auto"`` takes a trust region with the dense Hessian
+        for up to 120 variables, with Hessian-vector products for more, L-BFGS where ``fun`` has no second derivative,
+        and Adam for mini-batches.
+      bounds: ``(lower, upper)``, each shaped like ``x0`` or a number; infinite where there is none. The start is
+        projected.
+      equality, inequality: not offered yet.
+      batches: ``key -> args`` draws a mini-batch's arguments for every step; then the loop does not test for
+        stationarity on the way, and ``fun(x, *args)`` judges the end.
+      key: for ``batches``.
+      tol: relative stationarity; by default the square root of the dtype's eps (1.5e-8 in float64, 3.5e-4 in float32).
+      max_steps: where the loop ends at the latest.
+      history: ``"none"``, ``"full"`` or ``"every k"``.
+
+    Returns:
+      A ``Solution``.
+
+    Raises:
+      TypeError: if ``fun`` does not return a real scalar, or ``x0`` holds anything but floating-point numbers.
+      ValueError: for unknown names, an empty start, crossed or misshapen bounds, or a history past its limit.
+      NotImplementedError: for general constraints.
+
+    Cost: that of the method's steps and one value and gradient at the end. A repeated call with the same ``fun``,
+    shapes and choices
+      does not trace again.
+    """
+    if equality is not None or inequality is not None:
+        raise NotImplementedError("minimize: general constraints are not offered yet; bounds=(lower, upper) are.")
+    start, dtype = _start(x0)
+    limits = _bounds(bounds, start, dtype)
+    every = _every(history)
+    if not isinstance(max_steps, (int, np.integer)) or max_steps < 0:
+        raise ValueError(f"minimize: max_steps must be a whole number of at least 0, got {max_steps!r}.")
+    if (batches is None) != (key is None):
+        raise ValueError("minimize: batches and key go together; give both or neither.")
+    solver = _solver(method, limits)
+    tol = jnp.asarray(_default_tolerance(dtype) if tol is None else tol, dtype)
+    if not isinstance(tol, Tracer) and not float(np.min(np.asarray(tol))) >= 0:
+        raise ValueError(f"minimize: tol must be at least 0, got {tol}.")
+    return _compiled(_hashable(fun), solver, start, args, limits, tol, key, _hashable(batches), int(max_steps), every)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 7, 8, 9))
+def _compiled(
+    fun: Any,
+    solver: Solver | None,
+    start: Any,
+    args: Any,
+    limits: Any,
+    tol: Array,
+    key: Any,
+    batches: Any,
+    max_steps: int,
+    every: int,
+) -> Solution:
+    """The solve, as one program."""
+    _check_scalar(fun, start, args)
+    if solver is None:
+        solver = METHODS[_automatic(fun, start, args, batches)]()
+    x0, unravel = ravel_pytree(start)
+    flat = lambda x, args: _scalar(fun(unravel(x), *args))
+    lower, upper = (None, None) if limits is None else (ravel_pytree(limits[0])[0], ravel_pytree(limits[1])[0])
+    whole = _hoisted(flat, x0, args)
+    sampled = None
+    if batches is not None:
+        sampled = _hoisted(lambda x, key: flat(x, batches(key)), x0, key)
+    rows = Rows(every, max_steps)
+    operands = Operands(solver, lower, upper, (whole.consts, sampled and sampled.consts), tol, key)
+    end = _solve(whole.call, sampled and sampled.call, max_steps, rows, operands, x0)
+    multipliers = None
+    if lower is not None:
+        held = lambda side, sign: jnp.where(end.x == side, jnp.maximum(sign * end.gradient, 0.0), 0.0)
+        multipliers = Multipliers(unravel(held(lower, 1.0)), unravel(held(upper, -1.0)))
+    return Solution(
+        x=unravel(end.x),
+        value=end.value,
+        gradient_norm=jnp.max(jnp.abs(end.gradient)),
+        status=end.status,
+        num_steps=end.num_steps,
+        evaluations=end.evaluations,
+        multipliers=multipliers,
+        kkt_residual=end.residual,
+        history=History(end.history, every) if every else None,
+        tol=tol,
+    )
+
+
+class _Hoisted:
+    """A function with all arrays that it reads made arguments, so that they can be batched and differentiated.
+
+    Args:
+      call: ``(x, consts, *rest) -> scalar``.
+      consts: what it closed over and its further arguments.
+    """
+
+    def __init__(self, call: Callable[..., Any], consts: Any) -> None:
+        self.call, self.consts = call, consts
+
+
+def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> _Hoisted:
+    closed = jax.make_jaxpr(fun)(x0, given)
+
+    def call(x: Array, consts: tuple[Any, Any], further: Any = None) -> Array:
+        hoisted, leaves = consts[0], jax.tree.leaves(consts[1] if further is None else further)
+        (value,) = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, hoisted))(x, *leaves)
+        return value
+
+    return _Hoisted(call, (list(closed.consts), given))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
+def _solve(call: Any, sampled: Any, max_steps: int, rows: Rows, operands: Operands, x0: Array) -> End:
+    """The loop, with the implicit function theorem for its derivative."""
+    objective = lambda fun, given: Objective(fun, given.lower, given.upper)
+    whole = lambda given: objective(lambda x: call(x, given.consts[0]), given)
+
+    def batch(given: Operands, step: Array) -> Objective:
+        assert given.key is not None
+        drawn = jax.random.fold_in(given.key, step)
+        return objective(lambda x: sampled(x, given.consts[1], drawn), given)
+
+    return drive(Setup(whole, None if sampled is None else batch, max_steps, rows), operands, x0)
+
+
+@_solve.defjvp
+def _solve_jvp(call: Any, sampled: Any, max_steps: int, rows: Rows, primals: Any, tangents: Any) -> tuple[End, End]:
+    operands, x0 = primals
+    moved: Operands = tangents[0]
+    end = _solve(call, sampled, max_steps, rows, operands, x0)
+    leaves, tree = jax.tree.flatten(operands.consts[0])
+    changes = jax.tree.leaves(moved.consts[0], is_leaf=lambda leaf: leaf is None)
+    smooth = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+
+    def fun(x: Array, chosen: Sequence[Any]) -> Array:
+        full = list(leaves)
+        for i, leaf in zip(smooth, chosen, strict=True):
+            full[i] = leaf
+        return call(x, jax.tree.unflatten(tree, full))
+
+    consts, d_consts = [leaves[i] for i in smooth], [changes[i] for i in smooth]
+    parameters = (consts, operands.lower, operands.upper)
+    dx = solution_tangent(fun, end.x, parameters, (d_consts, moved.lower, moved.upper))
+    solved = end.status == Status.CONVERGED
+    dx = jnp.where(solved, dx, jnp.nan)
+    _, d_value = jax.jvp(fun, (end.x, consts), (dx, d_consts))
+    zeros = jax.tree.map(_zero_tangent, end)
+    return end, zeros._replace(x=dx, value=d_value)
+
+
+def _zero_tangent(leaf: Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _default_tolerance(dtype: Any) -> float:
+    return float(np.sqrt(np.finfo(dtype).eps)) if dtype != jnp.bfloat16 else 0.1
+
+
+def _scalar(value: Any) -> Array:
+    return jnp.reshape(jnp.asarray(value), ())
+
+
+def _start(x0: Any) -> tuple[Any, Any]:
+    """The start as floating-point arrays, and their dtype."""
+    leaves = jax.tree.leaves(x0)
+    if sum(np.size(leaf) if not hasattr(leaf, "shape") else int(np.prod(leaf.shape)) for leaf in leaves) == 0:
+        raise ValueError("minimize: x0 holds no numbers; give at least one variable.")
+    kinds = [jnp.result_type(leaf) for leaf in leaves]
+    for kind, leaf in zip(kinds, leaves):
+        # Python's own whole numbers are meant as numbers; an array of integers is more likely an index or a mistake.
+        number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
+        if not (number or jnp.issubdtype(kind, jnp.floating)):
+            raise TypeError(
+                f"minimize: x0 must hold real floating-point numbers, got {kind}; convert it, and pass what is fixed "
+                f"through args."
+            )
+    dtype = jnp.result_type(*kinds)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), x0), np.dtype(dtype)
+
+
+def _bounds(bounds: Any, start: Any, dtype: Any) -> Any:
+    if bounds is None:
+        return None
+    try:
+        lower, upper = bounds
+    except (TypeError, ValueError):
+        raise ValueError("minimize: bounds must be a pair (lower, upper).") from None
+    return _crossed(tuple(_side(side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper"))))
+
+
+def _side(side: Any, start: Any, dtype: Any, name: str) -> Any:
+    """One bound, in the start's shape."""
+    leaves, tree = jax.tree.flatten(start)
+    given = jax.tree.leaves(side)
+    if len(given) == 1 and jax.tree.structure(side) == jax.tree.structure(0.0) and np.ndim(given[0]) == 0:
+        given = given * len(leaves)
+    elif jax.tree.structure(side) != tree:
+        raise ValueError(
+            f"minimize: the {name} bound must be a number or have the structure of x0, {tree}; got "
+            f"{jax.tree.structure(side)}."
+        )
+    for bound, leaf in zip(given, leaves):
+        if np.ndim(bound) and jnp.shape(bound) != jnp.shape(leaf):
+            raise ValueError(
+                f"minimize: the {name} bound must have x0's shape {jnp.shape(leaf)} or be a number, got shape "
+                f"{jnp.shape(bound)}."
+            )
+    full = [jnp.broadcast_to(jnp.asarray(bound, dtype), jnp.shape(leaf)) for bound, leaf in zip(given, leaves)]
+    return jax.tree.unflatten(tree, full)
+
+
+def _crossed(limits: Any) -> Any:
+    for lower, upper in zip(*map(jax.tree.leaves, limits)):
+        if isinstance(lower, Tracer) or isinstance(upper, Tracer):
+            continue
+        wrong = ~(np.asarray(lower) <= np.asarray(upper))
+        if wrong.any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            low, high = float(np.asarray(lower)[place]), float(np.asarray(upper)[place])
+            raise ValueError(f"minimize: bounds cross at index {place}: lower {low} is not at most upper {high}.")
+    return limits
+
+
+def _every(history: str) -> int:
+    match = re.fullmatch(r"none|full|every (\d+)", history) if isinstance(history, str) else None
+    if match is None or match.group(1) == "0":
+        raise ValueError(
+            f"minimize: unknown history {history!r}; choose 'none', 'full' or 'every k' with a whole k of at least 1."
+        )
+    return int(match.group(1)) if match.group(1) else int(history == "full")
+
+
+def _check_scalar(fun: Callable[..., Any], start: Any, args: Any) -> None:
+    leaves = jax.tree.leaves(jax.eval_shape(fun, start, *args))
+    if len(leaves) != 1 or leaves[0].size != 1 or leaves[0].ndim:
+        shapes = ", ".join(str(leaf.shape) for leaf in leaves) or "nothing"
+        raise TypeError(
+            f"minimize: fun must return a scalar, got shape {shapes}. Reduce it, by sum or "
+            f"mean; for residuals use least_squares(fun, x0)."
+        )
+    if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
+        raise TypeError(f"minimize: fun must return a real floating-point number, got {leaves[0].dtype}.")
+
+
+class _ByIdentity:
+    """A callable that cannot be hashed, hashed by identity."""
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        self.fun = fun
+
+    def __call__(self, *args: Any) -> Any:
+        return self.fun(*args)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByIdentity) and self.fun is other.fun
+
+    def __hash__(self) -> int:
+        return id(self.fun)
+
+
+def _hashable(fun: Any) -> Any:
+    try:
+        hash(fun)
+    except TypeError:
+        return _ByIdentity(fun)
+    return fun
+
+
+def _solver(method: Any, limits: Any) -> Solver | None:
+    """The solver of a name; None for ``"auto"``, which looks at the function."""
+    if isinstance(method, Solver):
+        found = method
+    elif isinstance(method, str):
+        if method == "auto":
+            return None
+        if method not in METHODS:
+            raise ValueError(
+                f"minimize: unknown method {method!r}; choose 'auto', {', '.join(map(repr, METHODS))}, a Solver "
+                f"or an optax transformation."
+            )
+        found = METHODS[method]()
+    elif hasattr(method, "init") and hasattr(method, "update"):
+        found = first_order(method)
+    else:
+        raise ValueError(f"minimize: method must be a name, a Solver or an optax transformation, got {method!r}.")
+    if limits is not None and not found.boxes:
+        able = ", ".join(name for name, build in METHODS.items() if build().boxes)
+        raise ValueError(f"minimize: {found.name!r} does not keep to bounds; choose one of {able}.")
+    return found
+
+
+def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
+    if batches is not None:
+        return "adam"
+    n = sum(leaf.size for leaf in jax.tree.leaves(start))
+    if not _twice_differentiable(fun, start, args):
+        return "l-bfgs"
+    return "trust-region" if n <= DENSE else "newton-cg"
+
+
+def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
+    """Whether JAX can push a tangent through the gradient (a custom_vjp without a second rule, say, forbids it)."""
+    gradient = jax.grad(lambda x: _scalar(fun(x, *args)))
+    try:
+        jax.eval_shape(lambda x, v: jax.jvp(gradient, (x,), (v,))[1], start, start)
+    except (TypeError, NotImplementedError, ValueError):
+        return False
+    return True
