@@ -404,8 +404,8 @@ def run_cost(config: CostConfig, key: Any) -> dict[str, Any]:
     slope, matrix = gradient(x), hessian(x)
     solve = executable(solve_positive, matrix, slope)
     solver = newton(factorization="cholesky")
-    at = solver.init(problem.function, x)
-    step = executable(lambda at: solver.step(problem.function, at), at)
+    at = solver.start(problem.function, x)
+    step = executable(lambda at: solver.advance(problem.function, at), at)
     calls = {
         "gradient": lambda: gradient(x),
         "hessian": lambda: hessian(x),
