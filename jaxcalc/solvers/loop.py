@@ -32,7 +32,7 @@ class Operands(NamedTuple):
       solver: with its numbers.
       lower, upper: bounds, (n,) or None.
       consts: what the function reads beside x, a list of arrays.
-      tol: the stationarity asked for, relative to ``max(1, |value|)``.
+      tol: the stationarity asked for, relative to ``max(1, min(|value|, |first value|))``.
       key: for mini-batches, or None.
     """
 
@@ -198,15 +198,22 @@ def _finite(at: Iterate) -> Array:
     return jnp.isfinite(at.value) & jnp.isfinite(jnp.max(jnp.abs(at.gradient)))
 
 
+def _scale(value: Array, first: Array) -> Array:
+    """What the residual is measured against.
+
+    The lesser of both values, so that one who runs off, to a value beside which any gradient is small, has not arrived.
+    """
+    return jnp.maximum(1.0, jnp.minimum(jnp.abs(value), jnp.abs(first)))
+
+
 def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array) -> Array:
     """The status after a step; a mini-batch's gradient says nothing of the whole function's stationarity."""
     residual = stationarity(at.x, at.gradient, operands.lower, operands.upper)
     far = FAR * jnp.maximum(1.0, jnp.abs(first))
     status = jnp.where(at.stuck, Status.STALLED, RUNNING)
     if setup.batch is None:
-        status = jnp.where(residual <= operands.tol * jnp.maximum(1.0, jnp.abs(at.value)), Status.CONVERGED, status)
+        status = jnp.where(residual <= operands.tol * _scale(at.value, first), Status.CONVERGED, status)
     status = jnp.where(at.value < -far, Status.UNBOUNDED, status)
-    # Far off, a gradient can be small beside the value and mean nothing.
     status = jnp.where(at.value > far, Status.DIVERGED, status)
     return jnp.where(_finite(at), status, Status.NONFINITE).astype(jnp.int32)
 
@@ -215,7 +222,7 @@ def _checked(objective: Objective, tol: Array, at: Iterate, first: Array, status
     """The point with its value and gradient evaluated anew, and the status that they bear out."""
     value, gradient = objective.value_and_gradient(at.x)
     residual = stationarity(at.x, gradient, objective.lower, objective.upper)
-    stationary = residual <= tol * jnp.maximum(1.0, jnp.abs(value))
+    stationary = residual <= tol * _scale(value, first)
     worse = jnp.where(value > first, Status.DIVERGED, Status.OUT_OF_STEPS)
     status = jnp.where(status == RUNNING, worse, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.

@@ -59,11 +59,11 @@ def minimize(
 ) -> Solution:
     """A local minimum of a scalar function, and the checked truth about it.
 
-    Success means that ``max |x - P(x - grad f)| <= tol max(1, |f|)`` was evaluated at the returned point (P projects
-    onto the bounds; without them it is the gradient's largest entry). Under ``vmap``, over starts, parameters or a
-    solver's numbers, all lanes run in one loop and each has its own status. The result is differentiable, forwards
-    and backwards, in ``args``, in what ``fun`` closes over, and in the bounds, by the implicit function theorem;
-    where the solve failed the derivative is NaN.
+    Success means that ``max |x - P(x - grad f)| <= tol max(1, min(|f(x)|, |f(x0)|))`` was evaluated at the returned
+    point (P projects onto the bounds; without them the left side is the gradient's largest entry). Under ``vmap``, over
+    starts, parameters or a solver's numbers, all lanes run in one loop and each has its own status. The result is
+    differentiable, forwards and backwards, in ``args``, in what ``fun`` closes over, and in the bounds, by the implicit
+    function theorem; where the solve failed the derivative is NaN.
 
     Args:
       fun: ``fun(x, *args) -> scalar``, smooth; traced once for each structure and shape of its arguments.
@@ -210,8 +210,8 @@ def _solve_jvp(call: Any, sampled: Any, max_steps: int, rows: Rows, primals: Any
     consts, d_consts = [leaves[i] for i in smooth], [changes[i] for i in smooth]
     parameters = (consts, operands.lower, operands.upper)
     dx = solution_tangent(fun, end.x, parameters, (d_consts, moved.lower, moved.upper))
-    solved = end.status == Status.CONVERGED
-    dx = jnp.where(solved, dx, jnp.nan)
+    # A factor, not a choice: the transpose of a choice would give zeros.
+    dx = dx * jnp.where(end.status == Status.CONVERGED, 1.0, jnp.nan).astype(dx.dtype)
     _, d_value = jax.jvp(fun, (end.x, consts), (dx, d_consts))
     zeros = jax.tree.map(_zero_tangent, end)
     return end, zeros._replace(x=dx, value=d_value)

@@ -51,7 +51,7 @@ class Solution:
       multipliers: of the bounds; None without.
       kkt_residual: ``max |x - P(x - grad f)|``; the gradient norm without bounds.
       history: None, or what was asked for.
-      tol: what ``kkt_residual / max(1, |value|)`` was to be at most.
+      tol: what the residual was to be at most, relative to ``max(1, min(|value|, |first value|))``.
     """
 
     x: Any
