@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array
 
-__all__ = ["active", "project", "stationarity"]
+__all__ = ["active", "project", "residual", "stationarity"]
 
 
 def project(x: Array, lower: Array | None, upper: Array | None) -> Array:
@@ -21,9 +21,12 @@ def stationarity(x: Array, gradient: Array, lower: Array | None, upper: Array | 
     ``max_i |x_i - P(x_i - g_i)|``, P the projection; without bounds ``max_i |g_i|``. It is 0 exactly at the points that
     meet the conditions of Karush, Kuhn and Tucker.
     """
-    if lower is None or upper is None:
-        return jnp.max(jnp.abs(gradient))
-    return jnp.max(jnp.abs(x - project(x - gradient, lower, upper)))
+    return jnp.max(jnp.abs(residual(x, gradient, lower, upper)))
+
+
+def residual(x: Array, gradient: Array, lower: Array | None, upper: Array | None) -> Array:
+    """``x - P(x - g)``, (n,); without bounds the gradient."""
+    return gradient if lower is None else x - project(x - gradient, lower, upper)
 
 
 def active(x: Array, gradient: Array, lower: Array | None, upper: Array | None, margin: Any = 0.0) -> Array | None:

@@ -16,13 +16,17 @@ __all__ = [
     "adam",
     "adamw",
     "best_learning_rate",
+    "best_momentum",
+    "best_nesterov",
     "contraction",
     "first_order",
     "gradient_descent",
     "momentum",
     "nesterov",
+    "sgd",
 ]
 
+ONE = Evaluations(functions=1, gradients=1)
 Rate = float | Array | Callable[[Array], Array]
 
 
@@ -48,7 +52,7 @@ def gradient_descent(learning_rate: float | Array | None = None, *, line_search:
     if line_search not in (None, "armijo", "wolfe"):
         raise ValueError(f"gradient_descent: unknown line_search {line_search!r}; choose 'armijo', 'wolfe' or None.")
     if line_search is None:
-        return Solver("gradient-descent", start_at, _step, {"learning_rate": learning_rate}, boxes=True)
+        return Solver("gradient-descent", start_at, _step, {"learning_rate": learning_rate}, boxes=True, costs=ONE)
     numbers = {} if learning_rate is None else {"learning_rate": learning_rate}
     choices = (("search", line_search),)
     return Solver("gradient-descent", _start_searching, _search, numbers, choices, boxes=line_search == "armijo")
@@ -56,7 +60,7 @@ def gradient_descent(learning_rate: float | Array | None = None, *, line_search:
 
 def _step(objective: Objective, at: Iterate, learning_rate: Any) -> Iterate:
     x = project(at.x - learning_rate * at.gradient, objective.lower, objective.upper)
-    return Iterate(x, *objective.value_and_gradient(x), evaluations=at.evaluations.plus(functions=1, gradients=1))
+    return Iterate(x, *objective.value_and_gradient(x))
 
 
 def _start_searching(objective: Objective, x: Array, search: str, learning_rate: Any = None) -> Iterate:
@@ -93,7 +97,8 @@ def first_order(transformation: Any) -> Solver:
       transformation: ``optax.GradientTransformation``. Equal numbers in another object compile anew: prefer the named
         methods (``adam``, ``momentum``, ...) where numbers are swept.
     """
-    return Solver("first-order", _start_given, _step_given, choices=(("transformation", transformation),), boxes=True)
+    choices = (("transformation", transformation),)
+    return Solver("first-order", _start_given, _step_given, choices=choices, boxes=True, costs=ONE)
 
 
 def momentum(learning_rate: Rate = 1e-2, decay: float | Array = 0.9, **regularization: Any) -> Solver:
@@ -165,7 +170,7 @@ def _named(name: str, rule: str, learning_rate: Rate, regularization: dict[str, 
         choices += (("schedule", learning_rate),)
     else:
         numbers["learning_rate"] = learning_rate
-    return Solver(name, _start_rule, _step_rule, {**numbers, **given}, choices, boxes=True)
+    return Solver(name, _start_rule, _step_rule, {**numbers, **given}, choices, boxes=True, costs=ONE)
 
 
 def _transformation(
@@ -222,8 +227,7 @@ def _start_given(objective: Objective, x: Array, transformation: Any) -> Iterate
 def _step_given(objective: Objective, at: Iterate, transformation: Any) -> Iterate:
     change, memory = transformation.update(at.gradient, at.memory, at.x)
     x = project((at.x + change).astype(at.x.dtype), objective.lower, objective.upper)
-    counts = at.evaluations.plus(functions=1, gradients=1)
-    return Iterate(x, *objective.value_and_gradient(x), memory, evaluations=counts)
+    return Iterate(x, *objective.value_and_gradient(x), memory)
 
 
 def contraction(learning_rate: float | Array, curvatures: np.ndarray | Array) -> Array:
@@ -241,3 +245,27 @@ def contraction(learning_rate: float | Array, curvatures: np.ndarray | Array) ->
 def best_learning_rate(mu: float, smoothness: float) -> float:
     """The rate of the fastest contraction, ``2 / (mu + L)``."""
     return 2.0 / (mu + smoothness)
+
+
+def best_momentum(mu: float | Array, smoothness: float | Array) -> tuple[Any, Any]:
+    """Rate and decay with which heavy-ball momentum contracts fastest on a quadratic with eigenvalues in [mu, L].
+
+    ``rate = 4 / (sqrt(L) + sqrt(mu))^2``, ``decay = ((sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu)))^2``; in the limit the
+    error shrinks by ``sqrt(decay)`` a step.
+
+    Source: B. T. Polyak, USSR Computational Mathematics and Mathematical Physics 4(5), 1964.
+    """
+    low, high = jnp.sqrt(mu), jnp.sqrt(smoothness)
+    return 4.0 / (low + high) ** 2, ((high - low) / (high + low)) ** 2
+
+
+def best_nesterov(mu: float | Array, smoothness: float | Array) -> tuple[Any, Any]:
+    """Rate and decay of Nesterov's momentum for curvatures in [mu, L], strongly convex functions among them.
+
+    ``rate = 1 / L``, ``decay = (sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu))``; on a quadratic the error shrinks in the
+    limit by ``1 - sqrt(mu / L)`` a step.
+
+    Source: Y. Nesterov, Introductory Lectures on Convex Optimization, 2004, scheme 2.2.11.
+    """
+    low, high = jnp.sqrt(mu), jnp.sqrt(smoothness)
+    return 1.0 / smoothness, (high - low) / (high + low)

@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxcalc.solvers.protocol import Iterate
+from jaxcalc.solvers.protocol import Evaluations, Iterate
 
 __all__ = ["HISTORY_LIMIT", "History", "Rows"]
 
 HISTORY_LIMIT = 2**30
 """Bytes that a history may take, all lanes together."""
+BLOCK = 16
+"""Steps of all lanes that are stored together."""
 
 _DESCRIPTIONS = {
     "value": "value of the objective",
@@ -49,53 +51,101 @@ class Rows:
         """How many rows there may be."""
         return self.max_steps // self.every + 1 if self.every else 0
 
-    def fields(self, at: Iterate, before: Iterate | None = None) -> dict[str, Array]:
+    def fields(self, at: Iterate, before: Iterate | None, counts: bool) -> dict[str, Array]:
         """The numbers of one step, of one lane or (with a leading axis) all; the start has no step before it."""
         if not self.every:
             return {}
         length = jnp.full_like(at.value, jnp.nan) if before is None else _norm(at.x - before.x)
-        row = {"value": at.value, "gradient_norm": _norm(at.gradient), "step_length": length}
-        return {**row, **at.info, **at.evaluations._asdict()}
+        row = {"value": at.value, "gradient_norm": _norm(at.gradient), "step_length": length, **at.info}
+        return {**row, **at.evaluations._asdict()} if counts else row
 
-    def allocate(self, example: Mapping[str, Array], lanes: int | None) -> dict[str, Array]:
-        """Empty rows: NaN, or -1 among integers.
+    def collect(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int | None) -> Any:
+        """Run ``state, row = step(state)`` while ``running(state)``, keeping rows.
+
+        Args:
+          begun: the first state, with a ``counter`` of steps.
+          first: the start's row.
+
+        Returns:
+          The last state and the rows, name to (rows,) or (lanes, rows): NaN, or -1 among integers, past the end.
 
         Raises:
           ValueError: past ``HISTORY_LIMIT``.
         """
         if not self.every:
-            return {}
-        wanted = self.count * (lanes or 1) * sum(leaf.dtype.itemsize for leaf in example.values())
-        if wanted > HISTORY_LIMIT:
-            raise ValueError(
-                f"minimize: a history of {self.count} steps"
-                + (f" in {lanes} lanes" if lanes else "")
-                + f" takes {wanted / 2**20:.0f} MiB, "
-                f"more than the {HISTORY_LIMIT / 2**20:.0f} MiB allowed; lower max_steps or keep every k-th step by "
-                f'history="every k".'
-            )
-        # One row more than is kept takes what falls between two kept steps.
-        empty = lambda leaf: jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1
-        return {
-            name: jnp.full((self.count + 1, *leaf.shape), empty(leaf), leaf.dtype) for name, leaf in example.items()
-        }
+            return jax.lax.while_loop(running, lambda state: step(state)[0], begun), {}
+        self._check(first, lanes)
+        if lanes is None:
+            history = self._write(_empty(first, (self.count + 1,)), jnp.zeros((), jnp.int32), first)
 
-    def write(self, rows: Mapping[str, Array], step: Array, row: Mapping[str, Array]) -> dict[str, Array]:
-        """The rows with one more."""
-        if not self.every:
-            return {}
-        place = (
-            step // self.every if self.every == 1 else jnp.where(step % self.every == 0, step // self.every, self.count)
-        )
+            def body(carry: Any) -> Any:
+                state, row = step(carry[0])
+                return state, self._write(carry[1], self._place(state.counter), row)
+
+            state, history = jax.lax.while_loop(lambda carry: running(carry[0]), body, (begun, history))
+            return state, {name: entries[: self.count] for name, entries in history.items()}
+        return self._in_blocks(step, running, begun, first, lanes)
+
+    def _in_blocks(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int) -> Any:
+        """As ``collect``: rows of all lanes are gathered in a block that fits the cache, turned, and stored.
+
+        Turning the whole history at the end instead takes longer than the steps do.
+        """
+        blocks = -(-self.count // BLOCK)
+        scratch = lambda: _empty(first, (BLOCK + 1, lanes))
+
+        def body(carry: Any) -> Any:
+            state, block, number = carry
+            state, row = step(state)
+            place = self._place(state.counter)
+            place = jnp.where(place == self.count, BLOCK, place - number * BLOCK)
+            return state, self._write(block, place, row), number
+
+        def inside(carry: Any) -> Array:
+            state, _, number = carry
+            return running(state) & ((state.counter + 1) // self.every // BLOCK == number)
+
+        def stored(carry: Any) -> Any:
+            state, block, number, history = carry
+            state, block, _ = jax.lax.while_loop(inside, body, (state, block, number))
+            for name, entries in block.items():
+                place = (jnp.zeros_like(number), number * BLOCK)
+                history = {**history, name: jax.lax.dynamic_update_slice(history[name], entries[:BLOCK].T, place)}
+            return state, scratch(), number + 1, history
+
+        begin = self._write(scratch(), jnp.zeros((), jnp.int32), first)
+        carry = (begun, begin, jnp.zeros((), jnp.int32), _empty(first, (lanes, blocks * BLOCK)))
+        unfinished = lambda carry: running(carry[0]) | (carry[2] == 0)
+        state, _, _, history = jax.lax.while_loop(unfinished, stored, carry)
+        return state, {name: entries[:, : self.count] for name, entries in history.items()}
+
+    def _place(self, step: Array) -> Array:
+        """The row of a step; one past the last takes what falls between two kept steps."""
+        return step if self.every == 1 else jnp.where(step % self.every == 0, step // self.every, self.count)
+
+    def _write(self, rows: Mapping[str, Array], place: Array, row: Mapping[str, Array]) -> dict[str, Array]:
         return {name: jax.lax.dynamic_update_index_in_dim(rows[name], row[name], place, 0) for name in rows}
 
-    def finish(self, rows: Mapping[str, Array]) -> dict[str, Array]:
-        """The rows with the lanes' axis, if any, in front."""
-        return {name: jnp.moveaxis(leaf[: self.count], 0, -1) for name, leaf in rows.items()}
+    def _check(self, example: Mapping[str, Array], lanes: int | None) -> None:
+        wanted = self.count * (lanes or 1) * sum(leaf.dtype.itemsize for leaf in example.values())
+        if wanted > HISTORY_LIMIT:
+            where = f" in {lanes} lanes" if lanes else ""
+            raise ValueError(
+                f"minimize: a history of {self.count} steps{where} takes {wanted / 2**20:.0f} MiB, more than the "
+                f"{HISTORY_LIMIT / 2**20:.0f} MiB allowed; lower max_steps or keep every k-th step by "
+                f'history="every k".'
+            )
+
+
+def _empty(example: Mapping[str, Array], shape: tuple[int, ...]) -> dict[str, Array]:
+    """Rows without entries."""
+    nothing = lambda leaf: jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1
+    return {name: jnp.full(shape, nothing(leaf), leaf.dtype) for name, leaf in example.items()}
 
 
 def _norm(x: Array) -> Array:
-    return jnp.sqrt(jnp.sum(x**2, axis=-1))
+    # One vector's product is a fast routine; over lanes of few variables the sum is.
+    return jnp.sqrt(jnp.vdot(x, x) if x.ndim == 1 else jnp.sum(x**2, axis=-1))
 
 
 @dataclass(frozen=True)
@@ -105,15 +155,32 @@ class History:
     Args:
       rows: name to (..., rows).
       every: rows are that many steps apart.
+      costs: evaluations a step where they are always the same; their counts are then computed when asked for.
     """
 
     rows: dict[str, Any]
     every: int
+    costs: Evaluations | None = None
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.rows:
-            raise KeyError(f"this history has no {name!r}; it has: {', '.join(self.rows)}")
-        return self.rows[name]
+        """One of the rows, or a count of evaluations.
+
+        Raises:
+          KeyError: names those that there are.
+        """
+        if name in self.rows:
+            return self.rows[name]
+        if self.costs is not None and name in Evaluations._fields:
+            value = self.rows["gradient_norm"]
+            each = getattr(self.costs, name)
+            # The start took as much as a step.
+            return jnp.where(jnp.isnan(value), -1, each * (1 + self.steps)).astype(jnp.int32)
+        raise KeyError(f"this history has no {name!r}; it has: {', '.join(self.names)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What there is."""
+        return (*self.rows, *(Evaluations._fields if self.costs is not None else ()))
 
     @property
     def steps(self) -> np.ndarray:
@@ -125,7 +192,7 @@ class History:
         lane reached."""
         import xarray
 
-        arrays = {name: np.asarray(row) for name, row in self.rows.items()}
+        arrays = {name: np.asarray(self[name]) for name in self.names}
         value = arrays["functions"]
         reached = np.flatnonzero((value >= 0).reshape(-1, value.shape[-1]).any(axis=0))
         length = int(reached[-1]) + 1 if reached.size else 0
@@ -144,7 +211,7 @@ class History:
         from jaxcalc import style
 
         data = self.dataset()
-        chosen = names or tuple(name for name in ("value", "gradient_norm", "step_length") if name in self.rows)
+        chosen = names or ("value", "gradient_norm", "step_length")
         for name in chosen:
             self[name]
         figure, axes = style.subplots(1, len(chosen), width=2.2 * len(chosen) + 1.0, height=2.6)
@@ -159,4 +226,4 @@ class History:
         return figure
 
 
-jax.tree_util.register_dataclass(History, data_fields=["rows"], meta_fields=["every"])
+jax.tree_util.register_dataclass(History, data_fields=["rows"], meta_fields=["every", "costs"])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 
-from jaxcalc.solvers.boxes import project, stationarity
+from jaxcalc.solvers.boxes import project, residual, stationarity
 from jaxcalc.solvers.history import Rows
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong
 
@@ -75,13 +75,12 @@ class End(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """The loop's state; everything but the counter and the history has one entry a lane."""
+    """The loop's state; everything but the counter has one entry a lane."""
 
     counter: Array
     at: Iterate
     status: Array
     num_steps: Array
-    history: dict[str, Array]
 
 
 def drive(setup: Setup, operands: Operands, x0: Array) -> End:
@@ -137,65 +136,70 @@ def _in_lanes(setup: Setup, size: int, batched: Any) -> Callable[[Operands, Arra
 
 def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | None, x_axis: int | None = 0) -> End:
     """The loop itself; ``lift`` makes a function of one lane one of all."""
+    alone = lanes is None
+    counted = operands.solver.costs
+    rows = setup.rows
+
+    def objective(operands: Operands, step: Any) -> Objective:
+        return setup.objective(operands) if setup.batch is None else setup.batch(operands, jnp.asarray(step, jnp.int32))
+
+    def slim(at: Iterate) -> Iterate:
+        """Only what is read again is carried."""
+        at = at._replace(info=at.info if rows.every else {})
+        return at if counted is None else at._replace(evaluations=())
 
     def start(operands: Operands, x0: Array) -> tuple[Iterate, Array]:
-        objective = (
-            setup.objective(operands) if setup.batch is None else setup.batch(operands, jnp.zeros((), jnp.int32))
-        )
-        at = strong(operands.solver.start(objective, project(x0, operands.lower, operands.upper)))
-        return at, _judge(setup, operands, at, at.value)
+        at = strong(operands.solver.start(objective(operands, 0), project(x0, operands.lower, operands.upper)))
+        return at, _judge(setup, operands, at, at.value, alone)
 
-    def advance(operands: Operands, at: Iterate, first: Array, count: Array) -> tuple[Iterate, Array]:
-        objective = setup.objective(operands) if setup.batch is None else setup.batch(operands, count + 1)
-        new = strong(operands.solver.advance(objective, at))
-        status = _judge(setup, operands, new, first)
-        # The last point with a finite value is returned: of a point at infinity nobody can use anything.
-        return new._replace(x=jnp.where(_finite(new), new.x, at.x)), status
-
-    at, status = lift(start, x_axis)(operands, x0)
-    first = at.value
-    keep = setup.rows.fields
-    history = setup.rows.allocate(keep(at), lanes)
-    history = setup.rows.write(history, jnp.zeros((), jnp.int32), keep(at))
-    slim = (lambda at: at) if setup.rows.every else (lambda at: at._replace(info={}))
-    counter = jnp.zeros((), jnp.int32)
+    def advance(operands: Operands, at: Iterate, first: Array, step: Array) -> tuple[Iterate, Array]:
+        new = strong(operands.solver.advance(objective(operands, step), at))
+        return new, _judge(setup, operands, new, first, alone)
 
     def running(state: _Running) -> Array:
         return (state.counter < setup.max_steps) & jnp.any(state.status == RUNNING)
 
-    def body(state: _Running) -> _Running:
-        new, status = lift(advance, 0, 0, None)(operands, state.at, first, state.counter)
+    def step(state: _Running) -> tuple[_Running, dict[str, Array]]:
         count = state.counter + 1
-        if lanes is None:
-            return _Running(
-                count, slim(new), status, count, setup.rows.write(state.history, count, keep(new, state.at))
-            )
+        new, status = lift(advance, 0, 0, None)(operands, state.at, first, count)
+        row = rows.fields(slim(new), state.at, counted is None)
+        if alone:
+            return _Running(count, slim(new), status, count), row
         active = state.status == RUNNING
-        rows = {name: _where(active, row) for name, row in keep(new, state.at).items()}
-        new = jax.tree.map(lambda a, b: jnp.where(active.reshape(-1, *[1] * (a.ndim - 1)), a, b), slim(new), state.at)
+        row = {name: _where(active, entry) for name, entry in row.items()}
+        num_steps = jnp.where(active, count, state.num_steps)
         return _Running(
-            count,
-            new,
-            jnp.where(active, status, state.status),
-            jnp.where(active, count, state.num_steps),
-            setup.rows.write(state.history, count, rows),
-        )
+            count, _frozen(active, slim(new), state.at), jnp.where(active, status, state.status), num_steps
+        ), row
 
-    num_steps = counter if lanes is None else jnp.zeros(lanes, jnp.int32)
-    state = jax.lax.while_loop(running, body, _Running(counter, slim(at), status, num_steps, history))
+    at, status = lift(start, x_axis)(operands, x0)
+    first, begun_with = at.value, at.evaluations
+    first_row = rows.fields(slim(at), None, counted is None)
+    num_steps = jnp.zeros((), jnp.int32) if alone else jnp.zeros(lanes, jnp.int32)
+    begun = _Running(jnp.zeros((), jnp.int32), slim(at), status, num_steps)
+    state, history = rows.collect(step, running, begun, first_row, lanes)
 
     def finish(operands: Operands, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
         return _checked(setup.objective(operands), operands.tol, at, first, status)
 
     checked = lift(finish, 0, 0, 0)(operands, state.at, first, state.status)
-    return End(
-        *checked, num_steps=state.num_steps, evaluations=state.at.evaluations, history=setup.rows.finish(state.history)
+    evaluations = state.at.evaluations
+    if counted is not None:
+        evaluations = Evaluations(*(begin + each * state.num_steps for begin, each in zip(begun_with, counted)))
+    return End(*checked, num_steps=state.num_steps, evaluations=evaluations, history=history)
+
+
+def _frozen(active: Array, new: Iterate, old: Iterate) -> Iterate:
+    """The lanes that run, moved on; those that ended stay where they are.
+
+    They are stepped all the same, so their gradient is set to zero: no method moves from a stationary point, nor
+    searches long there. What they remember does not matter any more.
+    """
+    wide = active[:, None]
+    counts = jax.tree.map(lambda a, b: jnp.where(active, a, b), new.evaluations, old.evaluations)
+    return new._replace(
+        x=jnp.where(wide, new.x, old.x), gradient=jnp.where(wide, new.gradient, 0.0), evaluations=counts
     )
-
-
-def _finite(at: Iterate) -> Array:
-    # A sum is finite only if every term is; should it overflow, the norm would have as well.
-    return jnp.isfinite(at.value) & jnp.isfinite(jnp.max(jnp.abs(at.gradient)))
 
 
 def _scale(value: Array, first: Array) -> Array:
@@ -206,34 +210,50 @@ def _scale(value: Array, first: Array) -> Array:
     return jnp.maximum(1.0, jnp.minimum(jnp.abs(value), jnp.abs(first)))
 
 
-def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array) -> Array:
+def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array, alone: bool) -> Array:
     """The status after a step; a mini-batch's gradient says nothing of the whole function's stationarity."""
-    residual = stationarity(at.x, at.gradient, operands.lower, operands.upper)
+    threshold = operands.tol * _scale(at.value, first)
+    size = _size(residual(at.x, at.gradient, operands.lower, operands.upper), threshold, alone)
     far = FAR * jnp.maximum(1.0, jnp.abs(first))
     status = jnp.where(at.stuck, Status.STALLED, RUNNING)
     if setup.batch is None:
-        status = jnp.where(residual <= operands.tol * _scale(at.value, first), Status.CONVERGED, status)
+        status = jnp.where(size <= threshold, Status.CONVERGED, status)
     status = jnp.where(at.value < -far, Status.UNBOUNDED, status)
     status = jnp.where(at.value > far, Status.DIVERGED, status)
-    return jnp.where(_finite(at), status, Status.NONFINITE).astype(jnp.int32)
+    return jnp.where(jnp.isfinite(at.value) & jnp.isfinite(size), status, Status.NONFINITE).astype(jnp.int32)
+
+
+def _size(vector: Array, threshold: Array, alone: bool) -> Array:
+    """The largest entry where it may be at most the threshold; elsewhere any bound of it that is above.
+
+    The norm, by one fast product, is at most sqrt(n) times the largest entry, so that the slow maximum is rarely
+    due. In lanes, where a choice computes both sides, and for a few variables, the maximum comes cheaper.
+    """
+    largest = lambda: jnp.max(jnp.abs(vector))
+    if not alone or vector.size <= 16:
+        return largest()
+    squared = jnp.vdot(vector, vector)
+    unclear = ~(squared > vector.size * threshold**2) | ~jnp.isfinite(squared)
+    return jax.lax.cond(unclear, largest, lambda: jnp.sqrt(squared))
 
 
 def _checked(objective: Objective, tol: Array, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
     """The point with its value and gradient evaluated anew, and the status that they bear out."""
     value, gradient = objective.value_and_gradient(at.x)
-    residual = stationarity(at.x, gradient, objective.lower, objective.upper)
-    stationary = residual <= tol * _scale(value, first)
+    size = stationarity(at.x, gradient, objective.lower, objective.upper)
+    stationary = size <= tol * _scale(value, first)
     worse = jnp.where(value > first, Status.DIVERGED, Status.OUT_OF_STEPS)
     status = jnp.where(status == RUNNING, worse, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
-    ran_off = (status == Status.NONFINITE) & jnp.isfinite(first) & (value > first)
-    status = jnp.where(ran_off, Status.DIVERGED, status)
+    finite = jnp.isfinite(value) & jnp.isfinite(size)
+    ran_off = jnp.isfinite(first) & ((value == jnp.inf) | ((value > first) & ~jnp.isnan(size)))
+    status = jnp.where(
+        finite & (status != Status.NONFINITE), status, jnp.where(ran_off, Status.DIVERGED, Status.NONFINITE)
+    )
     status = jnp.where((status == Status.CONVERGED) & ~stationary, Status.STALLED, status)
     ended = (status == Status.STALLED) | (status == Status.OUT_OF_STEPS)
     status = jnp.where(ended & stationary, Status.CONVERGED, status)
-    finite = jnp.isfinite(value) & jnp.isfinite(residual)
-    status = jnp.where(finite, status, Status.NONFINITE)
-    return at.x, value, gradient, residual, status.astype(jnp.int32)
+    return at.x, value, gradient, size, status.astype(jnp.int32)
 
 
 def _where(active: Array, row: Array) -> Array:

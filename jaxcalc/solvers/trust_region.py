@@ -270,7 +270,8 @@ def _steihaug(at: Iterate, product: Callable[[Array], Array], limit: int) -> tup
             return ~state.done & (state.spent < limit)
 
         zero = jnp.zeros_like(g)
-        begun = _Conjugate(zero, zero, -g, -g, jnp.vdot(g, g), jnp.asarray(False), jnp.zeros((), jnp.int32))
+        squared = jnp.vdot(g, g)
+        begun = _Conjugate(zero, zero, -g, -g, squared, squared == 0, jnp.zeros((), jnp.int32))
         end = jax.lax.while_loop(unfinished, body, begun)
         bent = jnp.vdot(end.step, end.image)
         decrease = -(jnp.vdot(g, end.step) + bent / 2)
