@@ -67,7 +67,8 @@ class Rows:
           first: the start's row.
 
         Returns:
-          The last state and the rows, name to (rows,) or (lanes, rows): NaN, or -1 among integers, past the end.
+          The last state and the rows, name to (..., rows) with the lanes' axis in front: NaN, or -1 among integers,
+          past the end. There are a few more than ``count``: whole blocks, for cutting them here would copy them.
 
         Raises:
           ValueError: past ``HISTORY_LIMIT``.
@@ -76,14 +77,13 @@ class Rows:
             return jax.lax.while_loop(running, lambda state: step(state)[0], begun), {}
         self._check(first, lanes)
         if lanes is None:
-            history = self._write(_empty(first, (self.count + 1,)), jnp.zeros((), jnp.int32), first)
+            history = self._write(_empty(first, (self._padded,)), jnp.zeros((), jnp.int32), first)
 
             def body(carry: Any) -> Any:
                 state, row = step(carry[0])
                 return state, self._write(carry[1], self._place(state.counter), row)
 
-            state, history = jax.lax.while_loop(lambda carry: running(carry[0]), body, (begun, history))
-            return state, {name: entries[: self.count] for name, entries in history.items()}
+            return jax.lax.while_loop(lambda carry: running(carry[0]), body, (begun, history))
         return self._in_blocks(step, running, begun, first, lanes)
 
     def _in_blocks(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int) -> Any:
@@ -91,7 +91,6 @@ class Rows:
 
         Turning the whole history at the end instead takes longer than the steps do.
         """
-        blocks = -(-self.count // BLOCK)
         scratch = lambda: _empty(first, (BLOCK + 1, lanes))
 
         def body(carry: Any) -> Any:
@@ -114,10 +113,15 @@ class Rows:
             return state, scratch(), number + 1, history
 
         begin = self._write(scratch(), jnp.zeros((), jnp.int32), first)
-        carry = (begun, begin, jnp.zeros((), jnp.int32), _empty(first, (lanes, blocks * BLOCK)))
+        carry = (begun, begin, jnp.zeros((), jnp.int32), _empty(first, (lanes, self._padded)))
         unfinished = lambda carry: running(carry[0]) | (carry[2] == 0)
         state, _, _, history = jax.lax.while_loop(unfinished, stored, carry)
-        return state, {name: entries[:, : self.count] for name, entries in history.items()}
+        return state, history
+
+    @property
+    def _padded(self) -> int:
+        """Whole blocks, and at least one row that is not kept."""
+        return (self.count // BLOCK + 1) * BLOCK
 
     def _place(self, step: Array) -> Array:
         """The row of a step; one past the last takes what falls between two kept steps."""
@@ -153,13 +157,15 @@ class History:
     """What happened at each kept step: the start is step 0; steps after a lane's end are NaN, -1 among integers.
 
     Args:
-      rows: name to (..., rows).
+      padded: name to (..., rows), with rows that mean nothing at the end; ``history[name]`` leaves them out.
       every: rows are that many steps apart.
+      count: how many rows there are.
       costs: evaluations a step where they are always the same; their counts are then computed when asked for.
     """
 
-    rows: dict[str, Any]
+    padded: dict[str, Any]
     every: int
+    count: int
     costs: Evaluations | None = None
 
     def __getitem__(self, name: str) -> Any:
@@ -168,24 +174,23 @@ class History:
         Raises:
           KeyError: names those that there are.
         """
-        if name in self.rows:
-            return self.rows[name]
+        if name in self.padded:
+            return self.padded[name][..., : self.count]
         if self.costs is not None and name in Evaluations._fields:
-            value = self.rows["gradient_norm"]
-            each = getattr(self.costs, name)
-            # The start took as much as a step.
-            return jnp.where(jnp.isnan(value), -1, each * (1 + self.steps)).astype(jnp.int32)
+            # Every step has a length, a diverging one too; the start took as much as a step.
+            reached = ~jnp.isnan(self["step_length"]) | (self.steps == 0)
+            return jnp.where(reached, getattr(self.costs, name) * (1 + self.steps), -1).astype(jnp.int32)
         raise KeyError(f"this history has no {name!r}; it has: {', '.join(self.names)}")
 
     @property
     def names(self) -> tuple[str, ...]:
         """What there is."""
-        return (*self.rows, *(Evaluations._fields if self.costs is not None else ()))
+        return (*self.padded, *(Evaluations._fields if self.costs is not None else ()))
 
     @property
     def steps(self) -> np.ndarray:
         """The step of each row, (rows,)."""
-        return self.every * np.arange(next(iter(self.rows.values())).shape[-1])
+        return self.every * np.arange(self.count)
 
     def dataset(self) -> Any:
         """An ``xarray.Dataset`` over ``step``, and ``lane``, ``lane_1``... for further axes, without steps that no
@@ -226,4 +231,4 @@ class History:
         return figure
 
 
-jax.tree_util.register_dataclass(History, data_fields=["rows"], meta_fields=["every", "costs"])
+jax.tree_util.register_dataclass(History, data_fields=["padded"], meta_fields=["every", "count", "costs"])

@@ -150,7 +150,7 @@ def _compiled(
         evaluations=end.evaluations,
         multipliers=multipliers,
         kkt_residual=end.residual,
-        history=History(end.history, every, solver.costs) if every else None,
+        history=History(end.history, every, rows.count, solver.costs) if every else None,
         tol=tol,
     )
 
