@@ -9,7 +9,7 @@ demo: .venv/run.stamp
 	$(BIN)/jaxcalc run configs/quickstart.yaml $(ARGS)
 
 test: .venv/test.stamp
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -81,7 +81,7 @@ def _rules() -> dict[str, list[tuple[Callable[[Any], Any], Callable[[Any], Any],
         "table-derivative-sigmoid": [(sigmoid, lambda x: sigmoid(x) * (1 - sigmoid(x)), -6.0, 6.0)],
         "table-derivative-tanh": [(jnp.tanh, lambda x: 1 - jnp.tanh(x) ** 2, -4.0, 4.0)],
         "table-derivative-relu": [(relu, lambda x: (x > 0).astype(x.dtype), 0.01, 4.0)],
-        "table-derivative-abs": [(jnp.abs, jnp.sign, -4.0, 4.0)],
+        "table-derivative-abs": [(jnp.abs, jnp.sign, -4.0, 1.3 * np.pi)],  # no point of which is the kink
         "table-derivative-ax": [(lambda x: base**x, lambda x: base**x * np.log(base), -3.0, 3.0)],
         "table-derivative-loga": [(lambda x: jnp.log(x) / np.log(base), lambda x: 1 / (x * np.log(base)), 0.2, 4.0)],
     }

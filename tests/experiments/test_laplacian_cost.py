@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments import _contest
 from jaxcalc import lab
 from jaxcalc.lab import registry
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """No peers: they are extras, and slow to import."""
-    monkeypatch.setattr(_contest, "installed", lambda name: False)
+pytestmark = pytest.mark.usefixtures("no_peers")
 
 
 def start(tmp_path, part, params, **sweep):

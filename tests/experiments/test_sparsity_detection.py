@@ -2,15 +2,10 @@
 
 import pytest
 
-from experiments import _contest
 from jaxcalc import lab
 from jaxcalc.lab import registry
 
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch):
-    """No peer: it is an extra, and slow to import."""
-    monkeypatch.setattr(_contest, "installed", lambda name: False)
+pytestmark = pytest.mark.usefixtures("no_peers")
 
 
 def judged(dataset):

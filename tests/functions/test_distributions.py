@@ -103,6 +103,7 @@ ULPS = {
     "poisson": 16,
 }
 TERMS = {
+    "gamma": lambda x, a, b: abs(mpmath.loggamma(a)),
     "beta": lambda x, a, b: abs(mpmath.loggamma(a + b)),
     "poisson": lambda k, rate: mpmath.loggamma(k + 1),
 }

@@ -50,16 +50,12 @@ def test_gradient_flow_is_what_plain_differentiation_gives(x64, phi):
 
     _, states = _unrolled(params, x, ACTIVATIONS[phi], depth, 1.0, 1.0)
     for layer in range(depth + 1):
-        each = jax.vmap(jax.grad(lambda h, layer=layer: from_layer(h, None, layer)))(states[layer])
+        each = jax.jit(jax.vmap(jax.grad(lambda h, layer=layer: from_layer(h, None, layer))))(states[layer])
         assert found.signal[layer] == pytest.approx(float(jnp.sqrt(jnp.mean(jnp.sum(each**2, axis=1)))), rel=1e-11)
         assert found.moment[layer] == pytest.approx(float(jnp.mean(states[layer] ** 2)), rel=1e-12)
-    by_weights = jax.grad(
-        lambda w: loss(
-            _unrolled(
-                params._replace(layers=dense.Layers(w, params.layers.biases)), x, ACTIVATIONS[phi], depth, 1.0, 1.0
-            )[0]
-        ).mean()
-    )(params.layers.weights)
+    with_weights = lambda w: params._replace(layers=dense.Layers(w, params.layers.biases))
+    mean_loss = lambda w: loss(_unrolled(with_weights(w), x, ACTIVATIONS[phi], depth, 1.0, 1.0)[0]).mean()
+    by_weights = jax.jit(jax.grad(mean_loss))(params.layers.weights)
     np.testing.assert_allclose(
         found.weights[1 : depth + 1], jnp.linalg.norm(by_weights[:depth], axis=(1, 2)), rtol=1e-11
     )
