@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments import _contest
+from experiments import _contest, _cutest
 from jaxcalc.lab import Claim, Variable
 from jaxcalc.lab import Config as Base
 
@@ -96,32 +96,6 @@ def _rounding() -> tuple[Callable[..., Any], Any]:
     return lambda x: rounded(x[1:] * x[:-1]), 3.0 * np.random.default_rng(0).standard_normal(100)
 
 
-def _cutest(name: str) -> Any:
-    """A CUTEst problem, from its own module: importing all of sif2jax takes minutes."""
-    import importlib
-    import sys
-    from importlib.util import find_spec
-    from pathlib import Path
-    from types import ModuleType
-
-    spec = find_spec("sif2jax")
-    assert spec is not None and spec.submodule_search_locations
-    root = Path(spec.submodule_search_locations[0])
-    found = list(root.glob(f"cutest/*/{name.lower()}.py"))
-    if not found:
-        raise ValueError(f"sparsity_detection: sif2jax has no problem {name!r}.")
-    packages = ["sif2jax", "sif2jax.cutest", f"sif2jax.cutest.{found[0].parent.name}"]
-    bare = [package for package in packages if package not in sys.modules]
-    for package in bare:
-        sys.modules[package] = module = ModuleType(package)
-        module.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
-    try:
-        return getattr(importlib.import_module(f"{packages[-1]}.{name.lower()}"), name)()
-    finally:
-        for package in bare:
-            del sys.modules[package]
-
-
 def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     """The function of one argument, that argument, and whether its Hessian is asked for."""
     import jax.numpy as jnp
@@ -139,7 +113,7 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
             return fun, jnp.asarray(x), False
         case "CUTEst":
             name, _, what = rest.partition(" ")
-            problem = _cutest(name)
+            problem = _cutest.load(name)
             x = jnp.asarray(problem.y0)
             if not what:
                 return lambda y: problem.objective(y, problem.args), x, True

@@ -1,9 +1,10 @@
 """What a history of errors says: rate, order, steps to a tolerance."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-__all__ = ["linear_rate", "order_of_convergence", "steps_to"]
+__all__ = ["linear_rate", "order_of_convergence", "performance_profile", "steps_to"]
 
 
 def linear_rate(errors: Array, floor: float | Array = 0.0) -> Array:
@@ -61,3 +62,24 @@ def _usable(errors: Array, floor: float | Array) -> Array:
     """How many errors come before the first that is at most ``floor`` or not finite."""
     good = jnp.isfinite(errors) & (errors > floor)
     return jnp.where(jnp.all(good), errors.shape[0], jnp.argmin(good))
+
+
+def performance_profile(costs: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """The share of problems that each solver ends within a ratio of the least cost of any.
+
+    ``rho_s(t) = |{p : cost[p, s] <= t min_s cost[p, s]}| / |{p}|``
+
+    Args:
+      costs: (problems, solvers), positive; infinite or NaN where the solver failed.
+      ratios: t, (k,), at least 1.
+
+    Returns:
+      (k, solvers).
+
+    Source: Dolan and More, Math. Programming 91 (2002) 201.
+    """
+    costs = np.where(np.isnan(costs), np.inf, costs)
+    least = np.min(costs, axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        relative = np.where(np.isfinite(costs), costs / least, np.inf)
+    return (relative[None] <= np.asarray(ratios)[:, None, None]).mean(axis=1)
