@@ -1,11 +1,13 @@
 """solvers: function to optimum, one protocol and one loop."""
 
 from jaxcalc.solvers.boxes import project, stationarity
-from jaxcalc.solvers.convergence import linear_rate, order_of_convergence, steps_to
+from jaxcalc.solvers.convergence import linear_rate, order_of_convergence, performance_profile, steps_to
 from jaxcalc.solvers.descent import (
     adam,
     adamw,
     best_learning_rate,
+    best_momentum,
+    best_nesterov,
     contraction,
     first_order,
     gradient_descent,
@@ -14,6 +16,7 @@ from jaxcalc.solvers.descent import (
     sgd,
 )
 from jaxcalc.solvers.history import HISTORY_LIMIT, History
+from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares
 from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, start_at
@@ -24,6 +27,7 @@ from jaxcalc.solvers.trust_region import newton_cg, trust_region
 
 __all__ = [
     "HISTORY_LIMIT",
+    "LEAST_SQUARES",
     "METHODS",
     "Evaluations",
     "History",
@@ -37,6 +41,8 @@ __all__ = [
     "adam",
     "adamw",
     "best_learning_rate",
+    "best_momentum",
+    "best_nesterov",
     "bfgs",
     "contraction",
     "first_order",
@@ -51,6 +57,8 @@ __all__ = [
     "newton",
     "newton_cg",
     "order_of_convergence",
+    "ordinary_least_squares",
+    "performance_profile",
     "project",
     "sgd",
     "solve_positive",

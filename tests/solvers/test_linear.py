@@ -1,0 +1,92 @@
+"""Least squares in closed form: against NumPy's SVD, its optimality, rank deficiency, and what rounding does."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares
+
+pytestmark = pytest.mark.usefixtures("x64")
+EPS = np.finfo(np.float64).eps
+
+
+def _data(rows=30, columns=4, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((rows, columns)), rng.standard_normal(rows)
+
+
+@pytest.mark.parametrize("method", LEAST_SQUARES)
+@pytest.mark.parametrize(("rows", "columns"), [(30, 4), (4, 4), (7, 1)])
+def test_it_is_numpys_solution(method, rows, columns):
+    design, target = _data(rows, columns)
+    expected = np.linalg.lstsq(design, target, rcond=None)[0]
+    tolerance = 100 * EPS * np.linalg.cond(design) ** 2
+    np.testing.assert_allclose(ordinary_least_squares(design, target, method=method), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("method", LEAST_SQUARES)
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+def test_the_gradient_vanishes(method, ridge):
+    design, target = _data()
+    loss = lambda w: jnp.sum((design @ w - target) ** 2) + ridge * jnp.sum(w**2)
+    weights = ordinary_least_squares(design, target, method=method, ridge=ridge)
+    assert float(abs(jax.grad(loss)(weights)).max()) < 1e-11
+
+
+@pytest.mark.parametrize("method", LEAST_SQUARES)
+def test_several_targets_and_a_traced_ridge(method):
+    design, _ = _data()
+    targets = np.random.default_rng(1).standard_normal((30, 3))
+    solve = lambda y, ridge: ordinary_least_squares(design, y, method=method, ridge=ridge)
+    together = jax.jit(solve)(targets, 0.1)
+    assert together.shape == (4, 3)
+    alone = jnp.stack([solve(targets[:, j], 0.1) for j in range(3)], axis=1)
+    np.testing.assert_allclose(together, alone, atol=1e-13)
+    lanes = jax.vmap(lambda ridge: solve(targets[:, 0], ridge))(jnp.array([0.0, 0.1]))
+    np.testing.assert_allclose(lanes[1], alone[:, 0], atol=1e-13)
+    np.testing.assert_allclose(lanes[0], solve(targets[:, 0], 0.0), atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["qr", "normal"])
+def test_rank_deficiency_is_not_hidden(method):
+    wide, target = np.array([[1200.0, 3.0]]), np.array([350000.0])
+    assert np.isnan(ordinary_least_squares(wide, target, method="qr")).all()
+    twice = np.column_stack([np.arange(1.0, 9.0)] * 2)
+    assert not np.isfinite(ordinary_least_squares(twice, np.ones(8), method=method)).any()
+
+
+def test_the_pseudo_inverse_has_the_least_norm():
+    wide, target = np.array([[1200.0, 3.0]]), np.array([350000.0])
+    expected = target[0] * wide[0] / (wide[0] @ wide[0])
+    np.testing.assert_allclose(ordinary_least_squares(wide, target, method="svd"), expected, rtol=1e-14)
+    # A ridge that tends to 0 leads there too.
+    np.testing.assert_allclose(ordinary_least_squares(wide, target, ridge=1e-6), expected, rtol=1e-6)
+    design, target = _data(3, 6)
+    expected = np.linalg.pinv(design) @ target
+    np.testing.assert_allclose(ordinary_least_squares(design, target, method="svd"), expected, atol=1e-13)
+
+
+def test_normal_equations_lose_twice_the_digits():
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in ((40, 5), (5, 5)))
+    weights = rng.standard_normal(5)
+    error = {}
+    for method in ("normal", "qr", "svd"):
+        for condition in (1e3, 1e6):
+            design = (left * np.geomspace(1.0, 1.0 / condition, 5)) @ right.T
+            found = ordinary_least_squares(design, design @ weights, method=method)
+            error[method, condition] = np.linalg.norm(found - weights) / np.linalg.norm(weights)
+    for method in ("qr", "svd"):
+        assert error[method, 1e6] < 100 * EPS * 1e6
+    assert error["normal", 1e6] > 100 * error["qr", 1e6]
+    # 3 is the log10 of the ratio of the condition numbers: once for qr, twice for the normal equations.
+    assert 4.0 < np.log10(error["normal", 1e6] / error["normal", 1e3]) < 8.0
+
+
+def test_wrong_use_is_told():
+    design, target = _data()
+    with pytest.raises(ValueError, match="unknown method 'lu'; choose 'normal', 'inverse', 'qr', 'svd'"):
+        ordinary_least_squares(design, target, method="lu")
+    with pytest.raises(ValueError, match=r"got \(30, 4\) and \(29,\)"):
+        ordinary_least_squares(design, target[1:])
