@@ -7,7 +7,7 @@ longest run.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,19 +18,24 @@ from jaxcalc.functions import datasets
 
 __all__ = [
     "CATALOGUE",
+    "LinearSystem",
     "Problem",
     "bowl",
     "breast_cancer",
     "build",
+    "elongated_bowl",
     "exponential",
     "house_prices",
     "least_squares",
+    "linear_system",
+    "log_sum_exp",
     "logistic_regression",
     "one_house",
     "quadratic",
     "quartic",
     "rosenbrock",
     "sphere",
+    "with_gradient_noise",
 ]
 
 Scaling = Literal["dollars", "thousands", "standardized"]
@@ -114,6 +119,23 @@ def bowl() -> Problem:
     return _quadratic_form("bowl", np.diag([2.0, 6.0]), np.zeros(2), start=np.array([4.0, 2.0]), extremes=(2.0, 6.0))
 
 
+def elongated_bowl(x: Any, condition_number: Any, angle: Any) -> Array:
+    """A bowl of curvatures 1 and ``condition_number`` whose axes are turned by ``angle``, least, 0, at the origin.
+
+    ``f(x) = (u_0^2 + condition_number u_1^2) / 2``, u the coordinates of x along the turned axes
+
+    A function and no ``Problem``, so that both numbers may be traced and swept.
+
+    Args:
+      x: (2,).
+      condition_number: of the Hessian, at least 1.
+      angle: in radians; 0 for axes along the coordinates.
+    """
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    along, across = c * x[0] + s * x[1], c * x[1] - s * x[0]
+    return (along**2 + condition_number * across**2) / 2
+
+
 def sphere() -> Problem:
     """Three weights, ``f(x) = |x - (1, 2, 3)|^2`` from the origin, where f = 14: curvature 2 in every direction."""
     return _quadratic_form("sphere", 2.0 * np.eye(3), np.array([1.0, 2.0, 3.0]), start=np.zeros(3), extremes=(2.0, 2.0))
@@ -143,6 +165,53 @@ def least_squares(name: str, design: np.ndarray, target: np.ndarray, tags: Seque
     """
     optimum = np.linalg.lstsq(design, target, rcond=None)[0]
     return _squares(name, design, target, np.zeros(design.shape[1]), optimum, weight=1.0 / len(design), tags=tags)
+
+
+class LinearSystem(NamedTuple):
+    """A least-squares problem ``min |X w - y|`` that carries its answer.
+
+    Args:
+      design: X, (m, d).
+      target: y, (m,).
+      weights: the minimiser, (d,).
+    """
+
+    design: Array
+    target: Array
+    weights: Array
+
+
+def linear_system(
+    key: Array, rows: int, columns: int, condition_number: float | Array, residual: float | Array = 0.0
+) -> LinearSystem:
+    """Random least squares with a chosen condition number and a chosen distance of y from X's range.
+
+    ``X = U S V'`` with uniform U and V and singular values spread evenly in the logarithm from
+    ``1 / condition_number`` to 1; ``y = X w + r`` with r orthogonal to the range.
+
+    Args:
+      key: draws U, V, w and r.
+      rows, columns: m > d; static.
+      condition_number: of X; may be traced.
+      residual: ``|r| / |X w|``; may be traced.
+
+    The rounding of X and y moves the true minimiser away from ``weights`` by about
+    ``eps cond(X) (1 + cond(X) residual)``, which no method undoes.
+    """
+    if not rows > columns >= 1:
+        raise ValueError(f"linear_system: rows must be above columns, and those at least 1, got {rows} and {columns}.")
+    keys = jax.random.split(key, 4)
+    left, _ = jnp.linalg.qr(jax.random.normal(keys[0], (rows, columns)))
+    right, _ = jnp.linalg.qr(jax.random.normal(keys[1], (columns, columns)))
+    values = jnp.asarray(condition_number, left.dtype) ** -jnp.linspace(0.0, 1.0, columns)
+    design = (left * values) @ right.T
+    weights = jax.random.normal(keys[2], (columns,))
+    fit = design @ weights
+    apart = jax.random.normal(keys[3], (rows,))
+    for _ in range(2):  # once leaves a rounding of the part that is taken off
+        apart = apart - left @ (left.T @ apart)
+    length = residual * jnp.linalg.norm(fit) / jnp.linalg.norm(apart)
+    return LinearSystem(design, fit + length * apart, weights)
 
 
 def house_prices(features: Sequence[str] = ("lotsize", "bedrooms"), scaling: Scaling = "standardized") -> Problem:
@@ -252,6 +321,44 @@ def rosenbrock(dimension: int = 2) -> Problem:
     return Problem("Rosenbrock", function, gradient, hessian, start, np.ones(dimension), 0.0)
 
 
+def log_sum_exp(dimension: int = 4, terms: int = 8, seed: int = 0) -> Problem:
+    """``f(x) = log sum_j (exp(b_j' x) + exp(-b_j' x))``, convex and even: least at 0, where it is ``log(2 terms)``.
+
+    ``L`` is a bound: no distribution over points has a variance along any direction above the largest ``|b_j|^2``.
+
+    Args:
+      dimension: n.
+      terms: how many b_j, standard normal, ``seed`` draws; at least n, so that the minimiser is one.
+      seed: of the b_j and the start.
+    """
+    if terms < dimension:
+        raise ValueError(f"log_sum_exp: terms must be at least dimension = {dimension}, got {terms}.")
+    rng = np.random.default_rng(seed)
+    half = rng.standard_normal((terms, dimension))
+    rows = np.concatenate([half, -half])
+
+    def shares(x):
+        return jax.nn.softmax(jnp.asarray(rows, _dtype(x)) @ x)
+
+    def hessian(x):
+        share, matrix = shares(x), jnp.asarray(rows, _dtype(x))
+        mean = matrix.T @ share
+        return (matrix.T * share) @ matrix - jnp.outer(mean, mean)
+
+    return Problem(
+        name="log-sum-exp",
+        function=lambda x: jax.nn.logsumexp(jnp.asarray(rows, _dtype(x)) @ x),
+        gradient=lambda x: jnp.asarray(rows, _dtype(x)).T @ shares(x),
+        hessian=hessian,
+        start=rng.standard_normal(dimension),
+        optimum=np.zeros(dimension),
+        minimum=float(np.log(2 * terms)),
+        mu=0.0,
+        smoothness=float(np.max(np.sum(half**2, axis=1))),
+        tags=frozenset({"convex"}),
+    )
+
+
 def exponential() -> Problem:
     """``f(x) = exp(x) - 2 x + x^2 / 2`` from 2, least where ``exp(x) + x = 2``: at ``2 - W(e^2)``, W of Lambert."""
     from scipy.special import lambertw
@@ -293,10 +400,27 @@ CATALOGUE: dict[str, Callable[..., Problem]] = {
     "house-prices": house_prices,
     "breast-cancer": breast_cancer,
     "rosenbrock": rosenbrock,
+    "log-sum-exp": log_sum_exp,
     "exponential": exponential,
     "quartic": quartic,
 }
 """Builders by name; each works without arguments."""
+
+
+def with_gradient_noise(function: Callable[[Any], Array]) -> Callable[[Any, Any], Array]:
+    """A function with the same values whose gradient is off by what is given: ``(x, noise) -> f(x)``.
+
+    The gradient in x is ``grad f(x) + noise``, as if the data behind f had been sampled.
+
+    Args:
+      function: ``x (n,) -> scalar``.
+    """
+
+    def noisy(x: Any, noise: Any) -> Array:
+        # The difference is 0 and has the derivative 1.
+        return function(x) + noise @ (x - jax.lax.stop_gradient(x))
+
+    return noisy
 
 
 def build(name: str, **choices: Any) -> Problem:

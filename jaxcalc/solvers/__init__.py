@@ -16,6 +16,14 @@ from jaxcalc.solvers.descent import (
     sgd,
 )
 from jaxcalc.solvers.history import HISTORY_LIMIT, History
+from jaxcalc.solvers.least_squares import (
+    SQUARES,
+    fixed_point,
+    gauss_newton,
+    least_squares,
+    levenberg_marquardt,
+    root,
+)
 from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares
 from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
@@ -29,6 +37,7 @@ __all__ = [
     "HISTORY_LIMIT",
     "LEAST_SQUARES",
     "METHODS",
+    "SQUARES",
     "Evaluations",
     "History",
     "Iterate",
@@ -46,9 +55,13 @@ __all__ = [
     "bfgs",
     "contraction",
     "first_order",
+    "fixed_point",
+    "gauss_newton",
     "gradient_descent",
     "iterate",
     "lbfgs",
+    "least_squares",
+    "levenberg_marquardt",
     "linear_rate",
     "minimize",
     "modified_cholesky",
@@ -60,6 +73,7 @@ __all__ = [
     "ordinary_least_squares",
     "performance_profile",
     "project",
+    "root",
     "sgd",
     "solve_positive",
     "start_at",

@@ -53,12 +53,14 @@ class Setup:
       batch: ``(Operands, step) -> Objective`` of that step's mini-batch; None without.
       max_steps: where the loop ends at the latest.
       rows: which steps the history keeps.
+      root: the value is half a sum of squares that is to vanish; then its root, not the gradient, tells the end.
     """
 
     objective: Callable[[Operands], Objective]
     batch: Callable[[Operands, Array], Objective] | None
     max_steps: int
     rows: Rows
+    root: bool = False
 
 
 class End(NamedTuple):
@@ -180,7 +182,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
     state, history = rows.collect(step, running, begun, first_row, lanes)
 
     def finish(operands: Operands, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
-        return _checked(setup.objective(operands), operands.tol, at, first, status)
+        return _checked(setup, setup.objective(operands), operands.tol, at, first, status)
 
     checked = lift(finish, 0, 0, 0)(operands, state.at, first, state.status)
     evaluations = state.at.evaluations
@@ -212,8 +214,11 @@ def _scale(value: Array, first: Array) -> Array:
 
 def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array, alone: bool) -> Array:
     """The status after a step; a mini-batch's gradient says nothing of the whole function's stationarity."""
-    threshold = operands.tol * _scale(at.value, first)
-    size = _size(residual(at.x, at.gradient, operands.lower, operands.upper), threshold, alone)
+    if setup.root:
+        threshold, size = operands.tol, jnp.sqrt(2 * at.value)
+    else:
+        threshold = operands.tol * _scale(at.value, first)
+        size = _size(residual(at.x, at.gradient, operands.lower, operands.upper), threshold, alone)
     far = FAR * jnp.maximum(1.0, jnp.abs(first))
     status = jnp.where(at.stuck, Status.STALLED, RUNNING)
     if setup.batch is None:
@@ -237,11 +242,16 @@ def _size(vector: Array, threshold: Array, alone: bool) -> Array:
     return jax.lax.cond(unclear, largest, lambda: jnp.sqrt(squared))
 
 
-def _checked(objective: Objective, tol: Array, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
+def _checked(
+    setup: Setup, objective: Objective, tol: Array, at: Iterate, first: Array, status: Array
+) -> tuple[Any, ...]:
     """The point with its value and gradient evaluated anew, and the status that they bear out."""
     value, gradient = objective.value_and_gradient(at.x)
-    size = stationarity(at.x, gradient, objective.lower, objective.upper)
-    stationary = size <= tol * _scale(value, first)
+    if setup.root:
+        size, stationary = jnp.sqrt(2 * value), jnp.sqrt(2 * value) <= tol
+    else:
+        size = stationarity(at.x, gradient, objective.lower, objective.upper)
+        stationary = size <= tol * _scale(value, first)
     worse = jnp.where(value > first, Status.DIVERGED, Status.OUT_OF_STEPS)
     status = jnp.where(status == RUNNING, worse, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.

@@ -2,8 +2,8 @@
 
 import functools
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.solution import Multipliers, Solution
 from jaxcalc.solvers.trust_region import newton_cg, trust_region
 
-__all__ = ["METHODS", "minimize"]
+__all__ = ["METHODS", "minimize", "solve"]
 
 METHODS: dict[str, Callable[[], Solver]] = {
     "gradient-descent": gradient_descent,
@@ -38,6 +38,7 @@ METHODS: dict[str, Callable[[], Solver]] = {
     "bfgs": bfgs,
     "l-bfgs": lbfgs,
 }
+Kind = Literal["value", "squares", "root"]
 DENSE = 120
 """Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it."""
 
@@ -96,47 +97,90 @@ def minimize(
     """
     if equality is not None or inequality is not None:
         raise NotImplementedError("minimize: general constraints are not offered yet; bounds=(lower, upper) are.")
-    start, dtype = _start(x0)
-    limits = _bounds(bounds, start, dtype)
-    every = _every(history)
+    return solve(
+        "minimize",
+        fun,
+        x0,
+        args,
+        methods=METHODS,
+        method=method,
+        bounds=bounds,
+        batches=batches,
+        key=key,
+        tol=tol,
+        max_steps=max_steps,
+        history=history,
+    )
+
+
+def solve(
+    who: str,
+    fun: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...],
+    *,
+    methods: Mapping[str, Callable[[], Solver]],
+    method: Any,
+    bounds: Any = None,
+    batches: Any = None,
+    key: Any = None,
+    tol: Any = None,
+    max_steps: int = 10_000,
+    history: str = "none",
+    kind: Kind = "value",
+) -> Solution:
+    """What ``minimize`` and ``least_squares`` share: arguments are checked, then all is one program.
+
+    Args:
+      who: the public name, for messages.
+      methods: those that may be named.
+      kind: what ``fun`` returns: a value to be minimised, residuals whose sum of squares is, or residuals that vanish.
+    """
+    start, dtype = _start(who, x0)
+    limits = _bounds(who, bounds, start, dtype)
+    every = _every(who, history)
     if not isinstance(max_steps, (int, np.integer)) or max_steps < 0:
-        raise ValueError(f"minimize: max_steps must be a whole number of at least 0, got {max_steps!r}.")
+        raise ValueError(f"{who}: max_steps must be a whole number of at least 0, got {max_steps!r}.")
     if (batches is None) != (key is None):
-        raise ValueError("minimize: batches and key go together; give both or neither.")
-    solver = _solver(method, limits)
+        raise ValueError(f"{who}: batches and key go together; give both or neither.")
+    solver = _solver(who, methods, method, limits)
     tol = jnp.asarray(_default_tolerance(dtype) if tol is None else tol, dtype)
     if not isinstance(tol, Tracer) and not float(np.min(np.asarray(tol))) >= 0:
-        raise ValueError(f"minimize: tol must be at least 0, got {tol}.")
-    return _compiled(_hashable(fun), solver, start, args, limits, tol, key, _hashable(batches), int(max_steps), every)
+        raise ValueError(f"{who}: tol must be at least 0, got {tol}.")
+    static = _Static(who, _hashable(fun), _hashable(batches), int(max_steps), every, kind)
+    return _compiled(static, solver, start, args, limits, tol, key)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 7, 8, 9))
+class _Static(NamedTuple):
+    """What a program is compiled for."""
+
+    who: str
+    fun: Callable[..., Any]
+    batches: Callable[..., Any] | None
+    max_steps: int
+    every: int
+    kind: Kind
+
+
+@functools.partial(jax.jit, static_argnums=0)
 def _compiled(
-    fun: Any,
-    solver: Solver | None,
-    start: Any,
-    args: Any,
-    limits: Any,
-    tol: Array,
-    key: Any,
-    batches: Any,
-    max_steps: int,
-    every: int,
+    static: _Static, solver: Solver | None, start: Any, args: Any, limits: Any, tol: Array, key: Any
 ) -> Solution:
     """The solve, as one program."""
-    _check_scalar(fun, start, args)
+    fun, batches, every = static.fun, static.batches, static.every
+    (_check_scalar if static.kind == "value" else _check_residuals)(static.who, fun, start, args)
     if solver is None:
         solver = METHODS[_automatic(fun, start, args, batches)]()
     x0, unravel = ravel_pytree(start)
-    flat = lambda x, args: _scalar(fun(unravel(x), *args))
+    whole = lambda x, args: _flat(fun(unravel(x), *args), static.kind)
     lower, upper = (None, None) if limits is None else (ravel_pytree(limits[0])[0], ravel_pytree(limits[1])[0])
-    whole = _hoisted(flat, x0, args)
-    sampled = None
+    call, consts = _hoisted(whole, x0, args)
+    sampled, sampled_consts = None, None
     if batches is not None:
-        sampled = _hoisted(lambda x, key: flat(x, batches(key)), x0, key)
-    rows = Rows(every, max_steps)
-    operands = Operands(solver, lower, upper, (whole.consts, sampled and sampled.consts), tol, key)
-    end = _solve(whole.call, sampled and sampled.call, max_steps, rows, operands, x0)
+        sampled, sampled_consts = _hoisted(lambda x, key: whole(x, batches(key)), x0, key)
+    rows = Rows(every, static.max_steps)
+    operands = Operands(solver, lower, upper, (consts, sampled_consts), tol, key)
+    end = _solve(call, sampled, rows, static.kind, operands, x0)
     multipliers = None
     if lower is not None:
         held = lambda side, sign: jnp.where(end.x == side, jnp.maximum(sign * end.gradient, 0.0), 0.0)
@@ -155,19 +199,12 @@ def _compiled(
     )
 
 
-class _Hoisted:
+def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> tuple[Callable[..., Array], Any]:
     """A function with all arrays that it reads made arguments, so that they can be batched and differentiated.
 
-    Args:
-      call: ``(x, consts, *rest) -> scalar``.
-      consts: what it closed over and its further arguments.
+    Returns:
+      ``call(x, consts, given=None)``, and the consts: what ``fun`` closed over, and ``given`` unless it is told anew.
     """
-
-    def __init__(self, call: Callable[..., Any], consts: Any) -> None:
-        self.call, self.consts = call, consts
-
-
-def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> _Hoisted:
     closed = jax.make_jaxpr(fun)(x0, given)
 
     def call(x: Array, consts: tuple[Any, Any], further: Any = None) -> Array:
@@ -175,28 +212,39 @@ def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> _Hoisted:
         (value,) = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, hoisted))(x, *leaves)
         return value
 
-    return _Hoisted(call, (list(closed.consts), given))
+    return call, (list(closed.consts), given)
+
+
+def _objective(call: Callable[[Array], Array], kind: Kind, given: Operands) -> Objective:
+    if kind == "value":
+        return Objective(call, given.lower, given.upper)
+    return Objective(lambda x: _half_square(call(x)), given.lower, given.upper, residual=call)
+
+
+def _half_square(residual: Array) -> Array:
+    return jnp.vdot(residual, residual) / 2
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2, 3))
-def _solve(call: Any, sampled: Any, max_steps: int, rows: Rows, operands: Operands, x0: Array) -> End:
+def _solve(call: Any, sampled: Any, rows: Rows, kind: Kind, operands: Operands, x0: Array) -> End:
     """The loop, with the implicit function theorem for its derivative."""
-    objective = lambda fun, given: Objective(fun, given.lower, given.upper)
-    whole = lambda given: objective(lambda x: call(x, given.consts[0]), given)
+
+    def whole(given: Operands) -> Objective:
+        return _objective(lambda x: call(x, given.consts[0]), kind, given)
 
     def batch(given: Operands, step: Array) -> Objective:
         assert given.key is not None
         drawn = jax.random.fold_in(given.key, step)
-        return objective(lambda x: sampled(x, given.consts[1], drawn), given)
+        return _objective(lambda x: sampled(x, given.consts[1], drawn), kind, given)
 
-    return drive(Setup(whole, None if sampled is None else batch, max_steps, rows), operands, x0)
+    return drive(Setup(whole, None if sampled is None else batch, rows.max_steps, rows, kind == "root"), operands, x0)
 
 
 @_solve.defjvp
-def _solve_jvp(call: Any, sampled: Any, max_steps: int, rows: Rows, primals: Any, tangents: Any) -> tuple[End, End]:
+def _solve_jvp(call: Any, sampled: Any, rows: Rows, kind: Kind, primals: Any, tangents: Any) -> tuple[End, End]:
     operands, x0 = primals
     moved: Operands = tangents[0]
-    end = _solve(call, sampled, max_steps, rows, operands, x0)
+    end = _solve(call, sampled, rows, kind, operands, x0)
     leaves, tree = jax.tree.flatten(operands.consts[0])
     changes = jax.tree.leaves(moved.consts[0], is_leaf=lambda leaf: leaf is None)
     smooth = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
@@ -205,7 +253,8 @@ def _solve_jvp(call: Any, sampled: Any, max_steps: int, rows: Rows, primals: Any
         full = list(leaves)
         for i, leaf in zip(smooth, chosen, strict=True):
             full[i] = leaf
-        return call(x, jax.tree.unflatten(tree, full))
+        value = call(x, jax.tree.unflatten(tree, full))
+        return value if kind == "value" else _half_square(value)
 
     consts, d_consts = [leaves[i] for i in smooth], [changes[i] for i in smooth]
     parameters = (consts, operands.lower, operands.upper)
@@ -227,22 +276,25 @@ def _default_tolerance(dtype: Any) -> float:
     return float(np.sqrt(np.finfo(dtype).eps)) if dtype != jnp.bfloat16 else 0.1
 
 
-def _scalar(value: Any) -> Array:
-    return jnp.reshape(jnp.asarray(value), ())
+def _flat(value: Any, kind: Kind) -> Array:
+    """Residuals as a vector, or a value as a scalar."""
+    if kind != "value":
+        return ravel_pytree(value)[0]
+    return jnp.reshape(jnp.asarray(jax.tree.leaves(value)[0]), ())
 
 
-def _start(x0: Any) -> tuple[Any, Any]:
+def _start(who: str, x0: Any) -> tuple[Any, Any]:
     """The start as floating-point arrays, and their dtype."""
     leaves = jax.tree.leaves(x0)
     if sum(np.size(leaf) if not hasattr(leaf, "shape") else int(np.prod(leaf.shape)) for leaf in leaves) == 0:
-        raise ValueError("minimize: x0 holds no numbers; give at least one variable.")
+        raise ValueError(f"{who}: x0 holds no numbers; give at least one variable.")
     kinds = [jnp.result_type(leaf) for leaf in leaves]
     for kind, leaf in zip(kinds, leaves):
         # Python's own whole numbers are meant as numbers; an array of integers is more likely an index or a mistake.
         number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
         if not (number or jnp.issubdtype(kind, jnp.floating)):
             raise TypeError(
-                f"minimize: x0 must hold real floating-point numbers, got {kind}; convert it, and pass what is fixed "
+                f"{who}: x0 must hold real floating-point numbers, got {kind}; convert it, and pass what is fixed "
                 f"through args."
             )
     dtype = jnp.result_type(*kinds)
@@ -250,17 +302,19 @@ def _start(x0: Any) -> tuple[Any, Any]:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), x0), np.dtype(dtype)
 
 
-def _bounds(bounds: Any, start: Any, dtype: Any) -> Any:
+def _bounds(who: str, bounds: Any, start: Any, dtype: Any) -> Any:
     if bounds is None:
         return None
     try:
         lower, upper = bounds
     except (TypeError, ValueError):
-        raise ValueError("minimize: bounds must be a pair (lower, upper).") from None
-    return _crossed(tuple(_side(side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper"))))
+        raise ValueError(f"{who}: bounds must be a pair (lower, upper).") from None
+    return _crossed(
+        who, tuple(_side(who, side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper")))
+    )
 
 
-def _side(side: Any, start: Any, dtype: Any, name: str) -> Any:
+def _side(who: str, side: Any, start: Any, dtype: Any, name: str) -> Any:
     """One bound, in the start's shape."""
     leaves, tree = jax.tree.flatten(start)
     given = jax.tree.leaves(side)
@@ -268,20 +322,20 @@ def _side(side: Any, start: Any, dtype: Any, name: str) -> Any:
         given = given * len(leaves)
     elif jax.tree.structure(side) != tree:
         raise ValueError(
-            f"minimize: the {name} bound must be a number or have the structure of x0, {tree}; got "
+            f"{who}: the {name} bound must be a number or have the structure of x0, {tree}; got "
             f"{jax.tree.structure(side)}."
         )
     for bound, leaf in zip(given, leaves):
         if np.ndim(bound) and jnp.shape(bound) != jnp.shape(leaf):
             raise ValueError(
-                f"minimize: the {name} bound must have x0's shape {jnp.shape(leaf)} or be a number, got shape "
+                f"{who}: the {name} bound must have x0's shape {jnp.shape(leaf)} or be a number, got shape "
                 f"{jnp.shape(bound)}."
             )
     full = [jnp.broadcast_to(jnp.asarray(bound, dtype), jnp.shape(leaf)) for bound, leaf in zip(given, leaves)]
     return jax.tree.unflatten(tree, full)
 
 
-def _crossed(limits: Any) -> Any:
+def _crossed(who: str, limits: Any) -> Any:
     for lower, upper in zip(*map(jax.tree.leaves, limits)):
         if isinstance(lower, Tracer) or isinstance(upper, Tracer):
             continue
@@ -289,29 +343,38 @@ def _crossed(limits: Any) -> Any:
         if wrong.any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             low, high = float(np.asarray(lower)[place]), float(np.asarray(upper)[place])
-            raise ValueError(f"minimize: bounds cross at index {place}: lower {low} is not at most upper {high}.")
+            raise ValueError(f"{who}: bounds cross at index {place}: lower {low} is not at most upper {high}.")
     return limits
 
 
-def _every(history: str) -> int:
+def _every(who: str, history: str) -> int:
     match = re.fullmatch(r"none|full|every (\d+)", history) if isinstance(history, str) else None
     if match is None or match.group(1) == "0":
         raise ValueError(
-            f"minimize: unknown history {history!r}; choose 'none', 'full' or 'every k' with a whole k of at least 1."
+            f"{who}: unknown history {history!r}; choose 'none', 'full' or 'every k' with a whole k of at least 1."
         )
     return int(match.group(1)) if match.group(1) else int(history == "full")
 
 
-def _check_scalar(fun: Callable[..., Any], start: Any, args: Any) -> None:
+def _check_scalar(who: str, fun: Callable[..., Any], start: Any, args: Any) -> None:
     leaves = jax.tree.leaves(jax.eval_shape(fun, start, *args))
     if len(leaves) != 1 or leaves[0].size != 1 or leaves[0].ndim:
         shapes = ", ".join(str(leaf.shape) for leaf in leaves) or "nothing"
         raise TypeError(
-            f"minimize: fun must return a scalar, got shape {shapes}. Reduce it, by sum or "
+            f"{who}: fun must return a scalar, got shape {shapes}. Reduce it, by sum or "
             f"mean; for residuals use least_squares(fun, x0)."
         )
     if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
-        raise TypeError(f"minimize: fun must return a real floating-point number, got {leaves[0].dtype}.")
+        raise TypeError(f"{who}: fun must return a real floating-point number, got {leaves[0].dtype}.")
+
+
+def _check_residuals(who: str, fun: Callable[..., Any], start: Any, args: Any) -> None:
+    leaves = jax.tree.leaves(jax.eval_shape(fun, start, *args))
+    if not sum(leaf.size for leaf in leaves):
+        raise TypeError(f"{who}: fun must return at least one residual, got nothing.")
+    for leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(f"{who}: fun must return real floating-point residuals, got {leaf.dtype}.")
 
 
 class _ByIdentity:
@@ -338,26 +401,27 @@ def _hashable(fun: Any) -> Any:
     return fun
 
 
-def _solver(method: Any, limits: Any) -> Solver | None:
+def _solver(who: str, methods: Mapping[str, Callable[[], Solver]], method: Any, limits: Any) -> Solver | None:
     """The solver of a name; None for ``"auto"``, which looks at the function."""
     if isinstance(method, Solver):
         found = method
     elif isinstance(method, str):
-        if method == "auto":
+        if method == "auto" and methods is METHODS:
             return None
-        if method not in METHODS:
+        if method not in methods:
+            names = ["auto", *methods] if methods is METHODS else list(methods)
             raise ValueError(
-                f"minimize: unknown method {method!r}; choose 'auto', {', '.join(map(repr, METHODS))}, a Solver "
-                f"or an optax transformation."
+                f"{who}: unknown method {method!r}; choose {', '.join(map(repr, names))}, a Solver or an optax "
+                f"transformation."
             )
-        found = METHODS[method]()
+        found = methods[method]()
     elif hasattr(method, "init") and hasattr(method, "update"):
         found = first_order(method)
     else:
-        raise ValueError(f"minimize: method must be a name, a Solver or an optax transformation, got {method!r}.")
+        raise ValueError(f"{who}: method must be a name, a Solver or an optax transformation, got {method!r}.")
     if limits is not None and not found.boxes:
-        able = ", ".join(name for name, build in METHODS.items() if build().boxes)
-        raise ValueError(f"minimize: {found.name!r} does not keep to bounds; choose one of {able}.")
+        able = ", ".join(name for name, build in methods.items() if build().boxes)
+        raise ValueError(f"{who}: {found.name!r} does not keep to bounds; choose one of {able}.")
     return found
 
 
@@ -372,7 +436,7 @@ def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
 
 def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
     """Whether JAX can push a tangent through the gradient (a custom_vjp without a second rule, say, forbids it)."""
-    gradient = jax.grad(lambda x: _scalar(fun(x, *args)))
+    gradient = jax.grad(lambda x: _flat(fun(x, *args), "value"))
     try:
         jax.eval_shape(lambda x, v: jax.jvp(gradient, (x,), (v,))[1], start, start)
     except (TypeError, NotImplementedError, ValueError):

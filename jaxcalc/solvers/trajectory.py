@@ -57,7 +57,10 @@ def iterate(
     first = strong(solver.start(objective, jnp.asarray(x0)))
 
     def body(at: Iterate, _: None) -> tuple[Iterate, Any]:
-        following = strong(solver.advance(objective, at))
+        following = solver.advance(objective, at)
+        if solver.costs is not None:
+            following = following._replace(evaluations=at.evaluations.plus(**solver.costs._asdict()))
+        following = strong(following)
         return following, record(following)
 
     last, rest = jax.lax.scan(body, first, length=num_steps)

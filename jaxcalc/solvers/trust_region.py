@@ -10,7 +10,7 @@ from jax import Array
 from jaxcalc.solvers.boxes import project
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 
-__all__ = ["newton_cg", "trust_region"]
+__all__ = ["ball_step", "newton_cg", "start_ball", "trust_region"]
 
 ACCEPT = 1e-4
 """The share of the model's decrease that an accepted step achieves at least."""
@@ -48,7 +48,7 @@ def trust_region(radius: float | Array | None = None) -> Solver:
     Source: Conn, Gould and Toint, Trust-Region Methods, 7.3.
     """
     numbers = {} if radius is None else {"radius": radius}
-    return Solver("trust-region", _start, _dense_step, numbers, boxes=True)
+    return Solver("trust-region", start_ball, _dense_step, numbers, boxes=True)
 
 
 def newton_cg(radius: float | Array | None = None, max_products: int | None = None) -> Solver:
@@ -66,10 +66,11 @@ def newton_cg(radius: float | Array | None = None, max_products: int | None = No
     Source: Steihaug, SIAM J. Numer. Anal. 20 (1983) 626; Lin and More, SIAM J. Optim. 9 (1999) 1100.
     """
     numbers = {} if radius is None else {"radius": radius}
-    return Solver("newton-cg", _start, _product_step, numbers, (("max_products", max_products),), boxes=True)
+    return Solver("newton-cg", start_ball, _product_step, numbers, (("max_products", max_products),), boxes=True)
 
 
-def _start(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:
+def start_ball(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:
+    """The start with the first radius."""
     value, gradient = objective.value_and_gradient(x)
     radius = jnp.maximum(1.0, 0.1 * jnp.linalg.norm(x)) if radius is None else radius
     radius = jnp.asarray(radius, x.dtype)
@@ -88,7 +89,11 @@ def _info(trials: Array, radius: Array, curvature: Array) -> dict[str, Array]:
 
 
 def _dense_step(objective: Objective, at: Iterate, radius: Any = None) -> Iterate:
-    hessian = objective.hessian(at.x)
+    return ball_step(objective, at, objective.hessian(at.x))
+
+
+def ball_step(objective: Objective, at: Iterate, hessian: Array) -> Iterate:
+    """One step with a given Hessian, or what stands for it, (n, n)."""
     if objective.lower is not None:
         propose, memory = _boxed(objective, at, lambda v: hessian @ v, at.x.size)
         return _stepped(objective, at, propose, memory, hessians=1)

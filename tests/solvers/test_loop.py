@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.functions import problems
-from jaxcalc.solvers import Status, gradient_descent, iterate, newton
+from jaxcalc.solvers import Status, gradient_descent, iterate, momentum, newton
 
 BOWL = problems.bowl()
 
@@ -23,6 +23,13 @@ def test_value_and_gradient_belong_to_the_point(x64):
         last = iterate(solver, BOWL.function, BOWL.start, num_steps=3).last
         assert float(last.value) == float(BOWL.function(last.x))
         np.testing.assert_allclose(last.gradient, BOWL.gradient(last.x), rtol=1e-13)
+
+
+@pytest.mark.parametrize("solver", [gradient_descent(0.1), momentum(0.1)])
+def test_every_step_counts_what_it_evaluates(solver):
+    count = iterate(solver, BOWL.function, BOWL.start, num_steps=3, record=lambda at: at.evaluations).history
+    assert count.functions.tolist() == count.gradients.tolist() == [1, 2, 3, 4]
+    assert count.hvps.tolist() == [0, 0, 0, 0]
 
 
 def test_no_steps_is_the_start(x64):

@@ -1,0 +1,275 @@
+"""Are an L2 penalty and weight decay the same thing?
+
+The penalty's gradient, both updates side by side for plain descent, momentum and Adam, and the factor of a step
+(``updates``); how much a weight shrinks under each, against the scale of its gradients (``scales``).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pydantic
+
+from jaxcalc.lab import Claim, Config, Part, Variable, judged
+from jaxcalc.lab.ledger import entry
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+
+# -- updates -----------------------------------------------------------------------------------------------------------
+
+
+_METHODS = ("sgd", "momentum", "adam")
+
+
+class Updates(Config):
+    num_steps: int = pydantic.Field(100, ge=100)
+    """steps of every update"""
+    rate: float = pydantic.Field(0.05, gt=0)
+    """learning rate"""
+    decay: float = pydantic.Field(0.1, gt=0)
+    """strength of penalty and decay"""
+    samples: int = pydantic.Field(40, ge=10)
+    """rows of the regression"""
+
+
+def run_updates(config: Updates, key: Any) -> dict[str, Any]:
+    import jax
+
+    found = jax.jit(lambda key: _compared(config, key))(key)
+    return {"method": np.array(_METHODS), **{name: np.asarray(value) for name, value in found.items()}}
+
+
+def _compared(config: Updates, key: Any) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc import solvers
+    from jaxcalc.solvers import adamw, iterate, sgd
+
+    dimension, rate, decay = 6, config.rate, config.decay
+    keys = jax.random.split(key, 5)
+    design = jax.random.normal(keys[0], (config.samples, dimension))
+    target = design @ (4 * jax.random.normal(keys[1], (dimension,))) + jax.random.normal(keys[2], (config.samples,))
+    loss = lambda w: jnp.mean((design @ w - target) ** 2) / 2
+    penalised = lambda w: loss(w) + decay / 2 * (w @ w)
+    start = jax.random.normal(keys[3], (dimension,))
+    way = lambda solver, fun: iterate(solver, fun, start, num_steps=config.num_steps, record=lambda at: at.x).history
+
+    def shrink(w: Any, _: None) -> Any:
+        w = (1 - rate * decay) * w - rate * jax.grad(loss)(w)
+        return w, w
+
+    methods = [getattr(solvers, name) for name in _METHODS]
+    points = jax.random.normal(keys[4], (100, dimension))
+    by_hand = jax.vmap(lambda w: jax.grad(loss)(w) + decay * w)(points)
+    # Without a loss the decay acts alone; its factor is tried on both sides of 1 and 2.
+    factors = jnp.array([0.001, 0.1, 0.5, 0.9, 1.1, 1.5, 1.9, 2.1])
+    flat = lambda w: 0.0 * w[0]
+    alone = lambda solver: iterate(solver, flat, jnp.ones(1), num_steps=100, record=lambda at: at.x[0]).history
+    return {
+        "residual": jnp.abs(jax.vmap(jax.grad(penalised))(points) - by_hand).max(),
+        "penalty": jnp.stack([way(method(rate), penalised) for method in methods]),
+        "decoupled": jnp.stack([way(method(rate, weight_decay=decay), loss) for method in methods]),
+        "shrunk": jnp.concatenate([start[None], jax.lax.scan(shrink, start, length=config.num_steps)[1]]),
+        "remaining": jnp.stack([alone(sgd(0.1, weight_decay=0.01))[-1], alone(adamw(0.1, weight_decay=0.01))[-1]]),
+        "factor": factors,
+        "remaining_by_factor": jax.vmap(lambda factor: alone(sgd(factor, weight_decay=1.0)))(factors),
+    }
+
+
+def claims_of_updates(dataset: "xarray.Dataset") -> list[Claim]:
+    pair = {str(name): dataset.isel(method=i) for i, name in enumerate(dataset["method"].values)}
+    apart = {name: float(abs(one.penalty - one.decoupled).max(skipna=False)) for name, one in pair.items()}
+    shrunk = float(abs(dataset.shrunk - pair["sgd"].penalty).max(skipna=False))
+    adam: Any = entry("l2-differs-from-decay-for-adam").expected
+    norms = [float(np.linalg.norm(pair["adam"][name].isel(step=-1))) for name in ("penalty", "decoupled")]
+    same, factor = "l2-equals-weight-decay-for-sgd", "weight-decay-factor"
+    remaining = dataset.remaining.values
+    residual = float(dataset.residual)
+    return [
+        judged("l2-penalty-gradient", residual <= entry("l2-penalty-gradient").tolerance, measured=residual),
+        judged(
+            same,
+            max(shrunk, apart["sgd"]) <= entry(same).tolerance,
+            measured=f"weights differ by up to {max(shrunk, apart['sgd']):.1e}; with momentum 0.9 by "
+            f"{apart['momentum']:.2g}",
+            figure="updates",
+        ),
+        judged(
+            "l2-differs-from-decay-for-adam",
+            apart["adam"] > adam["trajectory_difference_above"],
+            measured=f"weights differ by up to {apart['adam']:.3g}; norms at the end {norms[0]:.3f} and {norms[1]:.3f}",
+            figure="updates",
+        ),
+        judged(
+            factor,
+            bool((abs(remaining - entry(factor).numbers[0]) <= entry(factor).tolerance).all()),
+            measured=f"{remaining[0]:.9f} (plain) and {remaining[1]:.9f} (AdamW) of the start remain",
+            figure="factor",
+        ),
+    ]
+
+
+def figures_of_updates(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    from jaxcalc import style
+
+    figure, panel = style.subplots(width=4.4, height=2.9)
+    apart = abs(dataset.penalty - dataset.decoupled).max("coordinate")
+    for index, name in enumerate(map(str, dataset["method"].values)):
+        look = style.method(name, markevery=10)
+        panel.plot(apart.step[1:], apart.isel(method=index)[1:].clip(min=1e-17), **look)
+    panel.set(yscale="log", xlabel="step", ylabel="penalty against decay:\nlargest difference of a weight")
+    panel.set_ylim(3e-18, 30)
+    panel.legend(loc="center right")
+    figure.set_label(
+        "The weights under an L2 penalty in the loss less those under decoupled decay: rounding for plain descent, a "
+        "different way for momentum and Adam. Differences of exactly 0 are drawn at 1e-17."
+    )
+    other, axis = style.subplots(width=5.2, height=2.9)
+    fine = np.linspace(0, 2.15, 431)
+    for steps, color, marker in ((1, "sky", "o"), (10, "blue", "s"), (100, "black", "D")):
+        left = abs(dataset.remaining_by_factor.isel(alone=steps))
+        label = f"{steps} step{'s' if steps > 1 else ''}"
+        axis.plot(dataset.factor, left.where(left > 0), marker, color=style.COLORS[color], label=label)
+        exact = abs(1 - fine) ** steps
+        axis.plot(fine, np.where(exact > 0, exact, np.nan), **style.THEORY)
+    axis.plot([], [], **style.THEORY, label=r"$|1-\eta\lambda|^k$")
+    for edge in (1.0, 2.0):
+        axis.axvline(edge, color=style.COLORS["grey"], linewidth=0.8)
+    axis.annotate("sign flips", (1.5, 1e3), ha="center", fontsize=7.5)
+    axis.annotate("shrinks", (0.5, 1e3), ha="center", fontsize=7.5)
+    axis.set(yscale="log", xlabel=r"learning rate × decay,  $\eta\lambda$", ylabel="what is left of a weight")
+    axis.set_ylim(1e-13, 1e6)
+    other.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    other.set_label(
+        "Decay alone, without a loss: it shrinks the weight below 1, flips its sign at every step above, and lets it "
+        "grow from 2 on."
+    )
+    return {"updates": figure, "factor": other}
+
+
+updates = Part(
+    Updates,
+    {
+        "residual": Variable((), "", "gradient of the penalised loss less gradient plus decay times weight, at most"),
+        "method": Variable(("method",), "", "method of minimisation"),
+        "penalty": Variable(("method", "step", "coordinate"), "", "weights with the penalty in the loss"),
+        "decoupled": Variable(("method", "step", "coordinate"), "", "weights with decoupled decay"),
+        "shrunk": Variable(("step", "coordinate"), "", "weights shrunk, then moved along the gradient"),
+        "remaining": Variable(("solver",), "", "what is left of a weight of 1 without a loss: plain descent, AdamW"),
+        "factor": Variable(("factor",), "", "learning rate times decay"),
+        "remaining_by_factor": Variable(("factor", "alone"), "", "what is left of a weight after every step"),
+    },
+    "host",
+    run_updates,
+    figures=figures_of_updates,
+    claims=claims_of_updates,
+    doc="For which methods are an L2 penalty and decoupled decay the same update?",
+)
+
+# -- scales ------------------------------------------------------------------------------------------------------------
+
+
+class Scales(Config):
+    num_steps: int = pydantic.Field(100, ge=10)
+    """steps, each against a gradient of the other sign"""
+    rate: float = pydantic.Field(0.01, gt=0)
+    """learning rate"""
+    decay: float = pydantic.Field(0.1, gt=0)
+    """strength of penalty and decay"""
+    exponents: tuple[int, ...] = (-3, -2, -1, 0, 1, 2)
+    """gradients have the sizes 10^exponent, rising"""
+
+
+def run_scales(config: Scales, key: Any) -> dict[str, Any]:
+    import jax
+
+    return {"method": np.array(["adam", "adamw"]), **jax.jit(lambda: _shrunk(config))()}
+
+
+def _shrunk(config: Scales) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.solvers import adam, adamw
+    from jaxcalc.solvers.protocol import strong
+
+    scale = 10.0 ** jnp.asarray(config.exponents, float)
+    signs = (-1.0) ** jnp.arange(config.num_steps + 1)
+
+    def way(solver: Any) -> Any:
+        """The weights, all from 1, under gradients of alternating sign."""
+
+        def step(at: Any, sign: Any) -> Any:
+            at = strong(solver.advance(lambda w: sign * (scale @ w), at))
+            return at, at.x
+
+        first = strong(solver.start(lambda w: scale @ w, jnp.ones_like(scale)))
+        return jnp.concatenate([first.x[None], jax.lax.scan(step, first, signs[1:])[1]])
+
+    free, inside, decoupled = (
+        way(adam(config.rate)),
+        way(adam(config.rate, l2=config.decay)),
+        way(adamw(config.rate, weight_decay=config.decay)),
+    )
+    return {
+        "scale": scale,
+        "shrunk": 1 - jnp.stack([inside, decoupled]) / free,
+        "expected": 1 - (1 - config.rate * config.decay) ** jnp.arange(config.num_steps + 1),
+    }
+
+
+def claims_of_scales(dataset: "xarray.Dataset") -> list[Claim]:
+    id = "adamw-decouples-decay"
+    end = dataset.shrunk.isel(step=-1)
+    inside, decoupled = (end.isel(method=i).values for i in (0, 1))
+    known: Any = entry(id).expected
+    spreads = [float(np.ptp(one)) for one in (inside, decoupled)]
+    return [
+        judged(
+            id,
+            abs(spreads[1] - known["shrinkage_spread_adamw"]) <= entry(id).tolerance < spreads[0],
+            measured="share shrunk, by rising gradients: AdamW "
+            + ", ".join(f"{share:.4f}" for share in decoupled)
+            + "; L2 inside Adam "
+            + ", ".join(f"{share:.4f}" for share in inside),
+            figure="scales",
+        )
+    ]
+
+
+def figures_of_scales(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+    from jaxcalc import style
+
+    figure, panel = style.subplots(width=4.4, height=2.8)
+    labels = {"adam": "L2 penalty inside Adam", "adamw": "AdamW"}
+    for index, name in enumerate(map(str, dataset["method"].values)):
+        share = 100 * dataset.shrunk.isel(method=index, step=-1)
+        panel.plot(dataset.scale, share, **style.method(name, label=labels[name]))
+    panel.axhline(100 * float(dataset.expected[-1]), **style.THEORY, label=r"$1-(1-\eta\lambda)^k$")
+    panel.set(xscale="log", xlabel="size of the gradients", ylabel="share of the weight that decays (%)")
+    panel.set_ylim(0, None)
+    panel.legend(loc="upper right")
+    figure.set_label(
+        "What a hundred steps take off a weight, against the size of its gradients, whose sign alternates: a penalty "
+        "is scaled down with the gradient, decoupled decay is not."
+    )
+    return {"scales": figure}
+
+
+scales = Part(
+    Scales,
+    {
+        "scale": Variable(("scale",), "", "size of a weight's gradients"),
+        "method": Variable(("method",), "", "Adam with an L2 penalty in the gradient, or AdamW"),
+        "shrunk": Variable(("method", "step", "scale"), "", "share of the weight that the decay took"),
+        "expected": Variable(("step",), "", "the same by 1 - (1 - rate decay)^steps"),
+    },
+    "host",
+    run_scales,
+    figures=figures_of_scales,
+    claims=claims_of_scales,
+    doc="Does the decay of a weight depend on the scale of its gradients?",
+)

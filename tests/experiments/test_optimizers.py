@@ -1,0 +1,152 @@
+"""Small runs of the experiment on optimizers: verdicts are the ledger's, and follow broken data."""
+
+import numpy as np
+import pytest
+
+from jaxcalc import lab
+from jaxcalc.lab import registry
+from tests.verdicts import changed
+
+EXPERIMENT = "optimizers"
+SMALL = {
+    "worked": {},
+    "conditioning": {"condition_numbers": [3.0, 1e4], "methods": ["gradient-descent", "adam"]},
+    "estimates": {"batches": 500, "sizes": [8, 32, 128]},
+}
+SWEEP = {
+    "grid": {"method": ["momentum", "adam"]},
+    "vmap": {"unevenness": [0, 1], "rate": [0.05, 0.07, 0.14, 0.2], "seed": {"range": [0, 12]}},
+}
+CLAIMS = {
+    "worked": [
+        "momentum-one-step-trace",
+        "momentum-100-steps-prints-zero",
+        "adam-200-steps-prints-zero",
+        "adam-bias-correction-first-step",
+        "adam-second-moment-is-variance",
+        "adam-default-hyperparameters",
+        "adamw-default-for-transformers",
+    ],
+    "conditioning": ["adam-preconditions-ill-conditioning"],
+    "estimates": ["minibatch-gradient-unbiased"],
+}
+
+
+@pytest.fixture(scope="module")
+def digits(cache, tmp_path_factory):
+    config = {"experiment": "optimizers:digits", "params": {"task": "linear"}, "sweep": SWEEP}
+    found = lab.run(config, out=tmp_path_factory.mktemp("digits"), progress=False)
+    assert found.messages == []
+    return found
+
+
+def claims_of(part, dataset):
+    claims = registry.load(f"optimizers:{part}").part.claims
+    assert claims is not None
+    return claims(dataset)
+
+
+def drawn_of(part, dataset):
+    figures = registry.load(f"optimizers:{part}").part.figures
+    assert figures is not None
+    return set(figures(dataset))
+
+
+@pytest.mark.parametrize("part", SMALL)
+def test_every_claim_has_the_ledgers_verdict(run, part):
+    told = run(part).claims
+    assert [claim.id for claim in told] == CLAIMS[part]
+    assert [(claim.id, claim.measured) for claim in told if not claim.passed] == []
+    assert len(run(part).figures) == 1
+
+
+def test_textbook_numbers_follow_their_data(run):
+    data = run("worked").dataset
+    of = lambda name: data.run == name
+    changes = {
+        ("momentum-one-step-trace", "refuted"): {"velocity": 0.1 * data.velocity},
+        ("momentum-100-steps-prints-zero", "confirmed"): {"x": data.x.where(~of("momentum 0.01"), 0.0)},
+        ("adam-200-steps-prints-zero", "confirmed"): {"x": data.x.where(~of("adam 0.001"), 0.0)},
+        ("adam-second-moment-is-variance", "confirmed"): {"accumulator": data.gradient_variance},
+        ("adam-default-hyperparameters", "refuted"): {"default": data.default.where(data.library == 0, 0.5)},
+    }
+    for (claim, verdict), change in changes.items():
+        assert changed(run("worked"), **change) == {claim: verdict}
+    for name in ("change_over_rate", "first_moment", "second_moment"):
+        assert changed(run("worked"), **{name: data[name] * (1 + 1e-6)}) == {
+            "adam-bias-correction-first-step": "refuted"
+        }
+
+
+def test_textbook_runs_are_the_written_out_recursions(run):
+    data = run("worked").dataset
+    slope = lambda x: np.array([2.0, 6.0]) * x
+    x, v = np.array([4.0, 2.0]), np.zeros(2)
+    for step in range(1, 101):
+        v = 0.9 * v + slope(x)
+        x = x - 0.01 * v
+        np.testing.assert_allclose(data.x.sel(run="momentum 0.01").isel(step=step), x, rtol=0, atol=1e-13)
+    x, m, v = np.array([4.0, 2.0]), np.zeros(2), np.zeros(2)
+    for step in range(1, 201):
+        g = slope(x)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        x = x - 1e-3 * (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+    np.testing.assert_allclose(data.x.sel(run="adam 0.001").isel(step=200), x, rtol=0, atol=1e-12)
+
+
+def test_conditioning_follows_its_data(run):
+    data, id = run("conditioning").dataset, "adam-preconditions-ill-conditioning"
+    adam = data["method"] == "adam"
+    turned = data.orientation != data.orientation[0]
+    # Coordinates that did not matter: as many steps turned as along the axes.
+    same = data.steps.where(~(adam & turned), data.steps.isel(orientation=0))
+    assert changed(run("conditioning"), steps=same) == {id: "confirmed"}
+    assert changed(run("conditioning"), steps=data.steps.where(~adam, 40_000)) == {id: "refuted"}
+    # The theory's contraction is what gradient descent shows.
+    steps = data.steps.sel({"method": "gradient-descent"})
+    np.testing.assert_allclose(
+        steps, np.broadcast_to(np.log(1e-4) / np.log(data.contraction[0]), (2, 2)), atol=1, rtol=0.02
+    )
+    assert claims_of("conditioning", data.isel(condition_number=[0])) == []
+    assert claims_of("conditioning", data.isel({"method": [0]})) == []
+
+
+def test_estimates_follow_their_data(run):
+    data, id = run("estimates").dataset, "minibatch-gradient-unbiased"
+    assert changed(run("estimates"), variance=data.variance**0.5) == {id: "refuted"}
+    assert changed(run("estimates"), bias=data.bias + 0.1) == {id: "refuted"}
+    np.testing.assert_allclose(data.variance * data["size"], float(data.single_variance), rtol=0.15)
+
+
+def test_which_generalises_better_depends_on_the_task(digits):
+    id = "sgd-momentum-state-of-the-art-vision"
+    assert [(claim.id, claim.verdict, claim.passed) for claim in digits.claims] == [(id, "qualified", True)]
+    assert set(digits.figures) == {"training-linear", "generalisation"}
+    data = digits.dataset
+    even, uneven = (0 * data.held_out_loss + data.held_out_loss.isel(unevenness=i, drop=True) for i in (0, 1))
+    assert changed(digits, held_out_loss=even) == {id: "confirmed"}
+    assert changed(digits, held_out_loss=uneven) == {id: "refuted"}
+    assert claims_of("digits", data.isel(unevenness=[0])) == []
+    one = data.isel({"method": 0, "unevenness": 0, "rate": 0, "seed": 0})
+    assert (claims_of("digits", one), drawn_of("digits", one)) == ([], {"training-linear"})
+
+
+def test_ways_down_the_valleys(cache, tmp_path):
+    config = {
+        "experiment": "optimizers:paths",
+        "dtype": "float64",
+        "params": {"num_steps": 60, "resolution": 11},
+        "sweep": {
+            "grid": {"problem": ["quadratic"], "method": ["adam", "trust-region"]},
+            "vmap": {"rate": [0.01, 0.1, 0.3]},
+        },
+    }
+    run = lab.run(config, out=tmp_path, progress=False)
+    assert run.messages == []
+    assert set(run.figures) == {"contours", "progress", "rates"}
+    data = run.dataset.isel(problem=0)
+    # Adam takes a value and a gradient at the start and at every step, whatever its rate.
+    work = data.evaluations.sel({"method": "adam"})
+    assert (work == 2 * (1 + data.step)).all()
+    assert float(data.gap.sel({"method": "trust-region"}).isel(rate=0, step=-1)) < 1e-14
+    assert drawn_of("paths", data.isel({"method": 0, "rate": 0})) == set()
