@@ -82,7 +82,8 @@ def gradient(
       fun: from an array or PyTree of real arrays to a real scalar.
       scheme, order, noise, with_error: see ``derivative``.
       step: a number, or a PyTree like ``x`` of arrays that broadcast against its leaves.
-      chunk_size: how many entries move at once; by default all, which holds as many copies of ``x``.
+      chunk_size: how many entries move at once, with as many copies of ``x`` held; by default as many as stay in a
+        processor's cache, on an accelerator all.
 
     Returns:
       ``gradient(x)``, a PyTree like ``x``, or the pair (gradient, error estimate).
@@ -102,7 +103,7 @@ def gradient(
         _check_scalar("gradient", point)
         return _jacobian(point, chunk_size, with_error)
 
-    return derived
+    return jax.jit(derived)  # as in jacobian
 
 
 def jacobian(
@@ -136,7 +137,8 @@ def jacobian(
     """
     rule = stencil(scheme, order)
     _check_chunk("jacobian", chunk_size)
-    return lambda x: _jacobian(_point("jacobian", fun, x, rule, step, noise, degree=1), chunk_size, with_error)
+    # One program: eagerly, its loop over chunks would be compiled at every call.
+    return jax.jit(lambda x: _jacobian(_point("jacobian", fun, x, rule, step, noise, degree=1), chunk_size, with_error))
 
 
 def hessian(
@@ -490,13 +492,24 @@ def _jacobian(point: _Point, chunk_size: int | None, with_error: bool) -> Any:
     def column(index):
         return _estimate(point, lambda multiple: _along(point, base, index, multiple), with_error)
 
-    found = _over(column, np.arange(point.size), chunk_size)
+    found = _over(column, np.arange(point.size), chunk_size or _cached(point))
 
     def assemble(outputs):
         blocks = [_split(point, jnp.moveaxis(leaf, 0, -1)) for leaf in outputs]
         return jax.tree.unflatten(point.output_tree, blocks)
 
     return _each(found, with_error, assemble)
+
+
+CACHE = 2**16
+"""Bytes of copies of ``x`` that are worked on at once: beyond, each is written to memory and read again."""
+
+
+def _cached(point: _Point) -> int | None:
+    if jax.default_backend() != "cpu":
+        return None
+    width = sum(leaf.size * leaf.dtype.itemsize for leaf in point.leaves)
+    return max(8, CACHE // max(width, 1))
 
 
 def _split(point: _Point, rows: Any) -> Any:
