@@ -177,17 +177,20 @@ def _exact(at: Iterate, hessian: Array) -> tuple[Callable[[Array, _Eigen], tuple
     newton_length = jnp.linalg.norm(newton)
     newton_fits = lambda radius: jnp.isfinite(newton_length) & (newton_length <= radius)
 
-    def propose(radius: Array, eigen: _Eigen) -> tuple[_Proposal, _Eigen]:
-        fits = newton_fits(radius)
+    def whole(radius: Array, eigen: _Eigen) -> tuple[Array, Array, Array, _Eigen]:
+        slope = jnp.vdot(g, newton)
+        return newton, slope, -slope, eigen
+
+    def within(radius: Array, eigen: _Eigen) -> tuple[Array, Array, Array, _Eigen]:
         found = lambda: _Eigen(jnp.asarray(True), *jnp.linalg.eigh(hessian))
-        eigen = jax.lax.cond(fits | eigen.known, lambda: eigen, found)
+        eigen = jax.lax.cond(eigen.known, lambda: eigen, found)
         image = eigen.vectors.T @ g
         inside = _secular(eigen.values, image, radius)
-        step = jnp.where(fits, newton, eigen.vectors @ inside)
-        bent = jnp.where(fits, -jnp.vdot(g, newton), jnp.vdot(inside, eigen.values * inside))
-        linear = jnp.where(fits, jnp.vdot(g, newton), jnp.vdot(image, inside))
-        offer = _Proposal(step, -(linear + bent / 2), bent / jnp.vdot(step, step), jnp.zeros((), jnp.int32))
-        return offer, eigen
+        return eigen.vectors @ inside, jnp.vdot(image, inside), jnp.vdot(inside, eigen.values * inside), eigen
+
+    def propose(radius: Array, eigen: _Eigen) -> tuple[_Proposal, _Eigen]:
+        step, linear, bent, eigen = jax.lax.cond(newton_fits(radius), whole, within, radius, eigen)
+        return _Proposal(step, -(linear + bent / 2), bent / jnp.vdot(step, step), jnp.zeros((), jnp.int32)), eigen
 
     n = g.size
     return propose, _Eigen(jnp.asarray(False), jnp.zeros(n, g.dtype), jnp.zeros((n, n), g.dtype))
