@@ -261,7 +261,7 @@ def _optax(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 def _jaxopt(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
     import jax
-    import jaxopt
+    import jaxopt  # pyright: ignore[reportMissingImports]
 
     solver = jaxopt.LBFGS(case.fun, tol=ASKED, maxiter=MAX_STEPS)
     run = jax.jit(lambda x: solver.run(x))
