@@ -30,11 +30,13 @@ def residual(x: Array, gradient: Array, lower: Array | None, upper: Array | None
 
 
 def active(x: Array, gradient: Array, lower: Array | None, upper: Array | None, margin: Any = 0.0) -> Array | None:
-    """Which variables sit at a bound that the descent direction points out of, (n,) booleans; None without bounds.
+    """Which variables sit at a bound that the descent direction points out of, or have no room at all.
+
+    (n,) booleans; None without bounds.
 
     Args:
       margin: how near to the bound counts as at it.
     """
     if lower is None or upper is None:
         return None
-    return ((x <= lower + margin) & (gradient > 0)) | ((x >= upper - margin) & (gradient < 0))
+    return (lower == upper) | ((x <= lower + margin) & (gradient > 0)) | ((x >= upper - margin) & (gradient < 0))

@@ -32,7 +32,7 @@ class Operands(NamedTuple):
       solver: with its numbers.
       lower, upper: bounds, (n,) or None.
       consts: what the function reads beside x, a list of arrays.
-      tol: the stationarity asked for, relative to ``max(1, min(|value|, |first value|))``.
+      tol: the stationarity asked for, relative to ``max(1, min(|value|, |first value|, first residual))``.
       key: for mini-batches, or None.
     """
 
@@ -74,6 +74,13 @@ class End(NamedTuple):
     num_steps: Array
     evaluations: Evaluations
     history: dict[str, Array]
+
+
+class _First(NamedTuple):
+    """What the start was: its value, and how far from stationary."""
+
+    value: Array
+    size: Array
 
 
 class _Running(NamedTuple):
@@ -150,11 +157,14 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
         at = at._replace(info=at.info if rows.every else {})
         return at if counted is None else at._replace(evaluations=())
 
-    def start(operands: Operands, x0: Array) -> tuple[Iterate, Array]:
+    def start(operands: Operands, x0: Array) -> tuple[Iterate, Array, _First]:
         at = strong(operands.solver.start(objective(operands, 0), project(x0, operands.lower, operands.upper)))
-        return at, _judge(setup, operands, at, at.value, alone)
+        # A mini-batch's value cannot be compared with the whole function's.
+        value = at.value if setup.batch is None else setup.objective(operands)(at.x)
+        first = _First(value, stationarity(at.x, at.gradient, operands.lower, operands.upper))
+        return at, _judge(setup, operands, at, first, alone), first
 
-    def advance(operands: Operands, at: Iterate, first: Array, step: Array) -> tuple[Iterate, Array]:
+    def advance(operands: Operands, at: Iterate, first: _First, step: Array) -> tuple[Iterate, Array]:
         new = strong(operands.solver.advance(objective(operands, step), at))
         return new, _judge(setup, operands, new, first, alone)
 
@@ -174,14 +184,14 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
             count, _frozen(active, slim(new), state.at), jnp.where(active, status, state.status), num_steps
         ), row
 
-    at, status = lift(start, x_axis)(operands, x0)
-    first, begun_with = at.value, at.evaluations
+    at, status, first = lift(start, x_axis)(operands, x0)
+    begun_with = at.evaluations
     first_row = rows.fields(slim(at), None, counted is None)
     num_steps = jnp.zeros((), jnp.int32) if alone else jnp.zeros(lanes, jnp.int32)
     begun = _Running(jnp.zeros((), jnp.int32), slim(at), status, num_steps)
     state, history = rows.collect(step, running, begun, first_row, lanes)
 
-    def finish(operands: Operands, at: Iterate, first: Array, status: Array) -> tuple[Any, ...]:
+    def finish(operands: Operands, at: Iterate, first: _First, status: Array) -> tuple[Any, ...]:
         return _checked(setup, setup.objective(operands), operands.tol, at, first, status)
 
     checked = lift(finish, 0, 0, 0)(operands, state.at, first, state.status)
@@ -204,22 +214,23 @@ def _frozen(active: Array, new: Iterate, old: Iterate) -> Iterate:
     )
 
 
-def _scale(value: Array, first: Array) -> Array:
-    """What the residual is measured against.
+def _scale(value: Array, first: _First) -> Array:
+    """What the residual is measured against: at least 1, and as much as the values and the first residual all are.
 
-    The lesser of both values, so that one who runs off, to a value beside which any gradient is small, has not arrived.
+    The lesser of both values, so that one who runs off, to a value beside which any gradient is small, has not arrived;
+    and the first residual, so that an offset of the function does not make its start an optimum.
     """
-    return jnp.maximum(1.0, jnp.minimum(jnp.abs(value), jnp.abs(first)))
+    return jnp.maximum(1.0, jnp.minimum(jnp.minimum(jnp.abs(value), jnp.abs(first.value)), first.size))
 
 
-def _judge(setup: Setup, operands: Operands, at: Iterate, first: Array, alone: bool) -> Array:
+def _judge(setup: Setup, operands: Operands, at: Iterate, first: _First, alone: bool) -> Array:
     """The status after a step; a mini-batch's gradient says nothing of the whole function's stationarity."""
     if setup.root:
         threshold, size = operands.tol, jnp.sqrt(2 * at.value)
     else:
         threshold = operands.tol * _scale(at.value, first)
         size = _size(residual(at.x, at.gradient, operands.lower, operands.upper), threshold, alone)
-    far = FAR * jnp.maximum(1.0, jnp.abs(first))
+    far = min(FAR, float(jnp.finfo(at.x.dtype).max) / 4) * jnp.maximum(1.0, jnp.abs(first.value))
     status = jnp.where(at.stuck, Status.STALLED, RUNNING)
     if setup.batch is None:
         status = jnp.where(size <= threshold, Status.CONVERGED, status)
@@ -243,7 +254,7 @@ def _size(vector: Array, threshold: Array, alone: bool) -> Array:
 
 
 def _checked(
-    setup: Setup, objective: Objective, tol: Array, at: Iterate, first: Array, status: Array
+    setup: Setup, objective: Objective, tol: Array, at: Iterate, first: _First, status: Array
 ) -> tuple[Any, ...]:
     """The point with its value and gradient evaluated anew, and the status that they bear out."""
     value, gradient = objective.value_and_gradient(at.x)
@@ -252,11 +263,11 @@ def _checked(
     else:
         size = stationarity(at.x, gradient, objective.lower, objective.upper)
         stationary = size <= tol * _scale(value, first)
-    worse = jnp.where(value > first, Status.DIVERGED, Status.OUT_OF_STEPS)
+    worse = jnp.where(value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
     status = jnp.where(status == RUNNING, worse, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
     finite = jnp.isfinite(value) & jnp.isfinite(size)
-    ran_off = jnp.isfinite(first) & ((value == jnp.inf) | ((value > first) & ~jnp.isnan(size)))
+    ran_off = jnp.isfinite(first.value) & ((value == jnp.inf) | ((value > first.value) & ~jnp.isnan(size)))
     status = jnp.where(
         finite & (status != Status.NONFINITE), status, jnp.where(ran_off, Status.DIVERGED, Status.NONFINITE)
     )

@@ -60,11 +60,13 @@ def minimize(
 ) -> Solution:
     """A local minimum of a scalar function, and the checked truth about it.
 
-    Success means that ``max |x - P(x - grad f)| <= tol max(1, min(|f(x)|, |f(x0)|))`` was evaluated at the returned
-    point (P projects onto the bounds; without them the left side is the gradient's largest entry). Under ``vmap``, over
-    starts, parameters or a solver's numbers, all lanes run in one loop and each has its own status. The result is
-    differentiable, forwards and backwards, in ``args``, in what ``fun`` closes over, and in the bounds, by the implicit
-    function theorem; where the solve failed the derivative is NaN.
+    Success means that ``max |x - P(x - grad f)| <= tol s`` was evaluated at the returned point: P projects onto the
+    bounds (without them the left side is the gradient's largest entry), and ``s = max(1, min(|f(x)|, |f(x0)|,
+    r0))``, r0 the left side at the start. Functions and variables are best scaled so that 1 is a sizeable gradient.
+    Under ``vmap``, over starts, parameters or a solver's numbers, all lanes run in one loop and each has its own
+    status. ``x``, ``value`` and ``multipliers`` are differentiable, forwards and backwards, in ``args``, in what
+    ``fun`` closes over, and in the bounds, by the implicit function theorem; where the solve failed the derivative
+    is NaN.
 
     Args:
       fun: ``fun(x, *args) -> scalar``, smooth; traced once for each structure and shape of its arguments.
@@ -73,8 +75,8 @@ def minimize(
       method: a name, a ``Solver`` or an optax transformation. ``"auto"`` takes a trust region with the dense Hessian
         for up to 120 variables, with Hessian-vector products for more, L-BFGS where ``fun`` has no second derivative,
         and Adam for mini-batches.
-      bounds: ``(lower, upper)``, each shaped like ``x0`` or a number; infinite where there is none. The start is
-        projected.
+      bounds: ``(lower, upper)``, each shaped like ``x0`` or a number; infinite, or None, where there is none. The
+        start is projected.
       equality, inequality: not offered yet.
       batches: ``key -> args`` draws a mini-batch's arguments for every step; then the loop does not test for
         stationarity on the way, and ``fun(x, *args)`` judges the end.
@@ -139,12 +141,15 @@ def solve(
     start, dtype = _start(who, x0)
     limits = _bounds(who, bounds, start, dtype)
     every = _every(who, history)
-    if not isinstance(max_steps, (int, np.integer)) or max_steps < 0:
-        raise ValueError(f"{who}: max_steps must be a whole number of at least 0, got {max_steps!r}.")
+    whole = isinstance(max_steps, (int, np.integer)) and not isinstance(max_steps, bool)
+    if not whole or not 0 <= max_steps < 2**31:
+        raise ValueError(f"{who}: max_steps must be a whole number from 0 to 2^31 - 1, got {max_steps!r}.")
     if (batches is None) != (key is None):
         raise ValueError(f"{who}: batches and key go together; give both or neither.")
     solver = _solver(who, methods, method, limits)
     tol = jnp.asarray(_default_tolerance(dtype) if tol is None else tol, dtype)
+    if tol.ndim:
+        raise ValueError(f"{who}: tol must be one number, got shape {tol.shape}; for one per lane use jax.vmap.")
     if not isinstance(tol, Tracer) and not float(np.min(np.asarray(tol))) >= 0:
         raise ValueError(f"{who}: tol must be at least 0, got {tol}.")
     static = _Static(who, _hashable(fun), _hashable(batches), int(max_steps), every, kind)
@@ -172,8 +177,11 @@ def _compiled(
     if solver is None:
         solver = METHODS[_automatic(fun, start, args, batches)]()
     x0, unravel = ravel_pytree(start)
-    whole = lambda x, args: _flat(fun(unravel(x), *args), static.kind)
-    lower, upper = (None, None) if limits is None else (ravel_pytree(limits[0])[0], ravel_pytree(limits[1])[0])
+    whole = lambda x, args: _flat(fun(unravel(x), *args), static.kind).astype(x.dtype)
+    lower, upper = (None, None) if limits is None else (ravel_pytree(side)[0] for side in limits)
+    if lower is not None and upper is not None:
+        # Traced bounds are only seen to cross when it runs: then nothing is finite.
+        lower = jnp.where(lower <= upper, lower, jnp.nan)
     call, consts = _hoisted(whole, x0, args)
     sampled, sampled_consts = None, None
     if batches is not None:
@@ -247,7 +255,7 @@ def _solve_jvp(call: Any, sampled: Any, rows: Rows, kind: Kind, primals: Any, ta
     end = _solve(call, sampled, rows, kind, operands, x0)
     leaves, tree = jax.tree.flatten(operands.consts[0])
     changes = jax.tree.leaves(moved.consts[0], is_leaf=lambda leaf: leaf is None)
-    smooth = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    smooth = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
 
     def fun(x: Array, chosen: Sequence[Any]) -> Array:
         full = list(leaves)
@@ -261,9 +269,9 @@ def _solve_jvp(call: Any, sampled: Any, rows: Rows, kind: Kind, primals: Any, ta
     dx = solution_tangent(fun, end.x, parameters, (d_consts, moved.lower, moved.upper))
     # A factor, not a choice: the transpose of a choice would give zeros.
     dx = dx * jnp.where(end.status == Status.CONVERGED, 1.0, jnp.nan).astype(dx.dtype)
-    _, d_value = jax.jvp(fun, (end.x, consts), (dx, d_consts))
+    _, (d_value, d_gradient) = jax.jvp(jax.value_and_grad(fun), (end.x, consts), (dx, d_consts))
     zeros = jax.tree.map(_zero_tangent, end)
-    return end, zeros._replace(x=dx, value=d_value)
+    return end, zeros._replace(x=dx, value=d_value, gradient=d_gradient)
 
 
 def _zero_tangent(leaf: Array) -> Any:
@@ -309,6 +317,7 @@ def _bounds(who: str, bounds: Any, start: Any, dtype: Any) -> Any:
         lower, upper = bounds
     except (TypeError, ValueError):
         raise ValueError(f"{who}: bounds must be a pair (lower, upper).") from None
+    lower, upper = (-np.inf if lower is None else lower), (np.inf if upper is None else upper)
     return _crossed(
         who, tuple(_side(who, side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper")))
     )
@@ -429,7 +438,9 @@ def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
     if batches is not None:
         return "adam"
     n = sum(leaf.size for leaf in jax.tree.leaves(start))
-    if not _twice_differentiable(fun, start, args):
+    # There are no factorisations in half precision.
+    half = jax.tree.leaves(start)[0].dtype.itemsize < 4
+    if half or not _twice_differentiable(fun, start, args):
         return "l-bfgs"
     return "trust-region" if n <= DENSE else "newton-cg"
 

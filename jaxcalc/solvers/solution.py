@@ -21,7 +21,7 @@ _WORDS = {
     "that searches along its step",
     Status.NONFINITE: "not finite: the value or its gradient is infinite or not a number; start elsewhere, add bounds, "
     "or write the function so that it is finite (jax_debug_nans finds where)",
-    Status.STALLED: "stalled: no step lowers the value any more, yet the relative residual {residual:.1e} is above "
+    Status.STALLED: "stalled: no step lowers the value any more, yet the residual {residual:.1e} is above "
     "{tol:.1e}; the function is not smooth there, or rounding is in the way: use float64, scale the variables, or "
     "accept by a larger tol",
     Status.UNBOUNDED: "unbounded: the value fell below any bound that counts ({value:.1e}); check the sign of the "
@@ -51,7 +51,8 @@ class Solution:
       multipliers: of the bounds; None without.
       kkt_residual: ``max |x - P(x - grad f)|``; the gradient norm without bounds.
       history: None, or what was asked for.
-      tol: what the residual was to be at most, relative to ``max(1, min(|value|, |first value|))``.
+      tol: what the residual was to be at most, relative to ``max(1, min(|value|, |first value|, first
+        residual))``.
     """
 
     x: Any
@@ -92,8 +93,7 @@ class Solution:
         return "\n".join(lines)
 
     def _numbers(self) -> list[tuple[str, Any]]:
-        relative = np.asarray(self.kkt_residual) / np.maximum(1.0, np.abs(np.asarray(self.value)))
-        return [("residual", relative), ("value", self.value), ("steps", self.num_steps)]
+        return [("residual", self.kkt_residual), ("value", self.value), ("steps", self.num_steps)]
 
 
 jax.tree_util.register_dataclass(

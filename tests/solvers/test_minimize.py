@@ -354,3 +354,60 @@ def test_explain_counts_lanes(x64):
     assert solution.explain().splitlines()[0].startswith("2 of 3 lanes converged")
     with pytest.raises(TypeError, match="outside jit"):
         jax.jit(lambda x: minimize(BOWL.function, x).explain())(starts[0])
+
+
+@pytest.mark.parametrize("method", ["auto", "l-bfgs"])
+def test_an_offset_or_a_far_optimum_is_no_success_at_the_start(method):
+    for fun, start in [
+        (lambda x: jnp.sum((x - 6000) ** 2), 0.0),
+        (lambda x: jnp.sum((x - 3) ** 2) + 1e5, 0.0),
+        (lambda x: jnp.sum(x**4), 2e4),
+        (lambda x: jnp.sum(x), 1e5),
+    ]:
+        solution = minimize(fun, jnp.full(2, start, jnp.float32), method=method)
+        assert int(solution.num_steps) > 0
+        slope = stationarity(fun, solution.x)
+        assert not solution.success or slope <= 4e-4 * max(1.0, abs(float(solution.value))), (slope, solution.x)
+
+
+def test_bounds_that_cross_when_it_runs(x64):
+    fun = lambda x: jnp.sum((x - 5) ** 2)
+    crossed = jax.jit(lambda low: minimize(fun, jnp.zeros(1), bounds=(low, 1.0)).status)
+    assert int(crossed(2.0)) == Status.NONFINITE and int(crossed(0.0)) == Status.CONVERGED
+
+
+def test_further_derivatives(x64):
+    fun = lambda x, a: (x[0] - a) ** 2
+    multiplier = lambda a: minimize(fun, jnp.zeros(1), a, bounds=(None, 1.0)).multipliers.upper[0]
+    assert float(jax.grad(multiplier)(3.0)) == pytest.approx(2.0)
+    complex_one = lambda a: minimize(lambda x, c: jnp.abs(x[0] - c) ** 2, jnp.zeros(1), a + 1j).x[0]
+    assert float(jax.grad(complex_one)(3.0)) == pytest.approx(1.0)
+    fixed = lambda b: minimize(lambda x: (x[0] - 3) ** 2, jnp.zeros(1), bounds=(jnp.array([b]), jnp.array([b]))).x[0]
+    assert float(jax.grad(fixed)(3.0)) == 1.0
+
+
+def test_minibatches_are_compared_with_the_whole(x64):
+    data = jnp.arange(10.0)
+    fun = lambda x, d: jnp.mean((x - d) ** 2)
+    for seed in range(4):
+        solution = minimize(
+            fun,
+            jnp.zeros(1),
+            data,
+            method=adam(1e-3),
+            batches=lambda key: (jax.random.choice(key, data, (4,)),),
+            key=jax.random.key(seed),
+            max_steps=200,
+        )
+        assert int(solution.status) == Status.OUT_OF_STEPS
+
+
+def test_other_precisions_and_mixed_ones(x64):
+    for dtype in (jnp.bfloat16, jnp.float16):
+        assert minimize(lambda x: jnp.sum((x - 1) ** 2), jnp.zeros(2, dtype)).x.dtype == dtype
+    mixed = minimize(lambda x: jnp.sum((x - np.array([1.0, 2.0])) ** 2), jnp.zeros(2, jnp.float32))
+    assert mixed.x.dtype == jnp.float32 and mixed.success
+    with pytest.raises(ValueError, match="tol must be one number"):
+        minimize(jnp.sum, jnp.zeros(2), tol=jnp.array([1e-3, 1e-8]))
+    with pytest.raises(ValueError, match=r"from 0 to 2\^31 - 1"):
+        minimize(jnp.sum, jnp.zeros(2), max_steps=2**31)
