@@ -367,6 +367,22 @@ class _Intervals(NamedTuple):
     used: jax.Array
 
 
+def _heavy_tail(vector, lo, hi, leaves) -> jax.Array:
+    """Whether ``|x f(x)|`` does not fall far out on an infinite side: then the integral has no value.
+
+    What is halved without end near infinity would otherwise pass for one, of the largest numbers that there are.
+    """
+    far = 10.0 ** (np.log10(float(jnp.finfo(lo.dtype).max)) * np.array([0.25, 0.5]))
+    inside = jnp.where(jnp.isfinite(lo), lo, jnp.where(jnp.isfinite(hi), hi, 0))
+    low = jnp.where(jnp.isneginf(lo), jnp.asarray(-far, lo.dtype), inside)
+    high = jnp.where(jnp.isposinf(hi), jnp.asarray(far, lo.dtype), inside)
+    x = jnp.concatenate([low, high])
+    size = jnp.abs(x[:, None] * jax.vmap(lambda x: vector(x, leaves))(x))
+    near, out = size[jnp.array([0, 2])], size[jnp.array([1, 3])]
+    infinite = jnp.stack([jnp.isneginf(lo), jnp.isposinf(hi)])
+    return jnp.any(infinite[:, None] & (near > 0) & (out >= near))
+
+
 def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
     """Value, error, status, evaluations and the mesh by global bisection."""
     tol, atol = tolerances
@@ -451,6 +467,7 @@ def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
     end = jax.lax.while_loop(lambda s: (s.used < most) & ~within(s) & (urgency(s).max() > 0), bisect, start)
     used = jnp.arange(most) < end.used
     finite = jnp.isfinite(end.value).all() & jnp.isfinite(end.error).all() & ~jnp.isnan(sign)
+    finite &= ~_heavy_tail(vector, lo, hi, leaves)
     # Where the points themselves cannot be told apart, as at a pole inside, that is no rounding to be content with.
     noisy = (end.error <= end.floor).all() & (end.floor.sum(0) <= _BENIGN * end.noise.sum(0)).all()
     status = jnp.where(noisy, _NOISE, _BUDGET)

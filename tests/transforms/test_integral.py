@@ -303,3 +303,10 @@ def test_tolerance_may_be_traced(x64):
 def test_misuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("fun", [lambda x: 1.0 + 0 * x, lambda x: jnp.tanh(x) ** 2, lambda x: 1 / (1 + jnp.abs(x))])
+def test_what_does_not_fall_at_infinity_has_no_integral(x64, fun):
+    found = integral(fun, report=True)(-jnp.inf, jnp.inf)
+    assert not found.converged and "finite" in found.explain()
+    assert np.isnan(integral(fun)(0.0, jnp.inf))
