@@ -175,6 +175,9 @@ def _scheme(method: str, num_points: int | None, tol: Any, atol: Any, max_interv
         raise ValueError(f"integral: num_points of 'adaptive' must be odd and at least 7, got {points}. Use 15 or 21.")
     if max_intervals < 2 * _START:
         raise ValueError(f"integral: max_intervals must be at least {2 * _START}, got {max_intervals}.")
+    for name, given in (("tol", tol), ("atol", atol)):
+        if given is not None and not isinstance(given, Tracer) and not np.all(np.asarray(given) >= 0):
+            raise ValueError(f"integral: {name} must be at least 0, got {given}.")
     rule, gauss = gauss_kronrod(points)
     return _Scheme(_halves, (rule.nodes, rule.complements), rule.weights, gauss, max_intervals)
 

@@ -98,8 +98,11 @@ def limit(
     if not isinstance(at, Tracer) and np.isnan(np.asarray(at, float)):
         raise ValueError("limit: the point must be a number or infinite, got NaN.")
     at = jnp.asarray(at, jnp.result_type(at, float))
-    if jax.eval_shape(fun, at, *args).shape != ():
-        raise ValueError(f"limit: fun must return a scalar, got shape {jax.eval_shape(fun, at, *args).shape}.")
+    seen = jax.eval_shape(fun, at, *args)
+    if seen.shape != ():
+        raise ValueError(f"limit: fun must return a scalar, got shape {seen.shape}.")
+    if jnp.issubdtype(seen.dtype, jnp.complexfloating):
+        raise TypeError(f"limit: fun must return a real number, got {seen.dtype}; take its two parts apart.")
     eps = float(jnp.finfo(at.dtype).eps)
     count = int(-0.75 * np.log2(eps)) if num_steps is None else num_steps
     if count < 4:

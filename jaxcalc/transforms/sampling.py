@@ -245,7 +245,7 @@ def _chunked_mean(batch, key, num_samples: int, chunk_size: int, evaluations: in
     whole, last = jax.random.split(key)
 
     def moments(count, key):
-        y = jax.tree.map(lambda y: jnp.asarray(y, jnp.result_type(y, float)), batch(count, key))
+        y = jax.tree.map(_summable, batch(count, key))
         mean = jax.tree.map(lambda y: y.mean(0), y)
         return mean, jax.tree.map(lambda y, m: ((y - m) ** 2).sum(0), y, mean)
 
@@ -267,6 +267,14 @@ def _chunked_mean(batch, key, num_samples: int, chunk_size: int, evaluations: in
         jnp.asarray(float(num_samples * evaluations)),
         jnp.asarray(num_samples - 1.0),
     )
+
+
+def _summable(y):
+    """Real numbers fit to be summed: a sum in half precision stops growing, or overflows, at some thousands."""
+    y = jnp.asarray(y)
+    if jnp.issubdtype(y.dtype, jnp.complexfloating):
+        raise TypeError(f"the integrand must be real, got {y.dtype}; integrate its real and imaginary parts apart.")
+    return y.astype(jnp.promote_types(jnp.result_type(y, float), jnp.float32))
 
 
 def _merged(old, new, share, weight):

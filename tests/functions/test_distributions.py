@@ -524,3 +524,7 @@ def test_dtypes_follow_the_parameters(name, dtype):
 def test_misuse_says_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_beta_of_huge_parameters_tells_no_distribution_function(x64):
+    assert np.isnan(float(distributions.beta(1e8, 1e8).cdf(0.5)))

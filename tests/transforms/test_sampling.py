@@ -165,3 +165,10 @@ def test_sobol_replicates_are_balanced(x64):
 def test_misuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_half_precision_keeps_its_error_and_complex_is_refused():
+    found = monte_carlo(lambda x: x, num_samples=100_000)(jax.random.key(0), jnp.float16(0), jnp.float16(1))
+    assert float(found.standard_error) == pytest.approx(12**-0.5 / 100_000**0.5, rel=0.1)
+    with pytest.raises(TypeError, match="the integrand must be real, got complex64"):
+        monte_carlo(lambda x: x * 1j, num_samples=10)(jax.random.key(0), 0.0, 1.0)
