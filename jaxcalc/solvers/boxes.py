@@ -1,7 +1,5 @@
 """Bounds lower <= x <= upper: the projection, the stationarity test, and which variables are held."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jax import Array
 
@@ -29,14 +27,11 @@ def residual(x: Array, gradient: Array, lower: Array | None, upper: Array | None
     return gradient if lower is None else x - project(x - gradient, lower, upper)
 
 
-def active(x: Array, gradient: Array, lower: Array | None, upper: Array | None, margin: Any = 0.0) -> Array | None:
+def active(x: Array, gradient: Array, lower: Array | None, upper: Array | None) -> Array | None:
     """Which variables sit at a bound that the descent direction points out of, or have no room at all.
 
     (n,) booleans; None without bounds.
-
-    Args:
-      margin: how near to the bound counts as at it.
     """
     if lower is None or upper is None:
         return None
-    return (lower == upper) | ((x <= lower + margin) & (gradient > 0)) | ((x >= upper - margin) & (gradient < 0))
+    return (lower == upper) | ((x <= lower) & (gradient > 0)) | ((x >= upper) & (gradient < 0))

@@ -174,7 +174,14 @@ def _named(name: str, rule: str, learning_rate: Rate, regularization: dict[str, 
 
 
 def _transformation(
-    rule: str, learning_rate: Any, clip_norm: Any, clip_value: Any, l2: Any, weight_decay: Any, numbers: dict[str, Any]
+    rule: str,
+    learning_rate: Any = None,
+    schedule: Any = None,
+    clip_norm: Any = None,
+    clip_value: Any = None,
+    l2: Any = None,
+    weight_decay: Any = None,
+    **numbers: Any,
 ) -> Any:
     """The optax chain of a rule with its regularization."""
     import optax
@@ -194,30 +201,16 @@ def _transformation(
             parts.append(optax.scale_by_adam(**numbers))
     if weight_decay is not None:
         parts.append(optax.add_decayed_weights(weight_decay))
-    parts.append(optax.scale_by_learning_rate(learning_rate))
+    parts.append(optax.scale_by_learning_rate(learning_rate if schedule is None else schedule))
     return optax.chain(*parts)
 
 
-def _rule(
-    rule: str,
-    learning_rate: Any = None,
-    schedule: Any = None,
-    clip_norm: Any = None,
-    clip_value: Any = None,
-    l2: Any = None,
-    weight_decay: Any = None,
-    **numbers: Any,
-) -> Any:
-    rate = learning_rate if schedule is None else schedule
-    return _transformation(rule, rate, clip_norm, clip_value, l2, weight_decay, numbers)
-
-
 def _start_rule(objective: Objective, x: Array, **settings: Any) -> Iterate:
-    return _start_given(objective, x, _rule(**settings))
+    return _start_given(objective, x, _transformation(**settings))
 
 
 def _step_rule(objective: Objective, at: Iterate, **settings: Any) -> Iterate:
-    return _step_given(objective, at, _rule(**settings))
+    return _step_given(objective, at, _transformation(**settings))
 
 
 def _start_given(objective: Objective, x: Array, transformation: Any) -> Iterate:

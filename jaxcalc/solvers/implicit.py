@@ -38,7 +38,7 @@ def solution_tangent(
     consts, lower, upper = parameters
     d_consts, d_lower, d_upper = tangents
     gradient, shift = jax.jvp(lambda c: jax.grad(fun)(x, c), (consts,), (d_consts,))
-    held = active(x, gradient, lower, upper, margin=0.0)
+    held = active(x, gradient, lower, upper)
     free = jnp.ones_like(x, dtype=bool) if held is None else ~held
     if held is None or lower is None or d_lower is None or d_upper is None:
         forced = jnp.zeros_like(x)

@@ -51,14 +51,12 @@ class Setup:
     Args:
       objective: ``Operands -> Objective``, of the whole function.
       batch: ``(Operands, step) -> Objective`` of that step's mini-batch; None without.
-      max_steps: where the loop ends at the latest.
-      rows: which steps the history keeps.
+      rows: how many steps there may be, and which of them the history keeps.
       root: the value is half a sum of squares that is to vanish; then its root, not the gradient, tells the end.
     """
 
     objective: Callable[[Operands], Objective]
     batch: Callable[[Operands, Array], Objective] | None
-    max_steps: int
     rows: Rows
     root: bool = False
 
@@ -169,7 +167,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
         return new, _judge(setup, operands, new, first, alone)
 
     def running(state: _Running) -> Array:
-        return (state.counter < setup.max_steps) & jnp.any(state.status == RUNNING)
+        return (state.counter < setup.rows.max_steps) & jnp.any(state.status == RUNNING)
 
     def step(state: _Running) -> tuple[_Running, dict[str, Array]]:
         count = state.counter + 1

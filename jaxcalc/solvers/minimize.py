@@ -245,7 +245,7 @@ def _solve(call: Any, sampled: Any, rows: Rows, kind: Kind, operands: Operands, 
         drawn = jax.random.fold_in(given.key, step)
         return _objective(lambda x: sampled(x, given.consts[1], drawn), kind, given)
 
-    return drive(Setup(whole, None if sampled is None else batch, rows.max_steps, rows, kind == "root"), operands, x0)
+    return drive(Setup(whole, None if sampled is None else batch, rows, kind == "root"), operands, x0)
 
 
 @_solve.defjvp

@@ -13,14 +13,17 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(request, cache, tmp_path_factory):
-    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL``."""
+    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS``."""
     from jaxcalc import lab
 
     name, small, found = request.module.EXPERIMENT, request.module.SMALL, {}
+    grids = getattr(request.module, "GRIDS", {})
 
     def make(part):
         if part not in found:
             config = {"experiment": f"{name}:{part}", "dtype": "float64", "params": small.get(part, {})}
+            if part in grids:
+                config["sweep"] = {"grid": grids[part]}
             found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
             assert found[part].messages == []
         return found[part]

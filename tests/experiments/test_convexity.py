@@ -2,7 +2,6 @@
 
 import pytest
 
-from jaxcalc import lab
 from jaxcalc.lab import registry
 from tests.verdicts import changed, verdicts
 
@@ -10,32 +9,10 @@ EXPERIMENT = "convexity"
 SMALL = {
     "shapes": {"chords": 4000, "hessians": 60, "directions": 36, "path": 21},
     "separable": {"decades": 4},
+    "starts": {"starts": 40},
+    "width": {"starts": 100, "curved": 4},
 }
-
-
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """The parts that sweep a grid, each run once."""
-    found = {}
-
-    def make(part):
-        grids = {
-            "starts": {"problem": ["log-sum-exp", "six-hump-camel"]},
-            "width": {"width": [2, 16]},
-        }
-        params = {"starts": {"starts": 40}, "width": {"starts": 100, "curved": 4}}
-        if part not in found:
-            config = {
-                "experiment": f"convexity:{part}",
-                "dtype": "float64",
-                "params": params[part],
-                "sweep": {"grid": grids[part]},
-            }
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
+GRIDS = {"starts": {"problem": ["log-sum-exp", "six-hump-camel"]}, "width": {"width": [2, 16]}}
 
 
 @pytest.mark.parametrize(("part", "claims"), [("shapes", 6), ("separable", 1)])
@@ -46,8 +23,8 @@ def test_every_claim_has_the_ledgers_verdict(run, part, claims):
 
 
 @pytest.mark.parametrize(("part", "claims"), [("starts", 2), ("width", 1)])
-def test_every_swept_claim_has_the_ledgers_verdict(swept, part, claims):
-    told = swept(part).claims
+def test_every_swept_claim_has_the_ledgers_verdict(run, part, claims):
+    told = run(part).claims
     assert len(told) == claims
     assert [(claim.id, claim.measured) for claim in told if not claim.passed] == []
 
@@ -72,13 +49,13 @@ def test_shapes_follow_their_data(run):
     assert changed(run("shapes"), loss_along=data.loss_along + 1) == {network: "refuted"}
 
 
-def test_ends_follow_their_data(swept):
-    data = swept("starts").dataset
+def test_ends_follow_their_data(run):
+    data = run("starts").dataset
     convex, others = "convex-local-is-global", "other-functions-have-other-minima"
     moved = data.value + 1e-6 * data.start * (data.problem == "log-sum-exp")
-    assert changed(swept("starts"), value=moved) == {convex: "refuted"}
-    assert changed(swept("starts"), value=0 * data.value) == {others: "refuted"}
-    assert changed(swept("starts"), status=data.status + 1) == {convex: "refuted", others: "refuted"}
+    assert changed(run("starts"), value=moved) == {convex: "refuted"}
+    assert changed(run("starts"), value=0 * data.value) == {others: "refuted"}
+    assert changed(run("starts"), status=data.status + 1) == {convex: "refuted", others: "refuted"}
 
 
 def test_growth_of_the_weights_follows_its_data(run):
@@ -91,16 +68,16 @@ def test_growth_of_the_weights_follows_its_data(run):
     assert changed(run("separable"), gradient=data.gradient + 1e-3) == {id: "refuted"}
 
 
-def test_success_follows_its_data(swept):
-    data = swept("width").dataset
+def test_success_follows_its_data(run):
+    data = run("width").dataset
     id = "large-networks-find-good-solutions"
-    assert changed(swept("width"), solved=data.solved | True) == {id: "confirmed"}
-    assert changed(swept("width"), solved=data.solved & False) == {id: "refuted"}
-    assert verdicts(swept("width"), data.isel(width=[0])) == {}
+    assert changed(run("width"), solved=data.solved | True) == {id: "confirmed"}
+    assert changed(run("width"), solved=data.solved & False) == {id: "refuted"}
+    assert verdicts(run("width"), data.isel(width=[0])) == {}
 
 
-def test_figures_can_be_drawn(run, swept):
+def test_figures_can_be_drawn(run):
     for part, names in (("shapes", {"shapes", "path"}), ("separable", {"norms"})):
         assert set(registry.load(f"convexity:{part}").part.figures(run(part).dataset)) == names
-    assert set(swept("starts").figures) == {"ends"}
-    assert set(swept("width").figures) == {"width"}
+    assert set(run("starts").figures) == {"ends"}
+    assert set(run("width").figures) == {"width"}

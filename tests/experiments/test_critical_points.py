@@ -1,32 +1,18 @@
 """A small run of the experiment on critical points: verdicts are the ledger's, and follow broken data."""
 
-import pytest
+from tests.verdicts import verdicts
 
-from jaxcalc import lab
-from jaxcalc.lab import registry
-
-PART = "critical_points:landscapes"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    config = {"experiment": PART, "dtype": "float64", "params": {"points": 21}}
-    found = lab.run(config, out=tmp_path_factory.mktemp("landscapes"), progress=False)
-    assert found.messages == []
-    return found
-
-
-def verdicts(dataset):
-    return {claim.id: claim.verdict for claim in registry.load(PART).part.claims(dataset)}
+EXPERIMENT, PART = "critical_points", "landscapes"
+SMALL = {"landscapes": {"points": 21}}
 
 
 def test_every_claim_has_the_ledgers_verdict(run):
-    assert len(run.claims) == 10
-    assert [claim.id for claim in run.claims if not claim.passed] == []
+    assert len(run(PART).claims) == 10
+    assert [claim.id for claim in run(PART).claims if not claim.passed] == []
 
 
 def test_eigenvalues_classify(run):
-    data = run.dataset
+    data = run(PART).dataset
     signs = {str(name): (data.eigenvalues.sel({"shape": name}).values > 0).sum() for name in data["shape"].values}
     assert (signs["bowl"], signs["dome"], signs["saddle"]) == (2, 0, 1)
     assert (data.eigenvalues.sel({"shape": "monkey"}) == 0).all()
@@ -34,8 +20,8 @@ def test_eigenvalues_classify(run):
 
 
 def test_broken_data_turn_each_verdict(run):
-    data = run.dataset
-    before = verdicts(data)
+    data = run(PART).dataset
+    before = verdicts(run(PART), data)
     changes = {
         "gradient-norm-zero-means-near-minimum": ({"gradient_norm": data.gradient_norm + 1e-6}, "refuted"),
         "gradient-is-steepest-ascent": ({"gradient_angle": data.gradient_angle + 1}, "refuted"),
@@ -53,14 +39,14 @@ def test_broken_data_turn_each_verdict(run):
     }
     assert set(changes) == set(before)
     for claim, (change, verdict) in changes.items():
-        told = verdicts(data.assign(change))
+        told = verdicts(run(PART), data.assign(change))
         assert {name: told[name] for name in told if told[name] != before[name]} == {claim: verdict}
-    assert verdicts(data.assign(slope=data.slope * 1.001))["gradient-is-steepest-ascent"] == "refuted"
+    assert verdicts(run(PART), data.assign(slope=data.slope * 1.001))["gradient-is-steepest-ascent"] == "refuted"
     unscathed = data.assign(plateau_loss=0 * data.plateau_loss, eigenvalues=abs(data.eigenvalues))
-    assert verdicts(unscathed)["gradient-norm-zero-means-near-minimum"] == "confirmed"
+    assert verdicts(run(PART), unscathed)["gradient-norm-zero-means-near-minimum"] == "confirmed"
     one_hot = data.assign(cotangent=0 * data.cotangent + (data.output == 2), pullback=data.jacobian[2])
-    assert verdicts(one_hot)["vjp-gives-a-row"] == "confirmed"
+    assert verdicts(run(PART), one_hot)["vjp-gives-a-row"] == "confirmed"
 
 
 def test_figures_can_be_drawn(run):
-    assert set(registry.load(PART).part.figures(run.dataset)) == {"landscapes", "slopes"}
+    assert set(run(PART).figures) == {"landscapes", "slopes"}

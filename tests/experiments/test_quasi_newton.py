@@ -1,43 +1,24 @@
 """Small runs of the experiment on quasi-Newton methods: verdicts are the ledger's, and follow broken data."""
 
-import pytest
-
-from jaxcalc import lab
 from tests.verdicts import changed, verdicts
 
 EXPERIMENT = "quasi_newton"
-SMALL = {"logistic": {"samples": 200, "features": 10, "max_steps": 20_000}}
+SMALL = {
+    "logistic": {"samples": 200, "features": 10, "max_steps": 20_000},
+    "convergence": {"num_steps": 300},
+    "memory": {"starts": 4},
+}
+GRIDS = {
+    "convergence": {"problem": ["quadratic"], "method": ["gradient-descent", "l-bfgs", "bfgs", "newton"]},
+    "memory": {"problem": ["quadratic"], "memory_size": [0, 1, 3, 20]},
+}
 FAST, SAVES, MEMORY = "bfgs-converges-superlinearly", "quasi-newton-saves-gradients", "lbfgs-memory-saves-evaluations"
 
 
-@pytest.fixture(scope="module")
-def swept(cache, tmp_path_factory):
-    found = {}
-
-    def make(part):
-        grids = {
-            "convergence": {"problem": ["quadratic"], "method": ["gradient-descent", "l-bfgs", "bfgs", "newton"]},
-            "memory": {"problem": ["quadratic"], "memory_size": [0, 1, 3, 20]},
-        }
-        params = {"convergence": {"num_steps": 300}, "memory": {"starts": 4}}
-        if part not in found:
-            config = {
-                "experiment": f"quasi_newton:{part}",
-                "dtype": "float64",
-                "params": params[part],
-                "sweep": {"grid": grids[part]},
-            }
-            found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
-            assert found[part].messages == []
-        return found[part]
-
-    return make
-
-
-def test_every_claim_is_the_expected(run, swept):
+def test_every_claim_is_the_expected(run):
     assert [claim.id for claim in run("logistic").claims] == ["lbfgs-works-on-logistic-regression"]
-    assert [claim.id for claim in swept("convergence").claims] == [FAST, SAVES]
-    for told in (run("logistic").claims, swept("convergence").claims):
+    assert [claim.id for claim in run("convergence").claims] == [FAST, SAVES]
+    for told in (run("logistic").claims, run("convergence").claims):
         assert [(claim.id, claim.measured) for claim in told if not claim.passed] == []
 
 
@@ -48,26 +29,26 @@ def test_logistic_regression_follows_its_data(run):
     assert changed(run("logistic"), converged=data.converged & False) == {id: "refuted"}
 
 
-def test_convergence_follows_its_data(swept):
-    data = swept("convergence").dataset
+def test_convergence_follows_its_data(run):
+    data = run("convergence").dataset
     bfgs = data["method"] == "bfgs"
     linear = data.distance.where(~bfgs, 0.9**data.step)
-    assert changed(swept("convergence"), distance=linear) == {FAST: "refuted"}
-    assert changed(swept("convergence"), work=data.work * (1 + 1e6 * bfgs)) == {}
+    assert changed(run("convergence"), distance=linear) == {FAST: "refuted"}
+    assert changed(run("convergence"), work=data.work * (1 + 1e6 * bfgs)) == {}
     slow = data.gradient_norm.where(data["method"] != "l-bfgs", 1.0)
-    assert changed(swept("convergence"), gradient_norm=slow) == {SAVES: "refuted"}
-    assert verdicts(swept("convergence"), data.drop_sel({"method": "bfgs"})) == {}
+    assert changed(run("convergence"), gradient_norm=slow) == {SAVES: "refuted"}
+    assert verdicts(run("convergence"), data.drop_sel({"method": "bfgs"})) == {}
 
 
-def test_memory_follows_its_data(swept):
-    data = swept("memory").dataset
-    assert [(claim.id, claim.verdict) for claim in swept("memory").claims] == [(MEMORY, "confirmed")]
+def test_memory_follows_its_data(run):
+    data = run("memory").dataset
+    assert [(claim.id, claim.verdict) for claim in run("memory").claims] == [(MEMORY, "confirmed")]
     rising = 100 + 10 * data.memory_size + 0 * data.evaluations
-    assert changed(swept("memory"), evaluations=100 + 0 * data.evaluations) == {MEMORY: "refuted"}
-    assert changed(swept("memory"), evaluations=rising) == {MEMORY: "refuted"}
-    assert changed(swept("memory"), status=data.status + 1) == {MEMORY: "refuted"}
+    assert changed(run("memory"), evaluations=100 + 0 * data.evaluations) == {MEMORY: "refuted"}
+    assert changed(run("memory"), evaluations=rising) == {MEMORY: "refuted"}
+    assert changed(run("memory"), status=data.status + 1) == {MEMORY: "refuted"}
 
 
-def test_figures_can_be_drawn(swept):
-    assert set(swept("convergence").figures) == {"gradients"}
-    assert set(swept("memory").figures) == {"memory"}
+def test_figures_can_be_drawn(run):
+    assert set(run("convergence").figures) == {"gradients"}
+    assert set(run("memory").figures) == {"memory"}

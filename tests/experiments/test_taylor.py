@@ -1,33 +1,19 @@
 """A small run of the experiment on Taylor polynomials: verdicts are the ledger's, and follow broken data."""
 
-import pytest
+from tests.verdicts import verdicts
 
-from jaxcalc import lab
-from jaxcalc.lab import registry
-
-PART = "taylor:models"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    config = {"experiment": PART, "dtype": "float64", "params": {"directions": 1000}}
-    found = lab.run(config, out=tmp_path_factory.mktemp("models"), progress=False)
-    assert found.messages == []
-    return found
-
-
-def verdicts(dataset):
-    return {claim.id: claim.verdict for claim in registry.load(PART).part.claims(dataset)}
+EXPERIMENT, PART = "taylor", "models"
+SMALL = {"models": {"directions": 1000}}
 
 
 def test_every_claim_has_the_ledgers_verdict(run):
-    assert len(run.claims) == 6
-    assert [claim.id for claim in run.claims if not claim.passed] == []
+    assert len(run(PART).claims) == 6
+    assert [claim.id for claim in run(PART).claims if not claim.passed] == []
 
 
 def test_broken_data_turn_each_verdict(run):
-    data = run.dataset
-    before = verdicts(data)
+    data = run(PART).dataset
+    before = verdicts(run(PART), data)
     settled = data.error.where(data["case"] == "exp", data.error * 0.1**data.degree)
     bounded = data.change_at_reach.clip(-5.0)
     changes = [
@@ -42,9 +28,9 @@ def test_broken_data_turn_each_verdict(run):
     ]
     assert {claim for claim, *_ in changes} == set(before)
     for claim, change, verdict in changes:
-        told = verdicts(data.assign(change))
+        told = verdicts(run(PART), data.assign(change))
         assert {name: told[name] for name in told if told[name] != before[name]} == {claim: verdict}
 
 
 def test_figures_can_be_drawn(run):
-    assert set(registry.load(PART).part.figures(run.dataset)) == {"degrees", "models"}
+    assert set(run(PART).figures) == {"degrees", "models"}
