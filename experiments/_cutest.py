@@ -6,6 +6,7 @@ long.
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -53,7 +54,11 @@ def load(name: str) -> Any:
     spec = find_spec("sif2jax")
     assert spec is not None and spec.submodule_search_locations
     root = Path(spec.submodule_search_locations[0])
-    found = [path for path in root.glob("cutest/*/*.py") if _defines(path, name)]
+    modules = sorted(root.glob("cutest/*/*.py"))
+    # Mostly a module bears its problem's name; else the class is looked for in all of them.
+    found = [path for path in modules if path.stem == name.lower()] or [
+        path for path in modules if re.search(rf"^class {re.escape(name)}\(", path.read_text(encoding="utf-8"), re.M)
+    ]
     if not found:
         raise ValueError(f"sif2jax has no problem {name!r}.")
     packages = ["sif2jax", "sif2jax.cutest", f"sif2jax.cutest.{found[0].parent.name}"]
@@ -66,13 +71,6 @@ def load(name: str) -> Any:
     finally:
         for package in bare:
             del sys.modules[package]
-
-
-def _defines(path: Any, name: str) -> bool:
-    """Whether a module defines the problem: it mostly bears its name, or that of its family."""
-    return path.stem == name.lower() or (
-        name.lower()[:4] == path.stem[:4] and f"class {name}(" in path.read_text(encoding="utf-8")
-    )
 
 
 @dataclass(frozen=True)
@@ -151,15 +149,18 @@ def _ours(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
     from jaxcalc.solvers import Status, minimize
 
     bounds = None if case.lower is None else (case.lower, case.upper)
-    run = jax.jit(lambda x: minimize(case.fun, x, method=method, bounds=bounds, max_steps=MAX_STEPS))
 
-    def read(solution: Any) -> Outcome:
-        counts = solution.evaluations
-        spent = counts.functions + counts.gradients + counts.hvps + case.start.size * counts.hessians
-        status = Status(int(solution.status))
-        return Outcome(
-            solution.x, bool(solution.success), status == Status.UNBOUNDED, float(spent), status.name.lower()
-        )
+    @jax.jit
+    def run(x: Any) -> Any:
+        found = minimize(case.fun, x, method=method, bounds=bounds, max_steps=MAX_STEPS)
+        counts = found.evaluations
+        return found.x, found.status, counts.functions + counts.gradients + counts.hvps, counts.hessians
+
+    def read(found: Any) -> Outcome:
+        x, status, products, hessians = found
+        status = Status(int(status))
+        spent = float(products) + case.start.size * float(hessians)
+        return Outcome(x, status == Status.CONVERGED, status == Status.UNBOUNDED, spent, status.name.lower())
 
     return run, read
 
@@ -372,6 +373,8 @@ def main(arguments: list[str]) -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
+    # Every run is waited for, so nothing is gained by a second thread, and handing over takes longer than many a run.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     problem, *solvers = arguments
     given = case(problem)
     for solver in solvers:
