@@ -80,7 +80,7 @@ def judged(dataset: "xarray.Dataset", limit: float = 60.0) -> "xarray.Dataset":
     data = dataset.transpose("problem", "solver", ...)
     value = data["value"].values
     in_time = data["seconds"].values <= limit
-    best = np.nanmin(np.where(np.isfinite(value), value, np.inf), axis=1, keepdims=True)
+    best = np.min(np.where(np.isfinite(value), value, np.inf), axis=1, keepdims=True)
     unbounded = best < FAR
     scale = np.maximum(1.0, np.abs(np.where(np.isfinite(best), best, 1.0)))
     solved = np.where(unbounded, (data["unbounded"].values > 0) & (value < FAR), value <= best + 1e-6 * scale)
@@ -173,7 +173,7 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
             "problem": str(name),
             "n": int(point["variables"]),
             "value": float(f"{float(point['value']):.6g}"),
-            "lowest": float(f"{float(np.nanmin(data['value'].sel(problem=name))):.6g}"),
+            "lowest": float(f"{float(data['value'].sel(problem=name).min()):.6g}"),
             "stationarity": float(f"{float(point['stationarity']):.2g}"),
             "how it ended": str(point["words"].values),
         }
@@ -221,7 +221,7 @@ def claims(dataset: "xarray.Dataset") -> list[Claim]:
         found.append(
             Claim(
                 "cutest-more-than-any-peer",
-                f"{lead} ends more problems well than any peer.",
+                f"{lead} ends more problems well than any peer, or all of them.",
                 ahead or counts[lead] == small.sizes["problem"],
                 measured=", ".join(f"{name} {count}" for name, count in counts.items() if name in (lead, *peers)),
                 figure="profiles",

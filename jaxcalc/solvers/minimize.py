@@ -39,7 +39,7 @@ METHODS: dict[str, Callable[[], Solver]] = {
     "l-bfgs": lbfgs,
 }
 Kind = Literal["value", "squares", "root"]
-DENSE = 120
+DENSE = 30
 """Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it."""
 
 
@@ -73,7 +73,7 @@ def minimize(
       x0: the start, an array or PyTree of floating-point arrays of one dtype.
       args: parameters, passed on.
       method: a name, a ``Solver`` or an optax transformation. ``"auto"`` takes a trust region with the dense Hessian
-        for up to 120 variables, with Hessian-vector products for more, L-BFGS where ``fun`` has no second derivative,
+        for up to 30 variables, with Hessian-vector products for more, L-BFGS where ``fun`` has no second derivative,
         and Adam for mini-batches.
       bounds: ``(lower, upper)``, each shaped like ``x0`` or a number; infinite, or None, where there is none. The
         start is projected.
@@ -316,7 +316,10 @@ def _bounds(who: str, bounds: Any, start: Any, dtype: Any) -> Any:
     try:
         lower, upper = bounds
     except (TypeError, ValueError):
-        raise ValueError(f"{who}: bounds must be a pair (lower, upper).") from None
+        raise ValueError(
+            f"{who}: bounds must be a pair (lower, upper); from one pair a variable, as SciPy takes them, "
+            "make tuple(numpy.array(pairs, float).T)."
+        ) from None
     lower, upper = (-np.inf if lower is None else lower), (np.inf if upper is None else upper)
     return _crossed(
         who, tuple(_side(who, side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper")))

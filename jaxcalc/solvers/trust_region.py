@@ -15,6 +15,13 @@ __all__ = ["ball_step", "newton_cg", "start_ball", "trust_region"]
 ACCEPT = 1e-4
 """The share of the model's decrease that an accepted step achieves at least."""
 MAX_TRIALS = 60
+MAX_PASSES = 40
+"""The Hessian's diagonal is read where that takes at most so many products with it..."""
+MAX_FLOPS = 1_000
+"""...and where one product takes at most so many operations a variable: the pattern of dearer ones is long to read, and
+dense."""
+MANY = 50
+"""A step that took more products than these asks for scales."""
 
 
 class _Proposal(NamedTuple):
@@ -22,12 +29,14 @@ class _Proposal(NamedTuple):
 
     Args:
       step: (n,).
+      length: of the step, as the ball measures it.
       decrease: of the quadratic model, positive.
       curvature: d'Hd / d'd of the step.
       hvps: products spent.
     """
 
     step: Array
+    length: Array
     decrease: Array
     curvature: Array
     hvps: Array
@@ -51,22 +60,28 @@ def trust_region(radius: float | Array | None = None) -> Solver:
     return Solver("trust-region", start_ball, _dense_step, numbers, boxes=True)
 
 
-def newton_cg(radius: float | Array | None = None, max_products: int | None = None) -> Solver:
+def newton_cg(
+    radius: float | Array | None = None, max_products: int | None = None, precondition: bool = True
+) -> Solver:
     """Newton's method for large problems: the model is minimised by truncated conjugate gradients.
 
     Steihaug's method: products with the Hessian alone, until the residual is ``min(1/2, sqrt |g|) |g|``, the ball's
     surface is reached, or a direction of negative curvature is found, which is followed to the surface. The products go
-    through the derivative engine. With bounds, the same on faces of the box, from the Cauchy point on.
+    through the derivative engine. Where the Hessian's sparsity lets the engine read its diagonal off few products,
+    conjugate gradients and the ball work in variables scaled by it; it is read anew after steps that took more
+    products than that, at least 50. With bounds, the same without scales on faces of the box, from the Cauchy point on.
 
     Args:
       radius: the first one, in x's unit; by default the larger of 1 and a tenth of |x|.
       max_products: a step; by default the number of variables and 50, at most 10,000.
+      precondition: whether to scale by the Hessian's diagonal where it is cheap.
 
     Cost: one value and gradient, and some products, a step; 8 n memory.
     Source: Steihaug, SIAM J. Numer. Anal. 20 (1983) 626; Lin and More, SIAM J. Optim. 9 (1999) 1100.
     """
     numbers = {} if radius is None else {"radius": radius}
-    return Solver("newton-cg", start_ball, _product_step, numbers, (("max_products", max_products),), boxes=True)
+    choices = (("max_products", max_products), ("precondition", precondition))
+    return Solver("newton-cg", _start_scaled, _product_step, numbers, choices, boxes=True)
 
 
 def start_ball(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:
@@ -100,12 +115,69 @@ def ball_step(objective: Objective, at: Iterate, hessian: Array) -> Iterate:
     return _stepped(objective, at, *_exact(at, hessian), hessians=1)
 
 
-def _product_step(objective: Objective, at: Iterate, max_products: int | None, radius: Any = None) -> Iterate:
+class _Scaled(NamedTuple):
+    """What Newton-CG remembers.
+
+    Args:
+      radius: of the ball, in scaled variables.
+      units: of the variables: x is ``units`` times what conjugate gradients see, (n,); () without scales.
+      spent: products of the last step.
+    """
+
+    radius: Array
+    units: Any
+    spent: Array
+
+
+def _start_scaled(objective: Objective, x: Array, precondition: bool, radius: Any = None, **_: Any) -> Iterate:
+    at = start_ball(objective, x, radius)
+    units = jnp.ones_like(x) if _diagonal(objective, x, precondition) else ()
+    return at._replace(memory=_Scaled(at.memory, units, jnp.zeros((), jnp.int32)))
+
+
+def _diagonal(objective: Objective, x: Array, precondition: bool) -> Any:
+    """The plan of the Hessian's diagonal where its price is that of few products, else None."""
+    from jaxcalc.transforms import diagonal, hvp, plan
+
+    if objective.lower is not None or not precondition:
+        return None
+    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    once = plan(hvp, objective.fun, (like,), like).chosen
+    if once.cost is None or once.cost.flops > MAX_FLOPS * x.size:
+        return None
+    found = plan(diagonal, objective.fun, like)
+    few = found.chosen.passes <= MAX_PASSES and found.chosen.seconds <= MAX_PASSES * once.seconds
+    return found if few else None
+
+
+def _product_step(
+    objective: Objective, at: Iterate, max_products: int | None, precondition: bool, radius: Any = None
+) -> Iterate:
     product = lambda v: objective.hvp(at.x, v)
     limit = min(at.x.size + 50, 10_000) if max_products is None else max_products
+    radius, units, spent = at.memory
+    inner = at._replace(memory=radius)
     if objective.lower is not None:
-        return _stepped(objective, at, *_boxed(objective, at, product, limit))
-    return _stepped(objective, at, *_steihaug(at, product, limit))
+        end = _stepped(objective, inner, *_boxed(objective, inner, product, limit))
+        return end._replace(memory=_Scaled(end.memory, units, spent))
+    read = _diagonal(objective, at.x, precondition)
+    more = jnp.zeros((), jnp.int32)
+    if read is not None:
+        due = spent > max(read.chosen.passes, MANY)
+        units = jax.lax.cond(due, lambda: _units(read(at.x)), lambda: units)
+        more = jnp.where(due, read.chosen.passes, 0)
+    end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
+    spent = end.evaluations.hvps - at.evaluations.hvps
+    counts = end.evaluations.plus(hvps=more)
+    return end._replace(memory=_Scaled(end.memory, units, spent), evaluations=counts)
+
+
+def _units(diagonal: Array) -> Array:
+    """Units in which the Hessian's diagonal is 1 as far as may be; their geometric mean is 1."""
+    size = jnp.abs(diagonal)
+    size = jnp.maximum(size, jnp.sqrt(jnp.finfo(size.dtype).eps) * jnp.max(size))
+    units = jnp.exp(-0.5 * (jnp.log(size) - jnp.mean(jnp.log(size))))
+    return jnp.where(jnp.all(jnp.isfinite(units)), units, jnp.ones_like(units))
 
 
 class _Trial(NamedTuple):
@@ -139,7 +211,7 @@ def _stepped(
         value = objective(x)
         ratio = (at.value - value + slack) / (offer.decrease + slack)
         ratio = jnp.where(jnp.isfinite(value) & jnp.isfinite(offer.decrease), ratio, -1.0)
-        length = jnp.linalg.norm(offer.step)
+        length = offer.length
         accepted = ratio >= ACCEPT
         shrunk = jnp.minimum(0.25 * length, 0.5 * state.radius)
         grown = jnp.maximum(state.radius, jnp.where(ratio > 0.95, 4.0, 2.5) * length)
@@ -190,7 +262,8 @@ def _exact(at: Iterate, hessian: Array) -> tuple[Callable[[Array, _Eigen], tuple
 
     def propose(radius: Array, eigen: _Eigen) -> tuple[_Proposal, _Eigen]:
         step, linear, bent, eigen = jax.lax.cond(newton_fits(radius), whole, within, radius, eigen)
-        return _Proposal(step, -(linear + bent / 2), bent / jnp.vdot(step, step), jnp.zeros((), jnp.int32)), eigen
+        squared, none = jnp.vdot(step, step), jnp.zeros((), jnp.int32)
+        return _Proposal(step, jnp.sqrt(squared), -(linear + bent / 2), bent / squared, none), eigen
 
     n = g.size
     return propose, _Eigen(jnp.asarray(False), jnp.zeros(n, g.dtype), jnp.zeros((n, n), g.dtype))
@@ -254,14 +327,17 @@ def _forcing(gradient: Array) -> Array:
     return jnp.minimum(0.5, jnp.sqrt(norm)) * norm
 
 
-def _steihaug(at: Iterate, product: Callable[[Array], Array], limit: int) -> tuple[Callable[..., Any], tuple[()]]:
+def _steihaug(
+    at: Iterate, product: Callable[[Array], Array], limit: int, units: Any
+) -> tuple[Callable[..., Any], tuple[()]]:
     """Proposals by conjugate gradients that end at the ball's surface."""
-    g = at.gradient
+    inward = (lambda v: v) if isinstance(units, tuple) else (lambda v: units * v)
+    g = inward(at.gradient)
     enough = _forcing(g)
 
     def propose(radius: Array, memory: tuple[()]) -> tuple[_Proposal, tuple[()]]:
         def body(state: _Conjugate) -> _Conjugate:
-            image = product(state.direction)
+            image = inward(product(inward(state.direction)))
             curvature = jnp.vdot(state.direction, image)
             length = state.squared / curvature
             further = state.step + length * state.direction
@@ -282,8 +358,9 @@ def _steihaug(at: Iterate, product: Callable[[Array], Array], limit: int) -> tup
         begun = _Conjugate(zero, zero, -g, -g, squared, squared == 0, jnp.zeros((), jnp.int32))
         end = jax.lax.while_loop(unfinished, body, begun)
         bent = jnp.vdot(end.step, end.image)
-        decrease = -(jnp.vdot(g, end.step) + bent / 2)
-        return _Proposal(end.step, decrease, bent / jnp.vdot(end.step, end.step), end.spent), memory
+        step, decrease = inward(end.step), -(jnp.vdot(g, end.step) + bent / 2)
+        length, curvature = jnp.linalg.norm(end.step), bent / jnp.vdot(step, step)
+        return _Proposal(step, length, decrease, curvature, end.spent), memory
 
     return propose, ()
 
@@ -338,7 +415,8 @@ def _boxed(
         end = jax.lax.while_loop(unfinished, face, begun)
         bent = jnp.vdot(end.step, end.image)
         decrease = -model(end.step, end.image)
-        return _Proposal(end.step, decrease, bent / jnp.vdot(end.step, end.step), end.hvps), memory
+        squared = jnp.vdot(end.step, end.step)
+        return _Proposal(end.step, jnp.sqrt(squared), decrease, bent / squared, end.hvps), memory
 
     return propose, ()
 
