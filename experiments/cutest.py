@@ -1,9 +1,9 @@
 """Which solver solves which CUTEst problem, how fast, and which claim what is not so?
 
-Every solver runs on every problem from the problem's own start. The point that it returns is judged from outside, by our
-own evaluation there: *solved* if the value is within 1e-6 max(1, |f*|) of the lowest that any solver reached (f*), or
-if a problem that is unbounded below is reported so; *stationary* if the projected gradient's largest entry is at most
-1e-6 max(1, |f|); a *false success* is claimed and neither. Beyond ``limit`` seconds of run time nothing counts.
+Every solver runs on every problem from the problem's own start. The point that it returns is judged from outside, by
+our own evaluation there: *solved* if the value is within 1e-6 max(1, |f*|) of the lowest that any solver reached (f*),
+or if a problem that is unbounded below is reported so; *stationary* if the projected gradient's largest entry is at
+most 1e-6 max(1, |f|); a *false success* is claimed and neither. Beyond ``limit`` seconds of run time nothing counts.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,6 @@
 """The history of a run: kept on the device, a row a step; labelled, drawn."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ HISTORY_LIMIT = 2**30
 BLOCK = 16
 """Steps of all lanes that are stored together."""
 
+_SQUARED = ("gradient_norm", "step_length")
 _DESCRIPTIONS = {
     "value": "value of the objective",
     "gradient_norm": "Euclidean norm of the gradient",
@@ -55,8 +57,14 @@ class Rows:
         """The numbers of one step, of one lane or (with a leading axis) all; the start has no step before it."""
         if not self.every:
             return {}
-        length = jnp.full_like(at.value, jnp.nan) if before is None else _norm(at.x - before.x)
-        row = {"value": at.value, "gradient_norm": _norm(at.gradient), "step_length": length, **at.info}
+        info = dict(at.info)
+        known = info.pop("squared_step", None)
+        if before is None:
+            moved = jnp.full_like(at.value, jnp.nan)
+        else:
+            moved = _squared(at.x - before.x) if known is None else known
+        # Roots are taken when they are read: over thousands of lanes they take longer than the steps.
+        row = {"value": at.value, "gradient_norm": _squared(at.gradient), "step_length": moved, **info}
         return {**row, **at.evaluations._asdict()} if counts else row
 
     def collect(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int | None) -> Any:
@@ -147,9 +155,13 @@ def _empty(example: Mapping[str, Array], shape: tuple[int, ...]) -> dict[str, Ar
     return {name: jnp.full(shape, nothing(leaf), leaf.dtype) for name, leaf in example.items()}
 
 
-def _norm(x: Array) -> Array:
-    # One vector's product is a fast routine; over lanes of few variables the sum is.
-    return jnp.sqrt(jnp.vdot(x, x) if x.ndim == 1 else jnp.sum(x**2, axis=-1))
+def _squared(x: Array) -> Array:
+    """The squared norm along the last axis."""
+    if x.ndim == 1:
+        return jnp.vdot(x, x)
+    if x.shape[-1] > 8:
+        return jnp.sum(x**2, axis=-1)
+    return functools.reduce(jnp.add, (x[..., i] ** 2 for i in range(x.shape[-1])))  # vectorised over lanes
 
 
 @dataclass(frozen=True)
@@ -157,7 +169,8 @@ class History:
     """What happened at each kept step: the start is step 0; steps after a lane's end are NaN, -1 among integers.
 
     Args:
-      padded: name to (..., rows), with rows that mean nothing at the end; ``history[name]`` leaves them out.
+      padded: name to (..., rows), norms squared, with rows that mean nothing at the end; ``history[name]`` takes roots
+        and leaves them out.
       every: rows are that many steps apart.
       count: how many rows there are.
       costs: evaluations a step where they are always the same; their counts are then computed when asked for.
@@ -175,7 +188,8 @@ class History:
           KeyError: names those that there are.
         """
         if name in self.padded:
-            return self.padded[name][..., : self.count]
+            kept = self.padded[name][..., : self.count]
+            return jnp.sqrt(kept) if name in _SQUARED else kept
         if self.costs is not None and name in Evaluations._fields:
             # Every step has a length, a diverging one too; the start took as much as a step.
             reached = ~jnp.isnan(self["step_length"]) | (self.steps == 0)

@@ -152,7 +152,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
 
     def slim(at: Iterate) -> Iterate:
         """Only what is read again is carried."""
-        at = at._replace(info=at.info if rows.every else {})
+        at = at._replace(info={})
         return at if counted is None else at._replace(evaluations=())
 
     def start(operands: Operands, x0: Array) -> tuple[Iterate, Array, _First]:
@@ -172,7 +172,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
     def step(state: _Running) -> tuple[_Running, dict[str, Array]]:
         count = state.counter + 1
         new, status = lift(advance, 0, 0, None)(operands, state.at, first, count)
-        row = rows.fields(slim(new), state.at, counted is None)
+        row = rows.fields(new, state.at, counted is None)
         if alone:
             return _Running(count, slim(new), status, count), row
         active = state.status == RUNNING
@@ -184,7 +184,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
 
     at, status, first = lift(start, x_axis)(operands, x0)
     begun_with = at.evaluations
-    first_row = rows.fields(slim(at), None, counted is None)
+    first_row = rows.fields(at, None, counted is None)
     num_steps = jnp.zeros((), jnp.int32) if alone else jnp.zeros(lanes, jnp.int32)
     begun = _Running(jnp.zeros((), jnp.int32), slim(at), status, num_steps)
     state, history = rows.collect(step, running, begun, first_row, lanes)

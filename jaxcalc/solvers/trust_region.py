@@ -167,7 +167,7 @@ def _product_step(
         units = jax.lax.cond(due, lambda: _units(read(at.x)), lambda: units)
         more = jnp.where(due, read.chosen.passes, 0)
     end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
-    spent = end.evaluations.hvps - at.evaluations.hvps
+    spent = jnp.asarray(end.evaluations.hvps - at.evaluations.hvps)
     counts = end.evaluations.plus(hvps=more)
     return end._replace(memory=_Scaled(end.memory, units, spent), evaluations=counts)
 
