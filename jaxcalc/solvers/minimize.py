@@ -449,10 +449,12 @@ def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
 
 
 def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
-    """Whether JAX can push a tangent through the gradient (a custom_vjp without a second rule, say, forbids it)."""
-    gradient = jax.grad(lambda x: _flat(fun(x, *args), "value"))
+    """Whether the engine has products with the Hessian; a ``custom_vjp``, say, forbids a tangent of the gradient."""
+    from jaxcalc.transforms import hvp, plan
+
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start)
     try:
-        jax.eval_shape(lambda x, v: jax.jvp(gradient, (x,), (v,))[1], start, start)
+        plan(hvp, lambda x: _flat(fun(x, *args), "value"), (like,), like)
     except (TypeError, NotImplementedError, ValueError):
         return False
     return True

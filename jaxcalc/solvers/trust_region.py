@@ -120,7 +120,7 @@ class _Scaled(NamedTuple):
 
     Args:
       radius: of the ball, in scaled variables.
-      units: of the variables: x is ``units`` times what conjugate gradients see, (n,); () without scales.
+      units: of the variables: x is ``units`` times what conjugate gradients see, (n,).
       spent: products of the last step.
     """
 
@@ -129,18 +129,15 @@ class _Scaled(NamedTuple):
     spent: Array
 
 
-def _start_scaled(objective: Objective, x: Array, precondition: bool, radius: Any = None, **_: Any) -> Iterate:
+def _start_scaled(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:
     at = start_ball(objective, x, radius)
-    units = jnp.ones_like(x) if _diagonal(objective, x, precondition) else ()
-    return at._replace(memory=_Scaled(at.memory, units, jnp.zeros((), jnp.int32)))
+    return at._replace(memory=_Scaled(at.memory, jnp.ones_like(x), jnp.zeros((), jnp.int32)))
 
 
-def _diagonal(objective: Objective, x: Array, precondition: bool) -> Any:
+def _diagonal(objective: Objective, x: Array) -> Any:
     """The plan of the Hessian's diagonal where its price is that of few products, else None."""
     from jaxcalc.transforms import diagonal, hvp, plan
 
-    if objective.lower is not None or not precondition:
-        return None
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
     once = plan(hvp, objective.fun, (like,), like).chosen
     if once.cost is None or once.cost.flops > MAX_FLOPS * x.size:
@@ -160,13 +157,15 @@ def _product_step(
     if objective.lower is not None:
         end = _stepped(objective, inner, *_boxed(objective, inner, product, limit))
         return end._replace(memory=_Scaled(end.memory, units, spent))
-    read = _diagonal(objective, at.x, precondition)
-    more = jnp.zeros((), jnp.int32)
-    if read is not None:
+    read = _diagonal(objective, at.x) if precondition else None
+    if read is None:
+        end = _stepped(objective, inner, *_steihaug(inner, product, limit))
+        more = 0
+    else:
         due = spent > max(read.chosen.passes, MANY)
         units = jax.lax.cond(due, lambda: _units(read(at.x)), lambda: units)
+        end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
         more = jnp.where(due, read.chosen.passes, 0)
-    end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
     spent = jnp.asarray(end.evaluations.hvps - at.evaluations.hvps)
     counts = end.evaluations.plus(hvps=more)
     return end._replace(memory=_Scaled(end.memory, units, spent), evaluations=counts)
@@ -328,10 +327,10 @@ def _forcing(gradient: Array) -> Array:
 
 
 def _steihaug(
-    at: Iterate, product: Callable[[Array], Array], limit: int, units: Any
+    at: Iterate, product: Callable[[Array], Array], limit: int, units: Array | None = None
 ) -> tuple[Callable[..., Any], tuple[()]]:
     """Proposals by conjugate gradients that end at the ball's surface."""
-    inward = (lambda v: v) if isinstance(units, tuple) else (lambda v: units * v)
+    inward = (lambda v: v) if units is None else (lambda v: units * v)
     g = inward(at.gradient)
     enough = _forcing(g)
 

@@ -275,16 +275,22 @@ def test_a_repeated_call_does_not_trace_again():
     assert len(traces) == seen
 
 
-def test_without_a_second_derivative_auto_goes_without(x64):
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("size", [3, 50])
+def test_without_a_second_derivative_auto_goes_without(x64, size, outside):
+    """A custom_vjp has no forward mode, whether its backward pass is JAX's or a callback."""
+
     @jax.custom_vjp
     def square(x):
         return jnp.sum((x - 1) ** 2)
 
     def backward(x, cotangent):
-        return (cotangent * jax.pure_callback(lambda x: 2 * (x - 1), jax.ShapeDtypeStruct(x.shape, x.dtype), x),)
+        like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+        slope = jax.pure_callback(lambda x: 2 * (np.asarray(x) - 1), like, x) if outside else 2 * (x - 1)
+        return (cotangent * slope,)
 
     square.defvjp(lambda x: (square(x), x), backward)
-    solution = minimize(square, jnp.zeros(3))
+    solution = minimize(square, jnp.zeros(size))
     assert solution.success and int(solution.evaluations.hessians) == 0 == int(solution.evaluations.hvps)
 
 
