@@ -275,8 +275,7 @@ def test_a_repeated_call_does_not_trace_again():
     assert len(traces) == seen
 
 
-@pytest.mark.parametrize("outside", [False, True])
-@pytest.mark.parametrize("size", [3, 50])
+@pytest.mark.parametrize(("size", "outside"), [(3, False), (50, False), (3, True)])
 def test_without_a_second_derivative_auto_goes_without(x64, size, outside):
     """A custom_vjp has no forward mode, whether its backward pass is JAX's or a callback."""
 
