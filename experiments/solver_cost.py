@@ -67,35 +67,43 @@ def _label(names: tuple[Any, ...]) -> str:
 
 
 def _bars(
-    dataset: "xarray.Dataset", routes: tuple[str, ...], over: str, label: str, *, limit: float | None = None
+    dataset: "xarray.Dataset", routes: tuple[str, ...], over: str, axis: str, label: str, limit: float | None = None
 ) -> "Figure":
-    """Each route's time over one's, a row for each point."""
+    """Each route's time over one's, a row for each point; ``axis`` says what is shown."""
+    from matplotlib import ticker
+
     from jaxcalc import style
 
     points = list(_points(dataset))
-    figure, panel = style.subplots(1, 1, width=5.2, height=1.0 + 0.24 * len(points) * max(1, len(routes) / 2))
-    looks = style.looks(routes)
-    for place, (_, point) in enumerate(points):
-        for shift, (route, look) in enumerate(zip(routes, looks)):
+    apart = 0.28
+    figure, panel = style.subplots(1, 1, width=5.6, height=1.0 + 0.2 * len(points) * (1 + 0.6 * len(routes)))
+    for shift, (route, look) in enumerate(zip(routes, style.looks(routes))):
+        for place, (_, point) in enumerate(points):
             rounds = (point.seconds.sel(route=route) / point.seconds.sel(route=over)).values
+            if not np.isfinite(rounds).all():
+                continue
             low, middle, high = np.quantile(rounds, [0.25, 0.5, 0.75])
-            height = place + (shift - (len(routes) - 1) / 2) * 0.22
+            height = place + (shift - (len(routes) - 1) / 2) * apart
             panel.plot([low, high], [height, height], color=look["color"], lw=1.2)
-            panel.plot(
-                middle, height, marker="o", ms=4.5, ls="", color=look["color"], label=route if not place else None
-            )
+            panel.plot(middle, height, marker="o", ms=4.5, ls="", color=look["color"])
             panel.annotate(f"{middle:.3g}×", (high, height), xytext=(4, 0), textcoords="offset points", va="center",
                            fontsize=6.5)  # fmt: skip
+        panel.plot([], [], marker="o", ms=4.5, ls="", color=look["color"], label=route)
     panel.axvline(1.0, **style.THEORY)
     if limit is not None:
         panel.axvline(limit, color=style.COLORS["grey"], lw=0.8, ls=":")
     panel.set_yticks(range(len(points)), [_label(names) for names, _ in points])
     panel.set_ylim(len(points) - 0.4, -0.6)
-    panel.set(xscale="log", xlabel=f"time over that of {over}")
+    panel.set(xscale="log", xlabel=axis)
     left, right = panel.get_xlim()
-    panel.set_xlim(min(left, 0.8), right * 2.0)
+    panel.set_xlim(min(left, 0.8), right * 1.6)
+    if right < 20:
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
     panel.grid(axis="y", visible=False)
-    panel.legend(fontsize=6.5, loc="best")
+    if len(routes) > 1:
+        panel.legend(fontsize=6.5, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.set_label(label)
     return figure
 
@@ -252,6 +260,7 @@ lanes = Part(
             dataset,
             (_CALLS, _BOTH_LOOPS, _STEPS),
             _LANES,
+            f"time over that of all {_LANES}",
             "The time from many starts in Rosenbrock's valley, over that of all lanes in one program; bars: quartiles.",
         )
     },
@@ -357,6 +366,7 @@ steps = Part(
             dataset,
             ("ours", _WITH_VALUE),
             _OPTAX,
+            "time over that of plain optax",
             "The time of a step over that of plain optax in a scan, which neither computes the value nor judges the "
             "point; bars: quartiles.",
         )
@@ -455,6 +465,7 @@ history = Part(
             dataset,
             (_FULL,),
             _NONE,
+            "time over that without history",
             "The time of a solve with its full history over that of the same without; bars: quartiles; dotted: 2.",
             limit=2.0,
         )
