@@ -23,6 +23,7 @@ __all__ = ["End", "Operands", "Setup", "drive"]
 RUNNING = -1
 FAR = 1e20
 """A value below minus this, relative to the first, counts as unbounded below; as far above, as diverged."""
+MAX_DOUBLINGS = 200
 
 
 class Operands(NamedTuple):
@@ -189,13 +190,16 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
     begun = _Running(jnp.zeros((), jnp.int32), slim(at), status, num_steps)
     state, history = rows.collect(step, running, begun, first_row, lanes)
 
-    def finish(operands: Operands, at: Iterate, first: _First, status: Array) -> tuple[Any, ...]:
-        return _checked(setup, setup.objective(operands), operands.tol, at, first, status)
+    def finish(operands: Operands, at: Iterate, first: _First, status: Array, x0: Array) -> tuple[Any, ...]:
+        objective = setup.objective(operands)
+        x, further = _followed(objective, at, first, status, x0)
+        return further, *_checked(setup, objective, operands.tol, x, first, status)
 
-    checked = lift(finish, 0, 0, 0)(operands, state.at, first, state.status)
+    further, *checked = lift(finish, 0, 0, 0, x_axis)(operands, state.at, first, state.status, x0)
     evaluations = state.at.evaluations
     if counted is not None:
         evaluations = Evaluations(*(begin + each * state.num_steps for begin, each in zip(begun_with, counted)))
+    evaluations = evaluations._replace(functions=evaluations.functions + further)
     return End(*checked, num_steps=state.num_steps, evaluations=evaluations, history=history)
 
 
@@ -228,13 +232,44 @@ def _judge(setup: Setup, operands: Operands, at: Iterate, first: _First, alone: 
     else:
         threshold = operands.tol * _scale(at.value, first)
         size = _size(residual(at.x, at.gradient, operands.lower, operands.upper), threshold, alone)
-    far = min(FAR, float(jnp.finfo(at.x.dtype).max) / 4) * jnp.maximum(1.0, jnp.abs(first.value))
+    far = _far(first)
     status = jnp.where(at.stuck, Status.STALLED, RUNNING)
     if setup.batch is None:
         status = jnp.where(size <= threshold, Status.CONVERGED, status)
     status = jnp.where(at.value < -far, Status.UNBOUNDED, status)
     status = jnp.where(at.value > far, Status.DIVERGED, status)
     return jnp.where(jnp.isfinite(at.value) & jnp.isfinite(size), status, Status.NONFINITE).astype(jnp.int32)
+
+
+def _far(first: _First) -> Array:
+    """How far a value may go, up or down."""
+    return min(FAR, float(jnp.finfo(first.value.dtype).max) / 4) * jnp.maximum(1.0, jnp.abs(first.value))
+
+
+def _followed(objective: Objective, at: Iterate, first: _First, status: Array, x0: Array) -> tuple[Array, Array]:
+    """The point of a run that ended by its steps alone; or, where the ray from its start through it falls without end,
+    a point on that ray where the value shows it. With it the values that this took.
+
+    Steps that keep to a trust region go down such a slope for ever.
+    """
+    begin = project(x0, objective.lower, objective.upper)
+    along = at.x - begin
+    bound = -_far(first)
+
+    def point(t: Array) -> Array:
+        return project(begin + t * along, objective.lower, objective.upper)
+
+    def falls(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, value, before, trials = state
+        return (status == RUNNING) & (value < before) & (value >= bound) & (trials < MAX_DOUBLINGS)
+
+    def double(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        t, value, _, trials = state
+        return 2 * t, objective(point(2 * t)), value, trials + 1
+
+    begun = (jnp.ones((), at.x.dtype), at.value, first.value, jnp.zeros((), jnp.int32))
+    t, value, _, trials = jax.lax.while_loop(falls, double, begun)
+    return jnp.where(jnp.isfinite(value) & (value < bound) & (trials > 0), point(t), at.x), trials
 
 
 def _size(vector: Array, threshold: Array, alone: bool) -> Array:
@@ -251,17 +286,16 @@ def _size(vector: Array, threshold: Array, alone: bool) -> Array:
     return jax.lax.cond(unclear, largest, lambda: jnp.sqrt(squared))
 
 
-def _checked(
-    setup: Setup, objective: Objective, tol: Array, at: Iterate, first: _First, status: Array
-) -> tuple[Any, ...]:
+def _checked(setup: Setup, objective: Objective, tol: Array, x: Array, first: _First, status: Array) -> tuple[Any, ...]:
     """The point with its value and gradient evaluated anew, and the status that they bear out."""
-    value, gradient = objective.value_and_gradient(at.x)
+    value, gradient = objective.value_and_gradient(x)
     if setup.root:
         size, stationary = jnp.sqrt(2 * value), jnp.sqrt(2 * value) <= tol
     else:
-        size = stationarity(at.x, gradient, objective.lower, objective.upper)
+        size = stationarity(x, gradient, objective.lower, objective.upper)
         stationary = size <= tol * _scale(value, first)
     worse = jnp.where(value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
+    worse = jnp.where(value < -_far(first), Status.UNBOUNDED, worse)
     status = jnp.where(status == RUNNING, worse, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
     finite = jnp.isfinite(value) & jnp.isfinite(size)
@@ -272,7 +306,7 @@ def _checked(
     status = jnp.where((status == Status.CONVERGED) & ~stationary, Status.STALLED, status)
     ended = (status == Status.STALLED) | (status == Status.OUT_OF_STEPS)
     status = jnp.where(ended & stationary, Status.CONVERGED, status)
-    return at.x, value, gradient, size, status.astype(jnp.int32)
+    return x, value, gradient, size, status.astype(jnp.int32)
 
 
 def _where(active: Array, row: Array) -> Array:

@@ -320,6 +320,15 @@ class _Conjugate(NamedTuple):
     spent: Array
 
 
+class _Bent(NamedTuple):
+    """What conjugate gradients found: a step, the model's slope and curvature along it, the products spent."""
+
+    step: Array
+    slope: Array
+    curvature: Array
+    spent: Array
+
+
 def _forcing(gradient: Array) -> Array:
     """The residual that a truncated solve may leave."""
     norm = jnp.linalg.norm(gradient)
@@ -328,13 +337,16 @@ def _forcing(gradient: Array) -> Array:
 
 def _steihaug(
     at: Iterate, product: Callable[[Array], Array], limit: int, units: Array | None = None
-) -> tuple[Callable[..., Any], tuple[()]]:
-    """Proposals by conjugate gradients that end at the ball's surface."""
+) -> tuple[Callable[..., Any], "_Bent"]:
+    """Proposals by conjugate gradients that end at the ball's surface.
+
+    Source of shortening what was refused: Nocedal and Yuan, in Advances in Nonlinear Programming, 1998, 153.
+    """
     inward = (lambda v: v) if units is None else (lambda v: units * v)
     g = inward(at.gradient)
     enough = _forcing(g)
 
-    def propose(radius: Array, memory: tuple[()]) -> tuple[_Proposal, tuple[()]]:
+    def found(radius: Array) -> _Bent:
         def body(state: _Conjugate) -> _Conjugate:
             image = inward(product(inward(state.direction)))
             curvature = jnp.vdot(state.direction, image)
@@ -354,14 +366,22 @@ def _steihaug(
 
         zero = jnp.zeros_like(g)
         squared = jnp.vdot(g, g)
-        begun = _Conjugate(zero, zero, -g, -g, squared, squared == 0, jnp.zeros((), jnp.int32))
+        begun = _Conjugate(zero, zero, -g, -g, squared, squared == 0, none)
         end = jax.lax.while_loop(unfinished, body, begun)
-        bent = jnp.vdot(end.step, end.image)
-        step, decrease = inward(end.step), -(jnp.vdot(g, end.step) + bent / 2)
-        length, curvature = jnp.linalg.norm(end.step), bent / jnp.vdot(step, step)
-        return _Proposal(step, length, decrease, curvature, end.spent), memory
+        return _Bent(end.step, jnp.vdot(g, end.step), jnp.vdot(end.step, end.image), end.spent)
 
-    return propose, ()
+    def propose(radius: Array, last: _Bent) -> tuple[_Proposal, _Bent]:
+        # A step that was refused is shortened, which takes no products.
+        bent = jax.lax.cond(last.spent > 0, lambda: last, lambda: found(radius))
+        length = jnp.linalg.norm(bent.step)
+        part = jnp.minimum(1.0, radius / length)
+        step, decrease = part * inward(bent.step), -part * (bent.slope + part * bent.curvature / 2)
+        spent = jnp.where(last.spent > 0, 0, bent.spent)
+        curvature = part**2 * bent.curvature / jnp.vdot(step, step)
+        return _Proposal(step, part * length, decrease, curvature, spent), bent
+
+    none = jnp.zeros((), jnp.int32)
+    return propose, _Bent(jnp.zeros_like(g), jnp.zeros((), g.dtype), jnp.zeros((), g.dtype), none)
 
 
 def _to_surface(step: Array, direction: Array, radius: Array) -> Array:

@@ -41,6 +41,10 @@ LaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian", "spa
 BilaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian"]
 
 
+_FULL = 0.95
+"""Of patterns with more than this share of entries no colouring is sought where other routes compete."""
+
+
 @dataclass(frozen=True)
 class _Choices:
     method: str = "auto"
@@ -320,7 +324,9 @@ def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, share:
         on, count = device(), core.num_inputs
         if on.seconds(passes.price(mode, 1)) > share * on.seconds(passes.price(mode, count)):
             return Route("sparse", refused="one product alone would save nothing")
-    pattern = hessian_pattern(_scalar(core), *abstract(core.inputs), tangent=passes.push[0])
+    # Where nearly all variables meet, nearly each needs a colour of its own.
+    full = _FULL if competing else 1.0
+    pattern = hessian_pattern(_scalar(core), *abstract(core.inputs), max_density=full, tangent=passes.push[0])
     limit = max(core.num_inputs // 2, 4) if competing else None
     coloring = None if pattern.dense and competing else color_distance1(pattern.matrix, limit=limit)
     if coloring is None:

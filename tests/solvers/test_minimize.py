@@ -92,7 +92,7 @@ def test_lanes_over_numbers_and_starts_are_one_loop(x64):
         np.testing.assert_allclose(found.x[i, j], alone.x, rtol=1e-12, atol=1e-300)
         assert int(found.num_steps[i, j]) == int(alone.num_steps)
     loops = str(jax.make_jaxpr(grid)(rates, starts)).count("while[")
-    assert loops == 1
+    assert loops == 2  # the steps, and the ray that a run without end is followed along
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,9 @@ def test_lanes_over_numbers_and_starts_are_one_loop(x64):
         (lambda x: jnp.sum(jnp.abs(x) ** 1.5) + jnp.sum(jnp.abs(x)), [3.0], {"method": "l-bfgs"}, Status.STALLED),
         (lambda x: -jnp.sum(x**2), [3.0], {}, Status.UNBOUNDED),
         (lambda x: jnp.sum(x), [3.0], {"method": "newton-cg"}, Status.UNBOUNDED),
+        (lambda x: jnp.sum(x), [3.0], {"method": gradient_descent(0.1), "max_steps": 9}, Status.UNBOUNDED),
+        (lambda x: jnp.sum(x + 0.4 * jnp.cos(2 * x)), [3.0], {"method": "newton-cg", "max_steps": 99}, Status.UNBOUNDED),
+        (lambda x: jnp.sum(jnp.exp(-x)), [3.0], {"method": gradient_descent(0.1), "max_steps": 9}, Status.OUT_OF_STEPS),
         (lambda x: jnp.sum(x**3), [-1.0], {"method": "l-bfgs"}, Status.UNBOUNDED),
     ],
 )

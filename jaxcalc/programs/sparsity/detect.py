@@ -134,8 +134,8 @@ def jacobian_pattern(
     if backward or not forward:
         # Reverse mode does not execute everything; where forward mode does, that is no error.
         with contextlib.suppress(*((TypeError, ValueError, NotImplementedError) if forward else ())):
-            return pattern(_transposed(fun, shapes, len(leaves), values, notes), "cotangent")
-    return pattern(_read(tangent, outputs, len(leaves), values, notes), "tangent")
+            return pattern(_transposed(fun, shapes, len(leaves), values, notes, max_density), "cotangent")
+    return pattern(_read(tangent, outputs, len(leaves), values, notes, max_density), "tangent")
 
 
 def hessian_pattern(
@@ -220,11 +220,11 @@ def _tangent_of(leaf: jax.ShapeDtypeStruct) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str]) -> Links | None:
+def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str], most: float) -> Links | None:
     """The pattern read from the cotangent program."""
     program, _ = walk.cotangent(fun, *shapes)
     program = walk.prune(program)
-    found = _read(program, range(len(program.outputs)), count, values, notes)
+    found = _read(program, range(len(program.outputs)), count, values, notes, most)
     if found is None:
         return None
     inputs = program.inputs[count:]
@@ -234,8 +234,12 @@ def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str]) -> L
     return flipped
 
 
-def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[str]) -> Links | None:
-    """Dependencies of outputs, stacked, on the inputs after the first ``count``, the point; ``None`` if dense."""
+def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[str], most: float) -> Links | None:
+    """Dependencies of outputs, stacked, on the inputs after the first ``count``, the point; ``None`` if dense.
+
+    Args:
+      most: share of entries beyond which a matrix counts as dense.
+    """
     columns = sum(value.size for value in program.inputs[count:])
     sizes = [out.size for equation in program.equations for out in equation.outputs]
     largest = max([1, columns, *sizes])
@@ -257,7 +261,10 @@ def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[st
         for number in outputs:
             fact = results[number]
             parts.append(space.empty(fact.size) if fact.sets is None else fact.sets)
-        whole = (space.stack(parts) if parts else space.empty(0)).matrix()
+        stacked = space.stack(parts) if parts else space.empty(0)
+        if stacked.count > most * columns * stacked.rows:
+            return None  # writing a full matrix out takes longer than reading it
+        whole = stacked.matrix()
     except (TooDense, Opaque):
         return None
     whole.sort_indices()

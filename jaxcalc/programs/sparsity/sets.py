@@ -109,6 +109,14 @@ class Sets:
         """What it takes to write all of this once."""
         return self.data.size if self.space.packed else self.rows + _ENTRY_WORK * self.data.nnz
 
+    @property
+    def count(self) -> int:
+        """How many entries all sets have."""
+        if self.space.packed:
+            return int(np.bitwise_count(self.data).sum())
+        self.data.sum_duplicates()
+        return int(self.data.nnz)
+
     def take(self, index: np.ndarray | None) -> "Sets":
         """Row ``i`` of the answer is row ``index[i]``; empty where negative. ``None`` is every row in its place."""
         if index is None:
