@@ -82,8 +82,8 @@ def minimize(
         stationarity on the way, and ``fun(x, *args)`` judges the end.
       key: for ``batches``.
       tol: relative stationarity; by default the square root of the dtype's eps (1.5e-8 in float64, 3.5e-4 in float32).
-      max_steps: where the loop ends at the latest; from there the ray from the start through the end is followed as long
-        as the value falls, to tell a function without a floor.
+      max_steps: where the loop ends at the latest; then the ray from the start through the end is followed as long as
+        the value falls, to tell a function without a floor.
       history: ``"none"``, ``"full"`` or ``"every k"``.
 
     Returns:
