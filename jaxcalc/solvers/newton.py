@@ -61,7 +61,7 @@ def _step(
     matrix = hessian + damping * jnp.eye(at.x.size, dtype=hessian.dtype)
     match factorization:
         case "lu":
-            direction = -jnp.linalg.solve(matrix, at.gradient)
+            direction = -_solve(matrix, at.gradient)
         case "cholesky":
             direction = -solve_positive(matrix, at.gradient)
         case _:
@@ -78,6 +78,28 @@ def _step(
         gradients = 1 if line_search == "armijo" else trials
     counts = at.evaluations.plus(functions=trials, gradients=gradients, hessians=1)
     return Iterate(x, value, gradient, (), {"trials": trials, "damping": damping}, counts, stuck)
+
+
+SMALL = 3
+"""Up to so many equations are solved by operations that a vmap makes those of all lanes: LAPACK is called for each."""
+
+
+def _solve(matrix: Array, right: Array) -> Array:
+    """The solution of ``A x = b``, (n,), by elimination with partial pivoting."""
+    n = right.size
+    if n > SMALL:
+        return jnp.linalg.solve(matrix, right)
+    rows = [jnp.append(matrix[i], right[i]) for i in range(n)]
+    for k in range(n):
+        for i in range(k + 1, n):
+            swap = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
+            rows[k], rows[i] = jnp.where(swap, rows[i], rows[k]), jnp.where(swap, rows[k], rows[i])
+        for i in range(k + 1, n):
+            rows[i] = rows[i] - rows[i][k] / rows[k][k] * rows[k]
+    solution = jnp.zeros_like(right)
+    for i in reversed(range(n)):
+        solution = solution.at[i].set((rows[i][n] - jnp.vdot(rows[i][:n], solution)) / rows[i][i])
+    return solution
 
 
 def solve_positive(matrix: Array, right: Array) -> Array:

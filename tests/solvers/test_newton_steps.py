@@ -1,5 +1,6 @@
 """Newton's method: one step on a quadratic, order two elsewhere, failure as data."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -23,6 +24,24 @@ def test_one_step_solves_a_quadratic(x64, factorization):
     problem = problems.quadratic(100.0, dimension=6)
     errors = _errors(problem, newton(factorization=factorization), 1)
     assert errors[1] < 1e-12 * errors[0]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_step_needs_pivots(x64, size):
+    """The Hessian of an indefinite quadratic with zeros on its diagonal; small ones are eliminated without LAPACK."""
+    rng = np.random.default_rng(size)
+    lanes = rng.standard_normal((50, size, size))
+    lanes = lanes + lanes.transpose(0, 2, 1)
+    lanes[:25, 0, 0] = 0.0 if size > 1 else 1.0
+    right = rng.standard_normal((50, size))
+
+    def step(matrix, b):
+        fun = lambda x: x @ matrix @ x / 2 - b @ x
+        return newton().advance(fun, newton().start(fun, jnp.zeros(size))).x
+
+    np.testing.assert_allclose(
+        jax.vmap(step)(lanes, right), np.linalg.solve(lanes, right[..., None])[..., 0], rtol=1e-8, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize("build", [problems.exponential, problems.breast_cancer])
