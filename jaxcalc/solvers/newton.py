@@ -95,7 +95,9 @@ def _solve(matrix: Array, right: Array) -> Array:
             swap = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
             rows[k], rows[i] = jnp.where(swap, rows[i], rows[k]), jnp.where(swap, rows[k], rows[i])
         for i in range(k + 1, n):
-            rows[i] = rows[i] - rows[i][k] / rows[k][k] * rows[k]
+            left = rows[i] - rows[i][k] / rows[k][k] * rows[k]
+            # What rounding left of a difference is none: a singular matrix stays one.
+            rows[i] = jnp.where(jnp.abs(left) <= 2 * jnp.finfo(left.dtype).eps * jnp.abs(rows[i]), 0.0, left)
     solution = jnp.zeros_like(right)
     for i in reversed(range(n)):
         solution = solution.at[i].set((rows[i][n] - jnp.vdot(rows[i][:n], solution)) / rows[i][i])
