@@ -66,10 +66,11 @@ def newton_cg(
     """Newton's method for large problems: the model is minimised by truncated conjugate gradients.
 
     Steihaug's method: products with the Hessian alone, until the residual is ``min(1/2, sqrt |g|) |g|``, the ball's
-    surface is reached, or a direction of negative curvature is found, which is followed to the surface. The products go
-    through the derivative engine. Where the Hessian's sparsity lets the engine read its diagonal off few products,
-    conjugate gradients and the ball work in variables scaled by it; it is read anew after steps that took more
-    products than that, at least 50. With bounds, the same without scales on faces of the box, from the Cauchy point on.
+    surface is reached, or a direction of negative curvature is found, which is followed to the surface; a step that is
+    refused is shortened. The products go through the derivative engine. Where the Hessian's sparsity lets the engine
+    read its diagonal off few products, conjugate gradients and the ball work in variables scaled by it; it is read anew
+    after steps that took more products than that, at least 50. With bounds, the same without scales on faces of the
+    box, from the Cauchy point on.
 
     Args:
       radius: the first one, in x's unit; by default the larger of 1 and a tenth of |x|.
@@ -125,7 +126,7 @@ class _Scaled(NamedTuple):
     """
 
     radius: Array
-    units: Any
+    units: Array
     spent: Array
 
 
@@ -371,12 +372,13 @@ def _steihaug(
         return _Bent(end.step, jnp.vdot(g, end.step), jnp.vdot(end.step, end.image), end.spent)
 
     def propose(radius: Array, last: _Bent) -> tuple[_Proposal, _Bent]:
-        # A step that was refused is shortened, which takes no products.
-        bent = jax.lax.cond(last.spent > 0, lambda: last, lambda: found(radius))
+        # A step that was refused is shortened, which takes no products; one that met no number is sought nearer.
+        known = (last.spent > 0) & jnp.isfinite(last.slope + last.curvature)
+        bent = jax.lax.cond(known, lambda: last, lambda: found(radius))
         length = jnp.linalg.norm(bent.step)
         part = jnp.minimum(1.0, radius / length)
         step, decrease = part * inward(bent.step), -part * (bent.slope + part * bent.curvature / 2)
-        spent = jnp.where(last.spent > 0, 0, bent.spent)
+        spent = jnp.where(known, 0, bent.spent)
         curvature = part**2 * bent.curvature / jnp.vdot(step, step)
         return _Proposal(step, part * length, decrease, curvature, spent), bent
 
