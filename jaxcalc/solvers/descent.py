@@ -52,25 +52,15 @@ def gradient_descent(learning_rate: float | Array | None = None, *, line_search:
     if line_search not in (None, "armijo", "wolfe"):
         raise ValueError(f"gradient_descent: unknown line_search {line_search!r}; choose 'armijo', 'wolfe' or None.")
     if line_search is None:
-        return Solver("gradient-descent", _start, _step, {"learning_rate": learning_rate}, boxes=True, costs=ONE)
+        return Solver("gradient-descent", start_at, _step, {"learning_rate": learning_rate}, boxes=True, costs=ONE)
     numbers = {} if learning_rate is None else {"learning_rate": learning_rate}
     choices = (("search", line_search),)
     return Solver("gradient-descent", _start_searching, _search, numbers, choices, boxes=line_search == "armijo")
 
 
-def _start(objective: Objective, x: Array, **_: Any) -> Iterate:
-    at = start_at(objective, x)
-    return at._replace(info=_length(objective, at.gradient, jnp.nan))
-
-
 def _step(objective: Objective, at: Iterate, learning_rate: Any) -> Iterate:
-    x = project(at.x - learning_rate * at.gradient, objective.lower, objective.upper)
-    return Iterate(x, *objective.value_and_gradient(x), info=_length(objective, at.gradient, learning_rate))
-
-
-def _length(objective: Objective, direction: Array, factor: Any = 1.0) -> dict[str, Array]:
-    """The squared length of a step, which no bound cut short."""
-    return {} if objective.lower is not None else {"squared_step": factor**2 * jnp.vdot(direction, direction)}
+    x = project((at.x - learning_rate * at.gradient).astype(at.x.dtype), objective.lower, objective.upper)
+    return Iterate(x, *objective.value_and_gradient(x))
 
 
 def _start_searching(objective: Objective, x: Array, search: str, learning_rate: Any = None) -> Iterate:
@@ -224,13 +214,13 @@ def _step_rule(objective: Objective, at: Iterate, **settings: Any) -> Iterate:
 
 
 def _start_given(objective: Objective, x: Array, transformation: Any) -> Iterate:
-    return _start(objective, x)._replace(memory=transformation.init(x))
+    return start_at(objective, x)._replace(memory=transformation.init(x))
 
 
 def _step_given(objective: Objective, at: Iterate, transformation: Any) -> Iterate:
     change, memory = transformation.update(at.gradient, at.memory, at.x)
     x = project((at.x + change).astype(at.x.dtype), objective.lower, objective.upper)
-    return Iterate(x, *objective.value_and_gradient(x), memory, _length(objective, change))
+    return Iterate(x, *objective.value_and_gradient(x), memory)
 
 
 def contraction(learning_rate: float | Array, curvatures: np.ndarray | Array) -> Array:

@@ -57,14 +57,9 @@ class Rows:
         """The numbers of one step, of one lane or (with a leading axis) all; the start has no step before it."""
         if not self.every:
             return {}
-        info = dict(at.info)
-        known = info.pop("squared_step", None)
-        if before is None:
-            moved = jnp.full_like(at.value, jnp.nan)
-        else:
-            moved = _squared(at.x - before.x) if known is None else known
+        moved = jnp.full_like(at.value, jnp.nan) if before is None else _squared(at.x - before.x)
         # Roots are taken when they are read: over thousands of lanes they take longer than the steps.
-        row = {"value": at.value, "gradient_norm": _squared(at.gradient), "step_length": moved, **info}
+        row = {"value": at.value, "gradient_norm": _squared(at.gradient), "step_length": moved, **at.info}
         return {**row, **at.evaluations._asdict()} if counts else row
 
     def collect(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int | None) -> Any:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc.solvers.boxes import active
+from jaxcalc.solvers.trust_region import cheap_diagonal
 
 __all__ = ["DENSE", "solution_tangent"]
 
@@ -51,17 +52,26 @@ def solution_tangent(
 
     pushed = jax.jvp(lambda y: jax.grad(fun)(y, consts), (x,), (forced,))[1]
     right = jnp.where(free, -shift - pushed, forced)
-    return jax.lax.custom_linear_solve(product, right, _dense if x.size <= DENSE else _iterative, symmetric=True)
+    if x.size <= DENSE:
+        return jax.lax.custom_linear_solve(product, right, _dense, symmetric=True)
+    read = cheap_diagonal(lambda y: fun(y, consts), x)
+    sizes = jnp.ones_like(x) if read is None else jnp.abs(jax.lax.stop_gradient(read(x)))
+    sizes = jnp.where(free & jnp.isfinite(sizes) & (sizes > 0), sizes, 1.0)
+    solve = lambda product, right: _iterative(product, right, sizes)
+    return jax.lax.custom_linear_solve(product, right, solve, symmetric=True)
 
 
 def _dense(product: Callable[[Array], Array], right: Array) -> Array:
     return jnp.linalg.solve(jax.vmap(product)(jnp.eye(right.size, dtype=right.dtype)), right)
 
 
-def _iterative(product: Callable[[Array], Array], right: Array) -> Array:
+def _iterative(product: Callable[[Array], Array], right: Array, sizes: Array) -> Array:
+    """Conjugate gradients, preconditioned by the sizes of the diagonal's entries, (n,)."""
     from jax.scipy.sparse.linalg import cg
 
-    found, _ = cg(product, right, tol=float(jnp.finfo(right.dtype).eps) ** 0.75, maxiter=10 * right.size)
+    eps = float(jnp.finfo(right.dtype).eps)
+    found, _ = cg(product, right, tol=eps**0.75, maxiter=10 * right.size, M=lambda v: v / sizes)
+    # The residual cannot fall below what rounding leaves of the products; a solve that did not get near has no answer.
+    largest = jnp.linalg.norm(product(found)) + jnp.linalg.norm(right)
     left = jnp.linalg.norm(product(found) - right)
-    # A solve that did not end has no answer to give.
-    return jnp.where(left <= 1e-3 * jnp.linalg.norm(right) + jnp.finfo(right.dtype).tiny, found, jnp.nan)
+    return jnp.where(left <= 10 * eps**0.75 * largest + jnp.finfo(right.dtype).tiny, found, jnp.nan)

@@ -40,7 +40,9 @@ METHODS: dict[str, Callable[[], Solver]] = {
 }
 Kind = Literal["value", "squares", "root"]
 DENSE = 30
-"""Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it."""
+"""Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it..."""
+DENSE_BOXED = 120
+"""...and with bounds, where every face takes products anew, up to this many."""
 
 
 def minimize(
@@ -73,8 +75,8 @@ def minimize(
       x0: the start, an array or PyTree of floating-point arrays of one dtype.
       args: parameters, passed on.
       method: a name, a ``Solver`` or an optax transformation. ``"auto"`` takes a trust region with the dense Hessian
-        for up to 30 variables, with Hessian-vector products for more, L-BFGS where ``fun`` has no second derivative,
-        and Adam for mini-batches.
+        for up to 30 variables (120 with bounds), with Hessian-vector products for more, L-BFGS where ``fun`` has no
+        second derivative, and Adam for mini-batches.
       bounds: ``(lower, upper)``, each shaped like ``x0`` or a number; infinite, or None, where there is none. The
         start is projected.
       equality, inequality: not offered yet.
@@ -176,7 +178,7 @@ def _compiled(
     fun, batches, every = static.fun, static.batches, static.every
     (_check_scalar if static.kind == "value" else _check_residuals)(static.who, fun, start, args)
     if solver is None:
-        solver = METHODS[_automatic(fun, start, args, batches)]()
+        solver = METHODS[_automatic(fun, start, args, batches, limits is not None)]()
     x0, unravel = ravel_pytree(start)
     whole = lambda x, args: _flat(fun(unravel(x), *args), static.kind).astype(x.dtype)
     lower, upper = (None, None) if limits is None else (ravel_pytree(side)[0] for side in limits)
@@ -321,6 +323,8 @@ def _bounds(who: str, bounds: Any, start: Any, dtype: Any) -> Any:
             f"{who}: bounds must be a pair (lower, upper); from one pair a variable, as SciPy takes them, "
             "make tuple(numpy.array(pairs, float).T)."
         ) from None
+    if lower is None and upper is None:
+        return None
     lower, upper = (-np.inf if lower is None else lower), (np.inf if upper is None else upper)
     return _crossed(
         who, tuple(_side(who, side, start, dtype, name) for side, name in ((lower, "lower"), (upper, "upper")))
@@ -438,7 +442,7 @@ def _solver(who: str, methods: Mapping[str, Callable[[], Solver]], method: Any, 
     return found
 
 
-def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
+def _automatic(fun: Any, start: Any, args: Any, batches: Any, boxed: bool) -> str:
     if batches is not None:
         return "adam"
     n = sum(leaf.size for leaf in jax.tree.leaves(start))
@@ -446,7 +450,7 @@ def _automatic(fun: Any, start: Any, args: Any, batches: Any) -> str:
     half = jax.tree.leaves(start)[0].dtype.itemsize < 4
     if half or not _twice_differentiable(fun, start, args):
         return "l-bfgs"
-    return "trust-region" if n <= DENSE else "newton-cg"
+    return "trust-region" if n <= (DENSE_BOXED if boxed else DENSE) else "newton-cg"
 
 
 def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:

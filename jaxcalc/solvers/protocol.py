@@ -53,8 +53,7 @@ class Iterate(NamedTuple):
       x: the point, (n,).
       value, gradient: at that very point.
       memory: the solver's own.
-      info: numbers about the last step, by name, for the history: its trials, the trust radius; ``squared_step``, its
-        squared length, where that is known without comparing both points.
+      info: numbers about the last step, by name, for the history: its trials, the trust radius.
       evaluations: since the start.
       stuck: whether the method can go no further.
     """

@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxcalc.solvers.boxes import project
-from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
+from jaxcalc.solvers.protocol import Evaluations, Function, Iterate, Objective, Solver
 
-__all__ = ["ball_step", "newton_cg", "start_ball", "trust_region"]
+__all__ = ["ball_step", "cheap_diagonal", "newton_cg", "start_ball", "trust_region"]
 
 ACCEPT = 1e-4
 """The share of the model's decrease that an accepted step achieves at least."""
@@ -20,8 +22,8 @@ MAX_PASSES = 40
 MAX_FLOPS = 1_000
 """...and where one product takes at most so many operations a variable: the pattern of dearer ones is long to read, and
 dense."""
-MANY = 50
-"""A step that took more products than these asks for scales."""
+MANY = 200
+"""Scales are read after so many products, or ten times as many as that takes: a tenth of the work at most."""
 
 
 class _Proposal(NamedTuple):
@@ -53,10 +55,13 @@ def trust_region(radius: float | Array | None = None) -> Solver:
     Args:
       radius: the first one, in x's unit; by default the larger of 1 and a tenth of |x|.
 
+    Raises:
+      ValueError: for a radius that is not positive.
+
     Cost: one Hessian, n^3 / 3 operations and one value and gradient a step; about 10 n^3 where the ball binds.
     Source: Conn, Gould and Toint, Trust-Region Methods, 7.3.
     """
-    numbers = {} if radius is None else {"radius": radius}
+    numbers = _numbers("trust_region", radius)
     return Solver("trust-region", start_ball, _dense_step, numbers, boxes=True)
 
 
@@ -68,21 +73,32 @@ def newton_cg(
     Steihaug's method: products with the Hessian alone, until the residual is ``min(1/2, sqrt |g|) |g|``, the ball's
     surface is reached, or a direction of negative curvature is found, which is followed to the surface; a step that is
     refused is shortened. The products go through the derivative engine. Where the Hessian's sparsity lets the engine
-    read its diagonal off few products, conjugate gradients and the ball work in variables scaled by it; it is read anew
-    after steps that took more products than that, at least 50. With bounds, the same without scales on faces of the
-    box, from the Cauchy point on.
+    read its diagonal off few products, conjugate gradients and the ball work in variables scaled by it: it is read
+    whenever ten times its price has been spent. With bounds, the same without scales on faces of the box, from the
+    Cauchy point on.
 
     Args:
       radius: the first one, in x's unit; by default the larger of 1 and a tenth of |x|.
       max_products: a step; by default the number of variables and 50, at most 10,000.
       precondition: whether to scale by the Hessian's diagonal where it is cheap.
 
+    Raises:
+      ValueError: for a radius that is not positive, or less than one product.
+
     Cost: one value and gradient, and some products, a step; 8 n memory.
     Source: Steihaug, SIAM J. Numer. Anal. 20 (1983) 626; Lin and More, SIAM J. Optim. 9 (1999) 1100.
     """
-    numbers = {} if radius is None else {"radius": radius}
+    if max_products is not None and max_products < 1:
+        raise ValueError(f"newton_cg: max_products must be at least 1, got {max_products}.")
+    numbers = _numbers("newton_cg", radius)
     choices = (("max_products", max_products), ("precondition", precondition))
     return Solver("newton-cg", _start_scaled, _product_step, numbers, choices, boxes=True)
+
+
+def _numbers(who: str, radius: Any) -> dict[str, Any]:
+    if radius is not None and not isinstance(radius, Tracer) and not np.all(np.asarray(radius) > 0):
+        raise ValueError(f"{who}: radius must be positive, got {radius}.")
+    return {} if radius is None else {"radius": radius}
 
 
 def start_ball(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:
@@ -122,7 +138,7 @@ class _Scaled(NamedTuple):
     Args:
       radius: of the ball, in scaled variables.
       units: of the variables: x is ``units`` times what conjugate gradients see, (n,).
-      spent: products of the last step.
+      spent: products since the scales were read last.
     """
 
     radius: Array
@@ -135,15 +151,15 @@ def _start_scaled(objective: Objective, x: Array, radius: Any = None, **_: Any) 
     return at._replace(memory=_Scaled(at.memory, jnp.ones_like(x), jnp.zeros((), jnp.int32)))
 
 
-def _diagonal(objective: Objective, x: Array) -> Any:
-    """The plan of the Hessian's diagonal where its price is that of few products, else None."""
+def cheap_diagonal(fun: Function, x: Array) -> Any:
+    """The plan of the diagonal of a function's Hessian where its price is that of few products, else None."""
     from jaxcalc.transforms import diagonal, hvp, plan
 
     like = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    once = plan(hvp, objective.fun, (like,), like).chosen
+    once = plan(hvp, fun, (like,), like).chosen
     if once.cost is None or once.cost.flops > MAX_FLOPS * x.size:
         return None
-    found = plan(diagonal, objective.fun, like)
+    found = plan(diagonal, fun, like)
     few = found.chosen.passes <= MAX_PASSES and found.chosen.seconds <= MAX_PASSES * once.seconds
     return found if few else None
 
@@ -158,16 +174,16 @@ def _product_step(
     if objective.lower is not None:
         end = _stepped(objective, inner, *_boxed(objective, inner, product, limit))
         return end._replace(memory=_Scaled(end.memory, units, spent))
-    read = _diagonal(objective, at.x) if precondition else None
+    read = cheap_diagonal(objective.fun, at.x) if precondition else None
     if read is None:
         end = _stepped(objective, inner, *_steihaug(inner, product, limit))
-        more = 0
+        due, more = False, 0
     else:
-        due = spent > max(read.chosen.passes, MANY)
+        due = spent > max(10 * read.chosen.passes, MANY)
         units = jax.lax.cond(due, lambda: _units(read(at.x)), lambda: units)
         end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
         more = jnp.where(due, read.chosen.passes, 0)
-    spent = jnp.asarray(end.evaluations.hvps - at.evaluations.hvps)
+    spent = jnp.where(due, 0, spent) + jnp.asarray(end.evaluations.hvps - at.evaluations.hvps)
     counts = end.evaluations.plus(hvps=more)
     return end._replace(memory=_Scaled(end.memory, units, spent), evaluations=counts)
 
@@ -244,6 +260,8 @@ class _Eigen(NamedTuple):
 def _exact(at: Iterate, hessian: Array) -> tuple[Callable[[Array, _Eigen], tuple[_Proposal, _Eigen]], _Eigen]:
     """Proposals by Cholesky's factor where Newton's step fits the ball, else by eigenvectors, found at most once."""
     g = at.gradient
+    # Where there is no second derivative the slope alone leads on.
+    hessian = jnp.where(jnp.all(jnp.isfinite(hessian)), hessian, 0.0)
     factor = jnp.linalg.cholesky(hessian)
     newton = -jax.scipy.linalg.cho_solve((factor, True), g)
     newton_length = jnp.linalg.norm(newton)
@@ -351,6 +369,9 @@ def _steihaug(
         def body(state: _Conjugate) -> _Conjugate:
             image = inward(product(inward(state.direction)))
             curvature = jnp.vdot(state.direction, image)
+            # Where there is no second derivative the slope alone leads on.
+            image = jnp.where(jnp.isfinite(curvature), image, 0.0)
+            curvature = jnp.where(jnp.isfinite(curvature), curvature, 0.0)
             length = state.squared / curvature
             further = state.step + length * state.direction
             leaves = (curvature <= 0) | ~(jnp.linalg.norm(further) < radius)

@@ -20,7 +20,9 @@ from jaxcalc.solvers import (
     gradient_descent,
     minimize,
     newton,
+    newton_cg,
     start_at,
+    trust_region,
 )
 
 BOWL, ROSENBROCK = problems.bowl(), problems.rosenbrock()
@@ -325,6 +327,9 @@ def test_a_saddle_is_left(x64):
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.nan, 0.0)), ValueError, "bounds cross"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.zeros(3), 1.0)), ValueError, "must have x0's shape"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=1.0), ValueError, "must be a pair"),
+        (lambda: minimize(jnp.sum, jnp.zeros(3), bounds=[(0, 1)] * 3), ValueError, "as SciPy takes them"),
+        (lambda: newton_cg(max_products=0), ValueError, "max_products must be at least 1"),
+        (lambda: trust_region(radius=0.0), ValueError, "radius must be positive"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(0.0, 1.0), method=bfgs()), ValueError, "not keep to bounds"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), history="all"), ValueError, "unknown history 'all'"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), history="every 0"), ValueError, "unknown history"),
@@ -419,3 +424,37 @@ def test_other_precisions_and_mixed_ones(x64):
         minimize(jnp.sum, jnp.zeros(2), tol=jnp.array([1e-3, 1e-8]))
     with pytest.raises(ValueError, match=r"from 0 to 2\^31 - 1"):
         minimize(jnp.sum, jnp.zeros(2), max_steps=2**31)
+
+
+def test_derivatives_of_many_ill_scaled_variables(x64):
+    """Beyond 200 variables the implicit system is solved by products: it is scaled, and NaN where it was not solved."""
+    weights = jnp.logspace(-4, 4, 201)
+
+    def solution(p):
+        return minimize(lambda x, p: jnp.sum(weights * (x - p) ** 2) / 2, jnp.zeros(201), p).x
+
+    np.testing.assert_allclose(jax.jvp(solution, (1.0,), (1.0,))[1], 1.0, rtol=1e-8)
+    assert float(jax.grad(lambda p: solution(p).mean())(1.0)) == pytest.approx(1.0)
+    rotation = jnp.linalg.qr(jax.random.normal(jax.random.key(0), (201, 201)))[0]
+    dense = lambda p: minimize(lambda x, p: jnp.sum(weights * (rotation @ x - p) ** 2) / 2, jnp.zeros(201), p).x
+    tangent = jax.jvp(dense, (1.0,), (1.0,))[1]
+    right = rotation.T @ jnp.ones(201)
+    assert np.isnan(tangent).all() or np.allclose(tangent, right, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [5, 31])
+def test_a_start_without_a_second_derivative_is_left(x64, size):
+    found = minimize(lambda x: jnp.sum(jnp.abs(x) ** 1.5 - x), jnp.zeros(size))
+    assert found.success
+    np.testing.assert_allclose(found.x, 4 / 9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("build", [adam, gradient_descent])
+def test_rates_of_another_precision(x64, build):
+    start = jnp.full(4, 1e8, jnp.float32)
+    rates = jnp.linspace(0.01, 0.1, 3)
+    solve = lambda rate: minimize(lambda x: jnp.sum(x), start, method=build(rate), history="full", max_steps=5)
+    found = jax.vmap(solve)(rates)
+    assert found.x.dtype == jnp.float32
+    # The length is that of the step taken: nothing, where rounding holds the point.
+    np.testing.assert_array_equal(found.history["step_length"][:, 1:6], 0.0)
