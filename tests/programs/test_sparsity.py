@@ -389,3 +389,10 @@ def test_random_programs_are_covered(seed, depth):
 def test_many_random_programs_are_covered(seed, depth):
     with jax.enable_x64(True):
         check_random_program(seed, depth)
+
+
+def test_a_full_pattern_is_not_written_out():
+    """Beyond the share asked for, entries are counted and left where they are."""
+    found = hessian_pattern(lambda x: jnp.sum(x) ** 3, jnp.zeros(70), max_density=0.95)
+    assert found.dense and found.nnz == 70 * 70
+    assert not hessian_pattern(lambda x: jnp.sum(x[1:] * x[:-1]), jnp.zeros(70), max_density=0.95).dense

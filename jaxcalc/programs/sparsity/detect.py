@@ -220,7 +220,7 @@ def _tangent_of(leaf: jax.ShapeDtypeStruct) -> Any:
     return np.zeros(leaf.shape, jax.dtypes.float0)
 
 
-def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str], most: float) -> Links | None:
+def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str], most: float = 1.0) -> Links | None:
     """The pattern read from the cotangent program."""
     program, _ = walk.cotangent(fun, *shapes)
     program = walk.prune(program)
@@ -234,7 +234,7 @@ def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str], most
     return flipped
 
 
-def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[str], most: float) -> Links | None:
+def _read(program: walk.Program, outputs, count: int, values: Any, notes: set[str], most: float = 1.0) -> Links | None:
     """Dependencies of outputs, stacked, on the inputs after the first ``count``, the point; ``None`` if dense.
 
     Args:
