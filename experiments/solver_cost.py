@@ -53,9 +53,9 @@ def _ratio(data: "xarray.Dataset", route: str, over: str) -> float:
     return float((data.seconds.sel(route=route) / data.seconds.sel(route=over)).median("repeat"))
 
 
-def _points(dataset: "xarray.Dataset", *inner: str) -> Iterator[tuple[tuple[Any, ...], "xarray.Dataset"]]:
+def _points(dataset: "xarray.Dataset") -> Iterator[tuple[tuple[Any, ...], "xarray.Dataset"]]:
     """Every point of the sweep, with its coordinates in the order of the dataset's other dimensions."""
-    axes = [str(name) for name in dataset.seconds.dims if name not in ("route", "repeat", *inner)]
+    axes = [str(name) for name in dataset.seconds.dims if name not in ("route", "repeat")]
     for places in np.ndindex(*(dataset.sizes[name] for name in axes)):
         point = dataset.isel(dict(zip(axes, places)))
         if bool(np.isfinite(point.seconds).any()):  # cases need not form a grid
@@ -431,12 +431,11 @@ def run_history(config: Kept, key: Any) -> dict[str, Any]:
 
 
 def claims_of_history(dataset: "xarray.Dataset") -> list[Claim]:
-    axes = [str(name) for name in dataset.seconds.dims if name not in ("route", "repeat")]
     single = {
         _label(n): _ratio(p, _FULL, _NONE) for n, p in _points(dataset) if int(p.lanes) == 1 and p.dimension >= 1000
     }
     many = {_label(n): _ratio(p, _FULL, _NONE) for n, p in _points(dataset) if int(p.lanes) > 1}
-    if not axes or not single or not many:
+    if not single or not many:
         return []
     shown = lambda ratios: ", ".join(f"{name}: {value:.3g}" for name, value in ratios.items())
     return [

@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxcalc.solvers.protocol import Evaluations, Iterate
 
-__all__ = ["HISTORY_LIMIT", "History", "Rows"]
+__all__ = ["HISTORY_LIMIT", "History", "Rows", "nothing"]
 
 HISTORY_LIMIT = 2**30
 """Bytes that a history may take, all lanes together."""
@@ -146,8 +146,12 @@ class Rows:
 
 def _empty(example: Mapping[str, Array], shape: tuple[int, ...]) -> dict[str, Array]:
     """Rows without entries."""
-    nothing = lambda leaf: jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1
     return {name: jnp.full(shape, nothing(leaf), leaf.dtype) for name, leaf in example.items()}
+
+
+def nothing(leaf: Array) -> float | int:
+    """What stands where there is no entry: NaN, or -1 among integers."""
+    return jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else -1
 
 
 def _squared(x: Array) -> Array:

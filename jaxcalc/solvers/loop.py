@@ -15,7 +15,7 @@ from jax import Array
 from jax.custom_batching import custom_vmap
 
 from jaxcalc.solvers.boxes import project, residual, stationarity
-from jaxcalc.solvers.history import Rows
+from jaxcalc.solvers.history import Rows, nothing
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong
 
 __all__ = ["End", "Operands", "Setup", "drive"]
@@ -177,7 +177,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
         if alone:
             return _Running(count, slim(new), status, count), row
         active = state.status == RUNNING
-        row = {name: _where(active, entry) for name, entry in row.items()}
+        row = {name: jnp.where(active, entry, nothing(entry)) for name, entry in row.items()}
         num_steps = jnp.where(active, count, state.num_steps)
         return _Running(
             count, _frozen(active, slim(new), state.at), jnp.where(active, status, state.status), num_steps
@@ -250,8 +250,10 @@ def _followed(objective: Objective, at: Iterate, first: _First, status: Array, x
     """The point of a run that ended by its steps alone; or, where the ray from its start through it falls without end,
     a point on that ray where the value shows it. With it the values that this took.
 
-    Steps that keep to a trust region go down such a slope for ever.
+    Steps that keep to a trust region go down such a slope for ever. Sums of squares have a floor.
     """
+    if objective.residual is not None:
+        return at.x, jnp.zeros((), jnp.int32)
     begin = project(x0, objective.lower, objective.upper)
     along = at.x - begin
     bound = -_far(first)
@@ -307,8 +309,3 @@ def _checked(setup: Setup, objective: Objective, tol: Array, x: Array, first: _F
     ended = (status == Status.STALLED) | (status == Status.OUT_OF_STEPS)
     status = jnp.where(ended & stationary, Status.CONVERGED, status)
     return x, value, gradient, size, status.astype(jnp.int32)
-
-
-def _where(active: Array, row: Array) -> Array:
-    """What an ended lane writes: nothing, NaN, or -1 among integers."""
-    return jnp.where(active, row, jnp.nan if jnp.issubdtype(row.dtype, jnp.floating) else -1)
