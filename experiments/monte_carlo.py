@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Swept, Variable, judged
-from jaxcalc.lab.ledger import entry
+from experiments._judged import entry, judged
+from jaxcalc.lab import Claim, Config, Part, Swept, Variable
 
 if TYPE_CHECKING:
     import xarray

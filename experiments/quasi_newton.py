@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Variable, judged
+from experiments._judged import judged
+from jaxcalc.lab import Claim, Config, Part, Variable
 
 if TYPE_CHECKING:
     import xarray

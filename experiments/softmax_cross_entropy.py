@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Variable, judged
-from jaxcalc.lab.ledger import entry
+from experiments._judged import entry, judged
+from jaxcalc.lab import Claim, Config, Part, Variable
 
 if TYPE_CHECKING:
     import xarray

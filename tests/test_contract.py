@@ -44,7 +44,7 @@ def test_every_config_is_good_and_fits_its_schema(path, monkeypatch):
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda p: p.stem)
 def test_schemas_are_up_to_date(file, monkeypatch):
     monkeypatch.chdir(ROOT)
-    for name in registry.questions(file):
+    for name in registry.questions(file.stem, file):
         path = ROOT / "configs/schema" / f"{name.replace(':', '-')}.json"
         assert path.exists(), f"make schema writes {path.name}"
         assert json.loads(path.read_text()) == json.loads(json.dumps(schema(registry.load(name)))), "make schema"
@@ -76,7 +76,7 @@ def test_every_public_name_exists():
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda p: p.stem)
 def test_variables_are_described(file, monkeypatch):
     monkeypatch.chdir(ROOT)
-    for name in registry.questions(file):
+    for name in registry.questions(file.stem, file):
         for variable, entry in registry.load(name).variables.items():
             assert entry.description, f"{name}: {variable}"
 
@@ -132,5 +132,5 @@ def test_links_and_configs_of_the_readme_exist():
 
 
 def test_every_schema_has_its_question():
-    known = {name.replace(":", "-") for file in EXPERIMENTS for name in registry.questions(file)}
+    known = {name.replace(":", "-") for file in EXPERIMENTS for name in registry.questions(file.stem, file)}
     assert {p.stem for p in (ROOT / "configs/schema").glob("*.json")} == known

@@ -1,17 +1,56 @@
 """What an experiment's claims come to on a dataset, its own or one broken on purpose."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from jaxcalc.lab import registry
+from jaxcalc.lab.judge import Claim, verdict
+
+
+def claims(name: str, dataset: Any) -> dict[str, Any]:
+    """Every claim of an experiment, judged from a dataset."""
+    experiment = registry.load(name)
+    judges = experiment.part.claims or {}
+    if callable(judges):
+        return {claim.id: claim for claim in judges(dataset)}
+    known = experiment.ledger()
+    return {id: verdict(known[id], judge, dataset) for id, judge in judges.items()}
 
 
 def verdicts(run: Any, dataset: Any) -> dict[str, str]:
     """The verdict of each claim of a run's experiment on a dataset."""
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
+    return {id: claim.verdict for id, claim in claims(run.dataset.attrs["experiment"], dataset).items()}
 
 
 def changed(run: Any, **changes: Any) -> dict[str, str]:
     """The claims whose verdict is not the expected one once some of a run's data are replaced."""
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(run.dataset.assign(changes)) if not claim.passed}
+    found = claims(run.dataset.attrs["experiment"], run.dataset.assign(changes))
+    return {id: claim.verdict for id, claim in found.items() if not claim.passed}
+
+
+MUTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "not a number": lambda values: np.full(values.shape, np.nan),
+    "zero": np.zeros_like,
+    "sign": np.negative,
+    "scale": lambda values: 1e3 * values,
+}
+
+
+def mutated(name: str, dataset: Any) -> Iterator[tuple[str, str, Claim, Claim]]:
+    """Each claim beside what it comes to once one variable that it reads is broken: variable, mutation, before, after.
+
+    A claim reads a variable if it cannot be judged without it.
+    """
+    before = claims(name, dataset)
+    for variable, array in dataset.data_vars.items():
+        if array.dtype.kind not in "biuf":
+            continue
+        without = claims(name, dataset.drop_vars(variable))
+        readers = [id for id, claim in without.items() if claim.verdict == "not judged" != before[id].verdict]
+        for word, mutate in MUTATIONS.items() if readers else ():
+            broken = dataset.assign({variable: array.copy(data=mutate(array.values.astype(float)))})
+            after = claims(name, broken)
+            for id in readers:
+                yield str(variable), word, before[id], after[id]

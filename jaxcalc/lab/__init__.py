@@ -6,6 +6,10 @@ Nothing here knows calculus, and nothing here imports JAX before a run begins.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+_JUDGE = (
+    "Check", "Finding", "NotJudged",
+    "above", "below", "between", "cited", "close", "equal", "holds", "less", "orders", "slope",
+)  # fmt: skip
 _HOMES = {
     "Claim": "jaxcalc.lab.experiment",
     "Config": "jaxcalc.lab.experiment",
@@ -13,18 +17,59 @@ _HOMES = {
     "Swept": "jaxcalc.lab.experiment",
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
-    "judged": "jaxcalc.lab.ledger",
-    "Run": "jaxcalc.lab.runner",
-    "load": "jaxcalc.lab.runner",
+    **dict.fromkeys(_JUDGE, "jaxcalc.lab.judge"),
+    "over": "jaxcalc.lab.join",
+    "Run": "jaxcalc.lab.results",
+    "load": "jaxcalc.lab.results",
     "run": "jaxcalc.lab.runner",
 }
-__all__ = ["Claim", "Config", "ConfigError", "Part", "Run", "Swept", "Variable", "judged", "load", "run"]
+__all__ = [
+    "Check",
+    "Claim",
+    "Config",
+    "ConfigError",
+    "Finding",
+    "NotJudged",
+    "Part",
+    "Run",
+    "Swept",
+    "Variable",
+    "above",
+    "below",
+    "between",
+    "cited",
+    "close",
+    "equal",
+    "holds",
+    "less",
+    "load",
+    "orders",
+    "over",
+    "run",
+    "slope",
+]
 
 if TYPE_CHECKING:
     from jaxcalc.lab.errors import ConfigError
     from jaxcalc.lab.experiment import Claim, Config, Part, Swept, Variable
-    from jaxcalc.lab.ledger import judged
-    from jaxcalc.lab.runner import Run, load, run
+    from jaxcalc.lab.join import over
+    from jaxcalc.lab.judge import (
+        Check,
+        Finding,
+        NotJudged,
+        above,
+        below,
+        between,
+        cited,
+        close,
+        equal,
+        holds,
+        less,
+        orders,
+        slope,
+    )  # fmt: skip
+    from jaxcalc.lab.results import Run, load
+    from jaxcalc.lab.runner import run
 
 
 def __getattr__(name: str) -> Any:

@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _config_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a YAML file")
+    parser.add_argument("config", metavar="CONFIG", help="a YAML file, or a question by its name")
     parser.add_argument(
         "overrides", metavar="KEY=VALUE", nargs="*", default=[], help="replace a value; KEY=1,2,3 sweeps it"
     )

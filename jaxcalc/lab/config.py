@@ -3,6 +3,7 @@
 import difflib
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 
-from jaxcalc.lab import source
+from jaxcalc.lab import registry, source
 from jaxcalc.lab.errors import ConfigError, Mark, nearest
-from jaxcalc.lab.experiment import Config
+from jaxcalc.lab.experiment import Config, Dtype
 
 Values = dict[str, Any] | list[Any]
 
@@ -52,8 +53,8 @@ class Settings(Config):
     """The experiment: NAME of experiments/NAME.py, or a module in dotted form; NAME:part for one of several parts."""
     seed: Annotated[int, pydantic.Field(ge=0, lt=2**32)] = 0
     """The random seed; may be a vmap axis."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Floating-point type of the whole run."""
+    dtype: Dtype | None = None
+    """Floating-point type of the whole run; by default the question's, which is float32 where it names none."""
     platform: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
     """Where to run; auto takes what JAX finds."""
     matmul_precision: Literal["default", "high", "highest"] = "highest"
@@ -62,6 +63,8 @@ class Settings(Config):
     """The experiment's own parameters."""
     sweep: Sweep = Sweep()
     """What is varied."""
+    claims: list[str] | None = None
+    """The claims to judge, by id; by default all that the question names."""
     chunk: Annotated[int, pydantic.Field(ge=1)] | None = None
     """Lanes to a trial at most; by default what the memory allows."""
     isolate: Literal["process"] | None = None
@@ -113,7 +116,9 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
     if isinstance(config, dict):
         document, stem, folder = source.Document(_plain(config)), "run", Path.cwd()
         if isinstance(config.get("experiment"), str):
-            stem = config["experiment"].replace(":", "-").rsplit(".", 1)[-1]
+            stem = _stem(config["experiment"])
+    elif (question := _as_question(config)) is not None:
+        document, stem, folder = source.Document({"experiment": question}), _stem(question), Path.cwd()
     else:
         path = Path(config)
         document, stem, folder = source.parse(_read(path), str(config)), path.stem, path.resolve().parent
@@ -132,6 +137,19 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
                 f"{limit} works only on a trial in its own process", (limit,), key=True, remedy="Add isolate: process."
             )
     return loaded
+
+
+def _as_question(config: str | Path) -> str | None:
+    """The question that is named where a file might be: an experiment in reach, addressed as in a config."""
+    name = str(config)
+    if Path(name).suffix in (".yaml", ".yml") or Path(name).exists() or os.sep in name:
+        return None
+    return name if name.partition(":")[0] in registry.available() else None
+
+
+def _stem(question: str) -> str:
+    """What the runs of a question are called."""
+    return question.replace(":", "-").replace(".", "-")
 
 
 def _plain(config: dict[str, Any]) -> Any:
@@ -154,7 +172,10 @@ def _read(path: Path) -> str:
         named = [s for s in siblings if Path(s).stem == path.stem]
         found = (named or close or [None])[0]
         raise ConfigError(
-            f"{path}: no such file", suggestion=found, valid=siblings, valid_noun="configs here"
+            f"{path}: no such file, and no question of that name",
+            suggestion=found or nearest(str(path), registry.available()),
+            valid=siblings,
+            valid_noun="configs here",
         ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; expected a YAML file") from None

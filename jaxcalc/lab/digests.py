@@ -18,10 +18,15 @@ _LARGEST = 16 * 2**20  # bytes of a data file that counts as source
 _PASSED_OVER = {"__pycache__", "node_modules", "site-packages"}
 
 
-def sources(name: str, file: Path) -> dict[Path, str]:
-    """The files that count as an experiment's source, with their digests."""
+def sources(name: str, file: Path, home: Path | None = None) -> dict[Path, str]:
+    """The files that count as an experiment's source, with their digests.
+
+    Args:
+      name: of its module. file: where that lies.
+      home: the ``experiments`` folder that holds it; what it imports counts then, not all that lies beside it.
+    """
     top = top_of(name, file)
-    files = [file, *_below(top)] if top.is_dir() else _imports_of(file)
+    files = [file, *_below(top)] if home is None and top.is_dir() else _imports_of(file, home)
     return {source: _digest(source) for source in files if source.is_file() and LIBRARY not in source.parents}
 
 
@@ -70,12 +75,15 @@ def _below(folder: Path, packaged: bool = False) -> Iterator[Path]:
                 yield entry
 
 
-def _imports_of(file: Path) -> list[Path]:
-    """A file and what it imports from its folder, or from beside it if that is ``experiments``, step by step."""
-    folder = file.parent
-    roots = (folder, folder.parent) if folder.name == HOME else (folder,)
+def _imports_of(file: Path, home: Path | None) -> list[Path]:
+    """A file and what it imports from its folder, or from its home and beside that, step by step."""
+    folder = home or file.parent
+    roots = (folder, folder.parent) if home else (folder,)
     found: dict[Path, None] = {}
-    waiting = [file, *([folder / "__init__.py"] if folder.name == HOME else [])]
+    waiting = [
+        file,
+        *(around / "__init__.py" for around in file.parents if home and folder in (around, *around.parents)),
+    ]
     while waiting:
         source = waiting.pop()
         if source in found or not source.is_file():
@@ -84,7 +92,7 @@ def _imports_of(file: Path) -> list[Path]:
         if source.suffix == ".py":
             for level, steps in _named_in(source):
                 for root in [source.parents[level - 1]] if level else roots:
-                    waiting += _found_at(root, steps, folder)
+                    waiting += _found_at(root, steps, folder, home is not None)
     return list(found)
 
 
@@ -102,12 +110,15 @@ def _named_in(source: Path) -> Iterator[tuple[int, list[str]]]:
             yield from ((node.level, [*steps, alias.name]) for alias in node.names)
 
 
-def _found_at(root: Path, steps: list[str], home: Path) -> Iterator[Path]:
-    """The file that the steps lead to, or all of the package that they lead into."""
+def _found_at(root: Path, steps: list[str], home: Path, by_subject: bool) -> Iterator[Path]:
+    """The file that the steps lead to, or all of the package that they lead into; of a subject, its own file."""
     for step in steps:
         plain, root = root / f"{step}.py", root / step
         if root == LIBRARY:
             return
+        if by_subject and root.parent == home and (root / "__init__.py").is_file():
+            yield root / "__init__.py"
+            continue
         if root != home and (root / "__init__.py").is_file():
             yield from _below(root)
             return

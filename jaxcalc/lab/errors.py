@@ -1,8 +1,10 @@
 """Errors that speak to the person at the keyboard: where, what, and the remedy."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -73,3 +75,12 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like ``word``, or ``None`` when nothing is close."""
     found = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def where(error: BaseException) -> str:
+    """An error in one line, with the last place in the experimenter's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and "/jaxcalc/lab/" not in f.filename]
+    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}{place}"

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxcalc.lab import registry
+from jaxcalc.lab import ledger, registry
 from jaxcalc.lab.config import load as load_config
 from jaxcalc.lab.errors import ConfigError, nearest
-from jaxcalc.lab.ledger import ledger
 from jaxcalc.lab.text import number, table
 
 __all__ = ["Evidence", "evidence", "sources"]
@@ -20,12 +19,12 @@ __all__ = ["Evidence", "evidence", "sources"]
 
 @dataclass
 class Evidence:
-    """What the runs say of the ledger's claims.
+    """What the runs say of the claims in reach.
 
     Args:
-      rows: one for each judged claim, ready for a table.
-      wrong: ids whose verdict is not the ledger's.
-      missing: ids asked for that no run judged.
+      rows: one for each claim asked for that a run told of, ready for a table.
+      wrong: ids whose verdict is not the ledger's; those not judged are among them.
+      missing: ids asked for that no run told of.
       failed: configs whose run failed, with the reason.
     """
 
@@ -36,8 +35,8 @@ class Evidence:
 
     @property
     def passed(self) -> bool:
-        """Whether every claim that was judged has the ledger's verdict, and every run succeeded."""
-        return not self.wrong and not self.failed
+        """Whether every claim that was asked for has the ledger's verdict, and every run succeeded."""
+        return not self.wrong and not self.failed and not self.missing
 
     def __str__(self) -> str:
         parts = [table(self.rows)] if self.rows else []
@@ -45,30 +44,46 @@ class Evidence:
         if self.wrong:
             parts.append(f"not the ledger's verdict: {', '.join(self.wrong)}")
         if self.missing:
-            parts.append(f"no evidence yet for {len(self.missing)}: {', '.join(self.missing)}")
+            parts.append(f"no evidence for {len(self.missing)}: {', '.join(self.missing)}")
         counts = {word: sum(row["verdict"].startswith(word) for row in self.rows) for word in _WORDS}
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         parts.append(f"{len(self.rows)} claims judged: {told}" if self.rows else "no claim judged")
         return "\n\n".join(parts)
 
 
-_WORDS = ("confirmed", "qualified", "refuted", "cited")
+_WORDS = ("confirmed", "qualified", "refuted", "cited", "not judged")
 
 
-def sources(folder: Path = Path("configs")) -> dict[Path, frozenset[str]]:
-    """The ledger's claims that each config's experiment names; read off its source, nothing is imported.
+def sources(folder: Path = Path("configs")) -> dict[str, frozenset[str]]:
+    """The claims that each config judges, and each question in reach that no config runs.
 
     Args:
-      folder: holds the configs; benchmarks in folders below judge claims of their own.
+      folder: holds the configs, also in folders below.
     """
-    known = set(ledger())
-    found = {}
-    for path in sorted(folder.glob("*.y*ml")):
-        name = load_config(path).settings.experiment.partition(":")[0]
-        file = registry.available(path.resolve().parent).get(name)
-        if file is not None:
-            found[path] = frozenset(known & _strings(file))
+    found: dict[str, frozenset[str]] = {}
+    asked = set()
+    for path in sorted(folder.rglob("*.y*ml")):
+        loaded = load_config(path)
+        asked.add(loaded.settings.experiment)
+        judges = _named(loaded.settings.experiment, loaded.folder)
+        only = loaded.settings.claims
+        found[str(path)] = judges if only is None else judges & frozenset(only)
+    for module, file in registry.available().items():
+        for name in registry.questions(module, file):
+            if name not in asked:
+                found[name] = _named(name, None)
     return found
+
+
+class _Perhaps(frozenset[str]):
+    """Claims that a question may judge: of one that lists them itself, every string in its file."""
+
+
+def _named(question: str, near: Path | None) -> frozenset[str]:
+    """The ids of the claims that a question names."""
+    experiment = registry.load(question, near)
+    judges = experiment.part.claims or {}
+    return _Perhaps(_strings(experiment.file) & set(in_reach())) if callable(judges) else frozenset(judges)
 
 
 def _strings(file: Path) -> set[str]:
@@ -81,52 +96,72 @@ def evidence(names: Sequence[str] = (), *, out: str | Path = "runs", folder: Pat
     """Run what is needed, and judge the claims asked for.
 
     Args:
-      names: ids of claims, parts or topics of the ledger, or names of configs; by default everything.
+      names: ids of claims, parts or topics of a ledger in reach, names of configs or questions; by default everything.
       out: the folder that holds runs; what is finished there is not run again.
       folder: holds the configs.
 
     Raises:
       ConfigError: for a name that is none of these.
     """
-    known, wanted = ledger(), _wanted(names, folder)
-    found = Evidence()
-    for config, ids in sources(folder).items():
-        if not (ids & wanted or config.stem in names):
-            continue
+    judges, known = sources(folder), in_reach()
+    wanted = _wanted(names, judges, known)
+    found, told = Evidence(), set()
+    for config in _needed(wanted, judges):
         claims, reason = _judge(config, Path(out))
         if reason:
-            found.failed[str(config)] = reason
+            found.failed[config] = reason
         for claim in claims:
-            if claim["id"] in wanted or (claim["id"] in ids and config.stem in names):
-                _tell(found, claim, config, known[claim["id"]].expects)
-    judged = {row["claim"] for row in found.rows}
-    found.missing = [id for id in known if id in wanted and id not in judged]
+            if claim["id"] in wanted - told:
+                told.add(claim["id"])
+                _tell(found, claim, config)
+    found.missing = [id for id in dict.fromkeys((*known, *sorted(wanted))) if id in wanted - told]
     return found
 
 
-def _wanted(names: Sequence[str], folder: Path) -> set[str]:
+def in_reach() -> dict[str, ledger.Entry]:
+    """The claims of every ledger in reach: of the experiments' folders, and of packages in the current folder."""
+    folders = [*registry.folders(), *sorted(path.parent for path in Path.cwd().glob(f"*/{ledger.NAME}"))]
+    files = [file for folder in folders for file in sorted(folder.rglob(ledger.NAME))]
+    return ledger.merged(dict.fromkeys(file.resolve() for file in files))
+
+
+def _needed(wanted: set[str], judges: dict[str, frozenset[str]]) -> list[str]:
+    """The fewest configs, taken greedily, that judge what is wanted; in their own order."""
+    chosen = {config for config, ids in judges.items() if isinstance(ids, _Perhaps) and ids & wanted}
+    exact = {config: ids for config, ids in judges.items() if config not in chosen}
+    left = set(wanted)
+    while best := max(exact, key=lambda config: len(exact[config] & left), default=None):
+        if not judges[best] & left:
+            break
+        chosen.add(best)
+        left -= judges[best]
+    return [config for config in judges if config in chosen]
+
+
+def _wanted(names: Sequence[str], judges: dict[str, frozenset[str]], known: dict[str, ledger.Entry]) -> set[str]:
     """The ids that names stand for."""
-    known = ledger()
-    stems = {path.stem for path in folder.glob("*.y*ml")}
     if not names:
         return set(known)
+    stems = {Path(config).stem if config.endswith((".yaml", ".yml")) else config: config for config in judges}
     wanted: set[str] = set()
     for name in names:
-        some = {id for id, one in known.items() if name in (id, one.part, one.topic)}
-        if not some and name not in stems:
-            words = {*known, *stems, *(one.part for one in known.values()), *(one.topic for one in known.values())}
+        some = {id for id, entry in known.items() if name in (id, entry.part, entry.topic)}
+        if name in stems or name in judges:
+            some |= judges[stems.get(name, name)]
+        elif not some:
+            words = {*known, *stems, *(e.part for e in known.values()), *(e.topic for e in known.values())}
             near = nearest(name, words)
             raise ConfigError(
-                f"evidence: {name!r} is no claim, no part or topic of the ledger, and no config"
+                f"evidence: {name!r} is no claim, no part or topic of a ledger, no config and no question"
                 + (f"; did you mean {near!r}?" if near else "")
             )
         wanted |= some
     return wanted
 
 
-def _judge(config: Path, out: Path) -> tuple[list[dict[str, Any]], str]:
+def _judge(config: str, out: Path) -> tuple[list[dict[str, Any]], str]:
     """The claims of a config's run, made in a process of its own: each sets its own precision before JAX starts."""
-    command = [sys.executable, "-m", "jaxcalc.lab.evidence", str(config), str(out)]
+    command = [sys.executable, "-m", "jaxcalc.lab.evidence", config, str(out)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     told = ended.stdout.strip().splitlines()
     if ended.returncode or not told:
@@ -136,17 +171,17 @@ def _judge(config: Path, out: Path) -> tuple[list[dict[str, Any]], str]:
     return json.loads(file.read_text()) if file.exists() else [], "; ".join(answer["messages"])
 
 
-def _tell(found: Evidence, claim: dict[str, Any], config: Path, expects: str) -> None:
-    right = claim["verdict"] == expects
-    if not right:
+def _tell(found: Evidence, claim: dict[str, Any], config: str) -> None:
+    if not claim["passed"]:
         found.wrong.append(claim["id"])
+    stem = Path(config).stem if config.endswith((".yaml", ".yml")) else config
     found.rows.append(
         {
             "claim": claim["id"],
             "expected": number(claim["expected"]),
-            "measured": number(claim["measured"]),
-            "verdict": claim["verdict"] if right else f"{claim['verdict']} (ledger: {expects})",
-            "figure": f"{config.stem}:{claim['figure']}" if claim["figure"] else config.stem,
+            "measured": number(claim["measured"]) or claim.get("reason", ""),
+            "verdict": claim["verdict"] if claim["passed"] else f"{claim['verdict']} (ledger: {claim['expects']})",
+            "figure": f"{stem}:{claim['figure']}" if claim["figure"] else stem,
         }
     )
 

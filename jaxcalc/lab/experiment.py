@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
+    from jaxcalc.lab.judge import Judge
+
     Array = Any
 
 Kind = Literal["compiled", "host", "timed"]
-Verdict = Literal["confirmed", "qualified", "refuted", "cited"]
+Dtype = Literal["float32", "float64"]
+Verdict = Literal["confirmed", "qualified", "refuted", "cited", "not judged"]
 
 _T = TypeVar("_T")
 
@@ -134,10 +137,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Part:
-    """One question of an experiment's file.
+    """One question: what a module exports under these names.
 
-    A module with one question exports these names itself; a module with several binds one ``Part`` for each and is
-    addressed as ``module:part``.
+    A module of one's own that asks several binds one ``Part`` for each, addressed as ``module:part``.
 
     Args:
       Config: the pydantic model of the parameters.
@@ -145,9 +147,11 @@ class Part:
       kind: ``"compiled"``, ``"host"`` or ``"timed"``.
       run: ``run(config, key) -> dict of arrays``, one entry per variable that is not in ``shared``.
       shared: ``shared(config) -> dict of arrays`` that all points have in common; called once, with the base config.
-      figures: ``figures(dataset) -> {name: Figure}``.
-      claims: ``claims(dataset) -> [Claim]``.
+      figures: ``figures(dataset) -> {name: Figure}``; without it each variable is charted.
+      claims: id in the ledger -> ``judge(dataset)``, which returns a ``Check`` or, with words, a ``Finding``.
       tables: ``tables(dataset) -> {title: [row, ...]}``, each row a dict of column to value.
+      dtype: the floating-point type of a run whose config names none.
+      needs: modules beyond the lab's own that ``run`` imports, such as a peer's.
     """
 
     Config: type[pydantic.BaseModel]
@@ -156,6 +160,8 @@ class Part:
     run: Callable[..., Mapping[str, "Array"]]
     shared: Callable[..., Mapping[str, "Array"]] | None = None
     figures: Callable[["xarray.Dataset"], Mapping[str, "Figure"]] | None = None
-    claims: Callable[["xarray.Dataset"], list[Claim]] | None = None
+    claims: "Mapping[str, Judge] | Callable[[xarray.Dataset], list[Claim]] | None" = None
     tables: Callable[["xarray.Dataset"], Mapping[str, list[dict[str, Any]]]] | None = None
+    dtype: Dtype = "float32"
+    needs: tuple[str, ...] = ()
     doc: str = ""

@@ -156,8 +156,8 @@ def _trial(folder: Path, near: Path, tell: int) -> int:
     from jaxcalc.lab import registry, source
     from jaxcalc.lab.execute import Programs
     from jaxcalc.lab.provenance import gather
-    from jaxcalc.lab.runner import perform
     from jaxcalc.lab.runtime import configured
+    from jaxcalc.lab.trial import load_trial, perform
 
     config: dict[str, Any] = source.parse((folder / "config.yaml").read_text(), "config.yaml").data
     trial = load_trial(config, near)
@@ -168,12 +168,3 @@ def _trial(folder: Path, near: Path, tell: int) -> int:
         os.close(tell)
         status, _ = perform(folder, experiment, config, Programs(), provenance)
     return 0 if status == "done" else 1
-
-
-def load_trial(config: dict[str, Any], near: Path) -> Loaded:
-    """A trial's own config as settings, without its sweep."""
-    from jaxcalc.lab.config import Settings
-    from jaxcalc.lab.config import load as load_config
-
-    loaded = load_config({key: value for key, value in config.items() if key in Settings.model_fields})
-    return Loaded(loaded.settings, loaded.document, loaded.stem, near)

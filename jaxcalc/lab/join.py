@@ -147,7 +147,51 @@ def _coordinates(plan: Plan) -> dict[str, Any]:
     for axis in plan.outer:
         if axis.kind == "cases":
             found |= _case_fields(plan, axis, set(found))
-    return found
+    return _constants(plan, set(found)) | found
+
+
+def _constants(plan: Plan, swept: set[str]) -> dict[str, Any]:
+    """The parameters that no axis varies, as scalar coordinates; a variable's name stays the variable's."""
+    taken = swept | {name for key, v in plan.experiment.variables.items() for name in (key, *v.dims)}
+    values = {"seed": plan.loaded.settings.seed} | {n: getattr(plan.base, n) for n in type(plan.base).model_fields}
+    told = descriptions(type(plan.base))
+    return {
+        name: ((), value, {"units": "", "long_name": told.get(name, name).rstrip(".")})
+        for name, value in values.items()
+        if isinstance(value, (bool, int, float, str)) and name not in taken and _fits(value)
+    }
+
+
+def _fits(value: Any) -> bool:
+    """Whether netCDF has a type for it: whole numbers of 64 bits."""
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+def over(dataset: "xarray.Dataset", *names: str) -> "xarray.Dataset":
+    """The dataset with an axis for each of these parameters, of length 1 where it was not swept.
+
+    A parameter that the cases set becomes the axis in place of ``case`` where each case has its own value.
+
+    Args:
+      dataset: a run's results.
+      names: parameters, such as ``"method"``, ``"seed"``.
+
+    Raises:
+      KeyError: the dataset has no such parameter, or not one value for each case.
+    """
+    for name in names:
+        if name in dataset.dims:
+            continue
+        if name not in dataset.coords:
+            raise KeyError(f"parameter {name!r}")
+        own = dataset.coords[name]
+        if not own.dims:
+            dataset = dataset.expand_dims(name)
+        elif own.ndim == 1 and len(set(own.values.tolist())) == own.size:
+            dataset = dataset.swap_dims({str(own.dims[0]): name})
+        else:
+            raise KeyError(f"one value of {name!r} for each {', '.join(map(str, own.dims))}")
+    return dataset
 
 
 def _describe(plan: Plan, axis: Axis) -> str:

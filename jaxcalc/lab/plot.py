@@ -1,5 +1,6 @@
 """Any variable of any run as a figure: lines over x, colours and panels over others, quartiles over the rest."""
 
+import re
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,7 @@ import numpy as np
 from jaxcalc import style
 from jaxcalc.lab import source
 from jaxcalc.lab.errors import ConfigError, nearest
-from jaxcalc.lab.report import save_figure
-from jaxcalc.lab.runner import load
+from jaxcalc.lab.results import load
 from jaxcalc.lab.text import number
 
 if TYPE_CHECKING:
@@ -111,6 +111,28 @@ def draw(
     if rest:
         figure.supxlabel(f"line: median over {', '.join(rest)}; band: quartiles", fontsize=6.5, color="#666666")
     return figure, y
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure so that the same data give the same file, whole or not at all."""
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
+    partial = path.with_name(f".{path.name}")
+    figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
+    partial.replace(path)
+
+
+_MOST = 12  # charts of an experiment that draws none itself
+
+
+def charts(dataset: "xarray.Dataset") -> "dict[str, Figure]":
+    """A chart of each variable of numbers that has an axis, where an experiment draws no figures itself."""
+    found = {}
+    for name, array in dataset.data_vars.items():
+        if array.ndim and array.dtype.kind in "fiu" and np.isfinite(array.values).any() and len(found) < _MOST:
+            figure, _ = draw(dataset, str(name))
+            figure.set_label(f"{_label(array, str(name))}.")
+            found[re.sub(r"[^\w-]", "-", str(name))] = figure
+    return found
 
 
 Along = tuple[str, str]  # a dimension and the coordinate that names its entries

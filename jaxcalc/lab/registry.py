@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 import pydantic
 
+from jaxcalc.lab import ledger
 from jaxcalc.lab.digests import HOME, LIBRARY, combined, of_library, sources, top_of
 from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.experiment import Kind, Part, Variable
@@ -36,6 +37,12 @@ class Experiment:
     file: Path
     variables: dict[str, Variable]
     source: str
+    top: Path
+    """The folder of its package, or the folder that holds it: the highest whose ledger it sees."""
+
+    def ledger(self) -> dict[str, ledger.Entry]:
+        """The claims that stand in the ledgers that it sees."""
+        return ledger.merged(ledger.above(self.file, self.top))
 
     @property
     def kind(self) -> Kind:
@@ -58,18 +65,17 @@ def available(near: Path | None = None) -> dict[str, Path]:
     """The experiments in reach by name; the first folder that has a name wins."""
     found: dict[str, Path] = {}
     for folder in folders(near):
-        for file in sorted(folder.glob("*.py")):
-            if not file.stem.startswith("_"):
-                found.setdefault(file.stem, file)
+        for file in sorted([*folder.glob("[!_.]*.py"), *folder.glob("[!_.]*/[!_.]*.py")]):
+            found.setdefault(".".join(file.relative_to(folder).with_suffix("").parts), file)
     return found
 
 
-def questions(file: Path) -> dict[str, str]:
+def questions(name: str, file: Path) -> dict[str, str]:
     """What a module asks, ``NAME`` or ``NAME:part`` with the first line of its doc; read without importing it."""
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
-        return {file.stem: "(cannot be read)"}
+        return {name: "(cannot be read)"}
     title = (ast.get_docstring(tree) or "").partition("\n")[0]
     defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
     parts = {}
@@ -83,8 +89,8 @@ def questions(file: Path) -> dict[str, str]:
                     docs = [
                         k.value for k in node.value.keywords if k.arg == "doc" and isinstance(k.value, ast.Constant)
                     ]
-                    parts[f"{file.stem}:{target.id}"] = str(docs[0].value).partition("\n")[0] if docs else title
-    return ({file.stem: title} if defined.issuperset(_REQUIRED) or not parts else {}) | parts
+                    parts[f"{name}:{target.id}"] = str(docs[0].value).partition("\n")[0] if docs else title
+    return ({name: title} if defined.issuperset(_REQUIRED) or not parts else {}) | parts
 
 
 def load(name: str, near: Path | None = None, file: Path | None = None) -> Experiment:
@@ -132,7 +138,7 @@ def _module(name: str, near: Path | None, recorded: Path | None) -> tuple[Module
         file, at_home = _on_path(name), False
     if file is None and recorded is not None and recorded.is_file():
         top = top_of(name, recorded)
-        file, at_home = recorded, top == recorded and recorded.parent.name == HOME and recorded.stem == plain
+        file, at_home = recorded, _home_of(plain, recorded) is not None
         if not at_home:
             sys.path.insert(0, str(top.parent))
             _forget(lambda module, _: module.partition(".")[0] == name.partition(".")[0])
@@ -146,16 +152,24 @@ def _module(name: str, near: Path | None, recorded: Path | None) -> tuple[Module
             valid_noun="experiments here",
             remedy="One of your own is named as package.module, importable from the current folder.",
         )
-    now = sources(plain if at_home else name, file)
+    home = _home_of(plain, file) if at_home else None
+    now = sources(name, file, home)
     _drop_changed(file, now)
     _imported_from[file] = now
 
     def execute() -> ModuleType:
-        if at_home:
-            _open_home(file.parent)
+        if home is not None:
+            _open_home(home)
         return importlib.import_module(f"{HOME}.{plain}" if at_home else name)
 
     return _imported(name, execute, file), file, combined(file, now)
+
+
+def _home_of(plain: str, file: Path) -> Path | None:
+    """The ``experiments`` folder that holds a file under that name, if one does."""
+    folder = file.parents[plain.count(".")] if plain.count(".") < len(file.parents) else None
+    fits = folder is not None and folder.name == HOME and file == folder.joinpath(*plain.split(".")).with_suffix(".py")
+    return folder if fits else None
 
 
 def _on_path(name: str) -> Path | None:
@@ -183,7 +197,7 @@ def _imported(name: str, execute: Callable[[], ModuleType], file: Path | None = 
     try:
         return execute()
     except (Exception, SystemExit) as error:
-        top = HOME if file and file.parent.name == HOME else name.partition(".")[0]
+        top = HOME if file and HOME in (file.parent.name, file.parent.parent.name) else name.partition(".")[0]
         _forget(lambda module, _: module not in before and module.partition(".")[0] == top)
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if file is None and missing and f"{name}.".startswith(f"{missing}."):
@@ -269,7 +283,10 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) 
                     "lab's masks of what a point does not have",
                     remedy="Choose another name.",
                 )
-    return Experiment(name, part, file, variables, source)
+    plain = name.partition(":")[0]
+    home = _home_of(plain.removeprefix(f"{HOME}."), file)
+    top = home or top_of(plain, file)
+    return Experiment(name, part, file, variables, source, top if top.is_dir() else top.parent)
 
 
 def source_hash(experiment: Experiment) -> str:

@@ -4,70 +4,52 @@ import base64
 import json
 import re
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxcalc.lab import registry, source
-from jaxcalc.lab.errors import ConfigError
-from jaxcalc.lab.experiment import Claim, Part
-from jaxcalc.lab.runner import Run, tell_trials, where
+from jaxcalc.lab.errors import ConfigError, where
+from jaxcalc.lab.experiment import Claim
+from jaxcalc.lab.judge import verdict
+from jaxcalc.lab.ledger import look_up
+from jaxcalc.lab.plot import charts, save_figure
+from jaxcalc.lab.registry import Experiment
+from jaxcalc.lab.results import Run, read_statuses
 from jaxcalc.lab.store import Store, write_atomically
 from jaxcalc.lab.text import number, seconds
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["conclude", "redo", "save_figure"]
+__all__ = ["conclude", "redo"]
 
 
-def conclude(run: Run, part: Part, say: Callable[[str], None] = lambda _: None, formats: tuple[str, ...] = ()) -> None:
+def conclude(
+    run: Run,
+    experiment: Experiment,
+    say: Callable[[str], None] = lambda _: None,
+    formats: tuple[str, ...] = (),
+    only: Sequence[str] | None = None,
+) -> None:
     """Draw, judge and write the report of a run whose ``results.nc`` is there.
 
-    What an experiment's own figures or claims raise becomes one of the run's messages; the rest is still made.
+    What an experiment's own figures or tables raise becomes one of the run's messages; the rest is still made.
 
     Args:
       run: gains claims, figures, tables and messages.
-      part: the experiment's part.
+      experiment: whose run it is.
       say: told what is being done.
       formats: further file formats for each figure, such as ``png`` or ``pdf``.
+      only: the claims to judge; by default all that the experiment names.
     """
     from jaxcalc import style
 
     say("drawing figures")
-    folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
     captions: dict[str, str] = {}
-
-    def draw(dataset: Any) -> None:
-        assert part.figures is not None
-        for name, figure in part.figures(dataset).items():
-            if not _NAME.fullmatch(str(name)):
-                raise ValueError(f"a figure's name is made of letters, digits, - and _, got {name!r}")
-            for kind in ("svg", *formats):
-                save_figure(figure, folder / f"{name}.{kind}")
-            run.figures[name], captions[name] = folder / f"{name}.svg", str(figure.get_label() or "")
-
-    def judge(dataset: Any) -> None:
-        claims = list(part.claims(dataset)) if part.claims else []
-        if odd := [claim for claim in claims if not isinstance(claim, Claim)]:
-            raise TypeError(f"claims must return a list of Claim, got {odd[0]!r}")
-        told = [{**vars(c), "verdict": c.verdict, "passed": c.passed} for c in claims]
-        write_atomically(run.path / "claims.json", json.dumps(told, indent=2, default=str).encode() + b"\n")
-        run.claims = claims
-
-    def tabulate(dataset: Any) -> None:
-        tables = dict(part.tables(dataset)) if part.tables else {}
-        if not all(isinstance(row, dict) for rows in tables.values() for row in rows):
-            raise TypeError("tables must return {title: [row, ...]}, each row a dict of column to value")
-        run.tables = {str(title): list(rows) for title, rows in tables.items()}
-
-    if part.figures is not None:
-        with style.context():
-            _attempt(run, "figures", draw)
+    with style.context():
+        _attempt(run, "figures", lambda: _draw(run, experiment, captions, formats))
     say("judging claims")
-    _attempt(run, "claims", judge)
-    _attempt(run, "tables", tabulate)
+    _attempt(run, "claims", lambda: _judge(run, experiment, only))
+    _attempt(run, "tables", lambda: _tabulate(run, experiment))
     say("writing the report")
     try:
         write_atomically(run.report, _page(run, captions).encode(errors="replace"))
@@ -75,24 +57,55 @@ def conclude(run: Run, part: Part, say: Callable[[str], None] = lambda _: None, 
         raise ConfigError(f"cannot write {run.report}: {error.strerror or error}") from None
 
 
+def _draw(run: Run, experiment: Experiment, captions: dict[str, str], formats: tuple[str, ...]) -> None:
+    """The experiment's figures as files; without any of its own, a chart of each variable that has an axis."""
+    folder = run.path / "figures"
+    folder.mkdir(exist_ok=True)
+    figures = charts(run.dataset) if experiment.part.figures is None else experiment.part.figures(run.dataset)
+    for name, figure in figures.items():
+        if not _NAME.fullmatch(str(name)):
+            raise ValueError(f"a figure's name is made of letters, digits, - and _, got {name!r}")
+        for kind in ("svg", *formats):
+            save_figure(figure, folder / f"{name}.{kind}")
+        run.figures[name], captions[name] = folder / f"{name}.svg", str(figure.get_label() or "")
+
+
+def _judge(run: Run, experiment: Experiment, only: Sequence[str] | None) -> None:
+    """The verdicts, in ``claims.json`` too; a claim shown by no figure in particular is shown by the only one."""
+    judges = experiment.part.claims or {}
+    if callable(judges):
+        claims = [claim for claim in judges(run.dataset) if only is None or claim.id in only]
+        if odd := [claim for claim in claims if not isinstance(claim, Claim)]:
+            raise TypeError(f"claims must return a list of Claim, got {odd[0]!r}")
+    else:
+        known = experiment.ledger() if judges else {}
+        names = [id for id in judges if only is None or id in only]
+        entries = [look_up(id, known, experiment.name) for id in names]
+        claims = [verdict(entry, judges[entry.id], run.dataset) for entry in entries]
+        if len(run.figures) == 1:
+            claims = [replace(claim, figure=claim.figure or next(iter(run.figures))) for claim in claims]
+    told = [{**vars(c), "verdict": c.verdict, "passed": c.passed} for c in claims]
+    write_atomically(run.path / "claims.json", json.dumps(told, indent=2, default=str).encode() + b"\n")
+    run.claims = claims
+
+
+def _tabulate(run: Run, experiment: Experiment) -> None:
+    tables = dict(experiment.part.tables(run.dataset)) if experiment.part.tables else {}
+    if not all(isinstance(row, dict) for rows in tables.values() for row in rows):
+        raise TypeError("tables must return {title: [row, ...]}, each row a dict of column to value")
+    run.tables = {str(title): list(rows) for title, rows in tables.items()}
+
+
 _NAME = re.compile(r"[\w-]+")
 
 
-def _attempt(run: Run, what: str, step: Callable[[Any], None]) -> None:
+def _attempt(run: Run, what: str, step: Callable[[], None]) -> None:
     """One step; what it raises becomes a message."""
     try:
-        step(run.dataset)
+        step()
     except (Exception, SystemExit) as error:
         run.messages.append(f"{what}: {where(error)}")
         (run.path / f"{what}-error.txt").write_text(traceback.format_exc())
-
-
-def save_figure(figure: "Figure", path: Path) -> None:
-    """Write a figure so that the same data give the same file, whole or not at all."""
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:], {})
-    partial = path.with_name(f".{path.name}")
-    figure.savefig(partial, format=path.suffix[1:], metadata=metadata)
-    partial.replace(path)
 
 
 def redo(path: Path, formats: tuple[str, ...] = ()) -> Run:
@@ -105,8 +118,9 @@ def redo(path: Path, formats: tuple[str, ...] = ()) -> Run:
     record = store.record()
     run = Run(path)
     name = run.dataset.attrs.get("experiment", "")
-    tell_trials(run, store, [trial["hash"] for trial in record["trials"]])
-    conclude(run, registry.load(name, Path(record["folder"]), Path(record["file"])).part, formats=formats)
+    read_statuses(run, store, [trial["hash"] for trial in record["trials"]])
+    experiment = registry.load(name, Path(record["folder"]), Path(record["file"]))
+    conclude(run, experiment, formats=formats, only=record.get("claims"))
     return run
 
 

@@ -6,14 +6,13 @@ from typing import Any
 import numpy as np
 
 from jaxcalc.lab import registry, source
-from jaxcalc.lab.errors import ConfigError
+from jaxcalc.lab.errors import ConfigError, where
 from jaxcalc.lab.execute import Programs, run_trial
-from jaxcalc.lab.isolate import load_trial
 from jaxcalc.lab.provenance import versions
-from jaxcalc.lab.runner import where
 from jaxcalc.lab.runtime import configured
 from jaxcalc.lab.store import Store
 from jaxcalc.lab.text import number, table
+from jaxcalc.lab.trial import load_trial
 
 
 def reproduce(path: Path) -> tuple[str, bool]:

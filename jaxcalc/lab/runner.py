@@ -1,103 +1,35 @@
 """A config to a finished run: plan, trials, dataset, figures, claims and report, resumed where it was left."""
 
-import io
 import json
-import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 import jaxcalc
-from jaxcalc.lab import registry, sweep
-from jaxcalc.lab.errors import ConfigError, TrialError
-from jaxcalc.lab.execute import Outcome, Programs, run_trial
-from jaxcalc.lab.experiment import Claim
+from jaxcalc.lab import join, registry, sweep
+from jaxcalc.lab.errors import ConfigError, TrialError, where
+from jaxcalc.lab.execute import Programs
 from jaxcalc.lab.progress import Progress
 from jaxcalc.lab.provenance import gather
+from jaxcalc.lab.report import conclude
+from jaxcalc.lab.results import Run, read_statuses
 from jaxcalc.lab.runtime import configured, platform_name
 from jaxcalc.lab.store import Store, describe_arrays, digest, dump_json, load_arrays
+from jaxcalc.lab.trial import perform
 
-if TYPE_CHECKING:
-    import xarray
-
-__all__ = ["Run", "load", "run"]
+__all__ = ["run"]
 
 # None of these changes a number, so raising a limit goes on with the same run.
-_NOT_IDENTITY = {"isolate", "time_limit", "memory_limit"}
-
-
-@dataclass
-class Run:
-    """A run's folder and what is in it.
-
-    Args:
-      path: the folder.
-      statuses: trial hash -> ``"done"``, ``"failed"``, ``"timeout"`` or ``"memory"``.
-      claims: the experiment's claims, judged from the dataset.
-      figures: name -> SVG file.
-      tables: title -> rows.
-      messages: what went wrong, in words.
-      resumed: trials that an earlier command had finished.
-    """
-
-    path: Path
-    statuses: dict[str, str] = field(default_factory=dict)
-    claims: list[Claim] = field(default_factory=list)
-    figures: dict[str, Path] = field(default_factory=dict)
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-    resumed: int = 0
-    seconds: float = 0.0
-
-    @cached_property
-    def dataset(self) -> "xarray.Dataset":
-        """The joined results, read from ``results.nc``."""
-        return load(self.path)
-
-    @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return self.path / "report.html"
-
-    @property
-    def exit_code(self) -> int:
-        """0 if every trial finished and every claim reached its verdict, else 1."""
-        return int(any(s != "done" for s in self.statuses.values()) or bool(self.messages) or not self.claims_passed)
-
-    @property
-    def claims_passed(self) -> bool:
-        return all(claim.passed for claim in self.claims)
-
-
-def load(path: str | Path) -> "xarray.Dataset":
-    """The dataset of a run.
-
-    Args:
-      path: a run's folder, or its ``results.nc``.
-
-    Raises:
-      ConfigError: there is no finished dataset.
-    """
-    import xarray
-
-    file = Path(path) / "results.nc" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise ConfigError(f"{file}: no such results", remedy="Name a run's folder, such as runs/NAME-HASH.")
-    try:
-        with xarray.open_dataset(file, engine="h5netcdf") as dataset:
-            return dataset.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{file}: cannot be read as netCDF: {str(error).splitlines()[0]}") from None
+_NOT_IDENTITY = {"isolate", "time_limit", "memory_limit", "claims"}
+_LIMIT = {"timeout": "time_limit", "memory": "memory_limit"}
 
 
 def run(
@@ -134,16 +66,6 @@ def run(
             result = job.finish(shown)
     result.seconds = time.perf_counter() - start
     return result
-
-
-def tell_trials(run: Run, store: Store, hashes: list[str]) -> None:
-    """Fill in how each trial ended, and the messages of those that did not end well."""
-    for name in hashes:
-        result = store.result(name)
-        failure = None if result else store.failure(name)
-        run.statuses[name] = result["status"] if result else "failed" if failure else "not run"
-        if message := (result or failure or {}).get("message"):
-            run.messages.append(f"trial {name}: {message}")
 
 
 @contextmanager
@@ -204,6 +126,7 @@ class _Job:
             "points": plan.num_points,
             "programs": plan.num_programs,
             "chunk": self.chunk,
+            "claims": settings.claims,
             "trials": [
                 {"hash": h, "index": list(t.index), "lanes": [t.start, t.stop]}
                 for h, t in zip(self.hashes, self.trials)
@@ -271,11 +194,8 @@ class _Job:
 
     def finish(self, shown: Progress) -> Run:
         """Join what is there, draw, judge and report."""
-        from jaxcalc.lab import join
-        from jaxcalc.lab.report import conclude
-
         run = Run(self.store.path, resumed=self.resumed)
-        tell_trials(run, self.store, self.hashes)
+        read_statuses(run, self.store, self.hashes)
         arrays = [self.store.arrays(name) if run.statuses[name] == "done" else None for name in self.hashes]
         if not any(a is not None for a in arrays):
             return run
@@ -289,7 +209,7 @@ class _Job:
             return run
         except OSError as error:
             raise ConfigError(f"cannot write {self.store.path / 'results.nc'}: {error.strerror or error}") from None
-        conclude(run, self.plan.experiment.part, shown.say)
+        conclude(run, self.plan.experiment, shown.say, only=self.plan.loaded.settings.claims)
         return run
 
     def _attributes(self) -> dict[str, Any]:
@@ -307,60 +227,3 @@ class _Job:
             "jaxcalc": jaxcalc.__version__,
             "jaxlib": version("jaxlib"),
         }
-
-
-_LIMIT = {"timeout": "time_limit", "memory": "memory_limit"}
-
-
-def perform(
-    folder: Path,
-    experiment: registry.Experiment,
-    config: dict[str, Any],
-    programs: Programs,
-    provenance: dict[str, Any],
-) -> tuple[str, str]:
-    """Run one trial and write its arrays, provenance and log (or its failure) into ``folder``.
-
-    Returns:
-      The status, ``"done"`` or ``"failed"``, and a message.
-    """
-    started = time.time()
-    with _logged(folder / "log.txt") as log:
-        try:
-            outcome = run_trial(experiment, config, programs)
-        except (Exception, SystemExit) as error:
-            traceback.print_exc(file=log)
-            message = str(error) if isinstance(error, TrialError) else where(error)
-            (folder / "failure.json").write_bytes(dump_json({"status": "failed", "message": message}))
-            return "failed", message
-    with open(folder / "arrays.npz", "wb") as file:
-        np.savez(file, **outcome.arrays)  # pyright: ignore[reportArgumentType]
-    (folder / "provenance.json").write_bytes(dump_json({**provenance, **_of_trial(config, outcome, started)}))
-    return "done", ""
-
-
-def _of_trial(config: dict[str, Any], outcome: Outcome, started: float) -> dict[str, Any]:
-    return {
-        "seed": sorted(set(config["lanes"].get("seed", [config["seed"]]))),
-        "cache": outcome.cache,
-        "compile_seconds": outcome.compile_seconds,
-        "run_seconds": outcome.run_seconds,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "process": os.getpid(),
-    }
-
-
-@contextmanager
-def _logged(path: Path) -> Iterator[io.TextIOBase]:
-    """What a trial prints goes to its log."""
-    with open(path, "w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-        yield file  # pyright: ignore[reportReturnType]
-
-
-def where(error: BaseException) -> str:
-    """An error in one line, with the last place in the experimenter's own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and "/jaxcalc/lab/" not in f.filename]
-    place = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first}{place}"

@@ -71,8 +71,8 @@ def write(folder: Path, experiments: Path) -> list[Path]:
     """Write the schema of every question in a folder of experiments; what is up to date is left as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for file in sorted(experiments.glob("[!_]*.py")):
-        for name in registry.questions(file):
+    for module, file in registry.available(experiments).items():
+        for name in registry.questions(module, file):
             path = folder / f"{name.replace(':', '-')}.json"
             text = json.dumps(schema(registry.load(name, experiments.parent)), indent=2) + "\n"
             if not path.exists() or path.read_text() != text:

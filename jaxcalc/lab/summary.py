@@ -14,7 +14,7 @@ from jaxcalc.lab.sweep import SEED, Plan
 from jaxcalc.lab.text import number, seconds, size, table
 
 if TYPE_CHECKING:
-    from jaxcalc.lab.runner import Run
+    from jaxcalc.lab.results import Run
 
 
 def outcome(run: "Run") -> str:
@@ -46,9 +46,9 @@ def dry_run(plan: Plan) -> str:
     """What a config would run: points, programs, chunks and the sizes of the arrays."""
     import numpy as np
 
+    from jaxcalc.lab.errors import where
     from jaxcalc.lab.execute import Programs
     from jaxcalc.lab.price import default_chunk, shapes
-    from jaxcalc.lab.runner import where
     from jaxcalc.lab.runtime import configured
 
     with configured(plan.loaded) as device:
@@ -99,8 +99,8 @@ def listing() -> str:
     ]
     parts = [f"Configs\n{table(rows)}"] if rows else []
     rows = []
-    for file in experiments.values():
-        rows += [{"experiment": name, "question": title} for name, title in registry.questions(file).items()]
+    for module, file in experiments.items():
+        rows += [{"experiment": name, "question": title} for name, title in registry.questions(module, file).items()]
     parts += [f"Experiments\n{table(rows)}"] if rows else []
     return "\n\n".join(parts) or "no configs/ and no experiments/ here"
 

@@ -107,7 +107,7 @@ class Plan:
     def trials(self, chunk: int | None = None) -> list[Trial]:
         """The trials, at most ``chunk`` lanes each (default: the config's ``chunk``, else all lanes)."""
         width = min(chunk or self.loaded.settings.chunk or self.num_lanes, self.num_lanes)
-        settings = self.loaded.settings.model_dump(exclude={"params", "sweep", "chunk", "seed"})
+        settings = self.loaded.settings.model_dump(exclude={"params", "sweep", "chunk", "seed", "claims"})
         found = []
         for index, params, seed in self.programs():
             for start in range(0, self.num_lanes, width):
@@ -138,7 +138,24 @@ def open_plan(config: str | Path | dict[str, Any], overrides: tuple[str, ...] = 
         head, _, rest = str(error).partition("\n")
         located = loaded.error(head, ("experiment",), remedy=rest or None)
         raise located from None
-    return plan(loaded, experiment)
+    return plan(_settled(loaded, experiment), experiment)
+
+
+def _settled(loaded: Loaded, experiment: Experiment) -> Loaded:
+    """The config with what the experiment decides where the config does not, and its claims checked."""
+    settings, judges = loaded.settings, experiment.part.claims or {}
+    for i, id in enumerate(settings.claims or ()):
+        if not callable(judges) and id not in judges:
+            raise loaded.error(
+                f"experiment {experiment.name!r} judges no claim {id!r}",
+                ("claims", i),
+                suggestion=nearest(id, judges),
+                valid=judges,
+                valid_noun="its claims",
+            )
+    if settings.dtype is None:
+        settings = settings.model_copy(update={"dtype": experiment.part.dtype})
+    return dataclasses.replace(loaded, settings=settings)
 
 
 def plan(loaded: Loaded, experiment: Experiment) -> Plan:

@@ -1,20 +1,18 @@
-"""The ledger and the table of evidence: verdicts come from runs, and one that differs ends with exit code 1."""
+"""Ledgers and the table of evidence: a verdict that differs, or one that is missing, ends with exit code 1."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from jaxcalc.lab import cli
+from jaxcalc.lab import cli, ledger, registry
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.evidence import evidence, sources
-from jaxcalc.lab.ledger import entry, judged, ledger
 
 EXPERIMENT = '''
-"""Two of the ledger's claims, from numbers that a config gives."""
+"""Two claims, from numbers that a config gives."""
 
-from jaxcalc.lab import Config as Base, Variable, judged
+from jaxcalc.lab import Config as Base, Variable, cited, close
 
 
 class Config(Base):
@@ -23,20 +21,20 @@ class Config(Base):
 
 
 kind = "host"
-VARIABLES = {"slope": Variable((), "", "a slope")}
+VARIABLES = {"measured_slope": Variable((), "", "a slope")}
 
 
 def run(config, key):
-    return {"slope": config.slope}
+    return {"measured_slope": config.slope}
 
 
-def claims(dataset):
-    slope = float(dataset.slope)
-    return [
-        judged("quartic-derivative-values", slope == 9.0, measured=slope),
-        judged("newton-leibniz-history", None),
-    ]
+claims = {"slope-is-nine": lambda data: close(data.measured_slope), "who-found-it": cited}
 '''
+LEDGER = """
+- {id: slope-is-nine, statement: The slope is nine., topic: slopes, expected: 9.0, tolerance: 1e-9}
+- {id: who-found-it, statement: He did., topic: history, status: not-run, citation: His letters.}
+- {id: slope-is-ten, statement: The slope is ten., topic: slopes, status: false-as-stated}
+"""
 
 
 @pytest.fixture
@@ -45,65 +43,96 @@ def lab(tmp_path, monkeypatch):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "configs").mkdir()
     (tmp_path / "experiments" / "slopes.py").write_text(EXPERIMENT)
+    (tmp_path / "experiments" / "ledger.yaml").write_text(LEDGER)
     (tmp_path / "configs" / "slopes.yaml").write_text("experiment: slopes\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_ledger_is_whole():
-    known = ledger()
-    assert all(one.id == id and one.statement and one.expects for id, one in known.items())
-    assert Counter(one.part for one in known.values())["foundations"] == 172
+def test_the_gallerys_ledger_is_whole():
+    known = ledger.read(Path(registry.LIBRARY.parent, "experiments", "ledger.yaml"))
+    assert all(entry.id == id and entry.statement and entry.expects for id, entry in known.items())
+    assert Counter(entry.part for entry in known.values())["foundations"] == 172
     with pytest.raises(ConfigError, match="did you mean 'power-rule'"):
-        entry("power-rules")
+        ledger.look_up("power-rules", known, "test")
 
 
-def test_a_claim_takes_its_words_from_the_ledger():
-    claim = judged("x2-exp-derivative-printed-array", False, measured=[0.0, 8.155, 59.11])
-    assert (claim.verdict, claim.expects, claim.passed) == ("refuted", "refuted", True)
-    assert claim.statement == entry(claim.id).statement
-    assert not judged("x2-exp-derivative-printed-array", True).passed
-    assert judged("newton-leibniz-history", None).verdict == "cited"
-    assert judged("nudge-ratio-worked-example", True, limits=True).passed
-    assert not judged("nudge-ratio-worked-example", True).passed
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- {id: a}", "ledger.yaml:1:3: a claim has at least an id and a statement"),
+        ("- {id: a, statement: b}\n- {id: a, statement: c}", "ledger.yaml:2:8: the claim 'a' stands there twice"),
+        ("- {id: a, statement: b, tolerence: 1}", "did you mean 'tolerance'"),
+        ("- {id: a, statement: b, tolerance: -1}", "expected a number from 0 on"),
+        ("- {id: a, statement: b, status: true-ish}", "verified-true"),
+        ("id: a", "a ledger is a list of claims"),
+    ],
+)
+def test_a_damaged_ledger_is_told_with_its_place(tmp_path, text, told):
+    (tmp_path / "ledger.yaml").write_text(text)
+    with pytest.raises(ConfigError) as error:
+        ledger.read(tmp_path / "ledger.yaml")
+    assert told in str(error.value)
 
 
-def test_claims_are_found_without_importing_anything(lab):
-    assert sources() == {Path("configs/slopes.yaml"): {"quartic-derivative-values", "newton-leibniz-history"}}
+def test_each_config_is_known_for_what_it_judges(lab):
+    known = sources()
+    assert known["configs/slopes.yaml"] == {"slope-is-nine", "who-found-it"}
+    (lab / "configs" / "slopes.yaml").write_text("experiment: slopes\nclaims: [slope-is-nine]\n")
+    assert sources()["configs/slopes.yaml"] == {"slope-is-nine"}
+
+
+def test_a_claim_that_the_question_does_not_name_is_refused(lab, capsys):
+    (lab / "configs" / "slopes.yaml").write_text("experiment: slopes\nclaims: [slope-is-nein]\n")
+    assert cli.main(["run", "configs/slopes.yaml"]) == 2
+    assert "did you mean 'slope-is-nine'" in capsys.readouterr().err
 
 
 def test_the_table_has_what_was_asked_for(lab, capsys):
-    assert cli.main(["evidence", "rules"]) == 0
+    assert cli.main(["evidence", "slope-is-nine", "history"]) == 0
     told = capsys.readouterr().out
-    assert "quartic-derivative-values" in told and "confirmed" in told
-    assert "newton-leibniz-history" not in told  # another topic
-    assert "no evidence yet for" in told and "power-rule" in told
-    again = evidence(["slopes"])
-    assert [row["claim"] for row in again.rows] == ["quartic-derivative-values", "newton-leibniz-history"]
+    assert "slope-is-nine" in told and "1 confirmed, 1 cited" in told and "His letters." in told
+    assert cli.main(["evidence", "slopes"]) == 1  # the topic and the config: a claim is missing
+    assert "no evidence for 1: slope-is-ten" in capsys.readouterr().out
+    again = evidence(["configs/slopes.yaml"])
+    assert [row["claim"] for row in again.rows] == ["slope-is-nine", "who-found-it"]
     assert again.passed and again.missing == []
 
 
 def test_another_verdict_than_the_ledgers_fails(lab, capsys):
     (lab / "configs" / "slopes.yaml").write_text("experiment: slopes\nparams: {slope: 8.5}\n")
-    assert cli.main(["evidence", "quartic-derivative-values"]) == 1
+    assert cli.main(["evidence", "slope-is-nine"]) == 1
     told = capsys.readouterr().out
     assert "refuted (ledger: confirmed)" in told
-    assert "not the ledger's verdict: quartic-derivative-values" in told
+    assert "not the ledger's verdict: slope-is-nine" in told
+
+
+def test_what_is_not_finite_is_not_judged_and_fails(lab, capsys):
+    (lab / "experiments" / "slopes.py").write_text(EXPERIMENT.replace("config.slope}", 'float("nan")}'))
+    assert cli.main(["run", "configs/slopes.yaml"]) == 1
+    assert "not judged" in capsys.readouterr().out
+    assert cli.main(["evidence", "slope-is-nine"]) == 1
+    assert "not finite" in capsys.readouterr().out
 
 
 def test_a_run_that_fails_is_told(lab, capsys):
     (lab / "experiments" / "slopes.py").write_text(EXPERIMENT.replace("config.slope}", "1 / 0}"))
-    assert cli.main(["evidence", "slopes"]) == 1
+    assert cli.main(["evidence", "configs/slopes.yaml"]) == 1
     assert "failed: configs/slopes.yaml" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_answered(lab, capsys):
-    assert cli.main(["evidence", "quartic-derivative-value"]) == 2
-    assert "did you mean 'quartic-derivative-values'" in capsys.readouterr().err
+    assert cli.main(["evidence", "slope-is-nin"]) == 2
+    assert "did you mean 'slope-is-nine'" in capsys.readouterr().err
 
 
-def test_the_ledger_is_package_data():
-    import jaxcalc.lab
+def test_a_claim_that_no_ledger_has_is_told(lab, capsys):
+    (lab / "experiments" / "slopes.py").write_text(EXPERIMENT.replace('"slope-is-nine"', '"slope-is-nein"'))
+    assert cli.main(["run", "configs/slopes.yaml"]) == 1
+    assert "no claim 'slope-is-nein' in a ledger in reach" in capsys.readouterr().out
 
-    assert (Path(jaxcalc.lab.__file__).parent / "claims.yaml").is_file()
-    assert json.dumps([one.expects for one in ledger().values()])
+
+def test_a_question_runs_by_its_name_and_is_charted_without_figures(lab, capsys):
+    assert cli.main(["run", "slopes", "slope=9.0"]) == 0
+    assert cli.main(["run", "slope"]) == 2
+    assert "did you mean 'slopes'" in capsys.readouterr().err
