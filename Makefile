@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint configs schema clean
+.PHONY: demo test lint configs results schema clean
 
 demo: .venv/run.stamp
 	$(BIN)/jaxcalc run configs/quickstart.yaml $(ARGS)
@@ -17,12 +17,19 @@ lint: .venv/test.stamp
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# Every config, one after the other; what an earlier call finished is not run again.
+# Every config, one after the other; what an earlier call finished is not run again. One that fails does not keep the
+# others from running; what needs an extra that is not there is told and passed over.
 configs: .venv/run.stamp
-	@for config in configs/*.yaml; do echo "== $$config"; $(BIN)/jaxcalc run $$config $(ARGS) || exit $$?; done
+	@failed=0; for config in configs/*.yaml; do echo "== $$config"; \
+	  $(BIN)/jaxcalc run $$config $(ARGS) || { code=$$?; [ $$code -eq 3 ] || failed=1; [ $$code -ne 130 ] || exit 130; }; \
+	done; exit $$failed
+
+# Pages with every figure, from the runs there are, into results/.
+results: .venv/run.stamp
+	$(BIN)/python docs/collect.py runs
 
 schema: .venv/run.stamp
-	$(BIN)/python -m jaxcalc.lab.schema configs/schema
+	$(BIN)/jaxcalc schema
 
 clean:
 	rm -rf .venv runs

@@ -1,21 +1,34 @@
-"""Write docs/results from the runs of this machine: ``python docs/collect.py RUNS``, after ``make configs``.
+"""Write the pages of results from the runs of this machine: ``python docs/collect.py RUNS``, after ``make configs``.
 
-For each config the newest run in RUNS: its time, its claims with verdicts, its tables and figures. A config without a
-run keeps what a page says of it.
+For each config the newest run in RUNS: its time, its claims with verdicts, its tables and figures with captions. A
+config without a run keeps what a page says of it. ``results`` gets every figure and is not kept in git;
+``docs/results`` the few that its pages show.
 """
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+from jaxcalc import style
 from jaxcalc.lab import load
+from jaxcalc.lab.plot import charts, save_figure
 from jaxcalc.lab.registry import load as load_experiment
 from jaxcalc.lab.text import number, seconds
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parent / "configs"
+
+# The figures that docs/results shows; every other one is made again by `make results`.
+SHOWN = {
+    "basins-roots-roots.svg",
+    "finite_differences-steps-steps.svg",
+    "gradient_descent-regimes.svg",
+    "monte_carlo-convergence-convergence.svg",
+    "neural_ode-pelts.svg",
+    "newton-convergence-order.svg",
+    "vanishing_gradients-gradient_by_layer.svg",
+}
 
 
 def newest(runs: Path, stem: str) -> Path | None:
@@ -30,8 +43,8 @@ def rows(header: list[str], lines: list[list[Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *cells])
 
 
-def section(config: Path, run: Path, out: Path) -> tuple[str, dict[str, Any]]:
-    """One config's results as Markdown, and its provenance; its figures go to ``out``."""
+def section(config: Path, run: Path, out: Path, only: set[str] | None) -> tuple[str, dict[str, Any]]:
+    """One config's results as Markdown, and its provenance; its figures, or ``only`` some of them, go to ``out``."""
     dataset, plan = load(run), json.loads((run / "plan.json").read_text())
     told = [json.loads((run / "trials" / t["hash"] / "provenance.json").read_text()) for t in plan["trials"]]
     time = sum(t["compile_seconds"] + t["run_seconds"] for t in told)
@@ -46,13 +59,16 @@ def section(config: Path, run: Path, out: Path) -> tuple[str, dict[str, Any]]:
             for c in claims
         ]
         parts.append(rows(["claim", "expected", "measured", "verdict"], lines))
-    tables = load_experiment(dataset.attrs["experiment"], CONFIGS).part.tables
-    for title, table in (tables(dataset) if tables else {}).items():
+    part = load_experiment(dataset.attrs["experiment"], CONFIGS).part
+    for title, table in (part.tables(dataset) if part.tables else {}).items():
         parts += [f"**{title}**", rows(list(table[0]), [list(row.values()) for row in table])] if table else []
-    for figure in sorted((run / "figures").glob("*.svg")):
-        target = out / f"{run.name.rsplit('-', 1)[0]}-{figure.name}"
-        shutil.copyfile(figure, target)
-        parts.append(f"![{figure.stem.replace('_', ' ')}]({target.name})")
+    with style.context():
+        figures = (part.figures or charts)(dataset)
+        for name, figure in sorted(figures.items()):
+            target = out / f"{run.name.rsplit('-', 1)[0]}-{name}.svg"
+            if only is None or target.name in only:
+                save_figure(figure, target)
+                parts += [f"![{name.replace('_', ' ')}]({target.name})", f"*{figure.get_label()}*"]
     return "\n\n".join(parts), told[0]
 
 
@@ -80,16 +96,15 @@ def page_of(config: Path) -> str:
     return "bench.md" if config.parent.name == "bench" else "README.md"
 
 
-def main(runs: Path) -> None:
+def collect(runs: Path, out: Path, only: set[str] | None) -> None:
     """Collect every config that has a run; a page none of whose configs has one stays as it is."""
-    out = HERE / "results"
     out.mkdir(exist_ok=True)
     for page, about in HEADS.items():
         sections, machine = kept(out / page), None
         for config in sorted(CONFIGS.rglob("*.yaml")):
             run = newest(runs, config.stem) if page_of(config) == page else None
             if run is not None:
-                sections[name_of(config)], machine = section(config, run, out)
+                sections[name_of(config)], machine = section(config, run, out, only)
         if machine is None:
             continue
         known = [name_of(config) for config in sorted(CONFIGS.rglob("*.yaml"))]
@@ -115,4 +130,5 @@ and counts carry over.
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    collect(Path(sys.argv[1]), HERE.parent / "results", None)
+    collect(Path(sys.argv[1]), HERE / "results", SHOWN)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from jaxcalc.lab import registry
-from jaxcalc.lab.schema import schema
+from jaxcalc.lab.schema import write
 from jaxcalc.lab.sweep import open_plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,21 +33,26 @@ for name in sys.argv[1:]:
 def test_every_config_is_good_and_fits_its_schema(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     plan = open_plan(path)
-    name = plan.experiment.name.replace(":", "-")
+    up = "../" * (len(path.relative_to(ROOT / "configs").parts) - 1)
     first = path.read_text().partition("\n")[0]
-    folder = "../schema" if path.parent.name == "bench" else "schema"
-    assert first == f"# yaml-language-server: $schema={folder}/{name}.json"
-    document = json.loads((ROOT / "configs/schema" / f"{name}.json").read_text())
-    assert set(yaml.safe_load(path.read_text())) <= set(document["properties"])
+    assert first == f"# yaml-language-server: $schema={up}schema.json"
+    assert plan.num_points
 
 
-@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda p: p.stem)
-def test_schemas_are_up_to_date(file, monkeypatch):
+def test_one_schema_knows_every_question_and_what_it_takes(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    for name in registry.questions(file.stem, file):
-        path = ROOT / "configs/schema" / f"{name.replace(':', '-')}.json"
-        assert path.exists(), f"make schema writes {path.name}"
-        assert json.loads(path.read_text()) == json.loads(json.dumps(schema(registry.load(name)))), "make schema"
+    count = write(tmp_path / "schema.json")
+    document = json.loads((tmp_path / "schema.json").read_text())
+    known = [name for stem, file in registry.available().items() for name in registry.questions(stem, file)]
+    assert count == len(known) and document["properties"]["experiment"]["anyOf"][0]["enum"] == known
+    questions = {
+        entry["if"]["properties"]["experiment"]["const"]: entry["then"]["properties"] for entry in document["allOf"]
+    }
+    for path in CONFIGS:
+        plain = yaml.safe_load(path.read_text())
+        assert set(plain) <= set(document["properties"])
+        assert set(plain.get("params") or {}) <= set(questions[plain["experiment"]]["params"]["properties"])
+    assert set(re.findall(r'"#/\$defs/([^"]+)"', json.dumps(document))) <= set(document["$defs"])
 
 
 def test_experiments_import_without_jax():
@@ -129,8 +134,3 @@ def test_links_and_configs_of_the_readme_exist():
     named = [name for row in re.findall(r"^\| (`.*?) \|", text, flags=re.M) for name in re.findall(r"`([^`]+)`", row)]
     configs = {str(p.relative_to(ROOT / "configs").with_suffix("")) for p in CONFIGS}
     assert set(named) == configs
-
-
-def test_every_schema_has_its_question():
-    known = {name.replace(":", "-") for file in EXPERIMENTS for name in registry.questions(file.stem, file)}
-    assert {p.stem for p in (ROOT / "configs/schema").glob("*.json")} == known

@@ -1,4 +1,4 @@
-"""The command line: ``jaxcalc run | list | check | show | info | plot | compare | report | reproduce |
+"""The command line: ``jaxcalc run | list | check | show | info | schema | plot | compare | report | reproduce |
 evidence``."""
 
 import argparse
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import jaxcalc
-from jaxcalc.lab.errors import ConfigError
+from jaxcalc.lab.errors import ConfigError, MissingModule
 
-DONE, FAILED, BAD_CONFIG, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, BAD_CONFIG, NOT_INSTALLED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def entry() -> None:
@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
       argv: the arguments after the program's name.
 
     Returns:
-      0 done; 1 a trial, a claim or a comparison failed; 2 a bad config or command line; 130 interrupted.
+      0 done; 1 a trial, a claim or a comparison failed; 2 a bad config or command line; 3 an experiment
+      needs a module that is not installed; 130 interrupted.
     """
     parser = _parser()
     try:
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         return code
     except ConfigError as error:
         print(f"jaxcalc: {error}", file=sys.stderr)
-        return BAD_CONFIG
+        return NOT_INSTALLED if isinstance(error, MissingModule) else BAD_CONFIG
     except KeyboardInterrupt:
         print("\njaxcalc: interrupted; finished trials are kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
@@ -112,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     command("info", _info, "tell versions, devices and folders", "jaxcalc info")
+    shape = command(
+        "schema", _schema, "write the JSON Schema of configs, which editors read", "jaxcalc schema configs/schema.json"
+    )
+    shape.add_argument(
+        "file", metavar="FILE", nargs="?", default="configs/schema.json", help="where to (default: configs/schema.json)"
+    )
     _plot_arguments(
         command(
             "plot",
@@ -239,6 +246,13 @@ def _info(options: Any) -> int:
     from jaxcalc.lab.summary import information
 
     print(information())
+    return DONE
+
+
+def _schema(options: Any) -> int:
+    from jaxcalc.lab.schema import write
+
+    print(f"{options.file}: {write(Path(options.file))} questions")
     return DONE
 
 

@@ -67,6 +67,10 @@ class ConfigError(Exception):
         super().__init__("\n".join(lines))
 
 
+class MissingModule(ConfigError):
+    """An experiment needs a module that is not installed."""
+
+
 class TrialError(Exception):
     """A trial that failed; its log holds the traceback."""
 

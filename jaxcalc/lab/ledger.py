@@ -1,7 +1,7 @@
 """Ledgers: files that say what claims state, what is expected of data, and the verdict that a check of them reached.
 
 A ``ledger.yaml`` lies in the folder of an experiment or in one above it, up to the top of its package: a list of
-entries, each with an ``id`` and a ``statement``; ``expected`` and ``tolerance``, where numbers are to be met; ``status``.
+entries, each with an ``id`` and a ``statement``, perhaps what is ``expected``, its ``tolerance``, and a ``status``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -59,6 +59,7 @@ def run(
     """
     start = time.perf_counter()
     plan = sweep.open_plan(config, overrides)
+    sweep.require(plan.experiment)
     with _interruptible() as stopped, configured(plan.loaded, cache=plan.experiment.kind != "timed") as device:
         job = _Job(plan, device, Path(out))
         with job.store.opened(job.record, fresh=fresh), Progress(progress, plan, len(job.trials)) as shown:

@@ -1,7 +1,6 @@
-"""JSON Schema of configs, for editors: ``python -m jaxcalc.lab.schema [FOLDER]`` writes one file per question."""
+"""One JSON Schema of all configs, for editors: the question that a config names decides what its parameters are."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +8,26 @@ import pydantic
 
 from jaxcalc.lab import registry
 from jaxcalc.lab.config import Settings, nested_model
+from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.experiment import descriptions, is_swept
 from jaxcalc.lab.registry import Experiment
 
 
-def schema(experiment: Experiment) -> dict[str, Any]:
-    """The JSON Schema of a config of one experiment."""
+def schema(experiments: list[Experiment]) -> dict[str, Any]:
+    """The JSON Schema of a config of any of these experiments."""
     whole = _described(Settings, Settings.model_json_schema())
-    params = _described(experiment.part.Config, experiment.part.Config.model_json_schema())
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    whole["title"] = f"jaxcalc config of {experiment.name}"
-    whole["description"] = experiment.part.doc.strip().partition("\n")[0]
-    whole.setdefault("$defs", {}).update(params.pop("$defs", {}))
-    whole["properties"]["experiment"] = {"const": experiment.name, "description": "The experiment."}
-    # What the sweep provides need not stand in params.
-    params.pop("required", None)
-    whole["properties"]["params"] = {**params, "title": "params", "description": "The experiment's own parameters."}
-    whole["properties"]["memory_limit"] = {
+    whole["title"] = "jaxcalc config"
+    properties, definitions = whole["properties"], whole.setdefault("$defs", {})
+    properties["experiment"] |= {
+        "anyOf": [{"enum": [experiment.name for experiment in experiments]}, {"pattern": r"\."}],
+    }
+    properties["memory_limit"] = {
         "type": "string",
         "pattern": r"^[0-9.]+ ?([kMG]B|[KMG]iB|B)$",
         "description": "Memory that an isolated trial may hold, as 4GiB or 500MB.",
     }
-    lanes = [name for name, f in experiment.part.Config.model_fields.items() if any(map(is_swept, f.metadata))]
-    axis = {"$ref": "#/$defs/Axis"}
-    whole["$defs"]["Axis"] = {
+    definitions["Axis"] = {
         "description": "A list of values, or a shorthand.",
         "anyOf": [
             {"type": "array", "minItems": 1},
@@ -42,13 +37,35 @@ def schema(experiment: Experiment) -> dict[str, Any]:
             ),
         ],
     }
-    fields = dict.fromkeys(params.get("properties", {}), axis)
-    sweep = whole["$defs"]["Sweep"]["properties"]
-    for group, names in (("vmap", lanes if experiment.kind == "compiled" else []), ("grid", fields), ("auto", fields)):
-        sweep[group] |= {"properties": dict.fromkeys([*names, "seed"], axis)}
-        sweep[group]["additionalProperties"] = axis  # nested fields, in dotted form
-        sweep[group].pop("anyOf", None)
+    axes = definitions["Sweep"]["properties"]
+    for group in ("vmap", "grid", "auto"):
+        axes[group] |= {"additionalProperties": {"$ref": "#/$defs/Axis"}}
+    whole["allOf"] = [_of_question(experiment, definitions) for experiment in experiments]
     return whole
+
+
+def _of_question(experiment: Experiment, definitions: dict[str, Any]) -> dict[str, Any]:
+    """What holds of a config that names this experiment: its parameters, its axes, its claims."""
+    model = experiment.part.Config
+    params = _described(model, model.model_json_schema())
+    params.pop("required", None)  # what the sweep provides need not stand in params
+    params |= {"title": "params", "description": experiment.part.doc.strip().partition("\n")[0]}
+    inner = params.pop("$defs", {})
+    text = json.dumps([params, inner])
+    for name in inner:  # two questions may each have a model of one name
+        text = text.replace(f'"#/$defs/{name}"', f'"#/$defs/{experiment.name}.{name}"')
+    params, inner = json.loads(text)
+    definitions |= {f"{experiment.name}.{name}": made for name, made in inner.items()}
+    fields = {name: {"$ref": "#/$defs/Axis"} for name in [*params.get("properties", {}), "seed"]}
+    lanes = {"seed", *(name for name, f in model.model_fields.items() if any(map(is_swept, f.metadata)))}
+    axes = {group: {"properties": fields} for group in ("grid", "auto")}
+    if experiment.kind == "compiled":
+        axes["vmap"] = {"properties": {name: axis for name, axis in fields.items() if name in lanes}}
+    then: dict[str, Any] = {"params": params, "sweep": {"properties": axes}}
+    if not callable(judges := experiment.part.claims or {}):
+        then["claims"] = {"items": {"enum": list(judges)}} if judges else {"maxItems": 0}
+    named = {"properties": {"experiment": {"const": experiment.name}}}
+    return {"if": named, "then": {"properties": then}}
 
 
 def _described(model: type[pydantic.BaseModel], made: dict[str, Any]) -> dict[str, Any]:
@@ -67,20 +84,17 @@ def _described(model: type[pydantic.BaseModel], made: dict[str, Any]) -> dict[st
     return made
 
 
-def write(folder: Path, experiments: Path) -> list[Path]:
-    """Write the schema of every question in a folder of experiments; what is up to date is left as it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for module, file in registry.available(experiments).items():
-        for name in registry.questions(module, file):
-            path = folder / f"{name.replace(':', '-')}.json"
-            text = json.dumps(schema(registry.load(name, experiments.parent)), indent=2) + "\n"
-            if not path.exists() or path.read_text() != text:
-                path.write_text(text)
-                written.append(path)
-    return written
+def write(path: Path) -> int:
+    """Write the schema of every question in reach; the number of questions.
 
-
-if __name__ == "__main__":
-    for path in write(Path(sys.argv[1] if len(sys.argv) > 1 else "configs/schema"), Path("experiments")):
-        print(path)
+    Raises:
+      ConfigError: an experiment in reach does not import, or the file cannot be written.
+    """
+    names = [name for module, file in registry.available().items() for name in registry.questions(module, file)]
+    text = json.dumps(schema([registry.load(name) for name in names]), indent=1) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from None
+    return len(names)

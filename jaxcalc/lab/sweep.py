@@ -1,6 +1,7 @@
 """From a config to its plan: axes, points, programs and trials, all of it checked before anything runs."""
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import pydantic
 
 from jaxcalc.lab import source
 from jaxcalc.lab.config import Loaded, field_at, field_names, load, validate
-from jaxcalc.lab.errors import ConfigError, nearest
+from jaxcalc.lab.errors import ConfigError, MissingModule, nearest
 from jaxcalc.lab.experiment import is_swept
 from jaxcalc.lab.registry import Experiment
 from jaxcalc.lab.registry import load as load_experiment
@@ -139,6 +140,20 @@ def open_plan(config: str | Path | dict[str, Any], overrides: tuple[str, ...] = 
         located = loaded.error(head, ("experiment",), remedy=rest or None)
         raise located from None
     return plan(_settled(loaded, experiment), experiment)
+
+
+def require(experiment: Experiment) -> None:
+    """Whether what an experiment imports beyond the lab is installed.
+
+    Raises:
+      MissingModule: something is not.
+    """
+    absent = [name for name in experiment.part.needs if importlib.util.find_spec(name) is None]
+    if absent:
+        raise MissingModule(
+            f"experiment {experiment.name!r} needs {', '.join(absent)}",
+            remedy="Peers come with: pip install 'jaxcalc[peers]'",
+        )
 
 
 def _settled(loaded: Loaded, experiment: Experiment) -> Loaded:

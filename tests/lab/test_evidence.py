@@ -8,6 +8,7 @@ import pytest
 from jaxcalc.lab import cli, ledger, registry
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.evidence import evidence, sources
+from jaxcalc.lab.sweep import open_plan
 
 EXPERIMENT = '''
 """Two claims, from numbers that a config gives."""
@@ -136,3 +137,38 @@ def test_a_question_runs_by_its_name_and_is_charted_without_figures(lab, capsys)
     assert cli.main(["run", "slopes", "slope=9.0"]) == 0
     assert cli.main(["run", "slope"]) == 2
     assert "did you mean 'slopes'" in capsys.readouterr().err
+
+
+def test_a_module_that_is_not_installed_is_told_with_an_exit_code_of_its_own(lab, capsys):
+    needy = EXPERIMENT.replace('kind = "host"', 'kind = "host"\nneeds = ("no_such_peer",)')
+    (lab / "experiments" / "slopes.py").write_text(needy)
+    assert cli.main(["run", "configs/slopes.yaml"]) == 3
+    assert "needs no_such_peer" in capsys.readouterr().err
+    assert cli.main(["check", "configs/slopes.yaml"]) == 0
+
+
+def test_a_question_has_a_default_dtype(lab):
+    double = EXPERIMENT.replace('kind = "host"', 'kind = "host"\ndtype = "float64"')
+    (lab / "experiments" / "slopes.py").write_text(double)
+    assert open_plan("slopes").loaded.settings.dtype == "float64"
+    assert open_plan("slopes", ("dtype=float32",)).loaded.settings.dtype == "float32"
+
+
+def test_a_subject_is_a_folder_of_questions(lab, capsys):
+    subject = lab / "experiments" / "lines"
+    subject.mkdir()
+    (subject / "__init__.py").write_text('"""Lines."""\nSLOPE = 9.0\n')
+    (subject / "steep.py").write_text(
+        EXPERIMENT.replace("config.slope}", "lines.SLOPE}").replace(
+            "from jaxcalc", "from experiments import lines\nfrom jaxcalc", 1
+        )
+    )
+    assert cli.main(["run", "lines.steep"]) == 0
+    assert "runs/lines-steep-" in capsys.readouterr().out
+    assert "lines.steep" in registry.available()
+    before = registry.load("lines.steep").source
+    (subject / "other.py").write_text("")  # a sibling is not this question's source, the subject is
+    assert registry.load("lines.steep").source == before
+    (subject / "__init__.py").write_text('"""Lines."""\nSLOPE = 8.0\n')
+    assert registry.load("lines.steep").source != before
+    assert cli.main(["run", "lines.steep"]) == 1
