@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxcalc.lab import cli, ledger, registry
+from jaxcalc.lab import cli, ledger, over, registry
+from jaxcalc.lab import run as lab_run
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.evidence import evidence, sources
 from jaxcalc.lab.sweep import open_plan
@@ -152,6 +153,13 @@ def test_a_question_has_a_default_dtype(lab):
     (lab / "experiments" / "slopes.py").write_text(double)
     assert open_plan("slopes").loaded.settings.dtype == "float64"
     assert open_plan("slopes", ("dtype=float32",)).loaded.settings.dtype == "float32"
+
+
+def test_every_parameter_is_a_coordinate_swept_or_not(lab):
+    run = lab_run("slopes", out=lab / "runs", progress=False)
+    assert float(run.dataset.coords["slope"]) == 9.0 and int(run.dataset.coords["seed"]) == 0
+    swept = lab_run("slopes", "slope=9.0,10.0", out=lab / "runs", progress=False).dataset
+    assert over(swept, "slope", "seed").measured_slope.dims == ("seed", "slope")
 
 
 def test_a_subject_is_a_folder_of_questions(lab, capsys):
