@@ -144,7 +144,7 @@ def _as_question(config: str | Path) -> str | None:
     name = str(config)
     if Path(name).suffix in (".yaml", ".yml") or Path(name).exists() or os.sep in name:
         return None
-    return name if name.partition(":")[0] in registry.available() else None
+    return name if registry.exists(name) else None
 
 
 def _stem(question: str) -> str:

@@ -68,7 +68,7 @@ def sources(folder: Path = Path("configs")) -> dict[str, frozenset[str]]:
         judges = _named(loaded.settings.experiment, loaded.folder)
         only = loaded.settings.claims
         found[str(path)] = judges if only is None else judges & frozenset(only)
-    for module, file in registry.available().items():
+    for module, file in {**registry.available(), **registry.own_packages()}.items():
         for name in registry.questions(module, file):
             if name not in asked:
                 found[name] = _named(name, None)

@@ -70,6 +70,35 @@ def available(near: Path | None = None) -> dict[str, Path]:
     return found
 
 
+def own_packages() -> dict[str, Path]:
+    """The experiments by dotted name in the packages of the current folder that hold a ledger."""
+    here = Path.cwd()
+    packages = [file.parent for file in sorted(here.glob(f"*/{ledger.NAME}")) if file.parent.name != HOME]
+    files = [file for package in packages for file in sorted(package.rglob("[!_.]*.py"))]
+    named = {".".join(file.relative_to(here).with_suffix("").parts): file for file in files}
+    return {name: file for name, file in named.items() if set(_REQUIRED) <= _names_in(file)}
+
+
+def _names_in(file: Path) -> set[str]:
+    """The names that a module binds at its top; none where it cannot be read."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return set()
+    found = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+    return found | {target.id for target in targets if isinstance(target, ast.Name)}
+
+
+def exists(name: str) -> bool:
+    """Whether a question of that name is in reach: in an ``experiments`` folder, or a module that can be imported."""
+    module = name.partition(":")[0]
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    importlib.invalidate_caches()
+    return module.removeprefix(f"{HOME}.") in available() or _on_path(module) is not None
+
+
 def questions(name: str, file: Path) -> dict[str, str]:
     """What a module asks, ``NAME`` or ``NAME:part`` with the first line of its doc; read without importing it."""
     try:

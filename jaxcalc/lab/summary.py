@@ -26,7 +26,7 @@ def outcome(run: "Run") -> str:
                 "verdict": c.verdict if c.passed else f"{c.verdict} (expected {c.expects})",
                 "claim": c.id,
                 "expected": number(c.expected),
-                "measured": number(c.measured),
+                "measured": getattr(c, "reason", "") or number(c.measured),
             }
             for c in run.claims
         ]

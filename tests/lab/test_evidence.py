@@ -1,5 +1,6 @@
 """Ledgers and the table of evidence: a verdict that differs, or one that is missing, ends with exit code 1."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -180,3 +181,20 @@ def test_a_subject_is_a_folder_of_questions(lab, capsys):
     (subject / "__init__.py").write_text('"""Lines."""\nSLOPE = 8.0\n')
     assert registry.load("lines.steep").source != before
     assert cli.main(["run", "lines.steep"]) == 1
+
+
+def test_a_package_of_ones_own_with_its_ledger(tmp_path, monkeypatch, capsys):
+    """The README's own experiment: at most 25 lines, charted, judged by the ledger beside it."""
+    text = (registry.LIBRARY.parent / "README.md").read_text().partition("## Your own experiment")[2]
+    code, ledger_text = (re.findall(rf"```{word}\n(.*?)```", text, re.DOTALL)[0] for word in ("python", "text"))
+    assert len(code.splitlines()) <= 25
+    (tmp_path / "mypackage").mkdir()
+    (tmp_path / "mypackage" / "mymodule.py").write_text(code)
+    (tmp_path / "mypackage" / "ledger.yaml").write_text(ledger_text)
+    monkeypatch.chdir(tmp_path)
+    found = lab_run("mypackage.mymodule", out=tmp_path / "runs", progress=False)
+    assert [claim.verdict for claim in found.claims] == ["confirmed"]
+    assert found.claims[0].figure == "error" and found.figures["error"].is_file()
+    assert cli.main(["evidence", "it-converges"]) == 0
+    assert "1 claims judged: 1 confirmed" in capsys.readouterr().out
+    assert cli.main(["run", "mypackage.mymodule", "rate=1.5", "--out", "runs"]) == 1
