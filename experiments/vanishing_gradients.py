@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Swept, Variable
 from jaxcalc.lab import Config as LabConfig
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, between, close, equal, less
 
 kind = "compiled"
 
@@ -188,7 +188,7 @@ def _setting(dataset, name):
 
 def _over_seeds(array):
     """The geometric mean over seeds."""
-    return np.exp(np.log(array).mean("seed"))
+    return np.exp(np.log(array).mean("seed", skipna=False))
 
 
 def _find(dataset, activation, weight_scale, skip=0.0, scaled=False):
@@ -518,7 +518,8 @@ def _squared_factors(data, depth, skipped=10):
     skipped = min(skipped, depth - 1)
     ratio = data.signal.sel(layer=skipped) / data.signal.sel(layer=depth)
     theory = data.theory_factor.sel(layer=depth) ** 2
-    return ratio ** (2 / (depth - skipped)), theory.mean([d for d in theory.dims if d != "gain"]).values
+    others = [d for d in theory.dims if d != "gain"]
+    return ratio ** (2 / (depth - skipped)), theory.mean(others, skipna=False).values
 
 
 def tables(dataset):
@@ -536,187 +537,150 @@ def tables(dataset):
     return {"Gradient norm at the input over the last layer": rows}
 
 
-def claims(dataset):
-    """Seven statements of the ledger, and mean-field theory's factor where the gain is swept."""
+def _deep(dataset):
+    """The tidy dataset of at least three seeds: fewer draws, and a deep network's gradient is one draw's luck."""
     data = _tidy(dataset)
-    judged = _chain_claims(data)
-    if data.sizes["seed"] >= _SEEDS:
-        judged += [*_depth_claims(data), *_flow_claims(data), *_moment_claims(data), *_chaos_claims(dataset)]
-    return judged
+    if data.sizes["seed"] < _SEEDS:
+        raise NotJudged(f"needs {_SEEDS} seeds")
+    return data
 
 
-def _chain_claims(data):
-    """What needs no network: the bound, and chains of single sigmoids."""
-    if data.sizes["layer"] <= 20:
-        return []
-    bound = float(data.bound[20])
-    figure = "unit_chains" if data.sizes["depth"] > 1 else None
-    one, four, eight = (float(data.chain_gradient.sel(chain=c)[20]) for c in _CHAINS)
-    return [
-        Claim(
-            "quarter-to-the-20",
-            "Twenty factors of at most 0.25 multiply to about 1e-12.",
-            abs(bound - 1e-12) <= 1e-13,
-            expected="1e-12 within 1e-13",
-            measured=f"{bound:.4e}",
-            figure=figure,
-        ),
-        Claim(
-            "twenty-sigmoid-layers-vanish",
-            "Twenty stacked sigmoids leave a gradient of at most about 1e-12.",
-            one <= bound,
-            limits=max(four, eight) > bound,
-            expected=f"at most {bound:.3e} for unit weights",
-            measured=f"{one:.3e}",
-            expects="qualified",
-            figure=figure,
-            note=f"The bound needs weights of at most 1: w = 4 leaves {four:.6f} and w = 8 {eight:.3g}.",
-        ),
-    ]
+def _ratio(data, depth, *network, **changes):
+    """The gradient at the input over that at the last layer of one network of that depth."""
+    return float(_over_seeds(_found(data, *network, **changes).attenuation.sel(depth=depth)))
 
 
-def _depth_claims(data):
-    """Exponential decay and growth with depth."""
+def _found(data, activation, weight_scale, **changes):
+    case = _find(data, activation, weight_scale, **changes)
+    if case is None:
+        raise NotJudged(f"needs a {activation} network of weight variance {weight_scale:g}, {changes}")
+    return case
+
+
+def _judge_bound(dataset):
+    return close(dataset.bound.sel(layer=20))
+
+
+def _judge_chains(dataset):
+    """Chains of single sigmoids need no network."""
+    data = _tidy(dataset)
+    bound = float(data.bound.sel(layer=20))
+    one, four, eight = (float(data.chain_gradient.sel(chain=c, layer=20)) for c in _CHAINS)
+    return Finding(
+        below(one, bound),
+        limits=less(bound, [four, eight]),
+        measured=f"{one:.3e}; w = 4 leaves {four:.6f}, w = 8 {eight:.3g}",
+        figure="unit_chains" if data.sizes["depth"] > 1 else None,
+    )
+
+
+def _judge_depth(dataset):
+    """Exponential decay and growth with depth; float32 holds no gradient of 1e-80."""
+    data = _deep(dataset)
     depths = data.depth.values[data.depth.values >= 5]
-    sigmoid, tanh = _find(data, "sigmoid", 1.0), _find(data, "tanh", 4.0)
-    if len(depths) < 3 or depths[-1] < 10 * depths[0] or sigmoid is None or tanh is None:
-        return []
+    if len(depths) < 3 or depths[-1] < 10 * depths[0]:
+        raise NotJudged("needs three depths from 5 on that span a decade")
     fits = []
-    for case in (sigmoid, tanh):
-        logs = np.log(case.attenuation.sel(depth=depths).values).mean(case.attenuation.get_axis_num("seed"))
-        if not np.isfinite(logs).all():
-            return []  # float32 holds no gradient of 1e-80
+    for network in (("sigmoid", 1.0), ("tanh", 4.0)):
+        gradient = _found(data, *network).attenuation.sel(depth=depths)
+        logs = np.log(gradient.values).mean(gradient.get_axis_num("seed"))
         fits.append((np.exp(np.polyfit(depths, logs, 1)[0]), np.corrcoef(depths, logs)[0, 1]))
     (shrinks, down), (grows, up) = fits
-    return [
-        Claim(
-            "gradient-shrinks-exponentially-in-depth",
-            "With local factors below 1 the gradient shrinks exponentially with depth, above 1 it grows exponentially.",
-            bool(down < -0.999 and up > 0.999 and shrinks < 1 < grows),
-            expected="log ratio linear in depth, |correlation| > 0.999",
-            measured=f"sigmoid {shrinks:.3f} a layer ({down:.5f}), tanh with gain 2 {grows:.3f} a layer ({up:.5f})",
-            figure="attenuation_by_depth",
-        )
-    ]
+    return Finding(
+        close(down) & close(-up) & less(shrinks, 1.0) & less(1.0, grows),
+        measured=f"sigmoid {shrinks:.3f} a layer ({down:.5f}), tanh with gain 2 {grows:.3f} ({up:.5f})",
+        figure="attenuation_by_depth",
+    )
 
 
-def _flow_claims(data):
-    """Ratios of the gradient at the input to that at the last layer, at 20 and 50 layers."""
-    found = []
-
-    def ratio(case, depth):
-        return float(_over_seeds(case.attenuation.sel(depth=depth)))
-
-    sigmoid, tanh, relu = _find(data, "sigmoid", 1.0), _find(data, "tanh", 1.0), _find(data, "relu", 2.0)
-    weak = _find(data, "relu", 0.25)
-    if 20 in data.depth and sigmoid is not None and tanh is not None and relu is not None:
-        s, t, r = (ratio(case, 20) for case in (sigmoid, tanh, relu))
-        found.append(
-            Claim(
-                "relu-tanh-sigmoid-gradient-flow",
-                "Sigmoid attenuates gradients most; tanh less; active ReLU units not at all.",
-                s < 1e-11 and s < t < r and 0.5 < r < 2.0,
-                expected="sigmoid below 1e-11 < tanh < ReLU, near 1",
-                measured=f"over 20 layers: sigmoid {s:.2e}, tanh (Glorot) {t:.3f}, ReLU (He) {r:.3f}",
-                figure="attenuation_by_depth",
-            )
-        )
-    if 20 in data.depth and weak is not None and relu is not None and "relu_slope" in data:
-        slope, small, kept = float(data.relu_slope), ratio(weak, 20), ratio(relu, 20)
-        found.append(
-            Claim(
-                "relu-passes-gradient-unattenuated",
-                "An active ReLU multiplies the gradient by 1 and so removes vanishing.",
-                slope == 1.0,
-                limits=small < 1e-6,
-                expected="slope exactly 1",
-                measured=f"slope at 3 is {slope}",
-                expects="qualified",
-                figure="factor_per_layer",
-                note=f"The weights still multiply: 20 layers of std 0.5/sqrt(n) leave {small:.1e}, He's {kept:.2f}.",
-            )
-        )
-    return found + _residual_claims(data, ratio)
+def _judge_activations(dataset):
+    data = _deep(dataset)
+    s, t, r = (_ratio(data, 20, *n) for n in (("sigmoid", 1.0), ("tanh", 1.0), ("relu", 2.0)))
+    return Finding(
+        less(s, [1e-11, t]) & less(t, r) & between(r, 0.5, 2.0),
+        measured=f"over 20 layers: sigmoid {s:.2e}, tanh (Glorot) {t:.3f}, ReLU (He) {r:.3f}",
+        figure="attenuation_by_depth",
+    )
 
 
-def _residual_claims(data, ratio):
-    """What skip connections cure, and what they break."""
-    cases = [
-        _find(data, "relu", 0.5),
-        _find(data, "relu", 0.5, skip=1.0),
-        _find(data, "relu", 2.0, skip=1.0),
-        _find(data, "relu", 2.0, skip=1.0, scaled=True),
-    ]
-    if 50 not in data.depth or any(case is None for case in cases):
-        return []
-    bare, skipped, full, scaled = (ratio(case, 50) for case in cases)
-    return [
-        Claim(
-            "residual-connections-carry-gradient",
-            "Skip connections let the gradient bypass layers and so prevent vanishing.",
-            bare < 1e-10 and skipped >= 1.0,
-            limits=full > 1e3 and 0.1 < scaled < 10.0,
-            expected="a weak network of 50 layers vanishes without skips and does not with them",
-            measured=f"half of He's weights: {bare:.1e} without skips, {skipped:.3g} with them",
-            expects="qualified",
-            figure="attenuation_by_depth",
-            note=f"He's full weights explode to {full:.2g}; branches scaled by 1/sqrt(depth) give {scaled:.2f}.",
-        )
-    ]
+def _judge_relu(dataset):
+    data = _deep(dataset)
+    small, kept = _ratio(data, 20, "relu", 0.25), _ratio(data, 20, "relu", 2.0)
+    return Finding(
+        equal(data.relu_slope),
+        limits=below(small, 1e-6),
+        measured=f"slope at 3 is {float(data.relu_slope)}; 20 layers of std 0.5/sqrt(n) leave "
+        f"{small:.1e}, He's {kept:.2f}",
+        figure="factor_per_layer",
+    )
 
 
-def _moment_claims(data):
+def _judge_residual(dataset):
+    """What skip connections cure where their branches are scaled, and what they break where not."""
+    data = _deep(dataset)
+    bare, skipped = _ratio(data, 50, "relu", 0.5), _ratio(data, 50, "relu", 0.5, skip=1.0)
+    full = _ratio(data, 50, "relu", 2.0, skip=1.0)
+    scaled = _ratio(data, 50, "relu", 2.0, skip=1.0, scaled=True)
+    return Finding(
+        below(bare, 1e-10) & close(scaled),
+        limits=above([skipped, full], 1e3),
+        measured=f"half of He's weights: {bare:.1e} without skips; branches scaled by 1/sqrt(depth) "
+        f"{scaled:.2f}; unscaled {skipped:.3g}, with He's full weights {full:.2g}",
+        figure="attenuation_by_depth",
+    )
+
+
+def _judge_moments(dataset):
     """Whether the scale of activations is kept to layer 50, asked of wide networks only."""
-    relu, tanh, wrong = _find(data, "relu", 2.0), _find(data, "tanh", 1.0), _find(data, "relu", 1.0)
-    if 50 not in data.depth or relu is None or tanh is None or wrong is None:
-        return []
-    if any(_setting(case, "width") < 512 for case in (relu, tanh, wrong)):
-        return []
+    data = _deep(dataset)
 
-    def kept(case):
-        moment = case.moment.sel(depth=50).mean("seed")
+    def kept(activation, weight_scale):
+        case = _found(data, activation, weight_scale)
+        if _setting(case, "width") < 512:
+            raise NotJudged("needs networks of 512 units or more")
+        moment = case.moment.sel(depth=50).mean("seed", skipna=False)
         return float(moment.sel(layer=50) / moment.sel(layer=1))
 
-    r, t, w = kept(relu), kept(tanh), kept(wrong)
-    better = _find(data, "tanh", 25 / 9)
-    helped = "" if better is None else f", with gain 5/3 {kept(better):.2f}"
-    return [
-        Claim(
-            "he-xavier-keep-variance-constant",
-            "He (ReLU) and Xavier (tanh) initialisation keep activation variance roughly constant over layers.",
-            0.5 < r < 2.0,
-            limits=t < 0.1 and w < 1e-10,
-            expected="mean square at layer 50 over layer 1 within a factor of 2",
-            measured=f"He with ReLU {r:.2f}",
-            expects="qualified",
-            figure="activation_scale",
-            note=f"Glorot with tanh decays to {t:.3f}{helped}; Glorot with ReLU collapses to {w:.1e}.",
-        )
-    ]
+    r, t, w = kept("relu", 2.0), kept("tanh", 1.0), kept("relu", 1.0)
+    helped = "" if _find(data, "tanh", 25 / 9) is None else f" (gain 5/3: {kept('tanh', 25 / 9):.2f})"
+    return Finding(
+        between(r, 0.5, 2.0),
+        limits=below(t, 0.1) & below(w, 1e-10),
+        measured=f"He with ReLU {r:.2f}; Glorot with tanh {t:.3f}{helped}, with ReLU {w:.1e}",
+        figure="activation_scale",
+    )
 
 
-def _chaos_claims(dataset):
+def _judge_chaos(dataset):
     """Mean-field theory's factor against the measured one, across the critical point of a wide plain tanh network."""
     settings = {"activation": "tanh", "residual": "none"}
     if not _sweeps_gain(dataset) or any(_setting(dataset, name) != value for name, value in settings.items()):
-        return []
+        raise NotJudged("needs a sweep of a plain tanh network's gain")
     if _setting(dataset, "initialisation") not in _NORMAL or _setting(dataset, "width") < 200:
-        return []
-    depth = int(np.isfinite(dataset.signal).any([d for d in dataset.signal.dims if d != "layer"]).sum()) - 1
+        raise NotJudged("needs 200 units or more, of normal weights")
+    depth = int(_setting(dataset, "depth"))
     if depth < 40:
-        return []
+        raise NotJudged("needs 40 layers or more")
+    _deep(dataset)
     squared, theory = _squared_factors(dataset, depth)
-    if not theory.min() < 1 < theory.max():
-        return []
-    gaps = np.abs(np.log(squared).mean("seed").values - np.log(theory))
-    return [
-        Claim(
-            "gradient-factor-is-chi1",
-            "In a wide random tanh network a layer multiplies the gradient's squared norm by chi1.",
-            bool(gaps.max() < 0.05),
-            expected=f"chi1 from {theory.min():.4f} to {theory.max():.4f}",
-            measured=f"within {100 * np.expm1(gaps.max()):.1f} % at every gain",
-            figure="order_to_chaos",
-            note="Order and vanishing below chi1 = 1, chaos and explosion above.",
-        )
-    ]
+    gaps = np.abs(np.log(squared).mean("seed", skipna=False).values - np.log(theory))
+    if not (theory > 1).any() or not (theory < 1).any():
+        raise NotJudged("needs gains on both sides of the critical point")
+    return Finding(
+        below(gaps, 0.05),
+        measured=f"within {100 * np.expm1(gaps.max()):.1f} % at every gain, chi1 from {theory.min():.4f} to "
+        f"{theory.max():.4f}",
+        figure="order_to_chaos",
+    )
+
+
+claims = {
+    "quarter-to-the-20": _judge_bound,
+    "twenty-sigmoid-layers-vanish": _judge_chains,
+    "gradient-shrinks-exponentially-in-depth": _judge_depth,
+    "relu-tanh-sigmoid-gradient-flow": _judge_activations,
+    "relu-passes-gradient-unattenuated": _judge_relu,
+    "residual-connections-carry-gradient": _judge_residual,
+    "he-xavier-keep-variance-constant": _judge_moments,
+    "gradient-factor-is-chi1": _judge_chaos,
+}

@@ -41,16 +41,23 @@ MUTATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def mutated(name: str, dataset: Any) -> Iterator[tuple[str, str, Claim, Claim]]:
     """Each claim beside what it comes to once one variable that it reads is broken: variable, mutation, before, after.
 
-    A claim reads a variable if it cannot be judged without it.
+    A claim reads a variable if it cannot be judged without it, and finds something else in other numbers.
     """
     before = claims(name, dataset)
     for variable, array in dataset.data_vars.items():
         if array.dtype.kind not in "biuf":
             continue
         without = claims(name, dataset.drop_vars(variable))
-        readers = [id for id, claim in without.items() if claim.verdict == "not judged" != before[id].verdict]
-        for word, mutate in MUTATIONS.items() if readers else ():
-            broken = dataset.assign({variable: array.copy(data=mutate(array.values.astype(float)))})
-            after = claims(name, broken)
-            for id in readers:
-                yield str(variable), word, before[id], after[id]
+        needs = [id for id, claim in without.items() if claim.verdict == "not judged" != before[id].verdict]
+        if not needs:
+            continue
+        with np.errstate(all="ignore"):
+            after = {
+                word: claims(name, dataset.assign({variable: array.copy(data=mutate(array.values.astype(float)))}))
+                for word, mutate in MUTATIONS.items()
+            }
+        said = lambda claim: (claim.verdict, str(claim.measured))
+        for id in needs:
+            others = [word for word in MUTATIONS if word != "not a number"]
+            if any(said(after[word][id]) != said(before[id]) for word in others):
+                yield from ((str(variable), word, before[id], after[word][id]) for word in MUTATIONS)
