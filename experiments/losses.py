@@ -5,13 +5,13 @@ printed examples, and the squared error of a linear model beside that of a singl
 not in the weights.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, less
 
 if TYPE_CHECKING:
     import xarray
@@ -114,44 +114,36 @@ def run_gradients(config: Gradients, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_gradients(dataset: "xarray.Dataset") -> list[Claim]:
-    found = []
-    for row in map(str, dataset.row.values):
-        mine, id = dataset.sel(row=row), _CLAIMS[row]
-        size = abs(mine.by_table).clip(min=1.0)  # AD of a binary cross-entropy cancels where p is close to y
-        worst = [
-            float((abs(other - mine.by_table) / size).max(skipna=False)) for other in (mine.by_ad, mine.closed_form)
-        ]
-        told = f"largest relative difference {worst[0]:.2g} from AD, {worst[1]:.2g} from the library's closed form"
-        found.append(judged(id, max(worst) <= entry(id).tolerance, measured=told, figure="losses"))
+def _gradient_of(row: str) -> Callable[["xarray.Dataset"], Finding]:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        mine = dataset.sel(row=row)
+        # AD of a binary cross-entropy cancels where p is close to y.
+        size = np.maximum(abs(mine.by_table.values), 1.0)
+        both = [abs(each.values - mine.by_table.values) / size for each in (mine.by_ad, mine.closed_form)]
+        told = f"largest relative difference {both[0].max():.2g} from AD, "
+        return Finding(below(both), measured=f"{told}{both[1].max():.2g} from the library's closed form")
+
+    return judge
+
+
+def _huber_continuity(dataset: "xarray.Dataset") -> Finding:
     value, slope, bend = dataset.huber_jumps.values
-    printed: Any = entry("mse-bce-three-sample-example").expected
-    means = dataset.means.values
+    return Finding(
+        close({"value_jump": value, "slope_jump": slope}),
+        measured=f"within 1e-9 of delta: value jumps by {value:.2g}, slope by {slope:.2g}, curvature by {bend:g}",
+    )
+
+
+def _one_hot(dataset: "xarray.Dataset") -> Finding:
     right, wrong = dataset.one_hot.values
     # Of the same probabilities the two are one formula; from logits it keeps digits that the probability has not.
-    apart = float(abs(dataset.one_hot_of_probabilities - dataset.minus_log).max(skipna=False))
-    from_logits = float(abs(dataset.one_hot - dataset.minus_log).max(skipna=False))
-    same = entry("one-hot-ce-collapses-to-neg-log-p").tolerance
-    return [
-        *found,
-        judged(
-            "huber-continuity",
-            max(value, slope) <= entry("huber-continuity").tolerance,
-            measured=f"within 1e-9 of delta: value jumps by {value:.2g}, slope by {slope:.2g}, curvature by {bend:g}",
-            figure="losses",
-        ),
-        judged(
-            "mse-bce-three-sample-example",
-            bool((abs(means - np.array(printed)) <= entry("mse-bce-three-sample-example").tolerance).all()),
-            measured=[float(f"{mean:.5f}") for mean in means],
-        ),
-        judged(
-            "one-hot-ce-collapses-to-neg-log-p",
-            apart <= same and from_logits <= same and 0 < right < 1e-6 and wrong > 10,
-            measured=f"difference {apart:.2g}, from logits {from_logits:.2g}; confident and right {right:.3g}, "
-            f"confident and wrong {wrong:.4g}",
-        ),
-    ]
+    pair = (dataset.one_hot_of_probabilities, dataset.one_hot)
+    apart, from_logits = (abs(each.values - dataset.minus_log.values) for each in pair)
+    return Finding(
+        below([apart, from_logits]) & less(0.0, right) & less(right, 1e-6) & less(10.0, wrong),
+        measured=f"difference {apart.max():.2g}, from logits {from_logits.max():.2g}; "
+        f"confident and right {right:.3g}, confident and wrong {wrong:.4g}",
+    )
 
 
 _TITLES = {
@@ -209,7 +201,12 @@ gradients = Part(
     "host",
     run_gradients,
     figures=figures_of_gradients,
-    claims=claims_of_gradients,
+    claims={
+        **{id: _gradient_of(row) for row, id in _CLAIMS.items()},
+        "huber-continuity": _huber_continuity,
+        "mse-bce-three-sample-example": lambda data: close(data.means),
+        "one-hot-ce-collapses-to-neg-log-p": _one_hot,
+    },
     doc="Are the gradients of the usual losses what the table says?",
 )
 
@@ -255,19 +252,15 @@ def run_convexity(config: Convexity, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_convexity(dataset: "xarray.Dataset") -> list[Claim]:
-    linear, unit = (float(dataset.least_eigenvalue.sel(model=m).min(skipna=False)) for m in ("linear", "tanh unit"))
+def _convex(dataset: "xarray.Dataset") -> Finding:
+    linear, unit = (dataset.least_eigenvalue.sel(model=m).values for m in ("linear", "tanh unit"))
     inner = float(dataset.curvature_in_prediction)
-    return [
-        judged(
-            "mse-quadratic-hence-convex",
-            inner >= 0 and linear >= 0,
-            limits=unit < -1e-6,
-            measured=f"least eigenvalue of the Hessian: linear model {linear:.3g}, tanh unit {unit:.3g}; second "
-            f"derivative in the prediction {inner:g}",
-            figure="convexity",
-        )
-    ]
+    return Finding(
+        above(inner, 0.0) & above(linear, 0.0),
+        limits=~above(unit, -1e-6),
+        measured=f"least eigenvalue of the Hessian: linear model {linear.min():.3g}, "
+        f"tanh unit {unit.min():.3g}; second derivative in the prediction {inner:g}",
+    )
 
 
 def figures_of_convexity(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -309,6 +302,6 @@ convexity = Part(
     "host",
     run_convexity,
     figures=figures_of_convexity,
-    claims=claims_of_convexity,
+    claims={"mse-quadratic-hence-convex": _convex},
     doc="Is the squared error convex: in the prediction, and in the weights?",
 )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, holds, less
 
 if TYPE_CHECKING:
     import xarray
@@ -86,54 +85,34 @@ def _measured(config: Models, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_models(dataset: "xarray.Dataset") -> list[Claim]:
+def _first_and_second_order(dataset: "xarray.Dataset") -> Finding:
     from jaxcalc import measure
 
-    value = lambda name: float(dataset[name])
-    error = lambda case: dataset.error.sel({"case": case}).values
-    first, second = (measure.exponent(dataset.length.values, row) for row in dataset.model_error.values)
-    orders, ten, both = "taylor-first-and-second-order", "taylor-exp-10-terms", "taylor-exp-15-and-sin-10"
-    best = "negative-gradient-minimises-linear-model"
-    exp = error("exp")[:15]
-    worse, stuck = error("log")[-1] > error("log")[4], error("flat").min() > 0.01
+    slopes = (measure.exponent(dataset.length.values, row) for row in dataset.model_error.values)
+    return Finding(close(dict(zip(("first", "second"), slopes))), figure="models")
+
+
+def _more_terms(dataset: "xarray.Dataset") -> Finding:
+    exp, log, flat = (dataset.error.sel({"case": case}).values for case in _CASES)
+    exp = exp[:15]
+    return Finding(
+        less(exp[1:], exp[:-1]),
+        limits=less(log[4], log[-1]) | above(flat, 0.01),
+        measured=f"e with 15 terms: {exp[-1]:.2g}; log(1 + x) at 1.5: {log[4]:.3g} with 5 terms, "
+        f"{log[-1]:.3g} with {log.size}; exp(-1/x^2): {flat.min():.3g} at best",
+        figure="degrees",
+    )
+
+
+def _against_the_gradient(dataset: "xarray.Dataset") -> Finding:
+    opposed, lowest = float(dataset.opposed), float(dataset.lowest)
     reached = dataset.change_at_reach.values
-    terms = dataset.exp_ten_terms.values
-    return [
-        judged(
-            orders,
-            abs(first - 2.0) <= entry(orders).tolerance and abs(second - 3.0) <= entry(orders).tolerance,
-            measured=f"slopes {first:.4f} and {second:.4f}",
-            figure="models",
-        ),
-        judged(
-            "more-taylor-terms-better",
-            bool((np.diff(exp) < 0).all()),
-            limits=bool(worse or stuck),
-            measured=f"e with 15 terms: {exp[-1]:.2g}; log(1 + x) at 1.5: {error('log')[4]:.3g} with 5 terms, "
-            f"{error('log')[-1]:.3g} with {dataset.degree.size}; exp(-1/x^2): {error('flat').min():.3g} at best",
-            figure="degrees",
-        ),
-        judged(
-            ten,
-            bool((abs(terms - [1.0, 2.718, 7.389]) <= entry(ten).tolerance).all()),
-            measured=", ".join(f"{term:.6f}" for term in terms),
-        ),
-        judged("np-math-factorial-call", value("has_math") == 1.0, measured=value("has_math")),
-        judged(
-            both,
-            abs(value("e_fifteen_terms") - 2.71828) <= entry(both).tolerance
-            and abs(value("sin_ten_terms") - 1.0) <= entry(both).tolerance,
-            measured=f"{value('e_fifteen_terms'):.12f} and {value('sin_ten_terms'):.12f}",
-        ),
-        judged(
-            best,
-            abs(value("opposed") + 5.0) <= entry(best).tolerance
-            and value("lowest") >= value("opposed") - entry(best).tolerance,
-            limits=bool((np.diff(reached) < 0).all() and reached[-1] < -1e6),
-            measured=f"against the gradient {value('opposed'):.6f}, lowest of all unit steps {value('lowest'):.6f}; "
-            f"a step of length {float(dataset.reach[-1]):.0e}: {reached[-1]:.3g}",
-        ),
-    ]
+    return Finding(
+        close({"min_over_unit_steps": opposed}) & below(opposed - lowest),
+        limits=less(reached[1:], reached[:-1]) & below(reached[-1], -1e6),
+        measured=f"against the gradient {opposed:.6f}, lowest of all unit steps {lowest:.6f}; "
+        f"a step of length {float(dataset.reach[-1]):.0e}: {reached[-1]:.3g}",
+    )
 
 
 def figures_of_models(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -185,6 +164,13 @@ models = Part(
     "host",
     run_models,
     figures=figures_of_models,
-    claims=claims_of_models,
+    claims={
+        "taylor-first-and-second-order": _first_and_second_order,
+        "more-taylor-terms-better": _more_terms,
+        "taylor-exp-10-terms": lambda data: close(data.exp_ten_terms),
+        "np-math-factorial-call": lambda data: holds(data.has_math),
+        "taylor-exp-15-and-sin-10": lambda data: close([data.e_fifteen_terms, data.sin_ten_terms]),
+        "negative-gradient-minimises-linear-model": _against_the_gradient,
+    },
     doc="How good are Taylor polynomials, in order and in reach?",
 )
