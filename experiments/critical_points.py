@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, less
 
 if TYPE_CHECKING:
     import xarray
@@ -113,88 +112,62 @@ def _measured(config: Landscapes, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_landscapes(dataset: "xarray.Dataset") -> list[Claim]:
-    data = {str(name): dataset[name].values for name in dataset.data_vars}
-    close = lambda id, found, expected: bool(
-        (abs(np.asarray(found) - np.asarray(expected)) <= entry(id).tolerance).all()
+def _near_a_minimum(dataset: "xarray.Dataset") -> Finding:
+    bowl, saddle = (dataset.sel({"shape": name}) for name in ("bowl", "saddle"))
+    low, high = saddle.eigenvalues.values
+    steepness, loss = abs(float(dataset.plateau_gradient)), float(dataset.plateau_loss)
+    at_saddle = below(saddle.gradient_norm) & less(low, 0.0) & less(0.0, high)
+    return Finding(
+        below(bowl.gradient_norm) & less(0.0, bowl.eigenvalues),
+        limits=at_saddle | (below(steepness) & above(loss, 0.99)),
+        measured=f"gradient {float(saddle.gradient_norm):.2g} at a saddle; "
+        f"{steepness:.2g} on a plateau with loss {loss:.4g}",
+        figure="landscapes",
     )
-    names = list(map(str, dataset["shape"].values))
-    norm, eigenvalues = dict(zip(names, data["gradient_norm"])), dict(zip(names, data["eigenvalues"]))
-    near = "gradient-norm-zero-means-near-minimum"
-    saddle = norm["saddle"] <= entry(near).tolerance and eigenvalues["saddle"][0] < 0 < eigenvalues["saddle"][1]
-    flat = abs(data["plateau_gradient"]) <= entry(near).tolerance and data["plateau_loss"] > 0.99
-    best = int(np.argmax(data["slope"]))
-    steep = "gradient-is-steepest-ascent"
-    turn = (dataset["angle"].values[best] - float(data["gradient_angle"]) + 180) % 360 - 180
-    excess = float(data["slope"].max() - data["gradient_slope"])
-    residual = float(data["directional_residual"].max())
-    matrix, weighted = data["jacobian"], data["cotangent"] @ data["jacobian"]
-    apart = float(np.linalg.norm(matrix - data["pullback"], axis=1).min())
-    exact = float(abs(data["one_hot_pullback"] - matrix).max())
-    summed = float(abs(data["pullback"] - weighted).max())
-    bowl = data["hessian"][names.index("bowl")]
-    low, high = eigenvalues["bowl"]
-    difference = float(abs(matrix - data["row_gradients"]).max())
-    return [
-        judged(
-            near,
-            norm["bowl"] <= entry(near).tolerance and bool((eigenvalues["bowl"] > 0).all()),
-            limits=bool(saddle or flat),
-            measured=f"gradient {norm['saddle']:.2g} at a saddle; "
-            f"{abs(float(data['plateau_gradient'])):.2g} on a plateau with loss {float(data['plateau_loss']):.4g}",
-            figure="landscapes",
-        ),
-        judged(
-            steep,
-            abs(excess) <= entry(steep).tolerance and abs(turn) <= 1.5 * 360 / (data["slope"].size - 1),
-            measured=f"largest slope less the norm {excess:.2g}, directions {abs(turn):.2g} degrees apart",
-            figure="slopes",
-        ),
-        judged(
-            "directional-derivative-is-dot-product",
-            residual <= entry("directional-derivative-is-dot-product").tolerance,
-            measured=residual,
-        ),
-        judged(
-            "partials-3x2y-2xy3",
-            close("partials-3x2y-2xy3", data["partials"], [28.0, 27.0]),
-            measured=data["partials"].tolist(),
-        ),
-        judged(
-            "jacobian-example",
-            close("jacobian-example", data["example"], [[6.0, 1.0], [2.0, 3.0]]),
-            measured=data["example"].tolist(),
-        ),
-        judged(
-            "jacobian-shape-and-rows",
-            matrix.shape == (5, 3) and difference <= entry("jacobian-shape-and-rows").tolerance,
-            measured=f"shape {matrix.shape}, residual {difference:.2g}",
-        ),
-        judged(
-            "vjp-gives-a-row",
-            max(exact, summed) <= entry("vjp-gives-a-row").tolerance,
-            limits=apart > 0.01,
-            measured=f"one-hot cotangents: residual {exact:.2g}; a random one: {apart:.2g} from the nearest row, "
-            f"{summed:.2g} from the weighted sum of rows",
-        ),
-        judged(
-            "hessian-symmetric",
-            float(data["asymmetry"]) <= entry("hessian-symmetric").tolerance,
-            measured=float(data["asymmetry"]),
-        ),
-        judged(
-            "hessian-symmetry-needs-c2",
-            close("hessian-symmetry-needs-c2", [data["f_xy"], data["f_yx"]], [-1.0, 1.0]),
-            measured=f"{float(data['f_xy']):.10g} and {float(data['f_yx']):.10g}",
-        ),
-        judged(
-            "hessian-example",
-            close("hessian-example", bowl, [[2.0, 0.0], [0.0, 6.0]])
-            and close("hessian-example", [low, high, high / low], [2.0, 6.0, 3.0]),
-            measured=f"eigenvalues {low:g} and {high:g}, condition number {high / low:g}",
-            figure="landscapes",
-        ),
-    ]
+
+
+def _steepest(dataset: "xarray.Dataset") -> Finding:
+    slope = dataset["slope"].values
+    best = int(np.argmax(slope))
+    turn = abs((dataset.angle.values[best] - float(dataset.gradient_angle) + 180) % 360 - 180)
+    excess = float(slope.max() - dataset.gradient_slope)
+    return Finding(
+        below(abs(excess)) & below(turn, 1.5 * 360 / (slope.size - 1)),
+        measured=f"largest slope less the norm {excess:.2g}, directions {turn:.2g} degrees apart",
+        figure="slopes",
+    )
+
+
+def _rows(dataset: "xarray.Dataset") -> Finding:
+    matrix = dataset.jacobian.values
+    residual = matrix - dataset.row_gradients.values
+    return Finding(
+        close({"shape": matrix.shape, "residual": residual}),
+        measured=f"shape {matrix.shape}, residual {abs(residual).max():.2g}",
+    )
+
+
+def _pulled_back(dataset: "xarray.Dataset") -> Finding:
+    matrix, pulled = dataset.jacobian.values, dataset.pullback.values
+    exact = abs(dataset.one_hot_pullback.values - matrix)
+    summed = abs(pulled - dataset.cotangent.values @ matrix)
+    apart = np.linalg.norm(matrix - pulled, axis=1)
+    return Finding(
+        below([exact, summed]),
+        limits=above(apart, 0.01),
+        measured=f"one-hot cotangents: residual {exact.max():.2g}; a random one: {apart.min():.2g} "
+        f"from the nearest row, {summed.max():.2g} from the weighted sum of rows",
+    )
+
+
+def _bowl(dataset: "xarray.Dataset") -> Finding:
+    bowl = dataset.sel({"shape": "bowl"})
+    low, high = bowl.eigenvalues.values
+    return Finding(
+        close({"H": bowl.hessian, "eigenvalues": [low, high], "condition": high / low}),
+        measured=f"eigenvalues {low:g} and {high:g}, condition number {high / low:g}",
+        figure="landscapes",
+    )
 
 
 def figures_of_landscapes(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -257,6 +230,17 @@ landscapes = Part(
     "host",
     run_landscapes,
     figures=figures_of_landscapes,
-    claims=claims_of_landscapes,
+    claims={
+        "gradient-norm-zero-means-near-minimum": _near_a_minimum,
+        "gradient-is-steepest-ascent": _steepest,
+        "directional-derivative-is-dot-product": lambda data: below(data.directional_residual),
+        "partials-3x2y-2xy3": lambda data: close(data.partials),
+        "jacobian-example": lambda data: close(data.example),
+        "jacobian-shape-and-rows": _rows,
+        "vjp-gives-a-row": _pulled_back,
+        "hessian-symmetric": lambda data: below(data.asymmetry),
+        "hessian-symmetry-needs-c2": lambda data: close({"f_xy": data.f_xy, "f_yx": data.f_yx}),
+        "hessian-example": _bowl,
+    },
     doc="What do gradients, Jacobians and Hessians say about functions of several variables?",
 )
