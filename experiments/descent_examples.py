@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Swept, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Swept, Variable, above, close, equal, less
 
 
 class PathsConfig(Config):
@@ -227,13 +227,6 @@ def _present(dataset: Any, *labels: str) -> dict[str, Any]:
     return found
 
 
-def judge_worked(dataset: Any) -> list[Claim]:
-    """The textbook's numbers, each where its example was run for long enough, under whatever label."""
-    runs = _runs(dataset)
-    eps = float(np.finfo(dataset.attrs["dtype"]).eps)
-    return [*_judge_bowl(runs, eps), *_judge_house(runs, eps)]
-
-
 class _Run(NamedTuple):
     """One descent: its problem, its rate absolute and as a multiple of 2/L, and its finite iterates."""
 
@@ -277,152 +270,120 @@ def _runs(dataset: Any) -> list[_Run]:
     return found
 
 
-def _first(runs: list[_Run], problem: str, start: Sequence[float], steps: int, **rate: float) -> _Run | None:
-    """The first run that matches."""
-    return next((run for run in runs if run.matches(problem, start, steps, **rate)), None)
+def _first(dataset: Any, problem: str, start: Sequence[float], steps: int, **rate: float) -> _Run:
+    """The first run of that example that goes on for so many steps, all of them finite."""
+    for run in _runs(dataset):
+        if run.matches(problem, start, steps, **rate):
+            return run
+    told = ", ".join(f"{name} {value:g}" for name, value in rate.items())
+    raise NotJudged(f"needs {steps} finite steps on the {problem} from {tuple(start)}, {told}")
 
 
-def _judge_bowl(runs: list[_Run], eps: float) -> list[Claim]:
-    """The bowl and the sphere."""
-    found = []
-    slow = _first(runs, "bowl", (4, 2), 1, rate=0.1)
-    if slow:
-        x, loss = slow.x, slow.loss
-        found.append(
-            Claim(
-                "gd-one-step-trace",
-                "One step at rate 0.1 from (4, 2) on w0^2 + 3 w1^2 with gradient (8, 12) lands on (3.2, 0.8).",
-                stated=bool(
-                    np.allclose(x[1], (3.2, 0.8), rtol=0, atol=16 * eps)
-                    and np.array_equal(slow.gradient[0], (8.0, 12.0))
-                ),
-                expected="(3.2, 0.8) within 16 eps",
-                measured=f"({x[1, 0]:.12g}, {x[1, 1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}",
-            )
-        )
-    slow = _first(runs, "bowl", (4, 2), 50, rate=0.1)
-    if slow:
-        x, loss = slow.x, slow.loss
-        closed = np.array([4 * 0.8**50, 2 * 0.4**50])
-        printed = [round(float(value), 6) for value in x[50]]
-        zeros = np.flatnonzero(np.all(np.round(x, 6) == 0, axis=1))
-        found += [
-            Claim(
-                "gd-50-steps-loss-zero",
-                "Fifty steps at rate 0.1 bring the bowl to f = 0.000000.",
-                stated=bool(loss[50] < 5e-7 and np.allclose(x[50], closed, rtol=1000 * eps, atol=0)),
-                expected="below 5e-7, at (4 0.8^50, 2 0.4^50) within 1000 eps",
-                measured=f"{loss[50]:.3g} at ({x[50, 0]:.4g}, {x[50, 1]:.4g})",
-            ),
-            Claim(
-                "gd-50-steps-six-digit-print",
-                "After fifty steps the weights print as [0.0, 0.0] at six decimals.",
-                stated=printed == [0.0, 0.0],
-                expected="[0.0, 0.0]",
-                measured=f"{printed}; " + (f"zeros from step {zeros[0]}" if zeros.size else "no zeros in this run"),
-                expects="refuted",
-            ),
-        ]
-    slow, fast = (_first(runs, "bowl", (4, 2), 5, rate=rate) for rate in (0.1, 0.3))
-    if slow and fast:
-        flips = [int(np.sum(np.diff(np.sign(run.x[:6, 1])) != 0)) for run in (slow, fast)]
-        found.append(
-            Claim(
-                "ill-conditioned-gd-oscillates",
-                "Poor conditioning makes gradient descent oscillate.",
-                stated=flips[1] == 5,
-                limits=flips[0] == 0,
-                expected="5 sign flips of the steep coordinate in 5 steps",
-                measured=f"{flips[1]} at rate 0.3, {flips[0]} at 0.1",
-                expects="qualified",
-                figure="bowl",
-                note="It oscillates above 1/L = 0.167; below that poor conditioning costs slowness.",
-            )
-        )
-    sphere = _first(runs, "sphere", (0, 0, 0), 4, rate=0.1)
-    if sphere:
-        loss = sphere.loss
-        rounded = loss < loss[0] * (16 * eps) ** 2
-        falling = loss[: int(np.argmax(rounded)) + 1] if rounded.any() else loss
-        found.append(
-            Claim(
-                "training-loop-four-steps",
-                "Training repeats forward, loss, gradient, update, and the loss falls at every step.",
-                stated=bool(np.all(np.diff(falling) < 0)),
-                expected="monotone to rounding",
-                measured=f"{loss[0]:g} to {falling[-1]:.2g} in {len(falling) - 1} steps",
-            )
-        )
-    return found
+def _eps(dataset: Any) -> float:
+    return float(np.finfo(dataset.attrs["dtype"]).eps)
 
 
-def _judge_house(runs: list[_Run], eps: float) -> list[Claim]:
-    """One house, two weights."""
-    found = []
-    exact = eps < 1e-12
-    start = next((run for run in runs if run.problem == "one-house" and not run.x[0].any()), None)
-    if start:
-        gradient = start.gradient[0]
-        found.append(
-            Claim(
-                "house-partials",
-                "(1200 w0 + 3 w1 - 350000)^2 has partials 2 1200 r and 2 3 r, the first far larger.",
-                stated=bool(np.allclose(gradient, (-8.4e8, -2.1e6), rtol=16 * eps, atol=0)),
-                expected="(-8.4e8, -2.1e6) within 16 eps",
-                measured=f"({gradient[0]:.6g}, {gradient[1]:.6g}), ratio {gradient[0] / gradient[1]:.6g}",
-            )
-        )
-    tiny = _first(runs, "one-house", (0, 0), 5000, rate=1e-10)
-    if tiny and exact:
-        x, loss = tiny.x[5000], tiny.loss
-        found.append(
-            Claim(
-                "house-gd-lr-1e-10",
-                "5000 steps at rate 1e-10 learn the weights of the house loss.",
-                stated=bool(np.allclose(x, (222.6, 0.6), rtol=0, atol=0.05)),
-                limits=bool(loss[5000] > 0.05 * loss[0]),
-                expected="(222.6, 0.6)",
-                measured=f"({x[0]:.4f}, {x[1]:.4f})",
-                expects="qualified",
-                figure="one-house",
-                note=f"Stable, but the loss is still {loss[5000]:.3g} of {loss[0]:.4g}: "
-                f"{np.sqrt(loss[5000] / loss[0]):.1%} of the residual remains.",
-            )
-        )
-    tiny = _first(runs, "one-house", (0, 0), 2000, rate=1e-10)
-    below, above = (_first(runs, "one-house", (0, 0), 2000, share=share) for share in (0.99, 1.01))
-    if tiny and below and above:
-        first, fell, grew = (float(value) for value in (below.loss[0], below.loss[2000], above.loss[2000]))
-        left = float(tiny.loss[2000] / first)
-        found.append(
-            Claim(
-                "learning-rate-too-large-diverges",
-                "Too large a learning rate makes the loss grow; too small wastes iterations.",
-                stated=bool(abs(below.limit - 6.944e-7) < 1e-9 and fell < 1e-6 * first < first < grew and left > 0.1),
-                expected="threshold 2/L = 6.944e-7",
-                measured=f"threshold {below.limit:.4e}: loss after 2000 steps {fell:.2g} below it, "
-                f"{grew:.2g} above; at 1e-10 still {left:.0%} of the start's",
-                figure="one-house",
-            )
-        )
-    other = _first(runs, "one-house", (0, 5000), 1, share=0.5)
-    if below and other and exact:
-        x, y = below.x[-1], other.x[-1]
-        ratio = float(x[0] / x[1])
-        found.append(
-            Claim(
-                "house-w1-dominates",
-                "The larger learned weight of the area shows the loss's greater sensitivity to it.",
-                stated=bool(abs(ratio - 400.0) < 1e-9),
-                limits=bool(abs(y[0] / y[1] - 400.0) > 1.0),
-                expected="ratio 400",
-                measured=f"{ratio:.6f} from the origin",
-                expects="qualified",
-                note=f"The start decides: from (0, 5000) it ends at ({y[0]:.3f}, {y[1]:.3f}) with loss "
-                f"{float(other.loss[-1]):.2g}, since the minima form a line.",
-            )
-        )
-    return found
+def _slow(dataset: Any, steps: int) -> _Run:
+    """The bowl of the textbook, at its rate."""
+    return _first(dataset, "bowl", (4, 2), steps, rate=0.1)
+
+
+def _house(dataset: Any, steps: int, start: Sequence[float] = (0, 0), **rate: float) -> _Run:
+    if _eps(dataset) > 1e-12:
+        raise NotJudged("needs double precision")
+    return _first(dataset, "one-house", start, steps, **rate)
+
+
+def _judge_one_step(dataset: Any) -> Finding:
+    run = _slow(dataset, 1)
+    x, loss = run.x[1], run.loss
+    lands = close(x, (3.2, 0.8), 16 * _eps(dataset)) & equal(run.gradient[0], (8.0, 12.0))
+    lands &= close(loss[:2], (28.0, 12.16), 64 * _eps(dataset), relative=True)
+    return Finding(lands, measured=f"({x[0]:.12g}, {x[1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}")
+
+
+def _judge_fifty_steps(dataset: Any) -> Finding:
+    run = _slow(dataset, 50)
+    x, loss = run.x[50], run.loss[50]
+    closed = close(x, (4 * 0.8**50, 2 * 0.4**50), 1000 * _eps(dataset), relative=True)
+    return Finding(close(loss) & closed, measured=f"{loss:.3g} at ({x[0]:.4g}, {x[1]:.4g})")
+
+
+def _judge_print(dataset: Any) -> Finding:
+    run = _slow(dataset, 50)
+    printed = np.round(run.x, 6)
+    zeros = np.flatnonzero(np.all(printed == 0, axis=1))
+    words = f"zeros from step {zeros[0]}" if zeros.size else "no zeros in this run"
+    return Finding(close(printed[50]), measured=f"{printed[50].tolist()}; {words}")
+
+
+def _judge_oscillation(dataset: Any) -> Finding:
+    runs = (_slow(dataset, 5), _first(dataset, "bowl", (4, 2), 5, rate=0.3))
+    slow, fast = (int(np.sum(np.diff(np.sign(run.x[:6, 1])) != 0)) for run in runs)
+    return Finding(
+        equal(fast),
+        limits=equal(slow, 0),
+        measured=f"{fast} sign flips at rate 0.3, {slow} at 0.1",
+        figure="bowl",
+        note="It oscillates above 1/L = 0.167; below that poor conditioning costs slowness.",
+    )
+
+
+def _judge_loop(dataset: Any) -> Finding:
+    """The loss falls at every step, down to rounding."""
+    loss = _first(dataset, "sphere", (0, 0, 0), 4, rate=0.1).loss
+    rounded = loss < loss[0] * (16 * _eps(dataset)) ** 2
+    falling = loss[: int(np.argmax(rounded)) + 1] if rounded.any() else loss
+    words = f"{loss[0]:g} to {falling[-1]:.2g} in {len(falling) - 1} steps"
+    return Finding(less(falling[1:], falling[:-1]), measured=words)
+
+
+def _judge_partials(dataset: Any) -> Finding:
+    run = next((run for run in _runs(dataset) if run.problem == "one-house" and not run.x[0].any()), None)
+    if run is None:
+        raise NotJudged("needs one house from the origin")
+    first, second = run.gradient[0]
+    exact = close([first, second], (-8.4e8, -2.1e6), 16 * _eps(dataset), relative=True)
+    return Finding(exact, measured=f"({first:.6g}, {second:.6g}), ratio {first / second:.6g}")
+
+
+def _judge_tiny_rate(dataset: Any) -> Finding:
+    run = _house(dataset, 5000, rate=1e-10)
+    x, left = run.x[5000], run.loss[5000] / run.loss[0]
+    return Finding(
+        close(x),
+        limits=above(left, 0.05),
+        measured=f"({x[0]:.4f}, {x[1]:.4f})",
+        figure="one-house",
+        note=f"Stable, but the loss is still {run.loss[5000]:.3g} of {run.loss[0]:.4g}: "
+        f"{np.sqrt(left):.1%} of the residual remains.",
+    )
+
+
+def _judge_threshold(dataset: Any) -> Finding:
+    below_it, above_it = (_first(dataset, "one-house", (0, 0), 2000, share=share) for share in (0.99, 1.01))
+    tiny = _first(dataset, "one-house", (0, 0), 2000, rate=1e-10)
+    start = float(below_it.loss[0])
+    fell, grew, left = (float(run.loss[2000]) for run in (below_it, above_it, tiny))
+    return Finding(
+        close(below_it.limit) & less(fell, 1e-6 * start) & less(start, grew) & less(0.1 * start, left),
+        measured=f"threshold {below_it.limit:.4e}: loss after 2000 steps {fell:.2g} below it, "
+        f"{grew:.2g} above; at 1e-10 still {left / start:.0%} of the start's",
+        figure="one-house",
+    )
+
+
+def _judge_dominance(dataset: Any) -> Finding:
+    """The ratio of the weights from the origin, and from elsewhere: the minima form a line."""
+    x, other = _house(dataset, 2000, share=0.99).x[-1], _house(dataset, 1, (0, 5000), share=0.5)
+    y, loss = other.x[-1], float(other.loss[-1])
+    return Finding(
+        close(x[0] / x[1], 400.0, 1e-9),
+        limits=above(abs(y[0] / y[1] - 400.0), 1.0),
+        measured=f"{x[0] / x[1]:.6f} from the origin",
+        note=f"The start decides: from (0, 5000) it ends at ({y[0]:.3f}, {y[1]:.3f}) with loss "
+        f"{loss:.2g}, since the minima form a line.",
+    )
 
 
 worked = Part(
@@ -440,6 +401,16 @@ worked = Part(
     kind="compiled",
     run=run_worked,
     figures=draw_worked,
-    claims=judge_worked,
+    claims={
+        "gd-one-step-trace": _judge_one_step,
+        "gd-50-steps-loss-zero": _judge_fifty_steps,
+        "gd-50-steps-six-digit-print": _judge_print,
+        "ill-conditioned-gd-oscillates": _judge_oscillation,
+        "training-loop-four-steps": _judge_loop,
+        "house-partials": _judge_partials,
+        "house-gd-lr-1e-10": _judge_tiny_rate,
+        "learning-rate-too-large-diverges": _judge_threshold,
+        "house-w1-dominates": _judge_dominance,
+    },
     doc="The numbers of textbook examples, step by step.",
 )

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import descent_examples, gradient_descent
+from experiments import gradient_descent
 from jaxcalc import lab
+from tests.verdicts import mutated, verdicts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -148,19 +149,26 @@ def test_other_textbook_numbers_change_the_verdict(worked, claim, name, at, fact
     data = worked.dataset[["x", "loss", "gradient", "rate", "limit"]].assign_attrs(worked.dataset.attrs)
     data = data.assign({name: data[name].copy(deep=True)})
     data[name].loc[at] *= factor
-    assert _judged(descent_examples.judge_worked, data)[claim] == verdict
+    assert verdicts(worked, data)[claim] == verdict
 
 
 @pytest.mark.parametrize(("steps", "count"), [(0, 1), (2, 2), (10, 4), (1999, 6), (2000, 8)])
 def test_short_textbook_runs_leave_claims_out(worked, steps, count):
-    found = _judged(descent_examples.judge_worked, worked.dataset.isel(step=slice(0, steps + 1)))
-    assert len(found) == count
+    found = verdicts(worked, worked.dataset.isel(step=slice(0, steps + 1)))
+    assert sum(verdict != "not judged" for verdict in found.values()) == count
     assert {claim for claim, verdict in found.items() if verdict == "refuted"} <= {"gd-50-steps-six-digit-print"}
 
 
 def test_a_textbook_case_alone_leaves_the_other_claims_out(tmp_path):
     run = _run(tmp_path, "descent_examples:worked", {"cases": {"bowl 0.1": {"num_steps": 80}}})
-    assert set(_verdicts(run)) == {"gd-one-step-trace", "gd-50-steps-loss-zero", "gd-50-steps-six-digit-print"}
+    judged = {claim.id for claim in run.claims if claim.verdict != "not judged"}
+    assert judged == {"gd-one-step-trace", "gd-50-steps-loss-zero", "gd-50-steps-six-digit-print"}
+    assert run.exit_code == 1
+
+
+def test_no_textbook_number_survives_nan(worked):
+    for variable, word, before, after in mutated("descent_examples:worked", worked.dataset):
+        assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
 def test_paths_on_the_surface(tmp_path):
