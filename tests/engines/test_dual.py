@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.engines import dual
+from tests.tolerance import assert_close, ulps
 
 ELEMENTARY = {
     "exp": (dual.exp, jnp.exp),
@@ -53,19 +54,16 @@ def computed(dtype):
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("name", [name for name in ELEMENTARY if name != "branch"])
 def test_first_and_second_derivatives(name, dtype, x64):
-    eps = float(jnp.finfo(dtype).eps)
     for own, jaxs in computed(dtype):
         assert own[name][0].dtype == own[name][1].dtype == dtype
-        np.testing.assert_allclose(own[name][0], jaxs[name][0], rtol=32 * eps)
-        np.testing.assert_allclose(own[name][1], jaxs[name][1], rtol=256 * eps)
+        assert_close(own[name][0], jaxs[name][0], 32, dtype=dtype)
+        assert_close(own[name][1], jaxs[name][1], 32, dtype=dtype)
 
 
 def test_python_control_flow(x64):
     fun = ELEMENTARY["branch"][0]
-    np.testing.assert_allclose([dual.derivative(fun)(p) for p in POINTS], [np.cos(0.6), 2.6], rtol=1e-14)
-    np.testing.assert_allclose(
-        [dual.derivative(dual.derivative(fun))(p) for p in POINTS], [-np.sin(0.6), 2], rtol=1e-14
-    )
+    assert_close([dual.derivative(fun)(p) for p in POINTS], [np.cos(0.6), 2.6], 8)
+    assert_close([dual.derivative(dual.derivative(fun))(p) for p in POINTS], [-np.sin(0.6), 2], 8)
 
 
 def test_closed_form(x64):
@@ -75,7 +73,7 @@ def test_closed_form(x64):
     wanted = [x * c + s + 2 * x, 2 * c - x * s + 2, -x * c - 3 * s, x * s - 4 * c]
     for each in wanted:
         fun = dual.derivative(fun)
-        np.testing.assert_allclose(fun(x), each, rtol=32 * np.finfo(float).eps)
+        assert_close(fun(x), each, 32)
 
 
 @pytest.mark.parametrize("x", [0.0, 1.0, -3.5])
@@ -91,7 +89,7 @@ def test_no_perturbation_confusion(x, x64):
 def test_inner_variable_held_at_the_outer_one(x64):
     """d/dx [d/dy f(x, y) at y = x] for f = exp(x y): d/dx [x exp(x^2)]."""
     fun = dual.derivative(lambda x: dual.derivative(lambda y: dual.exp(x * y))(x))
-    np.testing.assert_allclose(fun(0.8), (1 + 2 * 0.8**2) * np.exp(0.64), rtol=1e-14)
+    assert_close(fun(0.8), (1 + 2 * 0.8**2) * np.exp(0.64), 8)
 
 
 A = np.random.default_rng(0).normal(size=(3, 4))
@@ -112,7 +110,7 @@ def test_gradient(x64):
     points = np.random.default_rng(2).normal(size=(3, 4))
     both = lambda gradient, fun: jit(lambda x, points: (gradient(fun)(x), jax.vmap(gradient(fun))(points)))(X, points)
     for one, other in zip(both(dual.gradient, own), both(jax.grad, jaxs)):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
+        assert_close(one, other, 32)
 
 
 def test_gradient_of_a_tree(x64):
@@ -121,7 +119,7 @@ def test_gradient_of_a_tree(x64):
     p = {"w": jnp.asarray(A), "v": jnp.asarray(X), "s": jnp.asarray(0.3)}
     got, wanted = jit(dual.gradient(own))(p), jit(jax.grad(jaxs))(p)
     assert jax.tree.structure(got) == jax.tree.structure(wanted)
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-13), got, wanted)
+    jax.tree.map(lambda one, other: assert_close(one, other, 64), got, wanted)
 
 
 def test_hessian_by_nesting(x64):
@@ -129,7 +127,7 @@ def test_hessian_by_nesting(x64):
     jaxs = lambda x: jnp.sum(jnp.exp(x) * x[::-1]) ** 2
     row = lambda i: dual.gradient(lambda x: dual.gradient(own)(x)[i])
     got = jit(lambda x: jnp.stack([row(i)(x) for i in range(len(X))]))(X)
-    np.testing.assert_allclose(got, jit(jax.hessian(jaxs))(X), rtol=1e-12)
+    assert_close(got, jit(jax.hessian(jaxs))(X), 32)
 
 
 def test_pushforward_is_the_jvp(x64):
@@ -137,7 +135,7 @@ def test_pushforward_is_the_jvp(x64):
     jaxs = lambda p: (jnp.matmul(p[0], p[1]), jnp.sum(p[0], axis=0), 3.0, jnp.reshape(p[0], (4, 3)))
     x, v = (jnp.asarray(A), jnp.asarray(X)), (jnp.ones((3, 4)), jnp.asarray(X[::-1].copy()))
     for one, other in zip(jax.tree.leaves(dual.pushforward(own)(x, v)), jax.tree.leaves(jax.jvp(jaxs, (x,), (v,)))):
-        np.testing.assert_allclose(one, other, rtol=1e-14)
+        assert_close(one, other, 16)
 
 
 @pytest.mark.parametrize("shapes", [((), (3,)), ((3,), ()), ((2, 1), (3,)), ((1,), (2, 3))])
@@ -150,7 +148,7 @@ def test_broadcasting(shapes, x64):
             x, jnp.ones_like(x)
         )
         assert value.shape == slope.shape == wanted[0].shape
-        np.testing.assert_allclose(slope, wanted[1], rtol=1e-14)
+        np.testing.assert_allclose(slope, wanted[1], rtol=ulps(16))  # a negative number to a power has no slope: NaN
 
 
 def test_arrays_on_the_left_leave_it_to_the_dual_number(x64):

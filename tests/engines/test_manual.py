@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.engines import check_gradient, manual
+from tests.tolerance import assert_close
 
 _DRAWN = np.random.default_rng(0)
 X, Y = _DRAWN.normal(size=(7, 2)), _DRAWN.integers(0, 2, (7, 3)).astype(float)
@@ -25,11 +26,10 @@ def test_against_jax(hidden, loss, dtype, x64):
     p, x, y = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (P, X, Y))
     got = jax.jit(lambda p: manual.backpropagate(p, x, y, hidden=hidden, loss=loss))(p)
     value, gradients = jax.jit(jax.value_and_grad(lambda p: judge(p, x, y, hidden, loss)))(p)
-    eps = float(jnp.finfo(dtype).eps)
-    np.testing.assert_allclose(got.value, value, rtol=32 * eps)
+    assert_close(got.value, value, 16, dtype=dtype)
     for one, other, weight in zip(got.gradients, gradients, P):
         assert one.dtype == dtype and one.shape == weight.shape
-        np.testing.assert_allclose(one, other, rtol=128 * eps, atol=16 * eps)
+        assert_close(one, other, 128, scale=0.125, dtype=dtype)
 
 
 def test_deltas_are_gradients_by_the_layers(x64):
@@ -38,11 +38,11 @@ def test_deltas_are_gradients_by_the_layers(x64):
     by_z2 = jax.grad(lambda s: jnp.mean(jax.nn.softplus(got.forward.z2 + s) - Y * (got.forward.z2 + s)))(
         jnp.zeros((7, 3))
     )
-    np.testing.assert_allclose(got.delta2, by_z2, rtol=1e-13, atol=1e-16)
+    assert_close(got.delta2, by_z2, 256, scale=2**-9)
     later = lambda s: jnp.tanh(got.forward.z1 + s) @ P.w2 + P.b2
     by_z1 = jax.grad(lambda s: jnp.mean(jax.nn.softplus(later(s)) - Y * later(s)))(jnp.zeros((7, 4)))
-    np.testing.assert_allclose(got.delta1, by_z1, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(got.forward.a2, jax.nn.sigmoid(later(0.0)), rtol=1e-13)
+    assert_close(got.delta1, by_z1, 128, scale=0.03125)
+    assert_close(got.forward.a2, jax.nn.sigmoid(later(0.0)), 16)
 
 
 @pytest.mark.parametrize("loss", ["mse", "bce"])
@@ -58,10 +58,10 @@ def test_closed_form_of_one_neuron(x64):
     one = manual.TwoLayer(jnp.ones((1, 1)), jnp.zeros(1), jnp.ones((1, 1)), jnp.zeros(1))
     got = manual.backpropagate(one, jnp.zeros((1, 1)), jnp.ones((1, 1)), hidden="sigmoid", loss="bce")
     delta = 1 / (1 + np.exp(-0.5)) - 1
-    np.testing.assert_allclose(got.value, np.log1p(np.exp(-0.5)), rtol=1e-15)
-    np.testing.assert_allclose(got.gradients.b2, [delta], rtol=1e-14)
-    np.testing.assert_allclose(got.gradients.w2, [[delta / 2]], rtol=1e-14)
-    np.testing.assert_allclose(got.gradients.b1, [delta / 4], rtol=1e-14)
+    assert_close(got.value, np.log1p(np.exp(-0.5)), 4)
+    assert_close(got.gradients.b2, [delta], 8)
+    assert_close(got.gradients.w2, [[delta / 2]], 8)
+    assert_close(got.gradients.b1, [delta / 4], 8)
     np.testing.assert_array_equal(got.gradients.w1, [[0]])
 
 
@@ -70,7 +70,7 @@ def test_the_gradient_is_of_the_mean_whatever_the_batch(x64):
     once = manual.backpropagate(P, X, Y)
     twice = manual.backpropagate(P, np.tile(X, (2, 1)), np.tile(Y, (2, 1)))
     for one, other in zip(once.gradients, twice.gradients):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+        assert_close(one, other, 64, scale=0.0625)
 
 
 def test_saturated_outputs_stay_finite():
@@ -83,7 +83,7 @@ def test_under_vmap(x64):
     many = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), P)
     got = jax.vmap(lambda p: manual.backpropagate(p, X, Y).value)(many)
     wanted = [manual.backpropagate(manual.TwoLayer(*(k * leaf for leaf in P)), X, Y).value for k in (1, 2)]
-    np.testing.assert_allclose(got, wanted, rtol=1e-13)
+    assert_close(got, wanted, 16)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 import sympy
 
 from jaxcalc.engines import symbolic
+from tests.tolerance import assert_close
 
 x = sympy.Symbol("x")
 
@@ -44,15 +45,15 @@ def test_against_jax(name, x64):
     points = jnp.linspace(-1.3, 1.4, 7)
     first, second = symbolic.derivative(formula), symbolic.derivative(formula, degree=2)
     wanted = jax.vmap(jax.grad(fun))(points)
-    np.testing.assert_allclose(jax.jit(first)(points), wanted, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(second(points), jax.vmap(jax.grad(jax.grad(fun)))(points), rtol=1e-10, atol=1e-11)
+    assert_close(jax.jit(first)(points), wanted, 256, scale=1)
+    assert_close(second(points), jax.vmap(jax.grad(jax.grad(fun)))(points), 64, scale=1)
     assert first(points.astype(jnp.float32)).dtype == jnp.float32
     assert first(points).shape == points.shape and first(1).shape == ()
 
 
 def test_of_a_python_function(x64):
     derived = symbolic.derivative(lambda t: t**3 * sympy.sin(t))
-    np.testing.assert_allclose(derived(0.7), 3 * 0.49 * np.sin(0.7) + 0.343 * np.cos(0.7), rtol=1e-14)
+    assert_close(derived(0.7), 3 * 0.49 * np.sin(0.7) + 0.343 * np.cos(0.7), 8)
 
 
 def test_a_fixed_loop_unrolls():

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jaxcalc.functions import distributions
 from jaxcalc.functions.distributions import kl
+from tests.tolerance import assert_close
 
 mpf = mpmath.mpf
 
@@ -255,11 +256,11 @@ def answers(name):
 def test_total_mean_variance_and_entropy_are_the_integrals(x64, name):
     mean, variance, entropy = answers(name)
     with mpmath.workdps(25):
-        assert float(expectation(name, lambda x, _: mpf(1))) == pytest.approx(1, rel=1e-12)
-        assert float(expectation(name, lambda x, _: x)) == pytest.approx(mean, rel=1e-12)
-        assert float(expectation(name, lambda x, _: (x - mean) ** 2)) == pytest.approx(variance, rel=1e-11)
+        assert_close(float(expectation(name, lambda x, _: mpf(1))), 1, 16)
+        assert_close(float(expectation(name, lambda x, _: x)), mean, 16)
+        assert_close(float(expectation(name, lambda x, _: (x - mean) ** 2)), variance, 16)
         if entropy is not None:
-            assert float(expectation(name, lambda _, log: -log)) == pytest.approx(entropy, rel=1e-12)
+            assert_close(float(expectation(name, lambda _, log: -log)), entropy, 256)
 
 
 @pytest.mark.parametrize("name", ["normal", "uniform", "exponential", "laplace", "gamma", "beta", "student_t"])
@@ -270,31 +271,33 @@ def test_the_density_is_the_slope_of_the_distribution_function(x64, name):
     slope, density, value = jax.jit(
         lambda x: (jax.vmap(jax.grad(fun))(x), build(name, *EXAMPLES[name]).density(x), fun(x))
     )(x)
-    np.testing.assert_allclose(slope, density, rtol=1e-11)
+    assert_close(slope, density, 1024)
     assert (np.diff(value) >= 0).all()
     exact: Any = mpmath.quad(
         lambda t: mpmath.exp(CASES[name][0](t, *map(mpf, EXAMPLES[name]))) if name != "uniform" else mpf(1) / 3.5,
         [mpf(each) for each in INTERVALS[name] if each < float(x[20])] + [mpf(float(x[20]))],
     )
-    assert float(value[20]) == pytest.approx(float(exact), rel=1e-12)
+    assert_close(value[20], exact, 64)
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "poisson", "categorical"])
 def test_discrete_distribution_functions_are_sums(x64, name):
     one, counts = build(name, *EXAMPLES[name]), np.arange(12)
     total = np.cumsum(one.density(counts))
-    np.testing.assert_allclose(one.cdf(counts + 0.5), total, rtol=1e-13)
+    assert_close(one.cdf(counts + 0.5), total, 64)
     assert one.cdf(-0.5) == 0
     np.testing.assert_array_equal(one.density(jnp.array([0.5, -1.0])), 0)
 
 
 def test_small_tails_keep_their_digits(x64):
-    assert float(distributions.normal().cdf(-30.0)) == pytest.approx(float(mpmath.ncdf(-30)), rel=1e-12)
-    assert float(distributions.laplace().cdf(-600.0)) == pytest.approx(math.exp(-600) / 2, rel=1e-12)
+    assert_close(distributions.normal().cdf(-30.0), mpmath.ncdf(-30), 1024)
+    assert_close(distributions.laplace().cdf(-600.0), math.exp(-600) / 2, 16)
     assert float(distributions.exponential().cdf(1e-20)) == 1e-20
-    # Cauchy, at a tangent that squared overflows single precision.
-    far = distributions.student_t(1.0).log_density(jnp.float32(1e30))
-    assert float(far) == pytest.approx(-math.log(math.pi) - 60 * math.log(10), rel=1e-6)
+
+
+def test_a_cauchy_tail_at_a_tangent_that_squared_overflows():
+    far = distributions.student_t(1.0).log_density(1e30)
+    assert_close(far, -math.log(math.pi) - 60 * math.log(10), 4, dtype=jnp.float32)
 
 
 # -- draws ---------------------------------------------------------------------------------------------------------
@@ -336,16 +339,16 @@ def test_the_multivariate_normal(x64):
     mean, matrix = np.array([0.5, -1.0, 2.0]), covariance(0)
     one, peer = distributions.multivariate_normal(mean, matrix), stats.multivariate_normal(mean, matrix)  # pyright: ignore[reportArgumentType]
     x = np.random.default_rng(1).normal(size=(5, 3))
-    np.testing.assert_allclose(one.log_density(x), peer.logpdf(x), rtol=1e-13)
-    assert float(one.entropy()) == pytest.approx(float(peer.entropy()), rel=1e-13)
+    assert_close(one.log_density(x), peer.logpdf(x), 32)
+    assert_close(one.entropy(), peer.entropy(), 16)
     np.testing.assert_allclose(one.mean(), mean)
-    np.testing.assert_allclose(one.variance(), matrix, rtol=1e-13)
+    assert_close(one.variance(), matrix, 16)
     drawn = np.asarray(one.sample(jax.random.key(0), (20_000,)))
     assert drawn.shape == (20_000, 3)
     np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * math.sqrt(matrix.max() / 20_000))
     np.testing.assert_allclose(np.cov(drawn.T), matrix, atol=0.05 * matrix.max())
     score = jax.grad(lambda t: one.log_density(t))(jnp.zeros(3))
-    np.testing.assert_allclose(score, np.linalg.solve(matrix, mean), rtol=1e-12)
+    assert_close(score, np.linalg.solve(matrix, mean), 16)
 
 
 def test_the_multivariate_divergence(x64):
@@ -354,10 +357,10 @@ def test_the_multivariate_divergence(x64):
     inverse, step = np.linalg.inv(covariance(1)), means[1] - means[0]
     trace = np.trace(inverse @ covariance(0)) - 3 + step @ inverse @ step
     exact = 0.5 * (trace + np.linalg.slogdet(covariance(1))[1] - np.linalg.slogdet(covariance(0))[1])
-    assert float(kl(p, q)) == pytest.approx(exact, rel=1e-13)
+    assert_close(kl(p, q), exact, 16)
     near = covariance(0) * (1 + 1e-7)
     tiny = kl(p, distributions.multivariate_normal(means[0], near))
-    assert float(tiny) == pytest.approx(3 / 4 * 1e-14, rel=1e-6)
+    assert float(tiny) == pytest.approx(3 / 4 * 1e-14, rel=1e-6, abs=0)
 
 
 def test_a_batch_is_its_members(x64):
@@ -366,9 +369,9 @@ def test_a_batch_is_its_members(x64):
     assert batch.batch_shape == (2,)
     x = np.ones(3)
     each = [distributions.multivariate_normal(m, c) for m, c in zip(means, matrices)]
-    np.testing.assert_allclose(batch.log_density(x), [one.log_density(x) for one in each], rtol=1e-14)
-    np.testing.assert_allclose(batch.entropy(), [one.entropy() for one in each], rtol=1e-14)
-    np.testing.assert_allclose(kl(batch, each[0]), [kl(one, each[0]) for one in each], rtol=1e-13, atol=1e-16)
+    assert_close(batch.log_density(x), [one.log_density(x) for one in each], 16)
+    assert_close(batch.entropy(), [one.entropy() for one in each], 16)
+    assert_close(kl(batch, each[0]), [kl(one, each[0]) for one in each], 16, scale=0.03125)
     assert batch.sample(jax.random.key(0), (4,)).shape == (4, 2, 3)
     same_mean = distributions.multivariate_normal(means[0], matrices)
     assert same_mean.mean().shape == (2, 3)
@@ -392,8 +395,8 @@ def test_a_divergence_of_three_classes(x64):
 
 def test_a_fair_die(x64):
     die = distributions.categorical(np.full(6, 1 / 6))
-    assert float(die.mean()) + 1 == pytest.approx(3.5, rel=1e-15)
-    assert float(die.variance()) == pytest.approx(35 / 12, rel=1e-15)
+    assert_close(float(die.mean()) + 1, 3.5, 4)
+    assert_close(die.variance(), 35 / 12, 4)
 
 
 def test_the_probability_of_an_interval_and_a_mean_of_a_function(x64):
@@ -410,7 +413,7 @@ def test_the_hessian_of_a_divergence_is_the_fisher_information(x64):
     score = jax.vmap(jax.grad(lambda z, x: of(z).log_density(x)), (None, 0))(logit, jnp.array([0.0, 1.0]))
     information = jnp.sum(of(logit).density(jnp.array([0.0, 1.0])) * score**2)
     assert float(curvature) == pytest.approx(0.240261, abs=5e-7)
-    assert float(information) == pytest.approx(float(curvature), rel=1e-13)
+    assert_close(information, curvature, 16)
 
 
 @pytest.mark.parametrize("name", sorted(set(EXAMPLES) - {"student_t"}))
@@ -432,15 +435,15 @@ def test_a_divergence_is_least_and_flat_at_itself(x64, name):
     indices = range(len(parameters))
     kinds = (away, jax.grad(away), jax.grad(jax.grad(away)))
     for value, slope, bend in jax.jit(lambda t: [[kind(t, i) for kind in kinds] for i in indices])(0.0):
-        assert float(value) == pytest.approx(0, abs=1e-15)
-        assert float(slope) == pytest.approx(0, abs=1e-14)
+        assert_close(value, 0, 4, scale=1)
+        assert_close(slope, 0, 16, scale=1)
         assert float(bend) > 0.01
 
 
 def test_parameters_may_be_traced_batched_and_differentiated(x64):
     means = jnp.linspace(-1, 1, 5)
     value = jax.jit(jax.vmap(lambda m: kl(distributions.normal(m, 1.0), distributions.normal(0.0, 2.0))))(means)
-    np.testing.assert_allclose(value, np.log(2) + (1 + means**2) / 8 - 0.5, rtol=1e-14)
+    assert_close(value, np.log(2) + (1 + means**2) / 8 - 0.5, 16)
     one = jax.jit(lambda d: jax.tree.map(lambda leaf: 2 * leaf, d))(distributions.normal(1.0, 2.0))
     assert one.mean() == 2
     assert one.family.name == "normal"
@@ -458,7 +461,7 @@ def test_outside_the_support_nothing_is_nan(name):
 def test_at_the_ends_of_the_support(x64):
     assert distributions.gamma(1.0, 2.0).log_density(0.0) == math.log(2)
     assert distributions.gamma(0.5, 2.0).log_density(0.0) == jnp.inf
-    np.testing.assert_allclose(distributions.beta(1.0, 1.0).log_density(jnp.array([0.0, 1.0])), 0, atol=1e-15)
+    assert_close(distributions.beta(1.0, 1.0).log_density(jnp.array([0.0, 1.0])), 0, 4, scale=1)
     assert distributions.bernoulli(1.0).log_density(1) == 0
     assert distributions.bernoulli(1.0).entropy() == 0
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from jaxcalc.functions import losses
 from jaxcalc.functions.losses import LOSSES
+from tests.tolerance import assert_close
 
 KINDS = ("value", "gradient", "second_derivative")
 
@@ -161,8 +162,8 @@ def test_derivatives_are_what_differentiation_gives(x64, name):
     first, second = jax.grad(value), jax.grad(jax.grad(value))
     slope, bend = jax.jit(jax.vmap(lambda p, y: (first(p, y), second(p, y))))(p, y)
     _, gradient, second_derivative = together(name)(p, y)
-    np.testing.assert_allclose(gradient, slope, rtol=1e-11, atol=1e-14)
-    np.testing.assert_allclose(second_derivative, bend, rtol=1e-10, atol=1e-13)
+    assert_close(gradient, slope, 64, scale=1)
+    assert_close(second_derivative, bend, 64, scale=1)
 
 
 # -- categorical ---------------------------------------------------------------------------------------------------
@@ -191,8 +192,8 @@ def test_categorical_derivatives_are_what_differentiation_gives(x64, name, label
     found, gradient, hessian = together(name)(prediction, target)
     assert found.shape == (30,)
     first, second = differentiated(name)(prediction, target)
-    np.testing.assert_allclose(gradient, first, rtol=1e-12, atol=4e-16)
-    np.testing.assert_allclose(hessian, second, rtol=1e-12, atol=1e-15)
+    assert_close(gradient, first, 64, scale=0.03125)
+    assert_close(hessian, second, 64, scale=0.0625)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -234,14 +235,14 @@ def test_categorical_values_against_mpmath(x64, dtype):
 
 def test_three_samples():
     prediction, target = jnp.array([0.9, 0.1, 0.8]), jnp.array([1, 0, 1])
-    assert float(losses.mse.mean(prediction, target)) == pytest.approx(0.02, rel=1e-6)
+    assert_close(losses.mse.mean(prediction, target), 0.02, 4, dtype=jnp.float32)
     assert float(losses.binary_cross_entropy.mean(prediction, target)) == pytest.approx(0.1446, abs=5e-5)
 
 
 def test_three_logits_give_p_minus_y(x64):
     found = losses.cross_entropy_from_logits.gradient(jnp.array([2.0, 1.0, 0.1]), jnp.array([1, 0, 0]))
     np.testing.assert_allclose(found, [-0.341, 0.2424, 0.0986], atol=5e-5)
-    assert float(found.sum()) == pytest.approx(0, abs=1e-16)
+    assert_close(found.sum(), 0, 0.5, scale=1)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +281,9 @@ def test_a_guard_would_hide_the_error_and_the_gradient(x64):
 
 def test_right_and_confident_keeps_its_digits(x64):
     z, y = jnp.array([20.0, 0.0, 0.0]), jnp.array([1, 0, 0])
-    assert float(losses.cross_entropy_from_logits(z, y)) == pytest.approx(math.log1p(2 * math.exp(-20)), rel=1e-15)
-    assert float(losses.binary_cross_entropy_from_logits(40.0, 1.0)) == pytest.approx(math.exp(-40), rel=1e-15)
-    assert float(losses.binary_cross_entropy_from_logits.gradient(40.0, 1.0)) == pytest.approx(
-        -math.exp(-40), rel=1e-15
-    )
+    assert_close(losses.cross_entropy_from_logits(z, y), math.log1p(2 * math.exp(-20)), 4)
+    assert_close(losses.binary_cross_entropy_from_logits(40.0, 1.0), math.exp(-40), 4)
+    assert_close(losses.binary_cross_entropy_from_logits.gradient(40.0, 1.0), -math.exp(-40), 4)
 
 
 def test_probabilities_of_zero_and_one(x64):
@@ -299,7 +298,7 @@ def test_probabilities_of_zero_and_one(x64):
 
 def test_a_masked_class_costs_nothing(x64):
     z, y = jnp.array([1.0, -jnp.inf, 0.0]), jnp.array([1.0, 0.0, 0.0])
-    assert float(losses.cross_entropy_from_logits(z, y)) == pytest.approx(math.log1p(math.exp(-1)), rel=1e-15)
+    assert_close(losses.cross_entropy_from_logits(z, y), math.log1p(math.exp(-1)), 4)
     assert losses.cross_entropy_from_logits.gradient(z, y)[1] == 0
 
 
@@ -318,7 +317,7 @@ def test_what_is_given_at_the_kinks(x64):
 
 
 def test_huber_of_far_outliers_does_not_overflow():
-    assert float(losses.huber(1e30, 0.0)) == pytest.approx(1e30, rel=1e-6)
+    assert_close(losses.huber(1e30, 0.0), 1e30, 4, dtype=jnp.float32)
     slopes = jax.vmap(lambda d: losses.huber.gradient(5.0, 0.0, delta=d))(jnp.array([0.5, 1.0, 9.0]))
     np.testing.assert_array_equal(slopes, [0.5, 1.0, 5.0])
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.polynomial import Polynomial
 
 from jaxcalc.functions.quadrature import RULES, gauss_kronrod, integrate_samples, quadrature_rule
+from tests.tolerance import assert_close, ulps
 
-EPS = np.finfo(float).eps
 POLYNOMIAL_RULES = [name for name in RULES if name != "tanh-sinh"]
 
 
@@ -23,7 +23,7 @@ def defect(rule, degree):
 def test_degree_of_exactness(name, num_points):
     rule = quadrature_rule(name, num_points)
     for degree in range(rule.degree + 1):
-        assert abs(defect(rule, degree)) < 32 * EPS
+        assert abs(defect(rule, degree)) < ulps(32)
     assert abs(defect(rule, rule.degree + 1)) > 1e-6
 
 
@@ -32,17 +32,17 @@ def test_nodes(name):
     rule = quadrature_rule(name, 11)
     assert rule.nodes.shape == rule.complements.shape == rule.weights.shape == (11,)
     assert (np.diff(rule.nodes) >= 0).all() and rule.nodes[0] >= 0 and rule.nodes[-1] <= 1
-    np.testing.assert_allclose(rule.nodes + rule.complements, 1, rtol=4 * EPS)
+    assert_close(rule.nodes + rule.complements, 1, 4)
     assert (rule.weights > 0).all()
 
 
 def test_tanh_sinh_keeps_the_digits_of_both_ends():
     rule = quadrature_rule("tanh-sinh", 101)
     # The exponent pi sinh(u) is 86 at the ends: rounding it costs as many eps.
-    np.testing.assert_allclose(rule.complements, rule.nodes[::-1], rtol=200 * EPS)
+    assert_close(rule.complements, rule.nodes[::-1], 200)
     assert 0 < rule.complements[-1] < 1e-36
-    np.testing.assert_allclose(rule.weights @ np.log(rule.nodes), -1, rtol=16 * EPS)
-    np.testing.assert_allclose(rule.weights @ rule.complements**-0.5, 2, rtol=16 * EPS)
+    assert_close(rule.weights @ np.log(rule.nodes), -1, 16)
+    assert_close(rule.weights @ rule.complements**-0.5, 2, 16)
 
 
 # The outermost node and its weight, as QUADPACK tabulates them on [-1, 1].
@@ -57,8 +57,8 @@ QUADPACK = {
 def test_kronrod_against_quadpack(num_points):
     rule, _ = gauss_kronrod(num_points)
     node, weight = QUADPACK[num_points]
-    np.testing.assert_allclose(rule.nodes[-1] - rule.complements[-1], node, atol=2 * EPS)
-    np.testing.assert_allclose(2 * rule.weights[-1], weight, atol=4 * EPS)
+    assert_close(rule.nodes[-1] - rule.complements[-1], node, 2)
+    assert_close(2 * rule.weights[-1], weight, 4, scale=1)
 
 
 @pytest.mark.parametrize("num_points", [3, 5, 7, 9, 15, 21])
@@ -66,11 +66,11 @@ def test_kronrod_extends_gauss(num_points):
     n = num_points // 2
     rule, gauss = gauss_kronrod(num_points)
     plain = quadrature_rule("gauss-legendre", n)
-    np.testing.assert_allclose(rule.nodes[1::2], plain.nodes, atol=4 * EPS)
+    assert_close(rule.nodes[1::2], plain.nodes, 4, scale=1)
     np.testing.assert_array_equal(gauss[1::2], plain.weights)
     assert not gauss[::2].any()
     for degree in range(rule.degree + 1):
-        assert abs(defect(rule, degree)) < 32 * EPS
+        assert abs(defect(rule, degree)) < ulps(32)
     assert abs(defect(rule, rule.degree + 1)) > 1e-3
 
 
@@ -80,14 +80,14 @@ def test_samples_at_unequal_places(x64, method, degree):
     fun = Polynomial([1.0, -2.0, 3.0][: degree + 1])
     exact = fun.integ()(x[-1]) - fun.integ()(x[0])
     got = jax.jit(lambda y, x: integrate_samples(y, x, method=method))(fun(x), x)
-    np.testing.assert_allclose(got, exact, rtol=64 * EPS)
-    np.testing.assert_allclose(integrate_samples(fun(x)[::-1], x[::-1], method=method), -exact, rtol=64 * EPS)
+    assert_close(got, exact, 16)
+    assert_close(integrate_samples(fun(x)[::-1], x[::-1], method=method), -exact, 16)
 
 
 def test_samples_along_an_axis(x64):
     y = np.random.default_rng(1).normal(size=(3, 7, 2))
     got = integrate_samples(y, dx=0.25, axis=1)
-    np.testing.assert_allclose(got, np.trapezoid(y, dx=0.25, axis=1), rtol=16 * EPS)
+    assert_close(got, np.trapezoid(y, dx=0.25, axis=1), 16)
     assert integrate_samples(np.ones((2, 1))).tolist() == [0.0, 0.0]
 
 
@@ -101,7 +101,7 @@ def test_thousand_points_miss_the_sixth_decimal(x64):
 def test_samples_of_integers_and_single_precision():
     got = integrate_samples(np.asarray([0, 1, 4]), np.asarray([0, 1, 2]), method="simpson")
     assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, 8 / 3, rtol=1e-6)
+    assert_close(got, 8 / 3, 8, dtype=jnp.float32)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from jaxcalc.functions.schedules import (
     warmup_cosine,
 )
 from jaxcalc.solvers import adam, iterate, minimize, momentum, sgd
+from tests.tolerance import assert_close
 
 T = np.arange(0, 131)
 # name -> how it is built from a rate, its closed form, the same by optax
@@ -60,10 +61,10 @@ def test_curve_is_the_closed_form_and_optaxs(x64, name):
     build, closed, theirs = CASES[name]
     schedule = build(0.1)
     assert schedule.name == name
-    np.testing.assert_allclose(schedule(T), closed(T, 0.1), rtol=0, atol=1e-15)
-    np.testing.assert_allclose(schedule(jnp.asarray(T, jnp.int32)), closed(T, 0.1), rtol=0, atol=1e-15)
-    np.testing.assert_allclose(schedule(T), jax.vmap(theirs(0.1))(T), rtol=0, atol=1e-15)
-    assert float(schedule(7)) == pytest.approx(closed(7, 0.1), abs=1e-15)
+    assert_close(schedule(T), closed(T, 0.1), 8, scale=0.1)
+    assert_close(schedule(jnp.asarray(T, jnp.int32)), closed(T, 0.1), 8, scale=0.1)
+    assert_close(schedule(T), jax.vmap(theirs(0.1))(T), 8, scale=0.1)
+    assert_close(schedule(7), closed(7, 0.1), 8, scale=0.1)
 
 
 def test_end_points_are_exact(x64):
@@ -84,10 +85,10 @@ def test_rates_are_leaves_and_counts_are_not(x64, name):
     assert tree == jax.tree.structure(build(0.2))
     rates = jnp.array([0.05, 0.1, 0.4])
     lanes = jax.jit(jax.vmap(lambda rate: build(rate)(T)))(rates)
-    np.testing.assert_allclose(lanes, [closed(T, float(rate)) for rate in rates], rtol=0, atol=1e-15)
+    assert_close(lanes, [closed(T, float(rate)) for rate in rates], 8, scale=0.4)
     # Every curve is linear in all of its rates together, so one of them has the slope of a difference.
     slope = jax.jacfwd(lambda rate: build(rate)(T))(0.1)
-    np.testing.assert_allclose(slope, (closed(T, 0.2) - closed(T, 0.1)) / 0.1, rtol=0, atol=1e-13)
+    assert_close(slope, (closed(T, 0.2) - closed(T, 0.1)) / 0.1, 16, scale=1)
 
 
 @pytest.mark.parametrize("method", [sgd, momentum, adam])
@@ -100,7 +101,7 @@ def test_a_solver_takes_a_schedule_as_its_rate(x64, method):
     lanes = jax.jit(jax.vmap(lambda rate: run(build(rate))))(rates)
     for lane, rate in zip(lanes, rates):
         # The same curve as a bare function, which the solver cannot trace and therefore holds as a choice.
-        np.testing.assert_allclose(lane, run(lambda count, rate=rate: build(float(rate))(count)), rtol=1e-12)
+        assert_close(lane, run(lambda count, rate=rate: build(float(rate))(count)), 16)
     # A rate of 0 at first: the first step goes nowhere.
     np.testing.assert_array_equal(lanes[:, 1], lanes[:, 0])
 
@@ -123,7 +124,7 @@ def test_equal_and_other_rates_do_not_compile_anew(x64):
     solve(0.1, num_steps=100)
     assert len(traces) > count
     lanes = jax.vmap(solve)(jnp.array([0.1, 0.05]))
-    np.testing.assert_allclose(lanes.x[0], first.x, rtol=1e-12, atol=1e-300)
+    assert_close(lanes.x[0], first.x, 64)
 
 
 def test_expected_gap_is_the_mean_of_noisy_runs(x64):
@@ -147,9 +148,9 @@ def test_expected_gap_is_the_mean_of_noisy_runs(x64):
     assert np.all(abs(values.mean(0) - theory)[1:] < 5 * error[1:])
     # Without noise it is the gap itself; at a constant rate it ends where the formula says.
     still = iterate(sgd(0.8), problem.function, problem.start, num_steps=40).history["value"]
-    np.testing.assert_allclose(expected_gap(np.full(40, 0.8), curvatures, offsets, 0.0), still, rtol=1e-10)
+    assert_close(expected_gap(np.full(40, 0.8), curvatures, offsets, 0.0), still, 64)
     end = expected_gap(np.full(2000, 0.8), curvatures, offsets, 0.5)[-1]
-    assert float(end) == pytest.approx(np.sum(0.8 * 0.25 / (2 * (2 - 0.8 * curvatures))), rel=1e-10)
+    assert_close(end, np.sum(0.8 * 0.25 / (2 * (2 - 0.8 * curvatures))), 16)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def _execute_one(equation: walk.Equation, inputs: list[Any]) -> Sequence[Any]:
 
 def same(first: Sequence[Any], second: Any) -> None:
     for one, other in zip(first, jax.tree.leaves(second), strict=True):
+        # In both precisions: the same steps, hence the same numbers up to the order of a sum.
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 

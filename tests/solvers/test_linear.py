@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares
+from tests.tolerance import assert_close, ulps
 
 pytestmark = pytest.mark.usefixtures("x64")
-EPS = np.finfo(np.float64).eps
 
 
 def _data(rows=30, columns=4, seed=0):
@@ -21,8 +21,8 @@ def _data(rows=30, columns=4, seed=0):
 def test_it_is_numpys_solution(method, rows, columns):
     design, target = _data(rows, columns)
     expected = np.linalg.lstsq(design, target, rcond=None)[0]
-    tolerance = 100 * EPS * np.linalg.cond(design) ** 2
-    np.testing.assert_allclose(ordinary_least_squares(design, target, method=method), expected, rtol=0, atol=tolerance)
+    condition = np.linalg.cond(design) ** 2
+    assert_close(ordinary_least_squares(design, target, method=method), expected, 100 * condition, scale=1)
 
 
 @pytest.mark.parametrize("method", LEAST_SQUARES)
@@ -42,10 +42,10 @@ def test_several_targets_and_a_traced_ridge(method):
     together = jax.jit(solve)(targets, 0.1)
     assert together.shape == (4, 3)
     alone = jnp.stack([solve(targets[:, j], 0.1) for j in range(3)], axis=1)
-    np.testing.assert_allclose(together, alone, atol=1e-13)
+    assert_close(together, alone, 16, scale=1)
     lanes = jax.vmap(lambda ridge: solve(targets[:, 0], ridge))(jnp.array([0.0, 0.1]))
-    np.testing.assert_allclose(lanes[1], alone[:, 0], atol=1e-13)
-    np.testing.assert_allclose(lanes[0], solve(targets[:, 0], 0.0), atol=1e-13)
+    assert_close(lanes[1], alone[:, 0], 16, scale=1)
+    assert_close(lanes[0], solve(targets[:, 0], 0.0), 16, scale=1)
 
 
 @pytest.mark.parametrize("method", ["qr", "normal"])
@@ -59,12 +59,12 @@ def test_rank_deficiency_is_not_hidden(method):
 def test_the_pseudo_inverse_has_the_least_norm():
     wide, target = np.array([[1200.0, 3.0]]), np.array([350000.0])
     expected = target[0] * wide[0] / (wide[0] @ wide[0])
-    np.testing.assert_allclose(ordinary_least_squares(wide, target, method="svd"), expected, rtol=1e-14)
+    assert_close(ordinary_least_squares(wide, target, method="svd"), expected, 32)
     # A ridge that tends to 0 leads there too.
     np.testing.assert_allclose(ordinary_least_squares(wide, target, ridge=1e-6), expected, rtol=1e-6)
     design, target = _data(3, 6)
     expected = np.linalg.pinv(design) @ target
-    np.testing.assert_allclose(ordinary_least_squares(design, target, method="svd"), expected, atol=1e-13)
+    assert_close(ordinary_least_squares(design, target, method="svd"), expected, 16, scale=1)
 
 
 def test_normal_equations_lose_twice_the_digits():
@@ -78,7 +78,7 @@ def test_normal_equations_lose_twice_the_digits():
             found = ordinary_least_squares(design, design @ weights, method=method)
             error[method, condition] = np.linalg.norm(found - weights) / np.linalg.norm(weights)
     for method in ("qr", "svd"):
-        assert error[method, 1e6] < 100 * EPS * 1e6
+        assert error[method, 1e6] < ulps(100) * 1e6
     assert error["normal", 1e6] > 100 * error["qr", 1e6]
     # 3 is the log10 of the ratio of the condition numbers: once for qr, twice for the normal equations.
     assert 4.0 < np.log10(error["normal", 1e6] / error["normal", 1e3]) < 8.0

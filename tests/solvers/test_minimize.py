@@ -24,6 +24,7 @@ from jaxcalc.solvers import (
     start_at,
     trust_region,
 )
+from tests.tolerance import assert_close
 
 BOWL, ROSENBROCK = problems.bowl(), problems.rosenbrock()
 SEARCHING = [name for name in METHODS if name not in ("sgd", "momentum", "nesterov", "adam", "adamw")]
@@ -47,7 +48,7 @@ def test_every_method_solves_the_valley(x64, method):
     assert solution.success and int(solution.status) == Status.CONVERGED
     np.testing.assert_allclose(solution.x, ROSENBROCK.optimum, atol=1e-6)
     # The truth, evaluated from outside.
-    assert float(solution.value) == pytest.approx(float(ROSENBROCK.function(solution.x)), rel=1e-12)
+    assert_close(solution.value, ROSENBROCK.function(solution.x), 16, scale=1)
     assert stationarity(ROSENBROCK.function, solution.x) <= float(solution.tol)
 
 
@@ -91,7 +92,7 @@ def test_lanes_over_numbers_and_starts_are_one_loop(x64):
     assert found.x.shape == (3, 2, 2) and found.status.shape == (3, 2)
     for i, j in np.ndindex(3, 2):
         alone = minimize(BOWL.function, starts[i], method=gradient_descent(rates[j]), max_steps=100)
-        np.testing.assert_allclose(found.x[i, j], alone.x, rtol=1e-12, atol=1e-300)
+        assert_close(found.x[i, j], alone.x, 64)
         assert int(found.num_steps[i, j]) == int(alone.num_steps)
     loops = str(jax.make_jaxpr(grid)(rates, starts)).count("while[")
     assert loops == 2  # the steps, and the ray that a run without end is followed along
@@ -197,8 +198,8 @@ def test_derivatives_with_bounds_closures_lanes_and_values(x64):
 
     a = jnp.array([0.5, 1.0, 2.0])
     exact = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 0]])
-    np.testing.assert_allclose(jax.jacrev(at)(a), exact, atol=1e-12)
-    np.testing.assert_allclose(jax.vmap(jax.jacfwd(at))(jnp.stack([a, a + 0.1])), [exact, exact], atol=1e-12)
+    assert_close(jax.jacrev(at)(a), exact, 16, scale=1)
+    assert_close(jax.vmap(jax.jacfwd(at))(jnp.stack([a, a + 0.1])), [exact, exact], 16, scale=1)
     value = lambda a: minimize(lambda x: jnp.sum((x - a) ** 2) + jnp.sum(a**2), jnp.zeros(3)).value
     np.testing.assert_allclose(jax.grad(value)(a), 2 * a, atol=1e-7)  # the envelope theorem
 
@@ -215,7 +216,7 @@ def test_history_is_the_run(x64):
     data = solution.history.dataset()
     assert data.sizes["step"] == int(solution.num_steps) + 1
     assert float(data["value"][0]) == pytest.approx(24.2)
-    assert float(data["value"][-1]) == pytest.approx(float(solution.value), abs=1e-18)
+    assert_close(data["value"][-1], solution.value, 4)
     assert int(data["gradients"][-1]) == int(solution.evaluations.gradients)
     assert np.all(np.diff(data["value"]) <= 0)
     assert set(data.data_vars) >= {"gradient_norm", "step_length", "trials", "functions", "hvps"}
@@ -260,8 +261,8 @@ def test_optax_transformations_are_methods(x64):
     for _ in range(30):
         update, state = optax.adam(0.1).update(jax.grad(BOWL.function)(x), state)
         x = optax.apply_updates(x, update)
-    np.testing.assert_allclose(ours, x, rtol=1e-12)
-    np.testing.assert_allclose(theirs, x, rtol=1e-12)
+    assert_close(ours, x, 32)
+    assert_close(theirs, x, 32)
     assert first_order(optax.sgd(0.1)).name == "first-order"
 
 

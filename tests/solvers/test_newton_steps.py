@@ -7,6 +7,7 @@ import pytest
 
 from jaxcalc.functions import problems
 from jaxcalc.solvers import Status, iterate, newton, order_of_convergence, solve_positive
+from tests.tolerance import assert_close
 
 
 def _errors(problem, solver, num_steps):
@@ -39,9 +40,7 @@ def test_a_step_needs_pivots(x64, size):
         fun = lambda x: x @ matrix @ x / 2 - b @ x
         return newton().advance(fun, newton().start(fun, jnp.zeros(size))).x
 
-    np.testing.assert_allclose(
-        jax.vmap(step)(lanes, right), np.linalg.solve(lanes, right[..., None])[..., 0], rtol=1e-8, atol=1e-10
-    )
+    assert_close(jax.vmap(step)(lanes, right), np.linalg.solve(lanes, right[..., None])[..., 0], 256, scale=1)
 
 
 @pytest.mark.parametrize("build", [problems.exponential, problems.breast_cancer])
@@ -51,7 +50,7 @@ def test_order_two_where_the_hessian_is_regular(x64, build):
 
 def test_two_thirds_a_step_where_it_is_not(x64):
     errors = np.asarray(_errors(problems.quartic(), newton(), 10))
-    np.testing.assert_allclose(errors[1:] / errors[:-1], 2 / 3, rtol=1e-12)
+    assert_close(errors[1:] / errors[:-1], 2 / 3, 32)
 
 
 def test_rosenbrock_is_solved_in_seven_steps(x64):
@@ -67,6 +66,7 @@ def test_invariance_under_a_linear_change_of_variables(x64):
 
     plain = run(problem.function, problem.start)
     changed = run(lambda y: problem.function(change @ y), jnp.linalg.solve(change, problem.start))
+    # Each step solves with a Hessian of condition number 2500, and the next starts from what that left.
     np.testing.assert_allclose(changed @ change.T, plain, rtol=1e-9)
 
 
@@ -81,12 +81,12 @@ def test_a_singular_hessian_is_data_and_damping_cures_it(x64):
 def test_damping_shrinks_a_quadratics_error_by_its_closed_form(x64):
     problem = problems.sphere()
     errors = _errors(problem, newton(damping=0.5), 3)
-    np.testing.assert_allclose(errors[1:] / errors[:-1], 0.5 / 2.5, rtol=1e-12)
+    assert_close(errors[1:] / errors[:-1], 0.5 / 2.5, 32)
 
 
 def test_half_a_step_halves_a_quadratics_error(x64):
     errors = _errors(problems.bowl(), newton(step_size=0.5), 4)
-    np.testing.assert_allclose(errors, errors[0] * 0.5 ** np.arange(5), rtol=1e-12)
+    assert_close(errors, errors[0] * 0.5 ** np.arange(5), 32)
 
 
 def test_cholesky_refuses_an_indefinite_hessian_with_nan(x64):

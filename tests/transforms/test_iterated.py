@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from jaxcalc.transforms.iterated import double_integral, iterated_integral
+from tests.tolerance import assert_close
 
-EPS = np.finfo(float).eps
 INF = math.inf
 
 
 def test_double_integrals(x64):
     product = double_integral(lambda x, y: x * y, method="gauss-legendre", num_points=4)
-    np.testing.assert_allclose(product(0, 2, 0, 1), 1, rtol=8 * EPS)
-    np.testing.assert_allclose(product(0, 1, 0, 2), 1, rtol=8 * EPS)
-    np.testing.assert_allclose(product(0, 1, 0, lambda x: x), 1 / 8, rtol=8 * EPS)
+    assert_close(product(0, 2, 0, 1), 1, 8)
+    assert_close(product(0, 1, 0, 2), 1, 8)
+    assert_close(product(0, 1, 0, lambda x: x), 1 / 8, 8)
 
 
 def test_disc_and_its_circumference(x64):
@@ -40,7 +40,7 @@ def test_three_variables(x64):
     run = iterated_integral(lambda x, y, z, c: c * jnp.ones_like(z), method="gauss-legendre", num_points=3)
     limits = [(0, 1), (0, lambda x: 1 - x), (0, lambda x, y: 1 - x - y)]
     value, slope = jax.value_and_grad(lambda c: run(limits, c))(6.0)
-    np.testing.assert_allclose([value, slope], [1, 1 / 6], rtol=16 * EPS)
+    assert_close([value, slope], [1, 1 / 6], 16)
 
 
 @pytest.mark.parametrize(
