@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
+
 __all__ = [
     "Dual",
     "cos",
@@ -158,14 +160,10 @@ def pushforward(fun: Callable[[Any], Any], /) -> Callable[[Any, Any], tuple[Any,
     """
 
     def pushed(x, v):
+        plain = lambda tree: jax.tree.map(_primal, tree, is_leaf=_is_dual)
+        checks.like("pushforward", "v", plain(v), "x", plain(x))
         leaves, tree = jax.tree.flatten(x, is_leaf=_is_dual)
-        slopes, other = jax.tree.flatten(v, is_leaf=_is_dual)
-        shapes = [_shape(leaf) for leaf in leaves], [_shape(slope) for slope in slopes]
-        if tree != other or shapes[0] != shapes[1]:
-            raise ValueError(
-                f"pushforward: x and v must have the same structure and shapes, got {shapes[0]} in {tree} and "
-                f"{shapes[1]} in {other}. Pass one direction per array."
-            )
+        slopes = jax.tree.leaves(v, is_leaf=_is_dual)
         tag = next(_tags)
         duals = [Dual(_floating(leaf), _floating(slope), tag) for leaf, slope in zip(leaves, slopes)]
         outputs, structure = jax.tree.flatten(fun(jax.tree.unflatten(tree, duals)), is_leaf=_is_dual)
@@ -196,10 +194,7 @@ def derivative(fun: Callable[[Any], Any], /) -> Callable[[Any], Any]:
     """
 
     def derived(x):
-        if _shape(x):
-            raise ValueError(
-                f"derivative: x must be a scalar, got shape {_shape(x)}. Use gradient, or jax.vmap for many."
-            )
+        checks.scalar("derivative", "x", _primal(x), "Use gradient, or jax.vmap for many.")
         return pushforward(fun)(x, jnp.ones((), _floating(_primal(x)).dtype))[1]
 
     return derived
@@ -217,7 +212,7 @@ def gradient(fun: Callable[[Any], Any], /) -> Callable[[Any], Any]:
       ``derived(x)``, a PyTree like ``x``; the passes are batched. The gradient of a gradient's entry nests.
 
     Raises:
-      ValueError: if ``fun`` returns no scalar.
+      TypeError: if ``fun`` returns no scalar.
 
     Cost:
       ``n`` passes for ``n`` entries.
@@ -233,12 +228,9 @@ def gradient(fun: Callable[[Any], Any], /) -> Callable[[Any], Any]:
                 hit.reshape(_shape(leaf)).astype(_floating(_primal(leaf)).dtype) for hit, leaf in zip(hits, leaves)
             ]
             slope = pushforward(fun)(x, jax.tree.unflatten(tree, seeds))[1]
-            if not _is_scalar(slope):
-                shapes = [_shape(leaf) for leaf in jax.tree.leaves(slope, is_leaf=_is_dual)]
-                raise ValueError(
-                    f"gradient: fun must return one scalar, got shapes {shapes}. Return a sum, or use pushforward."
-                )
-            return slope
+            slopes = jax.tree.leaves(slope, is_leaf=_is_dual)
+            checks.returns_scalar("gradient", [_primal(each) for each in slopes], "Return a sum, or use pushforward.")
+            return slopes[0]
 
         slopes = jax.vmap(one_pass)(jnp.arange(ends[-1]))
         blocks = [
@@ -254,10 +246,6 @@ def gradient(fun: Callable[[Any], Any], /) -> Callable[[Any], Any]:
 
 def _is_dual(x: Any) -> bool:
     return isinstance(x, Dual)
-
-
-def _is_scalar(x: Any) -> bool:
-    return (_is_dual(x) or isinstance(x, jax.Array)) and _shape(x) == ()
 
 
 def _tag(x: Any) -> int:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.engines.stencils import Scheme, Stencil, stencil
 
 __all__ = ["derivative", "gradient", "hessian", "jacobian", "step_sizes"]
@@ -51,13 +52,11 @@ def derivative(
       ``stencil(scheme, order).evaluations(1)`` values of ``fun``; the error estimate doubles it, a Richardson ladder's
       is free.
     """
-    rule = stencil(scheme, order)
+    checks.function("derivative", fun)
+    rule = stencil(scheme, order, who="derivative")
 
     def derived(x):
-        if jnp.ndim(x):
-            raise ValueError(
-                f"derivative: x must be a scalar, got shape {jnp.shape(x)}. Use jax.vmap for many, or jacobian."
-            )
+        checks.scalar("derivative", "x", x, "Use jax.vmap for many, or jacobian.")
         return _jacobian(_point("derivative", fun, x, rule, step, noise, degree=1), None, with_error)
 
     return derived
@@ -95,12 +94,13 @@ def gradient(
     Cost:
       ``stencil(scheme, order).evaluations(n)`` values of ``fun`` for ``n`` entries: ``n + 1`` forward, ``2 n`` central.
     """
-    rule = stencil(scheme, order)
+    checks.function("gradient", fun)
+    rule = stencil(scheme, order, who="gradient")
     _check_chunk("gradient", chunk_size)
 
     def derived(x):
         point = _point("gradient", fun, x, rule, step, noise, degree=1)
-        _check_scalar("gradient", point)
+        checks.returns_scalar("gradient", point.output)
         return _jacobian(point, chunk_size, with_error)
 
     return jax.jit(derived)  # as in jacobian
@@ -135,7 +135,8 @@ def jacobian(
     Cost:
       As ``gradient``.
     """
-    rule = stencil(scheme, order)
+    checks.function("jacobian", fun)
+    rule = stencil(scheme, order, who="jacobian")
     _check_chunk("jacobian", chunk_size)
     # One program: eagerly, its loop over chunks would be compiled at every call.
     return jax.jit(lambda x: _jacobian(_point("jacobian", fun, x, rule, step, noise, degree=1), chunk_size, with_error))
@@ -173,12 +174,13 @@ def hessian(
     Cost:
       ``n (n + 1) / 2`` pairs, each the square of the stencil's nodes: ``2 n (n + 1)`` values of ``fun`` if central.
     """
-    rule = stencil(scheme, order)
+    checks.function("hessian", fun)
+    rule = stencil(scheme, order, who="hessian")
     _check_chunk("hessian", chunk_size)
 
     def derived(x):
         point = _point("hessian", fun, x, rule, step, noise, degree=2)
-        _check_scalar("hessian", point)
+        checks.returns_scalar("hessian", point.output)
         rows, columns = np.triu_indices(point.size)
 
         def entry(pair):
@@ -199,6 +201,7 @@ def step_sizes(
     step: Any = None,
     noise: Any = 0.0,
     dtype: Any = None,
+    who: str = "step_sizes",
 ) -> Any:
     """The steps that the difference quotients take.
 
@@ -214,15 +217,15 @@ def step_sizes(
       degree: 1 for first derivatives, 2 for second ones.
       step: what to take instead of the formula, a number or a PyTree like ``x``; it is only made exact.
       dtype: of the function's values, where coarser than that of ``x``.
+      who: the function that the user called, for messages.
 
     Returns:
       A PyTree like ``x``: one step per entry, each leaf of its leaf's dtype.
     """
-    leaves, tree = _real_leaves("step_sizes", x)
+    leaves, tree = _real_leaves(who, x)
     eps = _coarsest([*leaves, *([] if dtype is None else [jnp.zeros((), dtype)])])
-    return jax.tree.unflatten(
-        tree, _steps("step_sizes", leaves, tree, stencil(scheme, order), degree, step, noise, eps)
-    )
+    rule = stencil(scheme, order, who=who)
+    return jax.tree.unflatten(tree, _steps(who, leaves, tree, rule, degree, step, noise, eps))
 
 
 # -- the point -----------------------------------------------------------------------------------------------------
@@ -255,12 +258,7 @@ def _point(who: str, fun: Any, x: Any, rule: Stencil, step: Any, noise: Any, *, 
         return [jnp.asarray(leaf) for leaf in jax.tree.leaves(fun(jax.tree.unflatten(tree, arrays)))]
 
     output, output_tree = jax.tree.flatten(jax.eval_shape(fun, jax.tree.unflatten(tree, leaves)))
-    for leaf in output:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"{who}: fun must return real floating-point arrays, got {leaf.dtype}{list(leaf.shape)}. "
-                "Convert them to floats, or leave them out."
-            )
+    checks.returns_floating(who, output)
     eps = _coarsest([*leaves, *output])
     steps = along = _flat(_steps(who, leaves, tree, rule, degree, step, noise, eps))
     if degree == 2 and not rule.nodes:
@@ -272,8 +270,7 @@ def _point(who: str, fun: Any, x: Any, rule: Stencil, step: Any, noise: Any, *, 
 def _real_leaves(who: str, x: Any) -> tuple[list[Any], Any]:
     """The arrays of a PyTree as floating-point ones."""
     leaves, tree = jax.tree.flatten(x)
-    if not leaves:
-        raise ValueError(f"{who}: x must hold at least one array, got {x!r}. Pass what is to be moved.")
+    checks.not_empty(who, "x", x)
     arrays = [jnp.asarray(leaf) for leaf in leaves]
     for array in arrays:
         if jnp.issubdtype(array.dtype, jnp.complexfloating):
@@ -331,18 +328,9 @@ def _exact(leaf: Any, size: Any) -> Any:
     return jnp.where(taken == 0, size, taken)
 
 
-def _check_scalar(who: str, point: _Point) -> None:
-    shapes = [leaf.shape for leaf in point.output]
-    if shapes != [()]:
-        raise ValueError(
-            f"{who}: fun must return one scalar, got {shapes}. For a vector-valued fun use jacobian(fun), "
-            "or return a sum or a mean."
-        )
-
-
 def _check_chunk(who: str, chunk_size: Any) -> None:
-    if chunk_size is not None and (not isinstance(chunk_size, int) or chunk_size < 1):
-        raise ValueError(f"{who}: chunk_size must be a positive integer or None, got {chunk_size!r}.")
+    if chunk_size is not None:
+        checks.integer(who, "chunk_size", chunk_size)
 
 
 # -- quotients -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.engines.finite_differences import gradient as difference
 from jaxcalc.engines.finite_differences import step_sizes
 from jaxcalc.engines.stencils import Scheme
@@ -113,33 +114,29 @@ def check_gradient(
       A report on the entry that is worst beside its tolerance. What is not finite does not pass.
 
     Raises:
-      TypeError: if ``x`` holds integers, or ``fun`` returns no real number.
-      ValueError: if ``fun`` returns no scalar, an array is empty, or the gradient is not shaped like ``x``.
+      TypeError: if ``x`` holds integers, or ``fun`` returns no real scalar.
+      ValueError: if an array is empty, or the gradient is not shaped like ``x``.
 
     Cost:
       Two gradients by finite differences, ``4 n`` values of ``fun`` if central; four times that where the first step
       does not convince.
     """
-    entries = jax.tree_util.tree_flatten_with_path(x)[0]
+    checks.function("check_gradient", fun)
+    if chunk_size is not None:
+        checks.integer("check_gradient", "chunk_size", chunk_size)
+    entries = jax.tree_util.tree_flatten_with_path(checks.not_empty("check_gradient", "x", x))[0]
     for path, leaf in entries:
         _check_leaf(jax.tree_util.keystr(path), leaf)
     claimed = gradient(x) if callable(gradient) else gradient
-    _check_shapes(x, claimed)
+    checks.like("check_gradient", "the gradient", claimed, "x", x)
 
-    loss = jax.eval_shape(fun, x)
-    if jax.tree.structure(loss) != jax.tree.structure(0) or loss.shape != ():
-        raise ValueError(
-            f"check_gradient: fun must return one scalar, got {jax.tree.map(lambda leaf: leaf.shape, loss)}. "
-            "Return a sum, or one output at a time."
-        )
-    if not jnp.issubdtype(loss.dtype, jnp.floating):
-        raise TypeError(f"check_gradient: fun must return a real floating-point number, got {loss.dtype}. Convert it.")
+    loss = checks.returns_scalar("check_gradient", jax.eval_shape(fun, x))
     coarsest = [max(jnp.finfo(jnp.result_type(leaf)).eps, jnp.finfo(loss.dtype).eps) for _, leaf in entries]
     eps = np.repeat(np.asarray(coarsest, float), [jnp.size(leaf) for _, leaf in entries])
     g = _flat(claimed)
 
     choices: Any = {"scheme": scheme, "order": order, "noise": noise}
-    first = step_sizes(x, step=step, dtype=loss.dtype, **choices)
+    first = step_sizes(x, step=step, dtype=loss.dtype, who="check_gradient", **choices)
     quotient = jax.jit(
         lambda x, steps: difference(fun, step=steps, chunk_size=chunk_size, with_error=True, **choices)(x)
     )
@@ -215,27 +212,11 @@ def _longest_consistent(rungs: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray
 
 
 def _check_leaf(name: str, leaf: Any) -> None:
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            f"check_gradient: x{name} must be of real floating-point numbers, got {dtype}{list(jnp.shape(leaf))}. "
-            "A step would be truncated: convert it with x.astype(float), or close over what does not move."
-        )
+    remedy = "A step would be truncated: convert it with x.astype(float), or close over what does not move."
+    checks.floating("check_gradient", f"x{name}", leaf, remedy)
     if jnp.size(leaf) == 0:
         raise ValueError(
             f"check_gradient: x{name} is empty, of shape {jnp.shape(leaf)}: there is nothing to check. Leave it out."
-        )
-
-
-def _check_shapes(x: Any, claimed: Any) -> None:
-    if not jax.tree.leaves(x):
-        raise ValueError(f"check_gradient: x must hold at least one array, got {x!r}. Pass what is to be moved.")
-    wanted, got = jax.tree.structure(x), jax.tree.structure(claimed)
-    shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, claimed)]
-    if wanted != got or shapes[0] != shapes[1]:
-        raise ValueError(
-            f"check_gradient: the gradient must have the structure and shapes of x, {shapes[0]} in {wanted}, got "
-            f"{shapes[1]} in {got}. Return one array per array of x."
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
+
 __all__ = ["Backpropagation", "Forward", "Hidden", "Loss", "TwoLayer", "backpropagate", "forward"]
 
 Hidden = Literal["sigmoid", "tanh", "relu"]
@@ -84,9 +86,7 @@ def forward(parameters: TwoLayer, x: Any, /, *, hidden: Hidden = "tanh") -> Forw
         case "relu":
             a1 = jax.nn.relu(z1)
         case _:
-            raise ValueError(
-                f"forward: unknown hidden activation {hidden!r}; it is one of: {', '.join(get_args(Hidden))}."
-            )
+            raise checks.unknown("forward", "hidden", hidden, get_args(Hidden))
     z2 = a1 @ parameters.w2 + parameters.b2
     return Forward(z1, a1, z2, jax.nn.sigmoid(z2))
 
@@ -136,7 +136,7 @@ def backpropagate(
             value = jnp.mean(jax.nn.softplus(z2) - y * z2)
             delta2 = (a2 - y) / y.size
         case _:
-            raise ValueError(f"backpropagate: unknown loss {loss!r}; it is one of: {', '.join(get_args(Loss))}.")
+            raise checks.unknown("backpropagate", "loss", loss, get_args(Loss))
     delta1 = (delta2 @ parameters.w2.T) * _slope(layers, hidden)
     gradients = TwoLayer(x.T @ delta1, delta1.sum(0), a1.T @ delta2, delta2.sum(0))
     return Backpropagation(value, gradients, layers, delta2, delta1)

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from jaxcalc import checks
+
 __all__ = ["Scheme", "Stencil", "fornberg_weights", "stencil"]
 
 Scheme = Literal["forward", "backward", "central", "fourth-order central", "complex step", "richardson"]
@@ -80,7 +82,7 @@ def fornberg_weights(nodes: Sequence[float] | np.ndarray, degree: int = 1) -> np
     return np.array([float(row[degree]) for row in rows])
 
 
-def stencil(scheme: Scheme, order: int | None = None) -> Stencil:
+def stencil(scheme: Scheme, order: int | None = None, *, who: str = "stencil") -> Stencil:
     """The stencil of a scheme.
 
     Args:
@@ -88,28 +90,29 @@ def stencil(scheme: Scheme, order: int | None = None) -> Stencil:
         central quotients; ``"complex step"`` reads the imaginary part a tiny step off the real line.
       order: of accuracy; by default 1 for a one-sided scheme, 2 for ``"central"``, 6 for ``"richardson"``. Any from 1
         for one-sided schemes, even ones for ``"central"`` and ``"richardson"``, none for the others.
+      who: the function that the user called, for messages.
 
     Raises:
       ValueError: for an unknown scheme, or an order that the scheme does not have.
     """
-    if order is not None and order < 1:
-        raise ValueError(f"stencil: the order of accuracy must be 1 or more, got {order}.")
+    if order is not None:
+        order = checks.integer(who, "order", order)
     match scheme:
         case "forward":
             return _on(range((order or 1) + 1), order or 1)
         case "backward":
             return _on(range(-(order or 1), 1), order or 1)
         case "central":
-            return _central(_even(scheme, order or 2))
+            return _central(_even(who, scheme, order or 2))
         case "fourth-order central":
-            return _central(_only(scheme, order, 4))
+            return _central(_only(who, scheme, order, 4))
         case "complex step":
-            return Stencil((), (), _only(scheme, order, 2))
+            return Stencil((), (), _only(who, scheme, order, 2))
         case "richardson":
-            highest = _even(scheme, order or 6)
+            highest = _even(who, scheme, order or 6)
             base = _central(2)
             return Stencil(base.nodes, base.weights, highest, levels=highest // 2)
-    raise ValueError(f"stencil: unknown scheme {scheme!r}; it is one of: {', '.join(get_args(Scheme))}.")
+    raise checks.unknown(who, "scheme", scheme, get_args(Scheme))
 
 
 def _central(order: int) -> Stencil:
@@ -121,15 +124,15 @@ def _on(nodes: Sequence[int], order: int) -> Stencil:
     return Stencil(tuple(nodes), tuple(fornberg_weights(nodes).tolist()), order)
 
 
-def _even(scheme: str, order: int) -> int:
+def _even(who: str, scheme: str, order: int) -> int:
     if order % 2:
-        raise ValueError(f"stencil: {scheme!r} has even orders of accuracy only, got {order}. Take {order + 1}.")
+        raise ValueError(f"{who}: {scheme!r} has even orders of accuracy only, got {order}. Take {order + 1}.")
     return order
 
 
-def _only(scheme: str, order: int | None, own: int) -> int:
+def _only(who: str, scheme: str, order: int | None, own: int) -> int:
     if order not in (None, own):
         raise ValueError(
-            f"stencil: {scheme!r} has order {own} and no other, got {order}. Leave order out, or use 'central'."
+            f"{who}: {scheme!r} has order {own} and no other, got {order}. Leave order out, or use 'central'."
         )
     return own

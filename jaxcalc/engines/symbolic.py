@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
+
 if TYPE_CHECKING:
     import sympy
 
@@ -43,8 +45,7 @@ def derivative(expression: "sympy.Expr | Callable[..., Any]", /, *, degree: int 
             f"derivative: the expression must have one symbol, got {', '.join(map(str, symbols))}. "
             "Substitute numbers for the others by expression.subs."
         )
-    if degree < 0:
-        raise ValueError(f"derivative: degree must be 0 or more, got {degree}.")
+    degree = checks.integer("derivative", "degree", degree, least=0)
     symbol = symbols[0] if symbols else sympy.Symbol("x", real=True)
     numeric = sympy.lambdify(symbol, sympy.diff(formula, symbol, degree), modules="jax", cse=True)
 

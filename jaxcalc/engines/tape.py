@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcalc import style
+from jaxcalc import checks, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -215,8 +215,7 @@ def value_and_gradient(fun: Callable[[Any], Any], /) -> Callable[[Any], tuple[An
       ``derived(x)``: the value and a PyTree like ``x``. Ready for ``jit`` and ``vmap``.
 
     Raises:
-      TypeError: if ``x`` holds nodes: gradients do not nest.
-      ValueError: if ``fun`` returns no scalar.
+      TypeError: if ``x`` holds nodes (gradients do not nest), or ``fun`` returns no scalar.
 
     Cost:
       A small multiple of the function, whatever the size of ``x``.
@@ -227,12 +226,8 @@ def value_and_gradient(fun: Callable[[Any], Any], /) -> Callable[[Any], tuple[An
         variables = [variable(leaf, jax.tree_util.keystr(path) or "x") for path, leaf in paths]
         output = fun(jax.tree.unflatten(tree, variables))
         leaves = jax.tree.leaves(output)
-        if len(leaves) != 1 or leaves[0] is not output or jnp.shape(_plain(output)) != ():
-            shapes = [jnp.shape(_plain(leaf)) for leaf in leaves]
-            raise ValueError(
-                f"value_and_gradient: fun must return one scalar, got shapes {shapes}. "
-                "Reduce it by tape.sum or tape.mean."
-            )
+        checks.returns_scalar("value_and_gradient", [_plain(leaf) for leaf in leaves], "Reduce it by tape.sum.")
+        (output,) = leaves
         found = backward(output) if isinstance(output, Node) else {}
         gradients = [found[each] if each in found else jnp.zeros_like(each.value) for each in variables]
         return jnp.asarray(_plain(output)), jax.tree.unflatten(tree, gradients)

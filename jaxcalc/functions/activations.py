@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
+
 __all__ = [
     "ACTIVATIONS",
     "Activation",
@@ -342,9 +344,7 @@ def activation(name: str) -> Activation:
     Raises:
       ValueError: for an unknown name; the message lists the known ones.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"activation: unknown name {name!r}; it is one of: {', '.join(ACTIVATIONS)}.")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[checks.one_of("activation", "name", name, ACTIVATIONS)]
 
 
 # -- along an axis -------------------------------------------------------------------------------------------------

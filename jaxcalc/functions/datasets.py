@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxcalc import checks
+
 __all__ = [
     "BreastCancer",
     "Digits",
@@ -65,9 +67,7 @@ class Houses(NamedTuple):
 
     def column(self, name: str) -> np.ndarray:
         """One feature by name, (546,)."""
-        if name not in self.names:
-            raise ValueError(f"Houses.column: unknown feature {name!r}; choose from {', '.join(self.names)}.")
-        return self.features[:, self.names.index(name)]
+        return self.features[:, self.names.index(checks.one_of("Houses.column", "name", name, self.names))]
 
 
 class LynxHare(NamedTuple):

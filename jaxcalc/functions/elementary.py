@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
 from jaxcalc.functions import activations
 
 __all__ = ["ELEMENTARY", "Elementary", "elementary", "log1p", "log_hypot_one"]
@@ -321,6 +322,4 @@ def elementary(name: str) -> Elementary:
     Raises:
       ValueError: for an unknown name; the message lists the known ones.
     """
-    if name not in ELEMENTARY:
-        raise ValueError(f"elementary: unknown name {name!r}; it is one of: {', '.join(ELEMENTARY)}.")
-    return ELEMENTARY[name]
+    return ELEMENTARY[checks.one_of("elementary", "name", name, ELEMENTARY)]

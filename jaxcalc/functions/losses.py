@@ -18,6 +18,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
 from jaxcalc.functions.activations import log_softmax, one_minus_softmax, softmax, softmax_jacobian
 from jaxcalc.functions.elementary import log1p
 
@@ -152,8 +153,7 @@ def _signs(who: str, prediction: Array, target: Array) -> None:
 
 def _positive_parameters(who: str, parameters: dict[str, ArrayLike]) -> None:
     for key, given in parameters.items():
-        if not isinstance(given, Tracer) and not np.all(np.asarray(given) > 0):
-            raise ValueError(f"{who}: {key} must be above 0, got {given}. It is a distance between two numbers.")
+        checks.number(who, key, given, above=0, remedy="It is a distance between two numbers.")
 
 
 def _checked(who: str, check: _Check, names: tuple[str, ...], fun: Callable[..., Array]) -> Callable[..., Array]:
@@ -404,6 +404,4 @@ def loss(name: str) -> Loss:
     Raises:
       ValueError: for an unknown name; the message lists the known ones.
     """
-    if name not in LOSSES:
-        raise ValueError(f"loss: unknown name {name!r}; it is one of: {', '.join(LOSSES)}.")
-    return LOSSES[name]
+    return LOSSES[checks.one_of("loss", "name", name, LOSSES)]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxcalc import checks
 from jaxcalc.functions import datasets
 
 __all__ = [
@@ -94,10 +95,8 @@ def quadratic(condition_number: float = 100.0, dimension: int = 8, seed: int = 0
     The eigenvalues run from ``1 / condition_number`` to 1; ``seed`` draws the rotation (uniform) and the centre c
     (standard normal). One dimension has the eigenvalue 1.
     """
-    if condition_number < 1:
-        raise ValueError(f"quadratic: condition_number must be at least 1, got {condition_number}.")
-    if dimension < 1:
-        raise ValueError(f"quadratic: dimension must be at least 1, got {dimension}.")
+    checks.number("quadratic", "condition_number", condition_number, least=1)
+    checks.integer("quadratic", "dimension", dimension)
     rng = np.random.default_rng(seed)
     # The sign correction makes the rotation uniform (Mezzadri 2007).
     basis, triangle = np.linalg.qr(rng.standard_normal((dimension, dimension)))
@@ -198,8 +197,8 @@ def linear_system(
     The rounding of X and y moves the true minimiser away from ``weights`` by about
     ``eps cond(X) (1 + cond(X) residual)``, which no method undoes.
     """
-    if not rows > columns >= 1:
-        raise ValueError(f"linear_system: rows must be above columns, and those at least 1, got {rows} and {columns}.")
+    checks.integer("linear_system", "columns", columns)
+    checks.integer("linear_system", "rows", rows, least=columns + 1, remedy="There are more rows than columns.")
     keys = jax.random.split(key, 4)
     left, _ = jnp.linalg.qr(jax.random.normal(keys[0], (rows, columns)))
     right, _ = jnp.linalg.qr(jax.random.normal(keys[1], (columns, columns)))
@@ -237,9 +236,7 @@ def house_prices(features: Sequence[str] = ("lotsize", "bedrooms"), scaling: Sca
         case "dollars":
             pass
         case _:
-            raise ValueError(
-                f"house_prices: unknown scaling {scaling!r}; choose 'dollars', 'thousands' or 'standardized'."
-            )
+            raise checks.unknown("house_prices", "scaling", scaling, ("dollars", "thousands", "standardized"))
     return least_squares(f"house prices, {len(names)} features", design, target, tags=("data",))
 
 
@@ -257,10 +254,8 @@ def logistic_regression(
       l2: the ridge, above 0 so that the optimum exists for separable data too.
       tags: further tags.
     """
-    if l2 <= 0:
-        raise ValueError(
-            f"logistic_regression: l2 must be above 0, got {l2}; without a ridge the optimum may not exist."
-        )
+    remedy = "Without a ridge the optimum may not exist."
+    checks.number("logistic_regression", "l2", l2, above=0, remedy=remedy)
     signed = design * (2.0 * labels - 1.0)[:, None]
     optimum = _logistic_optimum(signed, l2)
     largest = np.linalg.eigvalsh(signed.T @ signed / len(signed))[-1]
@@ -295,8 +290,7 @@ def rosenbrock(dimension: int = 2) -> Problem:
 
     Source: H. H. Rosenbrock, The Computer Journal 3(3), 1960; the chained form.
     """
-    if dimension < 2:
-        raise ValueError(f"rosenbrock: dimension must be at least 2, got {dimension}.")
+    checks.integer("rosenbrock", "dimension", dimension, least=2)
 
     def function(x):
         return jnp.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
@@ -331,8 +325,8 @@ def log_sum_exp(dimension: int = 4, terms: int = 8, seed: int = 0) -> Problem:
       terms: how many b_j, standard normal, ``seed`` draws; at least n, so that the minimiser is one.
       seed: of the b_j and the start.
     """
-    if terms < dimension:
-        raise ValueError(f"log_sum_exp: terms must be at least dimension = {dimension}, got {terms}.")
+    remedy = "There are as many as variables at least."
+    checks.integer("log_sum_exp", "terms", terms, least=dimension, remedy=remedy)
     rng = np.random.default_rng(seed)
     half = rng.standard_normal((terms, dimension))
     rows = np.concatenate([half, -half])
@@ -425,9 +419,7 @@ def with_gradient_noise(function: Callable[[Any], Array]) -> Callable[[Any, Any]
 
 def build(name: str, **choices: Any) -> Problem:
     """The problem of that name in ``CATALOGUE``, with its own choices."""
-    if name not in CATALOGUE:
-        raise ValueError(f"build: unknown problem {name!r}; choose from {', '.join(CATALOGUE)}.")
-    return CATALOGUE[name](**choices)
+    return CATALOGUE[checks.one_of("build", "name", name, CATALOGUE)](**choices)
 
 
 def _dtype(x: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+
+from jaxcalc import checks
 
 __all__ = ["RULES", "Rule", "RuleName", "gauss_kronrod", "integrate_samples", "quadrature_rule"]
 
@@ -60,11 +61,6 @@ def _trapezoid(n: int) -> Rule:
 
 
 def _simpson(n: int) -> Rule:
-    if n % 2 == 0:
-        raise ValueError(
-            f"simpson: needs an even number of panels, so an odd num_points, got num_points={n} ({n - 1} panels). "
-            f"Use {n + 1}."
-        )
     weights = np.where(np.arange(n) % 2, 4.0, 2.0)
     weights[[0, -1]] = 1.0
     return _uniform("simpson", np.arange(n), n - 1, weights / 3, 3, 4)
@@ -106,13 +102,14 @@ assert tuple(RULES) == get_args(RuleName)
 
 
 @functools.lru_cache(maxsize=128)
-def quadrature_rule(name: RuleName | str, num_points: int) -> Rule:
+def quadrature_rule(name: RuleName | str, num_points: int, *, who: str = "quadrature_rule") -> Rule:
     """The rule of that name with that many nodes.
 
     Args:
       name: one of ``RULES``. ``"left"``, ``"right"`` and ``"midpoint"`` have as many panels as nodes, ``"trapezoid"``
         and ``"simpson"`` one fewer.
       num_points: the number of nodes: how often the integrand is evaluated.
+      who: the function that the user called, for messages.
 
     Raises:
       ValueError: for an unknown name, too few points, or an odd number of panels for Simpson's rule.
@@ -120,11 +117,13 @@ def quadrature_rule(name: RuleName | str, num_points: int) -> Rule:
     Source:
       H. Takahasi, M. Mori, Double exponential formulas for numerical integration, 1974, for ``"tanh-sinh"``.
     """
-    if name not in RULES:
-        raise ValueError(f"quadrature_rule: unknown name {name!r}; it is one of: {', '.join(RULES)}.")
-    build, least = RULES[name]
-    if num_points < least:
-        raise ValueError(f"{name}: num_points must be at least {least}, got {num_points}.")
+    build, least = RULES[checks.one_of(who, "name", name, RULES)]
+    num_points = checks.integer(who, "num_points", num_points, least=least, remedy=f"The rule is {name!r}.")
+    if name == "simpson" and num_points % 2 == 0:
+        raise ValueError(
+            f"{who}: simpson needs an even number of panels, so an odd num_points, got num_points={num_points} "
+            f"({num_points - 1} panels). Use {num_points + 1}."
+        )
     return build(num_points)
 
 
@@ -237,11 +236,10 @@ def integrate_samples(
             first, middle, last = y[..., :-2:2], y[..., 1:-1:2], y[..., 2::2]
             total = (2 - two / one) * first + (one + two) ** 2 / (one * two) * middle + (2 - one / two) * last
             return ((one + two) / 6 * total).sum(-1)
-    raise ValueError(f"integrate_samples: unknown method {method!r}; it is one of: 'trapezoid', 'simpson'.")
+    raise checks.unknown("integrate_samples", "method", method, ("trapezoid", "simpson"))
 
 
 def _check_abscissae(x: jax.typing.ArrayLike, n: int) -> None:
     if jnp.shape(x) != (n,):
         raise ValueError(f"integrate_samples: x must have shape ({n},) like y along axis, got {jnp.shape(x)}.")
-    if not isinstance(x, Tracer) and np.isnan(np.asarray(x, float)).any():
-        raise ValueError("integrate_samples: x must not hold NaN. Leave those samples out.")
+    checks.not_nan("integrate_samples", "x", jnp.asarray(x), "Leave those samples out.")

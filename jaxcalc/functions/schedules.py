@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
+
 __all__ = [
     "SCHEDULES",
     "Schedule",
@@ -187,10 +189,7 @@ def expected_gap(rates: ArrayLike, curvatures: ArrayLike, offsets: ArrayLike, de
 
 
 def _counts(who: str, **counts: int) -> tuple[tuple[str, int], ...]:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{who}: {name} must be at least 1, got {count}.")
-    return tuple(counts.items())
+    return tuple((name, checks.integer(who, name, count)) for name, count in counts.items())
 
 
 def _constant(count: Array, rate: Any) -> Array:

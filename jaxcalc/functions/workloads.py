@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
+
 __all__ = [
     "NAMES",
     "Name",
@@ -112,7 +114,7 @@ def make(
         case "phase delay":
             build, takes = phase_delay, set()
         case _:
-            raise ValueError(f"make: unknown workload {name!r}. Known are: {', '.join(NAMES)}.")
+            raise checks.unknown("make", "name", name, NAMES)
     if extra := sorted(set(given) - takes):
         settable = ", ".join(sorted(takes)) or "nothing"
         raise ValueError(f"make: {name!r} does not take {', '.join(extra)}; it can be sized by: {settable}.")

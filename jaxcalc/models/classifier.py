@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions import datasets
 from jaxcalc.functions.workloads import Workload, array, generator
 from jaxcalc.models.dense import Layers, mlp
@@ -65,7 +66,7 @@ def make(architecture: Architecture, *, width: int = 32, depth: int = 2, pixels:
         case "attention":
             return attention(width)
         case _:
-            raise ValueError(f"make: unknown architecture {architecture!r}. Known are: {', '.join(ARCHITECTURES)}.")
+            raise checks.unknown("make", "architecture", architecture, ARCHITECTURES)
 
 
 def dense(widths: Sequence[int]) -> Model:
@@ -94,10 +95,8 @@ def scanned(width: int = 32, depth: int = 8, *, pixels: int = 64, checkpoint: Ch
 
     Source: segments: Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost (2016).
     """
-    if depth < 1:
-        raise ValueError(f"scanned: depth must be at least 1, got {depth}.")
-    if checkpoint not in CHECKPOINTS:
-        raise ValueError(f"scanned: checkpoint must be one of {', '.join(CHECKPOINTS)}, got {checkpoint!r}.")
+    checks.integer("scanned", "depth", depth)
+    checks.one_of("scanned", "checkpoint", checkpoint, CHECKPOINTS)
 
     def init(key):
         draw = generator(key)
@@ -200,11 +199,9 @@ def images(count: int, pixels: int = 64) -> tuple[jax.Array, jax.Array]:
     Raises:
       ValueError: if ``pixels`` is none of these or ``count`` out of range.
     """
-    if pixels not in (1, 2, 4, 8, 16, 32, 64):
-        raise ValueError(f"images: pixels must be a power of two from 1 to 64, got {pixels}.")
+    checks.one_of("images", "pixels", pixels, (1, 2, 4, 8, 16, 32, 64))
     data = _digits()
-    if not 1 <= count <= len(data.labels):
-        raise ValueError(f"images: count must be from 1 to {len(data.labels)}, got {count}.")
+    checks.integer("images", "count", count, most=len(data.labels))
     rows = 2 ** (int(math.log2(pixels)) // 2)
     columns = pixels // rows
     blocks = data.images[:count].reshape(count, rows, _SIDE // rows, columns, _SIDE // columns)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
 from jaxcalc.functions.activations import Activation, activation
 from jaxcalc.models.model import Model
 
@@ -57,9 +58,7 @@ def weight_variance(name: str, fan_in: int, fan_out: int) -> float:
             return 1 / (3 * fan_in)
         case "orthogonal" | "unit":
             return 1 / max(fan_in, fan_out)
-    raise ValueError(
-        f"weight_variance: unknown initialisation {name!r}; it is one of: glorot, he, standard, orthogonal, unit."
-    )
+    raise checks.unknown("weight_variance", "name", name, ("glorot", "he", "standard", "orthogonal", "unit"))
 
 
 def draw_weights(name: str, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
@@ -168,10 +167,8 @@ def deep_network(
     Raises:
       ValueError: for a depth below 1 or an unknown name.
     """
-    if max_depth < 1:
-        raise ValueError(f"deep_network: max_depth must be at least 1, got {max_depth}.")
-    if residual not in ("none", "plain", "scaled"):
-        raise ValueError(f"deep_network: unknown residual {residual!r}; it is one of: none, plain, scaled.")
+    checks.integer("deep_network", "max_depth", max_depth)
+    checks.one_of("deep_network", "residual", residual, ("none", "plain", "scaled"))
     phi = activation(phi) if isinstance(phi, str) else phi
     weight_variance(initialisation, width, width)  # an unknown name is refused here, not at the first call
 

@@ -91,7 +91,7 @@ def color_columns(pattern: Any, orders: Sequence[Order] = ORDERS, limit: int | N
     Cost: linear in the entries for ``"natural"`` and ``"largest first"``; the other orders also visit the pairs of
       columns that meet.
     """
-    pattern, orders = canonical(pattern), greedy.known(orders)
+    pattern, orders = canonical(pattern), greedy.known("color_columns", orders)
     colors, order = _fewest_columns(pattern, orders, limit)
     if colors is None:
         return None
@@ -121,7 +121,7 @@ def color_star(pattern: Any, orders: Sequence[Order] = ORDERS, limit: int | None
     Raises:
       ValueError: if the pattern is not symmetric.
     """
-    pattern, orders = _symmetric(pattern, "color_star"), greedy.known(orders)
+    pattern, orders = _symmetric(pattern, "color_star"), greedy.known("color_star", orders)
     if limit is not None and _many_edges(pattern, limit):
         return None
     graph = _graph(pattern)
@@ -138,7 +138,7 @@ def color_acyclic(pattern: Any, orders: Sequence[Order] = ORDERS, limit: int | N
 
     Args, Returns, Raises: as ``color_star``.
     """
-    pattern, orders = _symmetric(pattern, "color_acyclic"), greedy.known(orders)
+    pattern, orders = _symmetric(pattern, "color_acyclic"), greedy.known("color_acyclic", orders)
     if limit is not None and _many_edges(pattern, limit):
         return None
     graph = _graph(pattern)
@@ -157,7 +157,7 @@ def color_distance1(pattern: Any, orders: Sequence[Order] = ORDERS, limit: int |
 
     Args, Returns, Raises: as ``color_star``.
     """
-    pattern, orders = _symmetric(pattern, "color_distance1"), greedy.known(orders)
+    pattern, orders = _symmetric(pattern, "color_distance1"), greedy.known("color_distance1", orders)
     graph = _graph(pattern)
     present = pattern.diagonal()
     kept = np.flatnonzero(present)
@@ -192,7 +192,7 @@ def color_bidirectional(pattern: Any, orders: Sequence[Order] = ORDERS, limit: i
       The ``Coloring`` with the fewest products found, or None if more than ``limit`` are needed. Where one direction
       does as well, the other has no colours.
     """
-    pattern, orders = canonical(pattern), greedy.known(orders)
+    pattern, orders = canonical(pattern), greedy.known("color_bidirectional", orders)
     lines = max(occupied(pattern))
     bound = -(-pattern.nnz // lines) if lines else 0  # a product reads no more than one entry of each line
     if limit is not None and bound > limit:

@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from scipy import sparse
 
+from jaxcalc import checks
+
 __all__ = [
     "ORDERS",
     "Order",
@@ -38,13 +40,10 @@ _PATIENCE = 1_000_000
 Rule = Callable[[list[list[int]], list[int], int, int], list[int] | None]
 
 
-def known(orders: Sequence[Order]) -> Sequence[Order]:
+def known(who: str, orders: Sequence[Order]) -> Sequence[Order]:
     """The orders themselves, if there are any and each is one of ``ORDERS``."""
-    unknown = [order for order in orders if order not in ORDERS]
-    if unknown or not orders:
-        got = repr(unknown[0]) if unknown else "none"
-        raise ValueError(f"coloring: orders must be among {', '.join(map(repr, ORDERS))}, got {got}.")
-    return orders
+    checks.integer(who, "the number of orders", len(orders))
+    return [checks.one_of(who, "an order", order, ORDERS) for order in orders]
 
 
 def fewest(
@@ -256,7 +255,7 @@ def _sequence(order: Order, lists: Any, rows: sparse.csr_array | None) -> list[i
         case "incidence degree":
             sequence = np.asarray(_incidence_degree(_meeting(lists, rows)), np.int64)
         case _:
-            raise ValueError(f"coloring: unknown order {order!r}; it is one of: {', '.join(ORDERS)}.")
+            raise checks.unknown("coloring", "an order", order, ORDERS)
     if rows is None:
         return sequence.tolist()
     return sequence[np.diff(lists.indptr)[sequence] > 0].tolist()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxcalc import checks
 from jaxcalc.solvers.boxes import active, project
 from jaxcalc.solvers.line_search import armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, start_at
@@ -49,8 +50,7 @@ def gradient_descent(learning_rate: float | Array | None = None, *, line_search:
     """
     if learning_rate is None:
         line_search = line_search or "armijo"
-    if line_search not in (None, "armijo", "wolfe"):
-        raise ValueError(f"gradient_descent: unknown line_search {line_search!r}; choose 'armijo', 'wolfe' or None.")
+    checks.one_of("gradient_descent", "line_search", line_search, ("armijo", "wolfe", None))
     if line_search is None:
         return Solver("gradient-descent", start_at, _step, {"learning_rate": learning_rate}, boxes=True, costs=ONE)
     numbers = {} if learning_rate is None else {"learning_rate": learning_rate}

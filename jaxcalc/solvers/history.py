@@ -41,10 +41,12 @@ class Rows:
     """Which steps are kept, and how they are written.
 
     Args:
+      who: the function that the user called, for messages.
       every: a row for each ``every``-th step, the start among them; 0 keeps nothing.
       max_steps: the last step that may come.
     """
 
+    who: str
     every: int
     max_steps: int
 
@@ -138,7 +140,7 @@ class Rows:
         if wanted > HISTORY_LIMIT:
             where = f" in {lanes} lanes" if lanes else ""
             raise ValueError(
-                f"minimize: a history of {self.count} steps{where} takes {wanted / 2**20:.0f} MiB, more than the "
+                f"{self.who}: a history of {self.count} steps{where} takes {wanted / 2**20:.0f} MiB, more than the "
                 f"{HISTORY_LIMIT / 2**20:.0f} MiB allowed; lower max_steps or keep every k-th step by "
                 f'history="every k".'
             )

@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
+import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.solvers.line_search import armijo
 from jaxcalc.solvers.minimize import METHODS, solve
 from jaxcalc.solvers.newton import modified_cholesky
@@ -26,11 +28,14 @@ def levenberg_marquardt(radius: Any = None) -> Solver:
     Args:
       radius: the first one, in x's unit; by default the larger of 1 and a tenth of |x|.
 
+    Raises:
+      ValueError: for a radius that is not positive.
+
     Cost: one Jacobian, m n^2 operations for J'J and n^3 / 3 for its factor, and one value and gradient a step.
     Source: More, Numerical Analysis, Lecture Notes in Mathematics 630 (1978) 105.
     """
-    numbers = {} if radius is None else {"radius": radius}
-    return Solver("levenberg-marquardt", start_ball, _damped_step, numbers, boxes=True)
+    numbers = {} if radius is None else {"radius": checks.number("levenberg_marquardt", "radius", radius, above=0)}
+    return Solver("levenberg-marquardt", start_ball, _damped_step, numbers, boxes=True, squares=True)
 
 
 def gauss_newton() -> Solver:
@@ -40,7 +45,7 @@ def gauss_newton() -> Solver:
     Cost: as for ``levenberg_marquardt``.
     Source: Nocedal and Wright, Numerical Optimization, 10.3.
     """
-    return Solver("gauss-newton", _start, _full_step)
+    return Solver("gauss-newton", _start, _full_step, squares=True)
 
 
 def _gauss_matrix(objective: Objective, x: Any) -> Any:
@@ -48,7 +53,7 @@ def _gauss_matrix(objective: Objective, x: Any) -> Any:
     from jaxcalc.transforms import jacobian
 
     if objective.residual is None:
-        raise ValueError("this method needs residuals; use least_squares(residual, x0).")
+        raise ValueError("gauss_newton: the objective must have residuals, got a scalar function. Use least_squares.")
     slopes = jacobian(objective.residual)(x)
     return slopes.T @ slopes
 
@@ -131,32 +136,49 @@ def root(
       A ``Solution``: its ``kkt_residual`` is the residuals' norm, its value half that squared.
 
     Raises:
-      ValueError: unless there are as many residuals as variables. TypeError, ValueError: as ``minimize``.
+      TypeError: unless there are as many residuals as variables. TypeError, ValueError: as ``minimize``.
     """
-    sizes = [
-        sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(f, x0))) for f in (lambda x: fun(x, *args), _same)
-    ]
+    keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
+    checks.function("root", fun)
+    sizes = [_size(jax.eval_shape(fun, x0, *args)), _size(x0)]
     if sizes[0] != sizes[1]:
-        raise ValueError(
-            f"root: fun must return as many residuals as x0 has entries, {sizes[1]}, got {sizes[0]}; for a best fit "
-            f"use least_squares(fun, x0)."
+        raise TypeError(
+            f"root: fun must return as many residuals as x0 has entries, {sizes[1]}, got {sizes[0]}. "
+            "For a best fit use least_squares(fun, x0)."
         )
-    keywords: dict[str, Any] = {"tol": tol, "max_steps": max_steps, "history": history}
-    return solve("root", fun, x0, args, methods=SQUARES, method=method, kind="root", **keywords)
+    return solve("root", fun, x0, args, methods=SQUARES, kind="root", **keywords)
 
 
-def _same(x: Any) -> Any:
-    return x
+def _size(tree: Any) -> int:
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
-def fixed_point(fun: Callable[..., Any], x0: Any, /, *args: Any, **options: Any) -> Solution:
+def fixed_point(
+    fun: Callable[..., Any],
+    x0: Any,
+    /,
+    *args: Any,
+    method: str | Solver = "levenberg-marquardt",
+    tol: Any = None,
+    max_steps: int = 10_000,
+    history: str = "none",
+) -> Solution:
     """A point that a map leaves where it is: ``fun(x, *args) = x``.
 
     Args:
       fun: to the structure and shapes of ``x0``.
-      options: as for ``root``.
+      x0, args, method, tol, max_steps, history: as for ``root``.
+
+    Returns:
+      A ``Solution``: its ``kkt_residual`` is the norm of ``fun(x) - x``, its value half that squared.
+
+    Raises:
+      TypeError: if ``fun`` returns something that is not shaped like ``x0``. TypeError, ValueError: as ``minimize``.
     """
-    return root(_displacement(fun), x0, *args, **options)
+    keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
+    checks.function("fixed_point", fun)
+    checks.returns_like("fixed_point", jax.eval_shape(fun, x0, *args), "x0", x0)
+    return solve("fixed_point", _displacement(fun), x0, args, methods=SQUARES, kind="root", **keywords)
 
 
 @functools.lru_cache(maxsize=256)

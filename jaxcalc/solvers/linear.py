@@ -6,6 +6,8 @@ import jax.scipy.linalg
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
+
 __all__ = ["LEAST_SQUARES", "ordinary_least_squares"]
 
 LEAST_SQUARES = ("normal", "inverse", "qr", "svd")
@@ -47,10 +49,7 @@ def ordinary_least_squares(
     Source: Golub and Van Loan, Matrix Computations, 5.3; Higham, Accuracy and Stability of Numerical Algorithms, 20.
     """
     design, target = jnp.asarray(design), jnp.asarray(target)
-    if method not in LEAST_SQUARES:
-        raise ValueError(
-            f"ordinary_least_squares: unknown method {method!r}; choose {', '.join(map(repr, LEAST_SQUARES))}."
-        )
+    checks.one_of("ordinary_least_squares", "method", method, LEAST_SQUARES)
     if design.ndim != 2 or target.ndim not in (1, 2) or target.shape[0] != design.shape[0]:
         raise ValueError(
             f"ordinary_least_squares: design must be (m, d) and target (m,) or (m, k), got {design.shape} and "

@@ -13,6 +13,7 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
+from jaxcalc import checks
 from jaxcalc.solvers.descent import adam, adamw, first_order, gradient_descent, momentum, nesterov, sgd
 from jaxcalc.solvers.history import History, Rows
 from jaxcalc.solvers.implicit import solution_tangent
@@ -141,21 +142,17 @@ def solve(
       methods: those that may be named.
       kind: what ``fun`` returns: a value to be minimised, residuals whose sum of squares is, or residuals that vanish.
     """
+    checks.function(who, fun)
     start, dtype = _start(who, x0)
     limits = _bounds(who, bounds, start, dtype)
     every = _every(who, history)
-    whole = isinstance(max_steps, (int, np.integer)) and not isinstance(max_steps, bool)
-    if not whole or not 0 <= max_steps < 2**31:
-        raise ValueError(f"{who}: max_steps must be a whole number from 0 to 2^31 - 1, got {max_steps!r}.")
+    max_steps = checks.integer(who, "max_steps", max_steps, least=0, most=2**31 - 1)
     if (batches is None) != (key is None):
         raise ValueError(f"{who}: batches and key go together; give both or neither.")
-    solver = _solver(who, methods, method, limits)
-    tol = jnp.asarray(_default_tolerance(dtype) if tol is None else tol, dtype)
-    if tol.ndim:
-        raise ValueError(f"{who}: tol must be one number, got shape {tol.shape}; for one per lane use jax.vmap.")
-    if not isinstance(tol, Tracer) and not float(np.min(np.asarray(tol))) >= 0:
-        raise ValueError(f"{who}: tol must be at least 0, got {tol}.")
-    static = _Static(who, _hashable(fun), _hashable(batches), int(max_steps), every, kind)
+    solver = _solver(who, methods, method, limits, kind)
+    tol = _default_tolerance(dtype) if tol is None else checks.number(who, "tol", tol, least=0)
+    tol = jnp.asarray(checks.scalar(who, "tol", tol, "For one per lane use jax.vmap."), dtype)
+    static = _Static(who, _hashable(fun), _hashable(batches), max_steps, every, kind)
     return _compiled(static, solver, start, args, limits, tol, key)
 
 
@@ -176,7 +173,7 @@ def _compiled(
 ) -> Solution:
     """The solve, as one program."""
     fun, batches, every = static.fun, static.batches, static.every
-    (_check_scalar if static.kind == "value" else _check_residuals)(static.who, fun, start, args)
+    _check_output(static, jax.eval_shape(fun, start, *args))
     if solver is None:
         solver = METHODS[_automatic(fun, start, args, batches, limits is not None)]()
     x0, unravel = ravel_pytree(start)
@@ -189,7 +186,7 @@ def _compiled(
     sampled, sampled_consts = None, None
     if batches is not None:
         sampled, sampled_consts = _hoisted(lambda x, key: whole(x, batches(key)), x0, key)
-    rows = Rows(every, static.max_steps)
+    rows = Rows(static.who, every, static.max_steps)
     operands = Operands(solver, lower, upper, (consts, sampled_consts), tol, key)
     end = _solve(call, sampled, rows, static.kind, operands, x0)
     multipliers = None
@@ -300,14 +297,11 @@ def _start(who: str, x0: Any) -> tuple[Any, Any]:
     if sum(np.size(leaf) if not hasattr(leaf, "shape") else int(np.prod(leaf.shape)) for leaf in leaves) == 0:
         raise ValueError(f"{who}: x0 holds no numbers; give at least one variable.")
     kinds = [jnp.result_type(leaf) for leaf in leaves]
-    for kind, leaf in zip(kinds, leaves):
+    for leaf in leaves:
         # Python's own whole numbers are meant as numbers; an array of integers is more likely an index or a mistake.
         number = isinstance(leaf, (int, float)) and not isinstance(leaf, bool)
-        if not (number or jnp.issubdtype(kind, jnp.floating)):
-            raise TypeError(
-                f"{who}: x0 must hold real floating-point numbers, got {kind}; convert it, and pass what is fixed "
-                f"through args."
-            )
+        if not number:
+            checks.floating(who, "x0", leaf, "Convert it, and pass what is fixed through args.")
     dtype = jnp.result_type(*kinds)
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), x0), np.dtype(dtype)
@@ -367,31 +361,18 @@ def _crossed(who: str, limits: Any) -> Any:
 def _every(who: str, history: str) -> int:
     match = re.fullmatch(r"none|full|every (\d+)", history) if isinstance(history, str) else None
     if match is None or match.group(1) == "0":
-        raise ValueError(
-            f"{who}: unknown history {history!r}; choose 'none', 'full' or 'every k' with a whole k of at least 1."
-        )
+        raise checks.unknown(who, "history", history, ("none", "full"), also="'every k' with a whole k of at least 1")
     return int(match.group(1)) if match.group(1) else int(history == "full")
 
 
-def _check_scalar(who: str, fun: Callable[..., Any], start: Any, args: Any) -> None:
-    leaves = jax.tree.leaves(jax.eval_shape(fun, start, *args))
-    if len(leaves) != 1 or leaves[0].size != 1 or leaves[0].ndim:
-        shapes = ", ".join(str(leaf.shape) for leaf in leaves) or "nothing"
-        raise TypeError(
-            f"{who}: fun must return a scalar, got shape {shapes}. Reduce it, by sum or "
-            f"mean; for residuals use least_squares(fun, x0)."
-        )
-    if not jnp.issubdtype(leaves[0].dtype, jnp.floating):
-        raise TypeError(f"{who}: fun must return a real floating-point number, got {leaves[0].dtype}.")
-
-
-def _check_residuals(who: str, fun: Callable[..., Any], start: Any, args: Any) -> None:
-    leaves = jax.tree.leaves(jax.eval_shape(fun, start, *args))
-    if not sum(leaf.size for leaf in leaves):
-        raise TypeError(f"{who}: fun must return at least one residual, got nothing.")
-    for leaf in leaves:
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(f"{who}: fun must return real floating-point residuals, got {leaf.dtype}.")
+def _check_output(static: _Static, output: Any) -> None:
+    if static.kind == "value":
+        remedy = "Reduce it, by sum or mean; for residuals use least_squares(fun, x0)."
+        checks.returns_scalar(static.who, output, remedy)
+        return
+    checks.returns_floating(static.who, output)
+    if not sum(leaf.size for leaf in jax.tree.leaves(output)):
+        raise TypeError(f"{static.who}: fun must return at least one residual, got nothing.")
 
 
 class _ByIdentity:
@@ -418,27 +399,29 @@ def _hashable(fun: Any) -> Any:
     return fun
 
 
-def _solver(who: str, methods: Mapping[str, Callable[[], Solver]], method: Any, limits: Any) -> Solver | None:
+def _solver(
+    who: str, methods: Mapping[str, Callable[[], Solver]], method: Any, limits: Any, kind: Kind
+) -> Solver | None:
     """The solver of a name; None for ``"auto"``, which looks at the function."""
+    names = ["auto", *methods] if methods is METHODS else list(methods)
+    also = "a Solver or an optax transformation"
     if isinstance(method, Solver):
         found = method
     elif isinstance(method, str):
         if method == "auto" and methods is METHODS:
             return None
         if method not in methods:
-            names = ["auto", *methods] if methods is METHODS else list(methods)
-            raise ValueError(
-                f"{who}: unknown method {method!r}; choose {', '.join(map(repr, names))}, a Solver or an optax "
-                f"transformation."
-            )
+            raise checks.unknown(who, "method", method, names, also=also)
         found = methods[method]()
     elif hasattr(method, "init") and hasattr(method, "update"):
         found = first_order(method)
     else:
-        raise ValueError(f"{who}: method must be a name, a Solver or an optax transformation, got {method!r}.")
+        raise checks.unknown(who, "method", method, names, also=also)
+    if found.squares and kind == "value":
+        raise ValueError(f"{who}: method {found.name!r} needs residuals, got a scalar fun. Use least_squares(fun, x0).")
     if limits is not None and not found.boxes:
         able = ", ".join(name for name, build in methods.items() if build().boxes)
-        raise ValueError(f"{who}: {found.name!r} does not keep to bounds; choose one of {able}.")
+        raise ValueError(f"{who}: method {found.name!r} does not keep to bounds. Choose one of {able}.")
     return found
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg
 from jax import Array
 
+from jaxcalc import checks
 from jaxcalc.solvers.line_search import armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 
@@ -39,10 +40,8 @@ def newton(
 
     Cost: one Hessian and a solve of n^3 / 3 (Cholesky) or 2 n^3 / 3 (LU) operations a step.
     """
-    if factorization not in ("lu", "cholesky", "modified"):
-        raise ValueError(f"newton: unknown factorization {factorization!r}; choose 'lu', 'cholesky' or 'modified'.")
-    if line_search not in (None, "armijo", "wolfe"):
-        raise ValueError(f"newton: unknown line_search {line_search!r}; choose 'armijo', 'wolfe' or None.")
+    checks.one_of("newton", "factorization", factorization, ("lu", "cholesky", "modified"))
+    checks.one_of("newton", "line_search", line_search, ("armijo", "wolfe", None))
     choices = (("factorization", factorization), ("line_search", line_search))
     return Solver("newton", _start, _step, {"damping": damping, "step_size": step_size}, choices)
 

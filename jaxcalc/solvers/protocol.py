@@ -120,6 +120,7 @@ class Solver:
       numbers: hyper-parameters that may be traced.
       choices: names and hashable choices, static.
       boxes: whether ``step`` keeps to the objective's bounds.
+      squares: whether ``step`` needs the objective's residuals.
       costs: what a step evaluates, where that is always the same; the loop then does the counting.
     """
 
@@ -129,6 +130,7 @@ class Solver:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[tuple[str, Any], ...] = ()
     boxes: bool = False
+    squares: bool = False
     costs: Evaluations | None = None
 
     def start(self, objective: "Objective | Function", x: Array) -> Iterate:
@@ -141,7 +143,7 @@ class Solver:
 
 
 jax.tree_util.register_dataclass(
-    Solver, data_fields=["numbers"], meta_fields=["name", "init", "step", "choices", "boxes", "costs"]
+    Solver, data_fields=["numbers"], meta_fields=["name", "init", "step", "choices", "boxes", "squares", "costs"]
 )
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxcalc import checks
 from jaxcalc.solvers.boxes import active
 from jaxcalc.solvers.line_search import Searched, armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
@@ -37,8 +38,7 @@ def lbfgs(memory_size: int = 10) -> Solver:
     Source: Liu and Nocedal, Math. Programming 45 (1989) 503; for bounds Bertsekas, SIAM J. Control Optim. 20 (1982)
     221.
     """
-    if memory_size < 1:
-        raise ValueError(f"lbfgs: memory_size must be at least 1, got {memory_size}.")
+    checks.integer("lbfgs", "memory_size", memory_size)
     return Solver("l-bfgs", _start_pairs, _step_pairs, choices=(("memory_size", memory_size),), boxes=True)
 
 

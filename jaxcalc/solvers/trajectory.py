@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
 from jaxcalc.solvers.protocol import Function, Iterate, Objective, Solver, Status, strong
 
 __all__ = ["Result", "iterate"]
@@ -51,8 +52,8 @@ def iterate(
     Returns:
       A ``Result``; each leaf of its history has the leading size ``num_steps + 1``.
     """
-    if num_steps < 0:
-        raise ValueError(f"iterate: num_steps must be at least 0, got {num_steps}.")
+    checks.function("iterate", fun)
+    checks.integer("iterate", "num_steps", num_steps, least=0)
     objective = Objective(fun)
     first = strong(solver.start(objective, jnp.asarray(x0)))
 

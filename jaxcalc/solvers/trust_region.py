@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
-from jax.core import Tracer
 
+from jaxcalc import checks
 from jaxcalc.solvers.boxes import project
 from jaxcalc.solvers.protocol import Evaluations, Function, Iterate, Objective, Solver
 
@@ -88,17 +87,15 @@ def newton_cg(
     Cost: one value and gradient, and some products, a step; 8 n memory.
     Source: Steihaug, SIAM J. Numer. Anal. 20 (1983) 626; Lin and More, SIAM J. Optim. 9 (1999) 1100.
     """
-    if max_products is not None and max_products < 1:
-        raise ValueError(f"newton_cg: max_products must be at least 1, got {max_products}.")
+    if max_products is not None:
+        checks.integer("newton_cg", "max_products", max_products)
     numbers = _numbers("newton_cg", radius)
     choices = (("max_products", max_products), ("precondition", precondition))
     return Solver("newton-cg", _start_scaled, _product_step, numbers, choices, boxes=True)
 
 
 def _numbers(who: str, radius: Any) -> dict[str, Any]:
-    if radius is not None and not isinstance(radius, Tracer) and not np.all(np.asarray(radius) > 0):
-        raise ValueError(f"{who}: radius must be positive, got {radius}.")
-    return {} if radius is None else {"radius": radius}
+    return {} if radius is None else {"radius": checks.number(who, "radius", radius, above=0)}
 
 
 def start_ball(objective: Objective, x: Array, radius: Any = None, **_: Any) -> Iterate:

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcalc.transforms.integral import IntegralMethod, integral
-from jaxcalc.transforms.iterated import iterated_integral
-from jaxcalc.transforms.sampling import Estimate, sample_mean
+from jaxcalc import checks
+from jaxcalc.transforms.integral import IntegralMethod, named_integral
+from jaxcalc.transforms.iterated import named_iterated_integral
+from jaxcalc.transforms.sampling import Estimate, named_sample_mean
 
 __all__ = ["entropy", "expectation", "kl_divergence", "marginal", "sampled_expectation", "total_mass", "variance"]
 
@@ -85,7 +86,7 @@ def total_mass(
     Raises:
       ValueError: for an unknown method or a support that is none.
     """
-    return _over("total_mass", lambda x, *args: jnp.exp(log_density(x, *args)), support, method, num_points, tol)
+    return _mass("total_mass", log_density, support, method, num_points, tol)
 
 
 def variance(fun: Callable[[Any], Any], log_density: Callable[..., Any], /, **choices: Any) -> Callable[..., Any]:
@@ -216,7 +217,8 @@ def sampled_expectation(
     Raises:
       ValueError: for too few samples.
     """
-    return sample_mean(lambda key, *args: fun(sample(key, *args)), num_samples=num_samples, chunk_size=chunk_size)
+    draw = lambda key, *args: fun(sample(key, *args))
+    return named_sample_mean("sampled_expectation", draw, num_samples, chunk_size)
 
 
 def _product(density, y):
@@ -241,9 +243,14 @@ def _expectation(
         density = jnp.exp(log_density(x, *args))
         return jax.tree.map(lambda y: _product(density, y), fun(x, aside))
 
-    mass = total_mass(log_density, support=support, method=method, num_points=num_points, tol=tol)
+    checks.function(who, log_density, "log_density")
+    mass = _mass(who, log_density, support, method, num_points, tol)
     value = _over(who, weighted, support, method, num_points, tol)
     return lambda *args, aside=(): _if_normalised(who, mass(*args), value(aside, *args))
+
+
+def _mass(who: str, log_density: Any, support: Any, method: str, num_points: int | None, tol: Any):
+    return _over(who, lambda x, *args: jnp.exp(log_density(x, *args)), support, method, num_points, tol)
 
 
 def _over(who: str, fun: Callable[..., Any], support: Any, method: str, num_points: int | None, tol: Any):
@@ -253,6 +260,7 @@ def _over(who: str, fun: Callable[..., Any], support: Any, method: str, num_poin
         if atoms.ndim not in (1, 2) or atoms.size == 0:
             raise ValueError(f"{who}: support must hold the atoms, shape (k,) or (k, d), got shape {atoms.shape}.")
         return lambda *args: jax.tree.map(lambda y: y.sum(0), jax.vmap(lambda x: fun(x, *args))(atoms))
+    checks.one_of(who, "method", method, (*get_args(IntegralMethod), "sum"))
     if not isinstance(support, (tuple, list)) or len(support) != 2:
         raise ValueError(f"{who}: support must be a pair (low, high), got {support!r}. For atoms use method='sum'.")
     low, high = support
@@ -263,10 +271,11 @@ def _over(who: str, fun: Callable[..., Any], support: Any, method: str, num_poin
         )
     choices: dict[str, Any] = {"method": method, "num_points": num_points, "tol": tol}
     if jnp.ndim(low) == 0:
-        single = integral(fun, **choices)
+        single = named_integral(who, fun, **choices)
         return lambda *args: single(low, high, *args)
     count = jnp.size(low)
-    several = iterated_integral(lambda *xs: fun(jnp.stack(xs[:count]), *xs[count:]), **choices)
+    stacked = lambda *xs: fun(jnp.stack(xs[:count]), *xs[count:])
+    several = named_iterated_integral(who, stacked, {**choices, "max_intervals": 64})
     return lambda *args: several(list(zip(jnp.asarray(low), jnp.asarray(high))), *args)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
+
 if TYPE_CHECKING:
     import diffrax
 
@@ -81,7 +83,7 @@ def _solver(name: str) -> "diffrax.AbstractSolver":
             return diffrax.Dopri5()
         case "dopri8":
             return diffrax.Dopri8()
-    raise ValueError(f"flow: unknown solver {name!r}; it is one of: {', '.join(SOLVER_ORDERS)}.")
+    raise checks.unknown("flow", "solver", name, SOLVER_ORDERS)
 
 
 def _adjoint(name: str, checkpoints: int | None) -> "diffrax.AbstractAdjoint":
@@ -97,7 +99,7 @@ def _adjoint(name: str, checkpoints: int | None) -> "diffrax.AbstractAdjoint":
             return _strict_backsolve()()
         case "direct":
             return diffrax.DirectAdjoint()
-    raise ValueError(f"flow: unknown adjoint {name!r}; it is one of: {', '.join(get_args(AdjointName))}.")
+    raise checks.unknown("flow", "adjoint", name, get_args(AdjointName))
 
 
 def flow(
@@ -135,11 +137,12 @@ def flow(
     Raises:
       ValueError: for an unknown solver or adjoint, or a method without an error estimate asked to adapt.
     """
+    checks.function("flow", field, "field")
     method, mode = _solver(solver), _adjoint(adjoint, checkpoints)
     if num_steps is None and solver in ("euler", "rk4"):
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
-    if num_steps is not None and num_steps < 1:
-        raise ValueError(f"flow: num_steps must be at least 1, got {num_steps}.")
+    if num_steps is not None:
+        checks.integer("flow", "num_steps", num_steps)
     solve = functools.partial(_solve, field, method, mode)
 
     def flow_map(y0, times, args=None):

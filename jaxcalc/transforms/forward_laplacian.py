@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.transforms import propagate as frame
 from jaxcalc.transforms.jets import Context, Jet, algebra, cast, lifted
 from jaxcalc.transforms.slots import Slots
@@ -49,6 +50,7 @@ def forward_laplacian(
     Source:
       R. Li et al., Forward Laplacian, 2023 (arXiv:2307.08214); F. Dangel et al., Collapsing Taylor Mode, 2025.
     """
+    checks.function("forward_laplacian", fun)
     if weights is not None and directions is not None:
         raise ValueError("forward_laplacian: give weights or directions, not both (scale the directions instead).")
 
@@ -63,12 +65,7 @@ def forward_laplacian(
             return outputs
 
         program = frame.program_of(flat, *leaves)
-        for value in program.outputs:
-            if not value.inexact:
-                raise TypeError(
-                    f"forward_laplacian: fun must return floating-point arrays, got {value.dtype}{list(value.shape)}. "
-                    "Convert it to floats, or leave it out."
-                )
+        checks.returns_floating("forward_laplacian", program.outputs, real=False)
         rows, factors = _rows(leaves, tree, weights, directions)
         jets = _seeds(leaves, rows, sparse and directions is None)
         count = sum(leaf.size for leaf in leaves) if directions is None else rows[0].shape[0] if rows else 0
@@ -87,11 +84,8 @@ def forward_laplacian(
 
 def _floating(leaf: Any) -> jax.Array:
     array = jnp.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(
-            f"forward_laplacian: x must be of real floating-point arrays, got {array.dtype}{list(array.shape)}. "
-            "Close over what is not to be differentiated; take a complex number as its two parts."
-        )
+    remedy = "Close over what is not to be differentiated; take a complex number as its two parts."
+    checks.floating("forward_laplacian", "x", array, remedy)
     return array
 
 

@@ -1,7 +1,6 @@
 """Definite integrals of functions: fixed rules and adaptive Gauss-Kronrod, differentiated by Leibniz."""
 
 import functools
-import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -9,10 +8,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
+from jaxcalc import checks
 from jaxcalc.functions.quadrature import RULES, gauss_kronrod, quadrature_rule
 
 __all__ = ["Integral", "IntegralMethod", "integral"]
@@ -117,7 +116,8 @@ def integral(
 
     Raises:
       ValueError: for an unknown method, a ``num_points`` that it does not take, limits that are NaN or no scalars, a
-        ``fun`` that returns nothing.
+        negative tolerance.
+      TypeError: if ``fun`` is no function or returns nothing, or a limit is no real number.
 
     Cost:
       ``num_points`` evaluations in one batch; ``"adaptive"`` ``num_points`` for each of 4 intervals and of their 8
@@ -128,14 +128,31 @@ def integral(
       R. Piessens et al., QUADPACK, 1983, for the adaptive scheme; L. F. Shampine, Vectorized adaptive quadrature in
       MATLAB, 2008, for the changes of variable.
     """
-    scheme = _scheme(method, num_points, tol, atol, max_intervals)
+    choices: dict[str, Any] = {"method": method, "num_points": num_points, "tol": tol, "atol": atol}
+    return named_integral("integral", fun, **choices, max_intervals=max_intervals, report=report)
+
+
+def named_integral(
+    who: str,
+    fun: Callable[..., Any],
+    *,
+    method: str,
+    num_points: int | None,
+    tol: Any,
+    atol: Any = None,
+    max_intervals: int = 512,
+    report: bool = False,
+) -> Callable[..., Any]:
+    """``integral`` in the name of whoever asks."""
+    checks.function(who, fun)
+    scheme = _scheme(who, method, num_points, tol, atol, max_intervals)
 
     @jax.jit
     def core(a, b, tolerances, args):
-        return _integrate(fun, scheme, a, b, tolerances, args)
+        return _integrate(who, fun, scheme, a, b, tolerances, args)
 
     def integrated(a, b, *args):
-        a, b = _bound(a), _bound(b)
+        a, b = _bound(who, a), _bound(who, b)
         dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)
         relative = jnp.finfo(dtype).eps ** 0.5 if tol is None else tol
         tolerances = jnp.asarray(relative, dtype), jnp.asarray(0.0 if atol is None else atol, dtype)
@@ -159,42 +176,33 @@ class _Scheme(NamedTuple):
     max_intervals: int = 0
 
 
-def _scheme(method: str, num_points: int | None, tol: Any, atol: Any, max_intervals: int) -> _Scheme:
-    if method not in _METHODS:
-        raise ValueError(f"integral: unknown method {method!r}; it is one of: {', '.join(map(repr, _METHODS))}.")
+def _scheme(who: str, method: str, num_points: int | None, tol: Any, atol: Any, max_intervals: int) -> _Scheme:
+    checks.one_of(who, "method", method, _METHODS)
     method = "adaptive" if method == "auto" else method
-    points = _DEFAULT_POINTS.get(method, _UNIFORM_POINTS) if num_points is None else operator.index(num_points)
-    if points < 1:
-        raise ValueError(f"integral: num_points must be at least 1, got {points}.")
+    default = _DEFAULT_POINTS.get(method, _UNIFORM_POINTS)
+    points = checks.integer(who, "num_points", default if num_points is None else num_points)
     if method != "adaptive":
         if tol is not None or atol is not None:
-            raise ValueError(f"integral: tol and atol are for method='adaptive', got method={method!r}.")
-        rule = quadrature_rule(method, points)
+            raise ValueError(f"{who}: tol and atol are for method='adaptive', got method={method!r}.")
+        rule = quadrature_rule(method, points, who=who)
         return _Scheme(_whole, (rule.nodes, rule.complements), rule.weights)
     if points < 7 or points % 2 == 0:
-        raise ValueError(f"integral: num_points of 'adaptive' must be odd and at least 7, got {points}. Use 15 or 21.")
-    if max_intervals < 2 * _START:
-        raise ValueError(f"integral: max_intervals must be at least {2 * _START}, got {max_intervals}.")
+        raise ValueError(f"{who}: num_points of 'adaptive' must be odd and at least 7, got {points}. Use 15 or 21.")
+    checks.integer(who, "max_intervals", max_intervals, least=2 * _START)
     for name, given in (("tol", tol), ("atol", atol)):
-        if given is not None and not isinstance(given, Tracer) and not np.all(np.asarray(given) >= 0):
-            raise ValueError(f"integral: {name} must be at least 0, got {given}.")
+        if given is not None:
+            checks.number(who, name, given, least=0)
     rule, gauss = gauss_kronrod(points)
     return _Scheme(_halves, (rule.nodes, rule.complements), rule.weights, gauss, max_intervals)
 
 
-def _bound(value: Any) -> jax.Array:
+def _bound(who: str, value: Any) -> jax.Array:
     """A limit as a floating-point scalar."""
-    array = jnp.asarray(value, jnp.result_type(value, float))
-    if array.ndim:
-        raise ValueError(f"integral: a limit must be a scalar, got shape {array.shape}. Use jax.vmap for many.")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ValueError(f"integral: a limit must be a real number, got {array.dtype}.")
-    if not isinstance(value, Tracer) and np.isnan(np.asarray(value, float)):
-        raise ValueError("integral: a limit must be a number or infinite, got NaN.")
-    return array
+    checks.not_nan(who, "a limit", checks.scalar(who, "a limit", value))
+    return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _integrate(fun, scheme: _Scheme, a, b, tolerances, args) -> Integral:
+def _integrate(who: str, fun, scheme: _Scheme, a, b, tolerances, args) -> Integral:
     """The integral by a resolved scheme, limits and tolerances being of one dtype."""
     # What fun closes over becomes an operand: a rule for derivatives may not close over what is differentiated.
     opened, hoisted = jax.closure_convert(fun, jnp.ones_like(a), *args)
@@ -208,7 +216,7 @@ def _integrate(fun, scheme: _Scheme, a, b, tolerances, args) -> Integral:
     shapes = jax.eval_shape(floating, a, leaves)
     zeros, unravel = ravel_pytree(jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), shapes))
     if zeros.size == 0:
-        raise ValueError("integral: fun must return at least one number, got none.")
+        raise TypeError(f"{who}: fun must return at least one number, got none.")
     vector = lambda x, leaves: ravel_pytree(floating(x, leaves))[0]
 
     if scheme.gauss is None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxcalc.transforms.integral import IntegralMethod, integral
+from jaxcalc.transforms.integral import IntegralMethod, named_integral
 
 __all__ = ["double_integral", "iterated_integral"]
 
@@ -47,12 +47,17 @@ def iterated_integral(
         "atol": atol,
         "max_intervals": max_intervals,
     }
-    integral(fun, **choices)  # refuses bad choices at once
+    return named_iterated_integral("iterated_integral", fun, choices)
+
+
+def named_iterated_integral(who: str, fun: Callable[..., Any], choices: dict[str, Any]) -> Callable[..., Any]:
+    """``iterated_integral`` in the name of whoever asks."""
+    named_integral(who, fun, **choices)  # refuses bad choices at once
 
     def integrated(limits, *args):
         limits = [tuple(pair) for pair in limits]
         if not limits or any(len(pair) != 2 for pair in limits):
-            raise ValueError(f"iterated_integral: limits must be pairs (low, high), one per variable, got {limits}.")
+            raise ValueError(f"{who}: limits must be pairs (low, high), one per variable, got {limits}.")
 
         def inner(outer, args):
             depth = len(outer)
@@ -60,21 +65,30 @@ def iterated_integral(
                 return fun(*outer, *args)
             low, high = (limit(*outer) if callable(limit) else limit for limit in limits[depth])
             further = lambda x, outer, args: inner((*outer, x), args)
-            return integral(further, **choices)(low, high, outer, args)
+            return named_integral(who, further, **choices)(low, high, outer, args)
 
         return inner((), args)
 
     return integrated
 
 
-def double_integral(fun: Callable[..., Any], /, **choices: Any) -> Callable[..., Any]:
+def double_integral(
+    fun: Callable[..., Any],
+    /,
+    *,
+    method: IntegralMethod | str = "auto",
+    num_points: int | None = None,
+    tol: jax.typing.ArrayLike | None = None,
+    atol: jax.typing.ArrayLike | None = None,
+    max_intervals: int = 64,
+) -> Callable[..., Any]:
     """The iterated integral of a function of two variables.
 
         INT_a^b INT_{c(x)}^{d(x)} f(x, y, args) dy dx
 
     Args:
       fun: from two real scalars and ``args`` to an array or PyTree of arrays.
-      choices: those of ``iterated_integral``.
+      method, num_points, tol, atol, max_intervals: as for ``iterated_integral``.
 
     Returns:
       ``integrated(a, b, c, d, *args)``; ``c`` and ``d`` are numbers or functions of ``x``. Ready for ``jit``, ``vmap``
@@ -83,5 +97,6 @@ def double_integral(fun: Callable[..., Any], /, **choices: Any) -> Callable[...,
     Raises:
       ValueError: as ``integral`` does.
     """
-    nested = iterated_integral(fun, **choices)
+    choices: dict[str, Any] = {"method": method, "num_points": num_points, "tol": tol, "atol": atol}
+    nested = named_iterated_integral("double_integral", fun, {**choices, "max_intervals": max_intervals})
     return lambda a, b, c, d, *args: nested(((a, b), (c, d)), *args)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 
+from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.sparsity import Pattern, jacobian_pattern
@@ -16,7 +17,7 @@ from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import sparse
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
-from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
 
 __all__ = [
     "JACOBIAN",
@@ -124,14 +125,14 @@ def make_choices(
     **rest: Any,
 ) -> Choices:
     """The keywords of an operator that returns a matrix of derivatives, validated."""
-    check_method(who, method, methods)
-    sparse.check_output_format(who, output_format)
+    checks.one_of(who, "method", method, methods)
+    checks.one_of(who, "output_format", output_format, get_args(sparse.OutputFormat))
     return Choices(
         argnums=argnums if isinstance(argnums, int) else tuple(argnums),
         method=method,
         output_format=output_format,
-        memory_budget=check_positive(who, "memory_budget", memory_budget),
-        chunk_size=check_positive(who, "chunk_size", chunk_size),
+        memory_budget=checks.num_bytes(who, "memory_budget", memory_budget),
+        chunk_size=None if chunk_size is None else checks.integer(who, "chunk_size", chunk_size),
         **rest,
     )
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.programs import decompression, walk
 from jaxcalc.programs.coloring import Coloring, color_distance1
 from jaxcalc.programs.cost import Cost, price
@@ -20,8 +21,7 @@ from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import derivative
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import Mode, Passes, attempt
-from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
-from jaxcalc.transforms.products import check_scalar
+from jaxcalc.transforms.planning import Operator, Route, bind
 
 __all__ = [
     "BILAPLACIAN",
@@ -431,16 +431,11 @@ def _exact(fun: Callable[..., Any], method: str) -> Callable[..., Any]:
 def _lifted(who: str) -> Callable[..., LeafMap]:
     def lifted(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
         core = lift(who, fun, 0, args)
-        check_scalar(who, core)
+        checks.returns_scalar(who, core.outputs)
         key = () if choices.key is None else (choices.key,)
         if choices.weights is None:
             return dataclasses.replace(core, extra=((), key))
-        weights = jax.tree.leaves(choices.weights)
-        if [jnp.shape(w) for w in weights] != [jnp.shape(leaf) for leaf in core.inputs]:
-            raise ValueError(
-                f"{who}: weights must have the shapes of x, {[jnp.shape(leaf) for leaf in core.inputs]}, "
-                f"got {[jnp.shape(w) for w in weights]}."
-            )
+        weights = jax.tree.leaves(checks.like(who, "weights", choices.weights, "x", core.input_tree(core.inputs)))
         cast = (jnp.asarray(w, leaf.dtype) for w, leaf in zip(weights, core.inputs))
         return dataclasses.replace(core, extra=(tuple(cast), key))
 
@@ -456,12 +451,11 @@ def _chooser(who: str, methods: Sequence[str]) -> Callable[..., _Choices]:
         num_samples: int | None = None,
         weights: Any = None,
     ) -> _Choices:
-        check_method(who, method, methods)
+        checks.one_of(who, "method", method, methods)
         if (method == "stochastic") != (key is not None and num_samples is not None):
             raise ValueError(f'{who}: method="stochastic" needs key and num_samples, and no other method takes them.')
-        check_positive(who, "num_samples", num_samples)
-        budget = check_positive(who, "memory_budget", memory_budget)
-        return _Choices(method, budget, num_samples or 0, key, weights)
+        count = 0 if num_samples is None else checks.integer(who, "num_samples", num_samples)
+        return _Choices(method, checks.num_bytes(who, "memory_budget", memory_budget), count, key, weights)
 
     return choose
 

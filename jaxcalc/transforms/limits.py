@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
+
+from jaxcalc import checks
 
 __all__ = ["Limit", "LimitSide", "limit"]
 
@@ -83,30 +84,22 @@ def limit(
       The ``Limit``. ``fun`` need not be defined at the point itself. Ready for ``jit`` and ``vmap``.
 
     Raises:
-      ValueError: for an unknown side, fewer than 4 steps, a point that is NaN or no scalar, a ``fun`` whose result is
-        no scalar.
+      ValueError: for an unknown side, fewer than 4 steps, a point that is NaN or no scalar.
+      TypeError: if ``fun`` does not return a real scalar.
 
     Source:
       P. Wynn, On a device for computing the e_m(S_n) transformation, 1956; C. Brezinski, M. Redivo Zaglia,
       Extrapolation Methods, 1991.
     """
-    if side not in get_args(LimitSide):
-        names = ", ".join(map(repr, get_args(LimitSide)))
-        raise ValueError(f"limit: unknown side {side!r}; it is one of: {names}.")
-    if jnp.ndim(at):
-        raise ValueError(f"limit: the point must be a scalar, got shape {jnp.shape(at)}. Use jax.vmap for many.")
-    if not isinstance(at, Tracer) and np.isnan(np.asarray(at, float)):
-        raise ValueError("limit: the point must be a number or infinite, got NaN.")
+    checks.function("limit", fun)
+    checks.one_of("limit", "side", side, get_args(LimitSide))
+    checks.not_nan("limit", "the point", checks.scalar("limit", "the point", at))
     at = jnp.asarray(at, jnp.result_type(at, float))
-    seen = jax.eval_shape(fun, at, *args)
-    if seen.shape != ():
-        raise ValueError(f"limit: fun must return a scalar, got shape {seen.shape}.")
-    if jnp.issubdtype(seen.dtype, jnp.complexfloating):
-        raise TypeError(f"limit: fun must return a real number, got {seen.dtype}; take its two parts apart.")
+    floating = lambda y: jnp.asarray(y, jnp.result_type(y, at.dtype))
+    checks.returns_scalar("limit", jax.eval_shape(lambda at: jax.tree.map(floating, fun(at, *args)), at), "")
     eps = float(jnp.finfo(at.dtype).eps)
     count = int(-0.75 * np.log2(eps)) if num_steps is None else num_steps
-    if count < 4:
-        raise ValueError(f"limit: num_steps must be at least 4, got {count}.")
+    checks.integer("limit", "num_steps", count, least=4)
     tolerance = jnp.asarray(eps**0.25 if tol is None else tol, at.dtype)
 
     infinite = jnp.isinf(at)

@@ -1,7 +1,6 @@
 """Functions near a point: slopes along directions, Taylor polynomials with remainder, local models and their reach."""
 
 import math
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from jaxcalc.transforms.taylor import taylor
+from jaxcalc import checks
+from jaxcalc.transforms.taylor import along
 
 __all__ = [
     "SteepestAscent",
@@ -114,14 +114,14 @@ def taylor_polynomial(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any
       About a scalar point the coefficients are computed once, in ``about``; each evaluation is ``order`` products. In
       several variables each evaluation costs that of ``taylor(fun, order)``.
     """
-    coefficients = taylor(fun, order)
+    coefficients = along(fun, order, "taylor_polynomial")
 
     def about(x0):
         x0 = _floating(x0)
         if isinstance(x0, jax.Array) and x0.ndim == 0:
             fixed = coefficients(x0, jnp.ones_like(x0))
             return lambda x: jax.tree.map(
-                lambda rows: _horner(rows, _like("taylor_polynomial", "x", x, x0) - x0), fixed
+                lambda rows: _horner(rows, _like("taylor_polynomial", "x", x, x0, "x0") - x0), fixed
             )
 
         def polynomial(x):
@@ -158,12 +158,9 @@ def remainder_bound(
     Raises:
       ValueError: if ``order`` is negative, ``num_samples`` below 2, or the points differ in structure or shape.
     """
-    order = operator.index(order)
-    if order < 0:
-        raise ValueError(f"remainder_bound: the order must be 0 or more, got {order}.")
-    if num_samples < 2:
-        raise ValueError(f"remainder_bound: num_samples must be at least 2, got {num_samples}.")
-    coefficients = taylor(fun, order + 1)
+    order = checks.integer("remainder_bound", "order", order, least=0)
+    checks.integer("remainder_bound", "num_samples", num_samples, least=2)
+    coefficients = along(fun, order + 1, "remainder_bound")
 
     def remainder(x0, x):
         x0 = _floating(x0)
@@ -198,18 +195,23 @@ def local_model(fun: Callable[..., Any], order: int = 2, /) -> Callable[..., Cal
     Cost:
       One gradient in ``about``; each evaluation at order 2 is one Hessian-vector product.
     """
-    if order not in (1, 2):
-        raise ValueError(f"local_model: order must be 1 or 2, got {order!r}. For more use taylor_polynomial.")
+    return _model("local_model", fun, order)
+
+
+def _model(who: str, fun: Callable[..., Any], order: int) -> Callable[..., Callable[[Any], jax.Array]]:
+    """``local_model`` in the name of whoever asks."""
+    checks.function(who, fun)
+    checks.one_of(who, "order", order, (1, 2), remedy="For more use taylor_polynomial.")
 
     def about(x, *args):
         x = _floating(x)
         value, gradient = jax.value_and_grad(fun)(x, *args)
         if order == 1:
-            return lambda s: value + _dot(gradient, _like("local_model", "s", s, x))
+            return lambda s: value + _dot(gradient, _like(who, "s", s, x))
         curved = jax.linearize(lambda x: jax.grad(fun)(x, *args), x)[1]
 
         def model(s):
-            s = _like("local_model", "s", s, x)
+            s = _like(who, "s", s, x)
             return value + _dot(gradient, s) + _dot(s, curved(s)) / 2
 
         return model
@@ -245,7 +247,7 @@ def model_radius(
     Raises:
       ValueError: for another order, or if the direction differs from ``x`` in structure or shape.
     """
-    model_about = local_model(fun, order)
+    model_about = _model("model_radius", fun, order)
 
     def radius(x, direction, *args):
         x = _floating(x)
@@ -282,17 +284,14 @@ def _floating(x: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), x)
 
 
-def _like(who: str, name: str, v: Any, x: Any) -> Any:
+def _like(who: str, name: str, v: Any, x: Any, of: str = "x") -> Any:
     """``v`` in the dtypes of ``x``, once it fits."""
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)
-    if jax.tree.structure(v) != jax.tree.structure(x) or shapes(v) != shapes(x):
-        raise ValueError(f"{who}: {name} must have the structure and shapes of x, {shapes(x)}, got {shapes(v)}.")
-    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), v, x)
+    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), checks.like(who, name, v, of, x), x)
 
 
 def _step(who: str, x0: Any, x: Any) -> Any:
     """``x - x0``."""
-    return jax.tree.map(jnp.subtract, _like(who, "x", x, x0), x0)
+    return jax.tree.map(jnp.subtract, _like(who, "x", x, x0, "x0"), x0)
 
 
 def _dot(u: Any, v: Any) -> jax.Array:

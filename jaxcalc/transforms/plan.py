@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcalc import measure
+from jaxcalc import checks, measure
 from jaxcalc.programs.compiled import Executable
 from jaxcalc.transforms import planning, tables
 from jaxcalc.transforms.hessian import HESSIAN, hessian
@@ -82,7 +82,8 @@ def plan(
       MemoryBudgetError: if no strategy fits.
     """
     found = _operator(operator)
-    check_effort(effort)
+    checks.function("plan", fun)
+    checks.one_of("plan", "effort", effort, get_args(Effort))
     chosen = found.choices(memory_budget=memory_budget, **choices)
     if effort == "measure":
         made, _ = _measured(found, fun, chosen, args, leading=planning.SLACK)
@@ -117,12 +118,6 @@ def _estimated(
     else:
         make(leaves)
     return made[0]
-
-
-def check_effort(effort: str) -> None:
-    """Raise ``ValueError`` for an unknown effort."""
-    if effort not in get_args(Effort):
-        raise ValueError(f"plan: unknown effort {effort!r}; it is one of: {', '.join(map(repr, get_args(Effort)))}.")
 
 
 def _operator(operator: Callable[..., Any]) -> Operator:

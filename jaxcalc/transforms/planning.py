@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.compiled import Executable, executable
 from jaxcalc.programs.cost import Cost
@@ -32,8 +33,6 @@ __all__ = [
     "Route",
     "available_memory",
     "bind",
-    "check_method",
-    "check_positive",
     "make_plan",
 ]
 
@@ -278,6 +277,7 @@ def bind(operator: Operator, fun: Callable[..., Any], **keywords: Any) -> Callab
 
     What is called takes the function's arguments; keyword arguments are passed through and held fixed.
     """
+    checks.function(operator.name, fun)
     choices = operator.choices(**keywords)
 
     @functools.wraps(fun, assigned=("__name__", "__qualname__", "__module__"), updated=())
@@ -484,20 +484,6 @@ def _within_budget(
         + ", ".join(f"{in_bytes(size)} ({label})" for label, size in tried.items())
         + ". Raise memory_budget."
     )
-
-
-def check_method(who: str, method: str, methods: Sequence[str]) -> str:
-    """The method, if it is one of those; else ``ValueError``."""
-    if method not in methods:
-        raise ValueError(f"{who}: unknown method {method!r}; it is one of: {', '.join(map(repr, methods))}.")
-    return method
-
-
-def check_positive(who: str, name: str, value: int | None) -> int | None:
-    """The number, if it is positive or None; else ``ValueError``."""
-    if value is not None and not value >= 1:
-        raise ValueError(f"{who}: {name} must be at least 1, got {value!r}.")
-    return None if value is None else int(value)
 
 
 # -- remembering -----------------------------------------------------------------------------------------------------

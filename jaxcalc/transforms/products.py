@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
 from jaxcalc.programs.cost import price
 from jaxcalc.transforms.hessian import unsymmetric
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import attempt
-from jaxcalc.transforms.planning import Operator, Route, bind, check_method, check_positive
+from jaxcalc.transforms.planning import Operator, Route, bind
 from jaxcalc.transforms.routes import in_rows
 
 __all__ = ["HVP", "HvpMethod", "fisher_vp", "ggn_vp", "hvp", "product"]
@@ -75,20 +76,7 @@ def product(core: LeafMap, tangents: Sequence[Any], method: str) -> tuple[Any, .
         case "forward-over-forward":
             rows = in_rows(lambda *e: (jax.jvp(slope, core.inputs, e)[1],), core.inputs, None)[0]
             return unravel(rows, core.inputs)
-    raise ValueError(f"hvp: unknown method {method!r}; it is one of: {', '.join(map(repr, get_args(HvpMethod)))}.")
-
-
-def check_scalar(who: str, core: LeafMap) -> None:
-    """Raise ``TypeError`` unless the map returns one real scalar."""
-    if len(core.outputs) != 1 or core.outputs[0].shape != ():
-        found = ", ".join(str(tuple(leaf.shape)) for leaf in core.outputs) or "nothing"
-        raise TypeError(
-            f"{who}: fun must return a scalar, got shape {found}. For a vector-valued fun use jacobian(fun)."
-        )
-    if jnp.issubdtype(core.outputs[0].dtype, jnp.complexfloating):
-        raise TypeError(
-            f"{who}: fun must return a real scalar, got {core.outputs[0].dtype}. Take real and imaginary part apart."
-        )
+    raise checks.unknown("hvp", "method", method, get_args(HvpMethod))
 
 
 def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
@@ -96,14 +84,10 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
     if not isinstance(primals, (tuple, list)):
         raise TypeError(f"hvp: primals must be the tuple of fun's arguments, got {type(primals).__name__}. Write (x,).")
     core = lift("hvp", fun, choices.argnums, tuple(primals))
-    check_scalar("hvp", core)
-    wanted = core.input_tree(core.inputs)
-    if jax.tree.structure(wanted) != jax.tree.structure(v):
-        raise ValueError(f"hvp: v must have the structure {jax.tree.structure(wanted)}, got {jax.tree.structure(v)}.")
+    checks.returns_scalar("hvp", core.outputs)
+    checks.like("hvp", "v", v, "x", core.input_tree(core.inputs))
     leaves = []
     for leaf, tangent in zip(core.inputs, jax.tree.leaves(v)):
-        if jnp.shape(tangent) != jnp.shape(leaf):
-            raise ValueError(f"hvp: v must have the shape of x, {jnp.shape(leaf)}, got {jnp.shape(tangent)}.")
         is_struct = isinstance(tangent, jax.ShapeDtypeStruct)
         leaves.append(tangent if is_struct else jnp.asarray(tangent).astype(leaf.dtype))
     return dataclasses.replace(core, extra=tuple(leaves))
@@ -130,8 +114,8 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
 
 
 def _choices(*, argnums: Any = 0, method: str = "auto", memory_budget: int | None = None) -> _Choices:
-    check_method("hvp", method, get_args(HvpMethod))
-    budget = check_positive("hvp", "memory_budget", memory_budget)
+    checks.one_of("hvp", "method", method, get_args(HvpMethod))
+    budget = checks.num_bytes("hvp", "memory_budget", memory_budget)
     return _Choices(argnums if isinstance(argnums, int) else tuple(argnums), method, budget)
 
 
@@ -171,7 +155,7 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callab
         outputs, pushed = jax.jvp(core.plain, core.inputs, tangents)
         back = jax.vjp(core.plain, *core.inputs)[1]
         top = lift("ggn_vp", lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-        check_scalar("ggn_vp", top)
+        checks.returns_scalar("ggn_vp", top.outputs, "Of loss: reduce it by sum or mean.")
         curved = product(top, pushed, "forward-over-reverse")
         return core.input_tree(back(tuple(curved)))
 
@@ -209,8 +193,5 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
 
 def _matching(who: str, core: LeafMap, v: Any) -> tuple[Any, ...]:
     """The leaves of a vector, checked against the map's inputs."""
-    leaves = jax.tree.leaves(v)
-    shapes, wanted = [jnp.shape(leaf) for leaf in leaves], [jnp.shape(leaf) for leaf in core.inputs]
-    if shapes != wanted:
-        raise ValueError(f"{who}: v must have the shapes of params, {wanted}, got {shapes}.")
+    leaves = jax.tree.leaves(checks.like(who, "v", v, "params", core.input_tree(core.inputs)))
     return tuple(jnp.asarray(leaf).astype(like.dtype) for leaf, like in zip(leaves, core.inputs))

@@ -1,7 +1,6 @@
 """Integrals by sampling, with a standard error, in memory that does not grow with the number of samples."""
 
 import functools
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+from jaxcalc import checks
 
 __all__ = ["Estimate", "importance_sampling", "monte_carlo", "quasi_monte_carlo", "sample_mean"]
 
@@ -63,13 +64,19 @@ def sample_mean(draw: Callable[..., Any], /, *, num_samples: int, chunk_size: in
       T. F. Chan, G. H. Golub, R. J. LeVeque, Updating formulae and a pairwise algorithm for computing sample
       variances, 1979.
     """
-    num_samples, chunk_size = _checked_counts("sample_mean", num_samples, chunk_size)
+    return named_sample_mean("sample_mean", draw, num_samples, chunk_size)
+
+
+def named_sample_mean(who: str, draw: Callable[..., Any], num_samples: int, chunk_size: int) -> Callable[..., Estimate]:
+    """``sample_mean`` in the name of whoever asks."""
+    num_samples, chunk_size = _checked_counts(who, num_samples, chunk_size)
+    checks.function(who, draw)
 
     def batch(count, key, *args):
         return jax.vmap(draw, (0, *(None for _ in args)))(jax.random.split(key, count), *args)
 
     def mean(key, *args):
-        return _chunked_mean(lambda count, key: batch(count, key, *args), key, num_samples, chunk_size, 1)
+        return _chunked_mean(who, lambda count, key: batch(count, key, *args), key, num_samples, chunk_size, 1)
 
     return mean
 
@@ -103,6 +110,7 @@ def monte_carlo(
     Cost:
       ``num_samples`` evaluations; memory for ``chunk_size`` of them.
     """
+    checks.function("monte_carlo", fun)
     num_samples, chunk_size = _checked_counts("monte_carlo", num_samples, chunk_size)
     if antithetic and (num_samples % 2 or num_samples < 4):
         raise ValueError(f"monte_carlo: antithetic wants an even num_samples of at least 4, got {num_samples}.")
@@ -119,7 +127,7 @@ def monte_carlo(
             return jax.tree.map(lambda one, other: (one + other) / 2, y, jax.vmap(value)(1 - u))
 
         paired = 2 if antithetic else 1
-        return _chunked_mean(batch, key, num_samples // paired, max(chunk_size // paired, 1), paired)
+        return _chunked_mean("monte_carlo", batch, key, num_samples // paired, max(chunk_size // paired, 1), paired)
 
     return estimate
 
@@ -153,14 +161,14 @@ def importance_sampling(
     Raises:
       ValueError: for too few samples.
     """
-    num_samples, chunk_size = _checked_counts("importance_sampling", num_samples, chunk_size)
+    checks.function("importance_sampling", fun)
 
     def draw(key, *args):
         x = sample(key)
         weight = jnp.exp(-log_density(x))
         return jax.tree.map(lambda y: y * weight.astype(jnp.result_type(y, weight)), fun(x, *args))
 
-    return sample_mean(draw, num_samples=num_samples, chunk_size=chunk_size)
+    return named_sample_mean("importance_sampling", draw, num_samples, chunk_size)
 
 
 def quasi_monte_carlo(
@@ -198,14 +206,14 @@ def quasi_monte_carlo(
       I. M. Sobol, 1967; directions of S. Joe, F. Y. Kuo, 2008, through SciPy; the shifts: A. B. Owen, Monte Carlo
       theory, methods and examples, chapter 17.
     """
-    num_samples, chunk_size = operator.index(num_samples), operator.index(chunk_size)
+    checks.function("quasi_monte_carlo", fun)
+    most = 1 << _SOBOL_BITS
+    num_samples = checks.integer("quasi_monte_carlo", "num_samples", num_samples, most=most)
+    chunk_size = checks.integer("quasi_monte_carlo", "chunk_size", chunk_size)
     for name, number in (("num_samples", num_samples), ("chunk_size", chunk_size)):
-        if number < 1 or number & (number - 1):
+        if number & (number - 1):
             raise ValueError(f"quasi_monte_carlo: {name} must be a power of two, got {number}.")
-    if num_samples > 1 << _SOBOL_BITS:
-        raise ValueError(f"quasi_monte_carlo: num_samples must be at most 2^{_SOBOL_BITS}, got {num_samples}.")
-    if num_replicates < 2:
-        raise ValueError(f"quasi_monte_carlo: num_replicates must be at least 2, got {num_replicates}.")
+    checks.integer("quasi_monte_carlo", "num_replicates", num_replicates, least=2)
     chunk_size = min(num_samples, chunk_size)
 
     def estimate(key, low, high, *args):
@@ -238,14 +246,14 @@ def quasi_monte_carlo(
 # -- one chunk after the other -------------------------------------------------------------------------------------
 
 
-def _chunked_mean(batch, key, num_samples: int, chunk_size: int, evaluations: int) -> Estimate:
+def _chunked_mean(who: str, batch, key, num_samples: int, chunk_size: int, evaluations: int) -> Estimate:
     """Mean and standard error of ``num_samples`` draws, ``batch(count, key)`` giving ``count`` of them."""
     chunk_size = min(chunk_size, num_samples)
     full, rest = divmod(num_samples, chunk_size)
     whole, last = jax.random.split(key)
 
     def moments(count, key):
-        y = jax.tree.map(_summable, batch(count, key))
+        y = jax.tree.map(functools.partial(_summable, who), batch(count, key))
         mean = jax.tree.map(lambda y: y.mean(0), y)
         return mean, jax.tree.map(lambda y, m: ((y - m) ** 2).sum(0), y, mean)
 
@@ -269,11 +277,13 @@ def _chunked_mean(batch, key, num_samples: int, chunk_size: int, evaluations: in
     )
 
 
-def _summable(y):
+def _summable(who: str, y):
     """Real numbers fit to be summed: a sum in half precision stops growing, or overflows, at some thousands."""
     y = jnp.asarray(y)
     if jnp.issubdtype(y.dtype, jnp.complexfloating):
-        raise TypeError(f"the integrand must be real, got {y.dtype}; integrate its real and imaginary parts apart.")
+        raise TypeError(
+            f"{who}: the integrand must be real, got {y.dtype}; integrate its real and imaginary parts apart."
+        )
     return y.astype(jnp.promote_types(jnp.result_type(y, float), jnp.float32))
 
 
@@ -360,12 +370,9 @@ def _unit(digits: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _checked_counts(who: str, num_samples: int, chunk_size: int) -> tuple[int, int]:
-    num_samples, chunk_size = operator.index(num_samples), operator.index(chunk_size)
-    if num_samples < 2:
-        raise ValueError(f"{who}: num_samples must be at least 2, for there to be a standard error, got {num_samples}.")
-    if chunk_size < 1:
-        raise ValueError(f"{who}: chunk_size must be at least 1, got {chunk_size}.")
-    return num_samples, chunk_size
+    remedy = "One sample has no standard error."
+    num_samples = checks.integer(who, "num_samples", num_samples, least=2, remedy=remedy)
+    return num_samples, checks.integer(who, "chunk_size", chunk_size)
 
 
 def _box(who: str, low: Any, high: Any) -> tuple[jax.Array, jax.Array]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +13,9 @@ from jaxcalc.programs.coloring import Coloring
 from jaxcalc.transforms.leaves import LeafMap
 from jaxcalc.transforms.routes import Blocks, pull, push
 
-__all__ = ["OutputFormat", "bcoo_blocks", "check_output_format", "compressed_products", "dense_blocks", "take_entries"]
+__all__ = ["OutputFormat", "bcoo_blocks", "compressed_products", "dense_blocks", "take_entries"]
 
 OutputFormat = Literal["dense", "bcoo"]
-
-
-def check_output_format(who: str, output_format: str) -> None:
-    """Raise ``ValueError`` for an unknown format."""
-    if output_format not in get_args(OutputFormat):
-        names = ", ".join(map(repr, get_args(OutputFormat)))
-        raise ValueError(f"{who}: unknown output_format {output_format!r}; it is one of: {names}.")
 
 
 def compressed_products(

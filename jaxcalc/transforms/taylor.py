@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import propagate as frame
@@ -47,7 +48,7 @@ def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any
     Source:
       A. Griewank, A. Walther, Evaluating Derivatives, 2nd ed., 2008, chapter 13.
     """
-    return _along(fun, _checked(order, "taylor"), "taylor")
+    return along(fun, order, "taylor")
 
 
 def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]:
@@ -69,34 +70,27 @@ def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]
     Cost:
       That of ``taylor(fun, n)``.
     """
-    n = _checked(n, "nth_derivative")
-    coefficients = _along(fun, n, "nth_derivative")
+    n = checks.integer("nth_derivative", "n", n, least=0)
+    coefficients = along(fun, n, "nth_derivative")
 
     def derivative(t):
-        if jnp.ndim(t):
-            raise ValueError(f"nth_derivative: t must be a scalar, got shape {jnp.shape(t)}. Use jax.vmap for many.")
-        t = jnp.asarray(t)
-        _check_floating("nth_derivative", t, "t must be a floating-point number", "Convert it to a float.")
+        t = jnp.asarray(checks.scalar("nth_derivative", "t", t))
+        checks.floating("nth_derivative", "t", t, "Convert it to a float.", real=False)
         return jax.tree.map(lambda rows: rows[n] * float(math.factorial(n)), coefficients(t, jnp.ones_like(t)))
 
     return derivative
 
 
-def _along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any], Any]:
+def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any], Any]:
     """``taylor`` in the name of whoever asks."""
+    checks.function(who, fun)
+    order = checks.integer(who, "order", order, least=0)
 
     def coefficients(x, v):
-        leaves, tree = jax.tree.flatten(x)
-        steps, other = jax.tree.flatten(v)
-        shapes = [jnp.shape(leaf) for leaf in leaves], [jnp.shape(step) for step in steps]
-        if tree != other or shapes[0] != shapes[1]:
-            raise ValueError(
-                f"{who}: x and v must have the same structure and shapes, got {shapes[0]} in {tree} and {shapes[1]} "
-                f"in {other}."
-            )
-        leaves = [jnp.asarray(leaf) for leaf in leaves]
+        steps = jax.tree.leaves(checks.like(who, "v", v, "x", x))
+        leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, x))
         for leaf in leaves:
-            _check_floating(who, leaf, "x must be of floating-point arrays", "Close over what does not move.")
+            checks.floating(who, "x", leaf, "Close over what does not move.", real=False)
         found = []
 
         def flat(*arrays):
@@ -105,30 +99,12 @@ def _along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, An
             return outputs
 
         program = frame.program_of(flat, *leaves)
-        for value in program.outputs:
-            _check_floating(
-                who, value, "fun must return floating-point arrays", "Convert it to floats, or leave it out."
-            )
+        checks.returns_floating(who, program.outputs, real=False)
         series = [_line(leaf, jnp.asarray(step, leaf.dtype), order) for leaf, step in zip(leaves, steps)]
         outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
         return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
 
     return coefficients
-
-
-def _checked(order: Any, who: str) -> int:
-    try:
-        number = operator.index(order)
-    except TypeError as error:
-        raise TypeError(f"{who}: the order must be an integer, got {order!r}.") from error
-    if number < 0:
-        raise ValueError(f"{who}: the order must be 0 or more, got {number}.")
-    return number
-
-
-def _check_floating(who: str, array: Any, expected: str, remedy: str) -> None:
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
-        raise TypeError(f"{who}: {expected}, got {array.dtype}{list(array.shape)}. {remedy}")
 
 
 # -- series --------------------------------------------------------------------------------------------------------

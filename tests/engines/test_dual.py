@@ -176,8 +176,7 @@ def test_edges(x64):
     ("call", "message"),
     [
         (lambda: dual.derivative(dual.sin)(jnp.ones(2)), "x must be a scalar"),
-        (lambda: dual.gradient(dual.sin)(jnp.ones(2)), "one scalar"),
-        (lambda: dual.pushforward(dual.sin)(jnp.ones(2), jnp.ones(3)), "same structure and shapes"),
+        (lambda: dual.pushforward(dual.sin)(jnp.ones(2), jnp.ones(3)), "shaped like x"),
     ],
 )
 def test_misuse(call, message):

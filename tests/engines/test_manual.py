@@ -89,8 +89,8 @@ def test_under_vmap(x64):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: manual.forward(P, X, hidden="gelu"), "unknown hidden activation"),  # pyright: ignore[reportArgumentType]
-        (lambda: manual.backpropagate(P, X, Y, loss="mae"), "unknown loss"),  # pyright: ignore[reportArgumentType]
+        (lambda: manual.forward(P, X, hidden="gelu"), "hidden must be one of"),  # pyright: ignore[reportArgumentType]
+        (lambda: manual.backpropagate(P, X, Y, loss="mae"), "loss must be one of"),  # pyright: ignore[reportArgumentType]
         (lambda: manual.backpropagate(P, X, Y.T), "samples are rows"),
         (lambda: manual.backpropagate(P, X, Y[:, 0]), "output's shape"),
     ],

@@ -60,7 +60,7 @@ def test_houses():
 
 
 def test_houses_name_their_columns_when_asked_for_another():
-    with pytest.raises(ValueError, match=r"unknown feature 'pool'; choose from lotsize"):
+    with pytest.raises(ValueError, match=r"name must be one of 'lotsize'.* got 'pool'"):
         datasets.houses().column("pool")
 
 

@@ -125,12 +125,12 @@ def test_float32_stays_float32():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: problems.build("banana"), "unknown problem 'banana'; choose from quadratic"),
+        (lambda: problems.build("banana"), "name must be one of 'quadratic'.* got 'banana'"),
         (lambda: problems.quadratic(0.5), "condition_number must be at least 1"),
         (lambda: problems.quadratic(2.0, 0), "dimension must be at least 1"),
         (lambda: problems.rosenbrock(1), "dimension must be at least 2"),
         (lambda: problems.breast_cancer(0.0), "l2 must be above 0"),
-        (lambda: problems.house_prices(scaling="feet"), "unknown scaling 'feet'"),
+        (lambda: problems.house_prices(scaling="feet"), "scaling must be one of .* got 'feet'"),
     ],
 )
 def test_misuse_says_what_was_expected(call, message):

@@ -107,7 +107,10 @@ def test_samples_of_integers_and_single_precision():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: quadrature_rule("boole", 5), "left, right, midpoint, trapezoid, simpson, gauss-legendre, tanh-sinh"),
+        (
+            lambda: quadrature_rule("boole", 5),
+            "'left', 'right', 'midpoint', 'trapezoid', 'simpson', 'gauss-legendre', 'tanh-sinh'",
+        ),
         (lambda: quadrature_rule("left", 0), "at least 1"),
         (lambda: quadrature_rule("trapezoid", 1), "at least 2"),
         (lambda: quadrature_rule("simpson", 10), r"even number of panels.*9 panels.*Use 11"),

@@ -75,7 +75,7 @@ def test_errors_name_the_choices():
         classifier.make("nothing")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="segments"):
         classifier.scanned(checkpoint="nothing")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match="power of two"):
+    with pytest.raises(ValueError, match="one of 1, 2, 4, 8, 16, 32, 64, got 9"):
         classifier.images(3, 9)
     with pytest.raises(ValueError, match="1797"):
         classifier.images(1798)

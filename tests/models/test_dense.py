@@ -140,10 +140,10 @@ def test_mlp_shapes_and_size():
     ("make", "message"),
     [
         (lambda: dense.mlp([3]), "input and output"),
-        (lambda: dense.weight_variance("xavier", 2, 2), "unknown initialisation 'xavier'.*glorot"),
+        (lambda: dense.weight_variance("xavier", 2, 2), "name must be one of 'glorot'.* got 'xavier'"),
         (lambda: _network(max_depth=0), "at least 1"),
-        (lambda: _network(residual="dense"), "unknown residual 'dense'.*plain"),
-        (lambda: _network(phi="step"), "unknown name 'step'"),
+        (lambda: _network(residual="dense"), "residual must be one of 'none', 'plain'.* got 'dense'"),
+        (lambda: _network(phi="step"), "name must be one of .* got 'step'"),
     ],
 )
 def test_wrong_choices_are_refused_at_construction(make, message):

@@ -86,7 +86,7 @@ def test_normal_equations_lose_twice_the_digits():
 
 def test_wrong_use_is_told():
     design, target = _data()
-    with pytest.raises(ValueError, match="unknown method 'lu'; choose 'normal', 'inverse', 'qr', 'svd'"):
+    with pytest.raises(ValueError, match="method must be one of 'normal', 'inverse', 'qr', 'svd', got 'lu'"):
         ordinary_least_squares(design, target, method="lu")
     with pytest.raises(ValueError, match=r"got \(30, 4\) and \(29,\)"):
         ordinary_least_squares(design, target[1:])

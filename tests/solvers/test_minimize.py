@@ -317,23 +317,23 @@ def test_a_saddle_is_left(x64):
     ("call", "error", "words"),
     [
         (lambda: minimize(lambda x: x, jnp.zeros(2)), TypeError, r"must return a scalar, got shape \(2,\)"),
-        (lambda: minimize(lambda x: jnp.sum(x).astype(int), jnp.zeros(2)), TypeError, "real floating-point number"),
+        (lambda: minimize(lambda x: jnp.sum(x).astype(int), jnp.zeros(2)), TypeError, "real floating-point numbers"),
         (lambda: minimize(jnp.sum, jnp.zeros(0)), ValueError, "x0 holds no numbers"),
         (lambda: minimize(jnp.sum, {}), ValueError, "x0 holds no numbers"),
         (lambda: minimize(jnp.sum, jnp.zeros(2, int)), TypeError, "real floating-point numbers, got int"),
         (lambda: minimize(jnp.sum, jnp.zeros(2) + 1j), TypeError, "real floating-point numbers, got complex"),
-        (lambda: minimize(jnp.sum, jnp.zeros(2), method="sqp"), ValueError, "unknown method 'sqp'; choose 'auto',"),
-        (lambda: minimize(jnp.sum, jnp.zeros(2), method=3), ValueError, "a name, a Solver or an optax"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), method="sqp"), ValueError, "method must be one of 'auto',"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), method=3), TypeError, "or a Solver or an optax"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(1.0, 0.0)), ValueError, r"bounds cross at index \(0,\)"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.nan, 0.0)), ValueError, "bounds cross"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.zeros(3), 1.0)), ValueError, "must have x0's shape"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=1.0), ValueError, "must be a pair"),
         (lambda: minimize(jnp.sum, jnp.zeros(3), bounds=[(0, 1)] * 3), ValueError, "as SciPy takes them"),
         (lambda: newton_cg(max_products=0), ValueError, "max_products must be at least 1"),
-        (lambda: trust_region(radius=0.0), ValueError, "radius must be positive"),
+        (lambda: trust_region(radius=0.0), ValueError, "radius must be above 0"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(0.0, 1.0), method=bfgs()), ValueError, "not keep to bounds"),
-        (lambda: minimize(jnp.sum, jnp.zeros(2), history="all"), ValueError, "unknown history 'all'"),
-        (lambda: minimize(jnp.sum, jnp.zeros(2), history="every 0"), ValueError, "unknown history"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), history="all"), ValueError, "history must be one of"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), history="every 0"), ValueError, "'every k'"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), max_steps=-1), ValueError, "max_steps"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), tol=-1.0), ValueError, "tol must be at least 0"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), key=jax.random.key(0)), ValueError, "go together"),
@@ -421,9 +421,9 @@ def test_other_precisions_and_mixed_ones(x64):
         assert minimize(lambda x: jnp.sum((x - 1) ** 2), jnp.zeros(2, dtype)).x.dtype == dtype
     mixed = minimize(lambda x: jnp.sum((x - np.array([1.0, 2.0])) ** 2), jnp.zeros(2, jnp.float32))
     assert mixed.x.dtype == jnp.float32 and mixed.success
-    with pytest.raises(ValueError, match="tol must be one number"):
+    with pytest.raises(ValueError, match="tol must be a scalar"):
         minimize(jnp.sum, jnp.zeros(2), tol=jnp.array([1e-3, 1e-8]))
-    with pytest.raises(ValueError, match=r"from 0 to 2\^31 - 1"):
+    with pytest.raises(ValueError, match="at least 0 and at most 2147483647"):
         minimize(jnp.sum, jnp.zeros(2), max_steps=2**31)
 
 

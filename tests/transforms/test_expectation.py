@@ -156,7 +156,7 @@ def test_single_precision():
         (lambda: expectation(jnp.cos, normal, support=3.0), "pair"),
         (lambda: expectation(jnp.cos, normal, support=(0.0, np.ones(2))), "two scalars"),
         (lambda: expectation(jnp.cos, normal, support=np.zeros((0,)), method="sum"), "atoms"),
-        (lambda: expectation(jnp.cos, normal, method="boole"), "unknown method"),
+        (lambda: expectation(jnp.cos, normal, method="boole"), "method must be one of"),
         (lambda: marginal(normal, 2)(1.0), "0 to 1"),
     ],
 )

@@ -148,7 +148,7 @@ def test_hvp_is_the_hessian_times_the_vector(x64, method, argnums):
 def test_hvp_misuse():
     for call, error, message in [
         (lambda: hvp(jnp.sin)((jnp.ones(2),), jnp.ones(2)), TypeError, "must return a scalar"),
-        (lambda: hvp(jnp.sum)((jnp.ones(2),), jnp.ones(3)), ValueError, "shape of x"),
+        (lambda: hvp(jnp.sum)((jnp.ones(2),), jnp.ones(3)), ValueError, "shaped like x"),
         (lambda: hvp(jnp.sum)(jnp.ones(2), jnp.ones(2)), TypeError, "tuple of fun's arguments"),
         (lambda: hvp(jnp.sum, method="reverse"), ValueError, "'forward-over-reverse'"),
         (lambda: hessian(jnp.sum, method="reverse"), ValueError, "'forward-over-reverse'"),

@@ -121,14 +121,14 @@ def test_a_budget_chunks_the_axes(x64):
             r"got shape \(2,\)\. For a vector-valued fun use jacobian",
         ),
         (lambda: laplacian(jnp.sum, method="stochastic", key=jax.random.key(0)), ValueError, "key and num_samples"),
-        (lambda: laplacian(lambda x: jnp.exp(1j * x).sum())(jnp.ones(2)), TypeError, "real scalar"),
+        (lambda: laplacian(lambda x: jnp.exp(1j * x).sum())(jnp.ones(2)), TypeError, "real floating-point"),
         (
             lambda: laplacian(jnp.sum, method="nested", num_samples=3, key=jax.random.key(0)),
             ValueError,
             "no other method",
         ),
         (lambda: laplacian(jnp.sum, method="taylor"), ValueError, "'forward-laplacian'"),
-        (lambda: laplacian(jnp.sum, weights=jnp.ones(3))(jnp.ones(2)), ValueError, "shapes of x"),
+        (lambda: laplacian(jnp.sum, weights=jnp.ones(3))(jnp.ones(2)), ValueError, "shaped like x"),
     ],
 )
 def test_misuse_says_what_to_do(call, error, message):

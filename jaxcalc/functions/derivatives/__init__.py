@@ -11,6 +11,7 @@ A planner may be fitted to half of them (``split="tuned"``); the other half is k
 from collections.abc import Sequence
 from typing import get_args
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives import (
     algebra,
     arrays,
@@ -56,13 +57,11 @@ def cases(
       ValueError: if operator, split or a tag is not one that the catalogue has.
     """
     wanted = {tags} if isinstance(tags, str) else set(tags)
-    for kind, given, known in (
-        ("operator", {operator} - {None}, get_args(Operator)),
-        ("split", {split} - {None}, get_args(Split)),
-        ("tag", wanted, sorted({tag for each in CASES for tag in each.tags})),
-    ):
-        if unknown := sorted(map(str, given - set(known))):
-            raise ValueError(f"cases: unknown {kind} {', '.join(unknown)}; choose from {', '.join(known)}.")
+    checks.one_of("cases", "operator", operator, (*get_args(Operator), None))
+    checks.one_of("cases", "split", split, (*get_args(Split), None))
+    known = sorted({tag for each in CASES for tag in each.tags})
+    for tag in wanted:
+        checks.one_of("cases", "a tag", tag, known)
     return tuple(
         each
         for each in CASES
@@ -76,10 +75,5 @@ def case(name: str) -> Case:
     Raises:
       ValueError: if there is none; the message has the nearest names.
     """
-    for each in CASES:
-        if each.name == name:
-            return each
-    import difflib
-
-    near = difflib.get_close_matches(name, [each.name for each in CASES], 3, 0.3)
-    raise ValueError(f"case: there is no {name!r}; the nearest names are: {', '.join(near) or 'none'}.")
+    catalogue = {each.name: each for each in CASES}
+    return catalogue[checks.one_of("case", "name", name, catalogue)]

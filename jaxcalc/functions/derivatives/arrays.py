@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
 
 __all__ = ["CASES"]
@@ -104,7 +105,7 @@ def _reduction(rng: np.random.Generator, *, shape: tuple[int, ...], axis: int, k
             case "var":
                 return jnp.var(x, axis)
             case _:
-                raise ValueError(f"reduction: unknown kind {kind!r}.")
+                raise checks.unknown("reduction", "kind", kind, ("sum", "max", "prod", "logsumexp", "norm", "var"))
 
     # Uniform about 1, so that a product of many stays of order one.
     point = rng.uniform(0.5, 1.6, shape)
@@ -158,7 +159,7 @@ def _cumulative(rng: np.random.Generator, *, size: int, kind: str) -> Instance:
                 combine = lambda p, q: (p[0] * q[0], q[0] * p[1] + q[1])
                 return lax.associative_scan(combine, (jax.nn.sigmoid(x), x))[1]
             case _:
-                raise ValueError(f"cumulative: unknown kind {kind!r}.")
+                raise checks.unknown("cumulative", "kind", kind, ("sum", "product", "logsumexp", "associative"))
 
     return Instance(fun, rng.uniform(0.7, 1.3, size), num_nonzeros=size * (size + 1) // 2)
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives.case import Case, Instance, hessian
 from jaxcalc.functions.derivatives.dynamics import runge_kutta
 from jaxcalc.functions.derivatives.networks import dense, layers
@@ -53,7 +54,7 @@ def _two_variables(rng: np.random.Generator, *, which: str) -> Instance:
         case "himmelblau":
             return Instance(himmelblau, point, derivative=derivative, num_nonzeros=4)
         case _:
-            raise ValueError(f"two variables: unknown function {which!r}; choose 'beale' or 'himmelblau'.")
+            raise checks.unknown("two variables", "which", which, ("beale", "himmelblau"))
 
 
 def _network_loss(rng: np.random.Generator, *, widths: tuple[int, ...], batch: int, activation: str) -> Instance:

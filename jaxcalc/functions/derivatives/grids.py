@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
 
 __all__ = ["CASES"]
@@ -154,7 +155,7 @@ def _reaction_diffusion(rng: np.random.Generator, *, side: int, model: str) -> I
         case "brusselator":
             return Instance(brusselator, np.stack([u, v]), num_nonzeros=count)
         case _:
-            raise ValueError(f"reaction diffusion: unknown model {model!r}; choose 'gray-scott' or 'brusselator'.")
+            raise checks.unknown("reaction diffusion", "model", model, ("gray-scott", "brusselator"))
 
 
 def _cahn_hilliard(rng: np.random.Generator, *, side: int) -> Instance:
@@ -330,7 +331,7 @@ def _kinetics(rng: np.random.Generator, *, cells: int, model: str) -> Instance:
         case "hires":
             return Instance(hires, rng.uniform(0, 1, (cells, 8)), num_nonzeros=25 * cells)
         case _:
-            raise ValueError(f"kinetics: unknown model {model!r}; choose 'robertson' or 'hires'.")
+            raise checks.unknown("kinetics", "model", model, ("robertson", "hires"))
 
 
 CASES: tuple[Case, ...] = (

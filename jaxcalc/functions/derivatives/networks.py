@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
 
 __all__ = ["CASES", "dense", "layers"]
@@ -59,7 +60,7 @@ def _example_losses(rng: np.random.Generator, *, batch: int, widths: tuple[int, 
         case "softmax":
             return Instance(softmax, layers(rng, widths), (inputs, labels))
         case _:
-            raise ValueError(f"example losses: unknown kind {kind!r}; choose 'squared' or 'softmax'.")
+            raise checks.unknown("example losses", "kind", kind, ("squared", "softmax"))
 
 
 def _convolution(

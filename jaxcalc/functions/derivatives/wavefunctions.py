@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.functions.derivatives.case import Case, Instance, hessian, laplacian
 from jaxcalc.functions.derivatives.networks import dense, layers
 
@@ -96,7 +97,7 @@ def _residual_network(rng: np.random.Generator, *, size: int, depth: int, loop: 
         case "fori":
             return Instance(counted, rng.standard_normal(size), (weights, bias))
         case _:
-            raise ValueError(f"residual network: unknown loop {loop!r}; choose 'scan' or 'fori'.")
+            raise checks.unknown("residual network", "loop", loop, ("scan", "fori"))
 
 
 def _fixed_point(rng: np.random.Generator, *, size: int, steps: int) -> Instance:

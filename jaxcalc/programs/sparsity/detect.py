@@ -4,7 +4,7 @@ import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from scipy import sparse
 
+from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.sparsity.facts import Fact, constant, unknown
 from jaxcalc.programs.sparsity.reader import Opaque, Reader
@@ -109,8 +110,7 @@ def jacobian_pattern(
     Cost: proportional to the entries of the pattern times the operations of the program; a reading that costs more than
       a fixed multiple of that of a sparse pattern stops and answers dense.
     """
-    if scope not in ("global", "local"):
-        raise ValueError(f"jacobian_pattern: scope must be 'global' or 'local', got {scope!r}.")
+    checks.one_of("jacobian_pattern", "scope", scope, get_args(Scope))
     leaves = jax.tree.leaves(args)
     if scope == "local" and not all(_concrete(leaf) for leaf in leaves):
         raise ValueError(
@@ -159,14 +159,10 @@ def hessian_pattern(
       A symmetric ``Pattern``.
 
     Raises:
-      ValueError: if ``fun`` does not return one scalar.
+      TypeError: if ``fun`` does not return a real scalar.
     """
-    out = jax.tree.leaves(jax.eval_shape(fun, *jax.tree.map(_shape_of, args)))
-    if len(out) != 1 or out[0].shape != ():
-        shapes = [leaf.shape for leaf in out]
-        raise ValueError(
-            f"hessian_pattern: fun must return a scalar, got shapes {shapes}. For a vector use jacobian_pattern."
-        )
+    output = jax.eval_shape(fun, *jax.tree.map(_shape_of, args))
+    checks.returns_scalar("hessian_pattern", output, "For a vector use jacobian_pattern.")
 
     def gradient(*primals):
         value, pull = jax.vjp(fun, *primals)

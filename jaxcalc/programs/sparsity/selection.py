@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcalc import checks
 from jaxcalc.programs.sparsity.facts import Fact
 from jaxcalc.programs.walk import Equation
 
@@ -55,7 +56,7 @@ def fixed(equation: Equation, facts: Sequence[Fact]) -> list[np.ndarray | None]:
             return [np.tile(_iota(shape), params["reps"]).reshape(-1)]
         case "pad":
             return [_pad(shape, equation.outputs[0].shape, params["padding_config"])]
-    raise ValueError(f"fixed: expected one of {sorted(FIXED)}, got {equation.name!r}.")
+    raise checks.unknown("fixed", "the primitive", equation.name, sorted(FIXED))
 
 
 def _iota(shape: Sequence[int], start: int = 0) -> np.ndarray:
