@@ -29,6 +29,12 @@ from jaxcalc.transforms.plan import Comparison, compare, plan
 from jaxcalc.transforms.planning import MemoryBudgetError, Plan
 from jaxcalc.transforms.products import fisher_vp, ggn_vp, hvp
 from jaxcalc.transforms.sampling import Estimate, importance_sampling, monte_carlo, quasi_monte_carlo, sample_mean
+from jaxcalc.transforms.stationary import (
+    StationaryKind,
+    StationaryPoint,
+    classify_stationary_point,
+    second_derivative_test,
+)
 from jaxcalc.transforms.taylor import nth_derivative, taylor
 
 __all__ = [
@@ -44,7 +50,10 @@ __all__ = [
     "MemoryBudgetError",
     "Plan",
     "SolverName",
+    "StationaryKind",
+    "StationaryPoint",
     "bilaplacian",
+    "classify_stationary_point",
     "compare",
     "diagonal",
     "directional_derivative",
@@ -74,6 +83,7 @@ __all__ = [
     "remainder_bound",
     "sample_mean",
     "sampled_expectation",
+    "second_derivative_test",
     "steepest_ascent",
     "taylor",
     "taylor_polynomial",
