@@ -5,7 +5,7 @@ from tests.verdicts import changed, verdicts
 EXPERIMENT = "quasi_newton"
 SMALL = {
     "logistic": {"samples": 200, "features": 10, "max_steps": 20_000},
-    "convergence": {"num_steps": 300},
+    "convergence": {"num_steps": 600},
     "memory": {"starts": 4},
 }
 GRIDS = {
