@@ -217,7 +217,7 @@ def test_the_dtype_is_kept(name, dtype):
 
 
 def test_an_unknown_name_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="'linear', 'sigmoid', 'tanh', 'relu', 'gelu'.* got 'swosh'"):
+    with pytest.raises(ValueError, match=r"'linear', 'sigmoid', 'tanh', 'relu', 'gelu'.* got 'swosh'"):
         activation("swosh")
 
 

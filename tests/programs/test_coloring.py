@@ -262,7 +262,7 @@ def test_misuse_says_what_to_do():
             color(np.ones((2, 3), bool))
     unknown: Any = ("largest last",)
     for orders in (unknown, ()):
-        with pytest.raises(ValueError, match="an order must be one of 'natural'|number of orders must be at least 1"):
+        with pytest.raises(ValueError, match=r"an order must be one of 'natural'|number of orders must be at least 1"):
             c.color_columns(band(4, 1), orders)
     with pytest.raises(ValueError, match="must be a matrix"):
         c.canonical(np.ones(3, bool))

@@ -70,10 +70,10 @@ def test_fixed_points(x64):
 
 def test_misuse_says_what_to_do():
     with pytest.raises(
-        TypeError, match="as many residuals as x0 has entries, 2, got 1. For a best fit use least_squares"
+        TypeError, match=r"as many residuals as x0 has entries, 2, got 1. For a best fit use least_squares"
     ):
         root(jnp.sum, jnp.zeros(2))
-    with pytest.raises(ValueError, match="least_squares: method must be one of 'levenberg-marquardt'.* got 'lm'"):
+    with pytest.raises(ValueError, match=r"least_squares: method must be one of 'levenberg-marquardt'.* got 'lm'"):
         least_squares(lambda x: x, jnp.zeros(2), method="lm")
     with pytest.raises(TypeError, match="least_squares: fun must return real floating-point numbers, got int"):
         least_squares(lambda x: x.astype(int), jnp.zeros(2))
