@@ -57,5 +57,5 @@ def test_an_unknown_function_is_named(tmp_path):
     run_detection = registry.load("sparsity_detection").part
     with pytest.raises(ValueError, match="unknown scan 'spiral'"):
         run_detection.run(run_detection.Config(function="scan: spiral 3"), None)
-    with pytest.raises(ValueError, match="nearest names"):
+    with pytest.raises(ValueError, match="name must be one of 177 names"):
         run_detection.run(run_detection.Config(function="no such thing"), None)
