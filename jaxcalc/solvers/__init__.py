@@ -29,6 +29,7 @@ from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, start_at
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
+from jaxcalc.solvers.second_order import SecondOrder
 from jaxcalc.solvers.solution import Multipliers, Solution
 from jaxcalc.solvers.trajectory import Result, iterate
 from jaxcalc.solvers.trust_region import newton_cg, trust_region
@@ -44,6 +45,7 @@ __all__ = [
     "Multipliers",
     "Objective",
     "Result",
+    "SecondOrder",
     "Solution",
     "Solver",
     "Status",

@@ -17,6 +17,7 @@ from jax.custom_batching import custom_vmap
 from jaxcalc.solvers.boxes import project, residual, stationarity
 from jaxcalc.solvers.history import Rows, nothing
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong
+from jaxcalc.solvers.second_order import SecondOrder, second_order
 
 __all__ = ["End", "Operands", "Setup", "drive"]
 
@@ -70,6 +71,7 @@ class End(NamedTuple):
     gradient: Array
     residual: Array
     status: Array
+    second_order: SecondOrder | None
     num_steps: Array
     evaluations: Evaluations
     history: dict[str, Array]
@@ -193,7 +195,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
     def finish(operands: Operands, at: Iterate, first: _First, status: Array, x0: Array) -> tuple[Any, ...]:
         objective = setup.objective(operands)
         x, further = _followed(objective, at, first, status, x0)
-        return further, *_checked(setup, objective, operands.tol, x, first, status)
+        return further, *_checked(setup, objective, operands.tol, x, first, status, operands.solver.curved)
 
     further, *checked = lift(finish, 0, 0, 0, x_axis)(operands, state.at, first, state.status, x0)
     evaluations = state.at.evaluations
@@ -288,14 +290,19 @@ def _size(vector: Array, threshold: Array, alone: bool) -> Array:
     return jax.lax.cond(unclear, largest, lambda: jnp.sqrt(squared))
 
 
-def _checked(setup: Setup, objective: Objective, tol: Array, x: Array, first: _First, status: Array) -> tuple[Any, ...]:
-    """The point with its value and gradient evaluated anew, and the status that they bear out."""
+def _checked(
+    setup: Setup, objective: Objective, tol: Array, x: Array, first: _First, status: Array, curved: bool
+) -> tuple[Any, ...]:
+    """The point with its value and gradient evaluated anew, the status that they bear out, and the curvature if the
+    solver asks for it on its way."""
     value, gradient = objective.value_and_gradient(x)
+    curvature = None
     if setup.root:
         size, stationary = jnp.sqrt(2 * value), jnp.sqrt(2 * value) <= tol
     else:
-        size = stationarity(x, gradient, objective.lower, objective.upper)
-        stationary = size <= tol * _scale(value, first)
+        size, threshold = stationarity(x, gradient, objective.lower, objective.upper), tol * _scale(value, first)
+        stationary = size <= threshold
+        curvature = second_order(objective, x, gradient, threshold) if curved else None
     worse = jnp.where(value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
     worse = jnp.where(value < -_far(first), Status.UNBOUNDED, worse)
     status = jnp.where(status == RUNNING, worse, status)
@@ -308,4 +315,4 @@ def _checked(setup: Setup, objective: Objective, tol: Array, x: Array, first: _F
     status = jnp.where((status == Status.CONVERGED) & ~stationary, Status.STALLED, status)
     ended = (status == Status.STALLED) | (status == Status.OUT_OF_STEPS)
     status = jnp.where(ended & stationary, Status.CONVERGED, status)
-    return x, value, gradient, size, status.astype(jnp.int32)
+    return x, value, gradient, size, status.astype(jnp.int32), curvature

@@ -3,7 +3,7 @@
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from jaxcalc.solvers.loop import End, Operands, Setup, drive
 from jaxcalc.solvers.newton import newton
 from jaxcalc.solvers.protocol import Objective, Solver, Status
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
-from jaxcalc.solvers.solution import Multipliers, Solution
+from jaxcalc.solvers.solution import Kind, Multipliers, Solution
 from jaxcalc.solvers.trust_region import newton_cg, trust_region
 
 __all__ = ["METHODS", "minimize", "solve"]
@@ -39,7 +39,6 @@ METHODS: dict[str, Callable[[], Solver]] = {
     "bfgs": bfgs,
     "l-bfgs": lbfgs,
 }
-Kind = Literal["value", "squares", "root"]
 DENSE = 30
 """Up to this many variables ``"auto"`` takes the dense Hessian; beyond, products with it..."""
 DENSE_BOXED = 120
@@ -66,6 +65,9 @@ def minimize(
     Success means that ``max |x - P(x - grad f)| <= tol s`` was evaluated at the returned point: P projects onto the
     bounds (without them the left side is the gradient's largest entry), and ``s = max(1, min(|f(x)|, |f(x0)|,
     r0))``, r0 the left side at the start. Functions and variables are best scaled so that 1 is a sizeable gradient.
+    That is a test of first order, which a saddle passes too: a solve that starts on one stays there. Methods that take
+    the dense Hessian (``"trust-region"``, ``"newton"``, and ``"auto"`` where it is one) look at its least eigenvalue at
+    the returned point as well; ``second_order`` has it, and ``explain`` tells what was checked.
     Under ``vmap``, over starts, parameters or a solver's numbers, all lanes run in one loop and each has its own
     status. ``x``, ``value`` and ``multipliers`` are differentiable, forwards and backwards, in ``args``, in what
     ``fun`` closes over, and in the bounds, by the implicit function theorem; where the solve failed the derivative
@@ -97,9 +99,8 @@ def minimize(
       ValueError: for unknown names, an empty start, crossed or misshapen bounds, or a history past its limit.
       NotImplementedError: for general constraints.
 
-    Cost: that of the method's steps and one value and gradient at the end. A repeated call with the same ``fun``,
-    shapes and choices
-      does not trace again.
+    Cost: that of the method's steps and one value and gradient at the end, and one Hessian with its eigenvalues where
+      the method takes Hessians. A repeated call with the same ``fun``, shapes and choices does not trace again.
     """
     if equality is not None or inequality is not None:
         raise NotImplementedError("minimize: general constraints are not offered yet; bounds=(lower, upper) are.")
@@ -202,8 +203,10 @@ def _compiled(
         evaluations=end.evaluations,
         multipliers=multipliers,
         kkt_residual=end.residual,
+        second_order=end.second_order,
         history=History(end.history, every, rows.count, solver.costs) if every else None,
         tol=tol,
+        kind=static.kind,
     )
 
 

@@ -43,7 +43,7 @@ def newton(
     checks.one_of("newton", "factorization", factorization, ("lu", "cholesky", "modified"))
     checks.one_of("newton", "line_search", line_search, ("armijo", "wolfe", None))
     choices = (("factorization", factorization), ("line_search", line_search))
-    return Solver("newton", _start, _step, {"damping": damping, "step_size": step_size}, choices)
+    return Solver("newton", _start, _step, {"damping": damping, "step_size": step_size}, choices, curved=True)
 
 
 def _start(objective: Objective, x: Array, **_: Any) -> Iterate:

@@ -121,6 +121,7 @@ class Solver:
       choices: names and hashable choices, static.
       boxes: whether ``step`` keeps to the objective's bounds.
       squares: whether ``step`` needs the objective's residuals.
+      curved: whether ``step`` takes the dense Hessian; its eigenvalues are then looked at where the run ends too.
       costs: what a step evaluates, where that is always the same; the loop then does the counting.
     """
 
@@ -131,6 +132,7 @@ class Solver:
     choices: tuple[tuple[str, Any], ...] = ()
     boxes: bool = False
     squares: bool = False
+    curved: bool = False
     costs: Evaluations | None = None
 
     def start(self, objective: "Objective | Function", x: Array) -> Iterate:
@@ -143,7 +145,9 @@ class Solver:
 
 
 jax.tree_util.register_dataclass(
-    Solver, data_fields=["numbers"], meta_fields=["name", "init", "step", "choices", "boxes", "squares", "costs"]
+    Solver,
+    data_fields=["numbers"],
+    meta_fields=["name", "init", "step", "choices", "boxes", "squares", "curved", "costs"],
 )
 
 

@@ -1,7 +1,7 @@
 """What a solve returns: the point, the checked truth about it, and its words."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -10,11 +10,15 @@ from jax.core import Tracer
 
 from jaxcalc.solvers.history import History
 from jaxcalc.solvers.protocol import Evaluations, Status
+from jaxcalc.solvers.second_order import SecondOrder
 
-__all__ = ["Multipliers", "Solution"]
+__all__ = ["Kind", "Multipliers", "Solution"]
+
+Kind = Literal["value", "squares", "root"]
+"""What was solved: the least value, the least sum of squares, or residuals that vanish."""
 
 _WORDS = {
-    Status.CONVERGED: "converged: the stationarity test holds at the returned point",
+    Status.CONVERGED: "converged: {test} at the returned point",
     Status.OUT_OF_STEPS: "out of steps: still falling after {steps} steps; raise max_steps, or take a method with "
     'curvature ("trust-region", "newton-cg", "l-bfgs")',
     Status.DIVERGED: "diverged: the value rose above that of the start; lower the learning rate, or take a method "
@@ -26,6 +30,16 @@ _WORDS = {
     "accept by a larger tol",
     Status.UNBOUNDED: "unbounded: the value fell below any bound that counts ({value:.1e}); check the sign of the "
     "function, or add bounds",
+}
+
+_SECOND_ORDER = {
+    "unchecked": "; no second-order check was made: classify_stationary_point(fun, x) tells a minimum from a saddle",
+    "definite": ", and the Hessian there is positive definite: its least eigenvalue is {least:.3g}",
+    "indefinite": "; yet it is no minimum: the least eigenvalue of the Hessian is {least:.3g}. Start elsewhere, or go "
+    "on along its eigenvector, classify_stationary_point(fun, x).direction",
+    "singular": "; second order does not decide: the least eigenvalue of the Hessian, {least:.3g}, is zero to rounding "
+    "({zero:.1e}), or on variables at a bound that does not push them",
+    "unknown": "; second order does not decide: the Hessian is not finite there",
 }
 
 
@@ -50,9 +64,12 @@ class Solution:
         returned point is not counted.
       multipliers: of the bounds; None without.
       kkt_residual: ``max |x - P(x - grad f)|``; the gradient norm without bounds.
+      second_order: the least eigenvalue of the Hessian there, with the size up to which it is zero; None where the
+        method takes no Hessian.
       history: None, or what was asked for.
       tol: what the residual was to be at most, relative to ``max(1, min(|value|, |first value|, first
         residual))``.
+      kind: what was solved; static.
     """
 
     x: Any
@@ -63,37 +80,50 @@ class Solution:
     evaluations: Evaluations
     multipliers: Multipliers | None
     kkt_residual: Array
+    second_order: SecondOrder | None
     history: History | None
     tol: Array
+    kind: Kind
 
     @property
     def success(self) -> Array:
-        """Whether the stationarity test held when it was evaluated at ``x``."""
+        """Whether the stationarity test, of first order, held when it was evaluated at ``x``."""
         return self.status == Status.CONVERGED
 
     def explain(self) -> str:
         """Cause and remedy, in words; for lanes, how many ended how."""
         if isinstance(self.status, Tracer):
             raise TypeError("Solution.explain needs numbers; call it outside jit and vmap.")
-        status = np.asarray(self.status)
+        status, curvature = np.asarray(self.status), self._curvature()
         flat = {name: np.broadcast_to(np.asarray(leaf), status.shape).ravel() for name, leaf in self._numbers()}
         lines = []
         for kind in Status:
-            where = np.flatnonzero(status.ravel() == kind)
-            if where.size:
-                # Numbers are those of the worst lane of the kind.
-                worst = where[np.argmax(flat["residual"][where])]
-                words = _WORDS[kind].format(
-                    steps=flat["steps"][worst],
-                    residual=flat["residual"][worst],
-                    tol=float(np.max(np.asarray(self.tol))),
-                    value=flat["value"][worst],
-                )
-                lines.append(words if status.ndim == 0 else f"{where.size} of {status.size} lanes {words}")
+            ended = status.ravel() == kind
+            # Whether it is a minimum is asked of what is stationary.
+            for verdict in _SECOND_ORDER if kind == Status.CONVERGED and self.kind != "root" else [""]:
+                where = np.flatnonzero(ended & (curvature == verdict) if verdict else ended)
+                if where.size:
+                    # Numbers are those of the worst lane of the kind.
+                    worst = where[np.argmax(flat["residual"][where])]
+                    words = (_WORDS[kind] + _SECOND_ORDER.get(verdict, "")).format(
+                        test="the residuals vanish up to tol" if self.kind == "root" else "the stationarity test holds",
+                        **{name: leaf[worst] for name, leaf in flat.items()},
+                    )
+                    lines.append(words if status.ndim == 0 else f"{where.size} of {status.size} lanes {words}")
         return "\n".join(lines)
 
+    def _curvature(self) -> np.ndarray:
+        """What the second-order check says of each lane: a name of ``_SECOND_ORDER``."""
+        if self.second_order is None:
+            return np.full(np.size(self.status), "unchecked")
+        least, zero = (np.ravel(np.asarray(leaf, float)) for leaf in self.second_order)
+        names = ["unknown", "definite", "indefinite"]
+        return np.select([~np.isfinite(least), least > zero, least < -zero], names, "singular")
+
     def _numbers(self) -> list[tuple[str, Any]]:
-        return [("residual", self.kkt_residual), ("value", self.value), ("steps", self.num_steps)]
+        least, zero = (np.nan, np.nan) if self.second_order is None else self.second_order
+        numbers = {"residual": self.kkt_residual, "value": self.value, "steps": self.num_steps, "least": least}
+        return list({**numbers, "zero": zero, "tol": np.max(np.asarray(self.tol))}.items())
 
 
 jax.tree_util.register_dataclass(
@@ -107,8 +137,9 @@ jax.tree_util.register_dataclass(
         "evaluations",
         "multipliers",
         "kkt_residual",
+        "second_order",
         "history",
         "tol",
     ],
-    meta_fields=[],
+    meta_fields=["kind"],
 )

@@ -61,7 +61,7 @@ def trust_region(radius: float | Array | None = None) -> Solver:
     Source: Conn, Gould and Toint, Trust-Region Methods, 7.3.
     """
     numbers = _numbers("trust_region", radius)
-    return Solver("trust-region", start_ball, _dense_step, numbers, boxes=True)
+    return Solver("trust-region", start_ball, _dense_step, numbers, boxes=True, curved=True)
 
 
 def newton_cg(
