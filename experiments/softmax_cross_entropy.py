@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, equal, holds, less
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
 _EPS = float(np.finfo(float).eps)
-
-
-def _largest(values: "xarray.DataArray") -> float:
-    """The largest entry in size; NaN if any is."""
-    return float(abs(values).max(skipna=False))
-
 
 # -- identities --------------------------------------------------------------------------------------------------------
 
@@ -96,78 +89,79 @@ def run_identities(config: Identities, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_identities(dataset: "xarray.Dataset") -> list[Claim]:
-    gap = {str(t): _largest((dataset.gradient - dataset.less_target).sel(target=t)) for t in dataset.target.values}
-    scaled = _largest(dataset.gradient - dataset.scaled_less_target)
-    one_hot, soft, short = gap["one-hot"], gap["soft"], gap["summing to 0.6"]
+def _is_distribution(dataset: "xarray.Dataset") -> Finding:
+    p, two = dataset.probability.values, dataset.gap_underflow.values
+    sums = abs(np.append(p.sum(axis=-1), two.sum()) - 1)
+    return Finding(
+        below(sums) & less(0.0, p),
+        measured=f"sums off by {sums.max():.2g}, least entry {p.min():.2g}; at a gap of 800 the smaller is {two[1]:g}",
+    )
+
+
+def _jacobian(dataset: "xarray.Dataset") -> Finding:
+    jacobian, q = dataset.jacobian.values, dataset.logit_probability.values
+    from_ad = abs(jacobian - dataset.jacobian_by_ad.values)
+    by_rule = abs(jacobian - (np.diag(q) - np.outer(q, q)))
+    least = abs(np.linalg.eigvalsh(jacobian)).min()
+    return Finding(
+        below([from_ad, by_rule]) & less(0.0, abs(jacobian)),
+        measured=f"differences {from_ad.max():.2g} (AD) and {by_rule.max():.2g} (formula), "
+        f"{np.count_nonzero(jacobian)} of {jacobian.size} entries not 0; smallest eigenvalue {least:.1g}",
+    )
+
+
+def _example(dataset: "xarray.Dataset") -> Finding:
+    p, gradient = dataset.example_probability.values, dataset.example_gradient.values
+    return Finding(
+        close({"p": p, "gradient": gradient}) & close({"sum": p.sum()}, tolerance=4 * _EPS),
+        measured=[[float(f"{v:.4f}") for v in row] for row in (p, gradient)],
+    )
+
+
+def _logsumexp(dataset: "xarray.Dataset") -> Finding:
+    gap = abs(dataset.naive_logsumexp.values - dataset["logsumexp"].values)
+    large, masked = dataset.logsumexp_edges.values
+    return Finding(
+        below(gap) & equal(dataset.largest_exponent, 0.0) & close(large, 1e4 + np.log1p(np.exp(-1.0)), 4e4 * _EPS),
+        measured=f"difference {gap.max():.2g}; at 1e4 {large:.6f}; all masked {masked}",
+    )
+
+
+def _off(dataset: "xarray.Dataset", target: str, variable: str = "less_target") -> np.ndarray:
+    """How far the gradient is from p - y."""
+    return abs(dataset.gradient - dataset[variable]).sel(target=target).values
+
+
+def _less_target(dataset: "xarray.Dataset") -> Finding:
+    hot, soft, short = (_off(dataset, t) for t in ("one-hot", "soft", "summing to 0.6"))
+    return Finding(
+        below([hot, soft]),
+        measured=f"largest difference {hot.max():.2g} one-hot, {soft.max():.2g} soft; a target "
+        f"summing to 0.6 breaks it by {short.max():.3g}",
+    )
+
+
+def _componentwise(dataset: "xarray.Dataset") -> Finding:
     right = np.eye(dataset.sizes["class"])[dataset.label.values.astype(int)] == 1
     gradient, p = dataset.gradient.sel(target="one-hot").values, dataset.probability.values
-    parts = float(abs(gradient - np.where(right, p - 1, p)).max())
-    sums = _largest(dataset.probability.sum("class", skipna=False) - 1)
-    lse = _largest(dataset.naive_logsumexp - dataset["logsumexp"])
-    edges = dataset.logsumexp_edges.values
-    jacobian = dataset.jacobian.values
-    dense = jacobian.size - int(np.count_nonzero(jacobian == 0))
-    from_ad = float(abs(jacobian - dataset.jacobian_by_ad.values).max())
-    q = dataset.logit_probability.values
-    by_rule = float(abs(jacobian - (np.diag(q) - np.outer(q, q))).max())
-    least = float(abs(np.linalg.eigvalsh(jacobian)).min())
-    links = dataset.link_gradient - dataset.link_residual
-    link_gap = {str(name): _largest(links.sel(link=name)) for name in dataset.link.values}
-    known: Any = entry("softmax-example-three-logits").expected
-    example = [dataset.example_probability.values, dataset.example_gradient.values]
-    within = entry("softmax-example-three-logits").tolerance
-    fits = all(bool((abs(a - np.array(known[b])) <= within).all()) for a, b in zip(example, ("p", "gradient")))
-    maxima = dataset.maxima.values
-    return [
-        judged(
-            "softmax-is-distribution",
-            sums <= entry("softmax-is-distribution").tolerance and float(dataset.probability.min(skipna=False)) > 0,
-            measured=f"sums off by {sums:.2g}, least entry {float(dataset.probability.min()):.2g}; at a gap of 800 the "
-            f"smaller is {float(dataset.gap_underflow[1]):g}",
-        ),
-        judged(
-            "softmax-jacobian",
-            max(from_ad, by_rule) <= entry("softmax-jacobian").tolerance and dense == jacobian.size,
-            measured=f"differences {from_ad:.2g} (AD) and {by_rule:.2g} (formula), {dense} of {jacobian.size} entries "
-            f"not 0; smallest eigenvalue {least:.1g}",
-            figure="jacobian",
-        ),
-        judged(
-            "softmax-example-three-logits",
-            fits and abs(float(example[0].sum()) - known["sum"]) <= 4 * _EPS,
-            measured=[[float(f"{v:.4f}") for v in row] for row in example],
-        ),
-        judged(
-            "log-sum-exp-identity",
-            lse <= entry("log-sum-exp-identity").tolerance and float(dataset.largest_exponent.max(skipna=False)) == 0.0,
-            measured=f"difference {lse:.2g}; at 1e4 {edges[0]:.6f}; all masked {edges[1]}",
-        ),
-        judged(
-            "softmax-ce-gradient-p-minus-y",
-            max(one_hot, soft) <= entry("softmax-ce-gradient-p-minus-y").tolerance,
-            measured=f"largest difference {one_hot:.2g} one-hot, {soft:.2g} soft",
-        ),
-        judged(
-            "softmax-ce-gradient-componentwise",
-            parts <= entry("softmax-ce-gradient-componentwise").tolerance,
-            measured=f"largest difference {parts:.2g}; a target summing to 0.6 breaks p - y by {short:.3g}, and obeys "
-            f"sum(y) p - y to {scaled:.2g}",
-        ),
-        judged(
-            "ce-designed-to-pair-with-softmax",
-            one_hot <= entry("ce-designed-to-pair-with-softmax").tolerance,
-            limits=max(link_gap.values()) <= entry("ce-designed-to-pair-with-softmax").tolerance,
-            measured="prediction less target is the gradient of "
-            + ", ".join(f"{name} (to {value:.1g})" for name, value in {"softmax": one_hot, **link_gap}.items()),
-        ),
-        judged(
-            "frameworks-shift-softmax-internally",
-            bool((maxima > 0).all()),
-            measured=", ".join(f"{n}: {m}" for n, m in zip(dataset.routine.values, maxima))
-            + " (maxima in JAX's programs)",
-        ),
-    ]
+    return Finding(below(abs(gradient - np.where(right, p - 1, p))))
+
+
+def _links(dataset: "xarray.Dataset") -> Finding:
+    softmax, links = _off(dataset, "one-hot"), abs(dataset.link_gradient - dataset.link_residual)
+    worst = {"softmax": softmax.max()}
+    worst |= {str(name): links.sel(link=name).values.max() for name in dataset.link.values}
+    return Finding(
+        below(softmax),
+        limits=below(links),
+        measured="prediction less target is the gradient of "
+        + ", ".join(f"{name} (to {value:.1g})" for name, value in worst.items()),
+    )
+
+
+def _maxima(dataset: "xarray.Dataset") -> Finding:
+    told = ", ".join(f"{n}: {m}" for n, m in zip(dataset.routine.values, dataset.maxima.values))
+    return Finding(above(dataset.maxima, 1), measured=f"{told} (maxima in JAX's programs)")
 
 
 def figures_of_identities(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -226,7 +220,16 @@ identities = Part(
     "host",
     run_identities,
     figures=figures_of_identities,
-    claims=claims_of_identities,
+    claims={
+        "softmax-is-distribution": _is_distribution,
+        "softmax-jacobian": _jacobian,
+        "softmax-example-three-logits": _example,
+        "log-sum-exp-identity": _logsumexp,
+        "softmax-ce-gradient-p-minus-y": _less_target,
+        "softmax-ce-gradient-componentwise": _componentwise,
+        "ce-designed-to-pair-with-softmax": _links,
+        "frameworks-shift-softmax-internally": _maxima,
+    },
     doc="Is the gradient of softmax and cross-entropy p - y, and what is softmax's Jacobian?",
 )
 
@@ -292,6 +295,7 @@ def run_stability(config: Stability, key: Any) -> dict[str, Any]:
         x = jnp.asarray(fine, dtype)
         overflow.append(float(x[int(np.argmax(np.isinf(np.asarray(jnp.exp(x)))))]))
     large = jnp.array([1000.0, 0.0])
+    plain = jnp.exp(large) / jnp.exp(large).sum()
     return {
         "dtype": np.array(_DTYPES),
         "side": np.array(_SIDES),
@@ -299,57 +303,65 @@ def run_stability(config: Stability, key: Any) -> dict[str, Any]:
         "gap": gap,
         "loss": loss,
         "slope": pull,
+        "loss_infinite": np.isinf(loss).astype(float),
+        "slope_undefined": np.isnan(pull).astype(float),
         "true_loss": true,
         "true_slope": np.stack([1 / (1 + np.exp(-gap)), -np.exp(-gap) / (1 + np.exp(-gap))]),
         "failing_dtype": np.array(["float32", "float64"]),
         "failing_gap": np.array(failing),
         "exp_dtype": np.array(["float16", "float32", "float64"]),
         "overflows_from": np.array(overflow),
-        "plain_softmax": jnp.exp(large) / jnp.exp(large).sum(),
+        "plain_softmax": plain,
+        "plain_undefined": jnp.isnan(plain).any().astype(float),
         "shifted_softmax": softmax(large),
         "single_one": np.asarray(np.float32(1) + np.float32(1e-15), np.float64),
     }
 
 
-def claims_of_stability(dataset: "xarray.Dataset") -> list[Claim]:
-    known: Any = entry("naive-softmax-overflows").expected
-    overflow = dataset.overflows_from.values
-    plain, shifted = dataset.plain_softmax.values, dataset.shifted_softmax.values
-    wrong = dataset.sel(dtype="float64", side="wrong")
-    at = lambda name, form, gap: float(wrong[name].sel(form=form, gap=gap))
-    naive, fused = at("loss", "log of softmax", 800.0), at("loss", "fused", 800.0)
-    slopes = at("slope", "log of softmax", 800.0), at("slope", "fused", 800.0)
-    guarded = wrong.loss.sel(form="guarded").values
-    pulls = at("slope", "guarded", 40.0), at("slope", "guarded", 800.0)
-    perfect = float(dataset.loss.sel(dtype="float64", side="right", form="guarded", gap=800.0))
-    failing = dict(zip(map(str, dataset.failing_dtype.values), map(float, dataset.failing_gap.values)))
-    return [
-        judged(
-            "naive-softmax-overflows",
-            bool((abs(overflow - np.array(list(known.values()))) <= entry("naive-softmax-overflows").tolerance).all())
-            and bool(np.isnan(plain).any())
-            and bool((shifted == [1.0, 0.0]).all()),
-            measured=", ".join(f"{n} from {v:.2f}" for n, v in zip(dataset.exp_dtype.values, overflow))
-            + f"; softmax of (1000, 0) plain {plain.tolist()}, shifted {shifted.tolist()}",
-            figure="losses",
-        ),
-        judged(
-            "log-of-softmax-unstable",
-            bool(np.isposinf(naive) and fused == 800.0 and np.isnan(slopes[0]) and slopes[1] == 1.0),
-            measured=f"at a gap of 800: loss {naive:g} against {fused:g}, slope {slopes[0]:g} against {slopes[1]:g}; "
-            "first infinite at a gap of " + ", ".join(f"{gap:.2f} ({name})" for name, gap in failing.items()),
-            figure="losses",
-        ),
-        judged(
-            "ce-with-1e-15-guard",
-            bool(np.isfinite(guarded).all()),
-            limits=pulls[0] < 0.5 and abs(guarded.max() - 800.0) > 1.0,
-            measured=f"loss at most {guarded.max():.4g}; slope {pulls[0]:.2g} at a gap of 40 and {pulls[1]:g} at 800 "
-            f"where it is 1; a perfect prediction costs {perfect:.2g}; in single precision 1 + 1e-15 is "
-            f"{float(dataset.single_one):.17g}",
-            figure="slope",
-        ),
-    ]
+def _overflows(dataset: "xarray.Dataset") -> Finding:
+    overflow = dict(zip(map(str, dataset.exp_dtype.values), dataset.overflows_from.values))
+    shifted = dataset.shifted_softmax.values
+    return Finding(
+        close({name.replace("loat", ""): value for name, value in overflow.items()})
+        & holds(dataset.plain_undefined)
+        & equal(shifted, [1.0, 0.0]),
+        measured=", ".join(f"{name} from {value:.2f}" for name, value in overflow.items())
+        + f"; softmax of (1000, 0) plain not a number, shifted {shifted.tolist()}",
+        figure="losses",
+    )
+
+
+def _log_of_softmax(dataset: "xarray.Dataset") -> Finding:
+    wrong = dataset.sel(dtype="float64", side="wrong", gap=800.0)
+    plain, fused = (wrong.sel(form=form) for form in ("log of softmax", "fused"))
+    failing = zip(dataset.failing_dtype.values, dataset.failing_gap.values)
+    return Finding(
+        holds(plain.loss_infinite)
+        & holds(plain.slope_undefined)
+        & close({"fused": fused.loss})
+        & equal(fused["slope"], 1.0)
+        & below(dataset.failing_gap, 800.0),
+        measured=f"at a gap of 800: loss {float(plain.loss):g} against {float(fused.loss):g}, slope "
+        f"{float(plain['slope']):g} against {float(fused['slope']):g}; first infinite at a gap of "
+        + ", ".join(f"{gap:.2f} ({name})" for name, gap in failing),
+        figure="losses",
+    )
+
+
+def _guard(dataset: "xarray.Dataset") -> Finding:
+    mine = dataset.sel(dtype="float64", form="guarded")
+    wrong = mine.sel(side="wrong")
+    top, pull, far = wrong.loss.sel(gap=800.0), *wrong["slope"].sel(gap=[40.0, 800.0]).values
+    perfect = float(mine.loss.sel(side="right", gap=800.0))
+    single = float(dataset.single_one)
+    return Finding(
+        holds(1 - wrong.loss_infinite),
+        limits=less(pull, 0.5) & ~close(top, 800.0, 1.0) & equal(single, 1.0),
+        measured=f"loss {float(top):.4g} at a gap of 800; slope {pull:.2g} at a gap of 40 and {far:g} "
+        f"at 800 where it is 1; a perfect prediction costs {perfect:.2g}; in single precision "
+        f"1 + 1e-15 is {single:.17g}",
+        figure="slope",
+    )
 
 
 def _looks() -> dict[str, dict[str, Any]]:
@@ -421,6 +433,8 @@ stability = Part(
         "gap": Variable(("gap",), "", "larger logit less smaller"),
         "loss": Variable(("dtype", "side", "form", "gap"), "nat", "cross-entropy"),
         "slope": Variable(("dtype", "side", "form", "gap"), "", "its derivative by the larger logit, by reverse mode"),
+        "loss_infinite": Variable(("dtype", "side", "form", "gap"), "", "whether the loss is infinite"),
+        "slope_undefined": Variable(("dtype", "side", "form", "gap"), "", "whether the slope is NaN"),
         "true_loss": Variable(("side", "gap"), "nat", "cross-entropy in closed form, double precision"),
         "true_slope": Variable(("side", "gap"), "", "its derivative by the larger logit"),
         "failing_dtype": Variable(("failing_dtype",), "", "precision"),
@@ -428,12 +442,17 @@ stability = Part(
         "exp_dtype": Variable(("exp_dtype",), "", "precision"),
         "overflows_from": Variable(("exp_dtype",), "", "least argument found whose exponential is infinite"),
         "plain_softmax": Variable(("of_two",), "", "softmax of (1000, 0), not shifted"),
+        "plain_undefined": Variable((), "", "whether an entry of it is NaN"),
         "shifted_softmax": Variable(("of_two",), "", "the same, shifted"),
         "single_one": Variable((), "", "1 + 1e-15 in single precision"),
     },
     "host",
     run_stability,
     figures=figures_of_stability,
-    claims=claims_of_stability,
+    claims={
+        "naive-softmax-overflows": _overflows,
+        "log-of-softmax-unstable": _log_of_softmax,
+        "ce-with-1e-15-guard": _guard,
+    },
     doc="Which way of writing the cross-entropy survives large logits?",
 )

@@ -42,13 +42,14 @@ def test_stability_follows_its_data(run):
     data = run("stability").dataset
     # As if every form were the one from logits.
     fused = {name: data[name].where(data.form == "fused", data[name].sel(form="fused")) for name in ("loss", "slope")}
-    told = changed(run("stability"), **fused)
+    flags = {name: 0 * data[name] for name in ("loss_infinite", "slope_undefined")}
+    told = changed(run("stability"), **fused, **flags)
     assert told == {"log-of-softmax-unstable": "refuted", "ce-with-1e-15-guard": "confirmed"}
     assert changed(run("stability"), overflows_from=data.overflows_from + 1) == {"naive-softmax-overflows": "refuted"}
     strong = changed(run("stability"), slope=data["slope"].where(data.form != "guarded", 1.0))
     assert strong == {"ce-with-1e-15-guard": "confirmed"}
-    infinite = changed(run("stability"), loss=data.loss.where(data.form != "guarded", float("inf")))
-    assert infinite == {"ce-with-1e-15-guard": "refuted"}
+    infinite = data.loss_infinite.where(data.form != "guarded", 1.0)
+    assert changed(run("stability"), loss_infinite=infinite) == {"ce-with-1e-15-guard": "refuted"}
 
 
 @pytest.mark.parametrize(("part", "names"), [("identities", 1), ("stability", 2)])
