@@ -1,7 +1,6 @@
 """Any variable of any run as a figure: lines over x, colours and panels over others, quartiles over the rest."""
 
 import re
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,33 +83,17 @@ def draw(
         raise ConfigError(f"a dimension can play one part only: x, hue, row and col name {', '.join(taken)}")
     if "hue" not in chosen and "case" in array.dims and "case" not in taken:
         chosen["hue"] = _along(array, "case", "hue")
-    rows, cols = (_values(array, chosen.get(role)) for role in ("row", "col"))
-    width = style.COLUMN if len(cols) == 1 else max(style.PAGE, 1.5 * len(cols))
-    height = max(1.7, 0.72 * width / len(cols)) * len(rows) + 0.5
-    figure, panels = style.subplots(
-        len(rows), len(cols), width=width, height=height, sharex=True, sharey=True, squeeze=False
-    )
-    for r, row_value in enumerate(rows):
-        for c, col_value in enumerate(cols):
-            panel, part = panels[r, c], array
-            for role, value in (("row", row_value), ("col", col_value)):
-                if role in chosen:
-                    part = part.isel({chosen[role][0]: value[0]})
-            roles = (("row", row_value), ("col", col_value))
-            titles = [f"{chosen[role][1]} = {number(value[1])}" for role, value in roles if role in chosen]
-            panel.set_title(_wrap(", ".join(titles), 0.8 * width / len(cols)))
-            _lines(panel, part, across, chosen.get("hue"))
-            panel.set_xscale("log" if "x" in log else "linear")
-            panel.set_yscale("log" if "y" in log else "linear")
-            if r == len(rows) - 1:
-                panel.set_xlabel(_wrap(_label(array.coords.get(across[1]), across[1]), width / len(cols)))
-            if c == 0:
-                panel.set_ylabel(_wrap(_label(array, y), height / len(rows)))
-    _legend(figure, panels, array, chosen.get("hue"))
+    parts: dict[str, Any] = {role: name for role, (_, name) in chosen.items()}
+    figure, _ = style.chart(array, across[1], log=log, titles=_titles(array, parts), **parts)
     rest = [str(d) for d in array.dims if d != across[0] and d not in {dim for dim, _ in chosen.values()}]
     if rest:
         figure.supxlabel(f"line: median over {', '.join(rest)}; band: quartiles", fontsize=6.5, color="#666666")
     return figure, y
+
+
+def _titles(array: "xarray.DataArray", parts: dict[str, str]) -> dict[Any, str]:
+    names = [parts[role] for role in ("row", "col") if role in parts]
+    return {value: f"{name} = {number(value)}" for name in names for value in _coordinate(array, name).tolist()}
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
@@ -130,7 +113,7 @@ def charts(dataset: "xarray.Dataset") -> "dict[str, Figure]":
     for name, array in dataset.data_vars.items():
         if array.ndim and array.dtype.kind in "fiu" and np.isfinite(array.values).any() and len(found) < _MOST:
             figure, _ = draw(dataset, str(name))
-            figure.set_label(f"{_label(array, str(name))}.")
+            figure.set_label(f"{style.label(array, str(name))}.")
             found[re.sub(r"[^\w-]", "-", str(name))] = figure
     return found
 
@@ -180,70 +163,6 @@ def _coordinate(array: "xarray.DataArray | xarray.Dataset", name: str) -> np.nda
         values = array.coords[name].values
         return values.astype(str) if values.dtype.kind in "OU" else values
     return np.arange(array.sizes[name])
-
-
-def _values(array: "xarray.DataArray", along: Along | None) -> list[tuple[int, Any]]:
-    """Positions and labels along a dimension; a single empty one where no dimension was chosen."""
-    return list(enumerate(_coordinate(array, along[1]).tolist())) if along else [(0, None)]
-
-
-def _lines(panel: Any, array: "xarray.DataArray", across: Along, hue: Along | None) -> None:
-    labels = _values(array, hue)
-    if labels and isinstance(labels[0][1], str):
-        looks = style.looks(label for _, label in labels)
-    else:
-        colors = style.sequence(len(labels)) if hue else [style.COLORS["blue"]]
-        looks = [{"color": color, "marker": "o", "label": number(label)} for color, (_, label) in zip(colors, labels)]
-    for (position, _), look in zip(labels, looks):
-        part = array.isel({hue[0]: position}) if hue else array
-        data = np.asarray(part.transpose(across[0], ...).values, float).reshape(part.sizes[across[0]], -1)
-        x = _coordinate(part, across[1])
-        keep = np.isfinite(data).any(axis=1)
-        if not keep.any():
-            continue
-        low, middle, high = np.nanpercentile(data[keep], [25, 50, 75], axis=1)
-        if keep.sum() > 40:
-            look = {**look, "marker": ""}
-        if x.dtype.kind == "U":
-            panel.set_xticks(range(len(x)), x, rotation=30, ha="right")
-            x, look = np.arange(len(x)), {**look, "linestyle": ""}
-        panel.plot(x[keep], middle, **look)
-        if data.shape[1] > 1:
-            panel.fill_between(x[keep], low, high, color=look["color"], alpha=0.18, linewidth=0)
-
-
-def _legend(figure: "Figure", panels: Any, array: "xarray.DataArray", hue: Along | None) -> None:
-    """A legend for a few values, a colour bar for many ordered ones."""
-    if hue is None:
-        return
-    values = _coordinate(array, hue[1])
-    title = _label(array.coords.get(hue[1]), hue[1])
-    if values.dtype.kind in "fiu" and len(values) > 7:
-        from matplotlib.cm import ScalarMappable
-        from matplotlib.colors import BoundaryNorm, ListedColormap
-
-        bounds = np.arange(len(values) + 1) - 0.5
-        mappable = ScalarMappable(BoundaryNorm(bounds, len(values)), ListedColormap(style.sequence(len(values))))
-        shown = np.unique(np.linspace(0, len(values) - 1, 6).round().astype(int))
-        bar = figure.colorbar(mappable, ax=panels, label=_wrap(title, figure.get_figheight()), ticks=shown)
-        bar.set_ticklabels([number(values[i]) for i in shown])
-        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        return
-    handles, names = panels[0, 0].get_legend_handles_labels()
-    columns = max(1, int(figure.get_figwidth() * 11 / (max(map(len, names), default=1) + 6)))
-    figure.legend(handles, names, title=title, loc="outside upper center", ncols=min(columns, len(names) or 1))
-
-
-def _wrap(text: str, inches: float) -> str:
-    """Text in lines that fit beside an axis of this length at the house's type size."""
-    return textwrap.fill(text, max(12, int(13 * inches)))
-
-
-def _label(array: "xarray.DataArray | None", name: str) -> str:
-    if array is None:
-        return name
-    text, units = (array.attrs.get("long_name") or name).rstrip("."), array.attrs.get("units")
-    return f"{text} ({units})" if units else text
 
 
 def _select(dataset: "xarray.Dataset", choice: str) -> "xarray.Dataset":

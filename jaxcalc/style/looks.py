@@ -1,7 +1,4 @@
-"""The one look of all figures: sizes, type, colours, and a fixed colour and marker per method.
-
-Figures are built without pyplot, so nothing global is left behind, and drawn inside ``context()``.
-"""
+"""Sizes, type, colours, and a fixed colour and marker per method."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +8,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["COLORS", "COLUMN", "PAGE", "THEORY", "context", "looks", "method", "panel_labels", "sequence", "subplots"]
 
 # Okabe and Ito (2008): eight colours told apart under every common colour-vision deficiency; yellow is left out,
 # it does not carry a line on white.
@@ -156,6 +152,21 @@ def looks(names: Iterable[str]) -> list[dict[str, Any]]:
             found.append({"color": color, "marker": marker, "label": name})
             used += 1
     return found
+
+
+def ink(color: Any) -> tuple[float, float, float]:
+    """A colour dark enough to read as text on white: its contrast is 4.5 or more (WCAG 2.1), its hue the same."""
+    import numpy as np
+    from matplotlib.colors import to_rgb
+
+    def contrast(rgb: "np.ndarray") -> float:
+        linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+        return 1.05 / (float(linear @ (0.2126, 0.7152, 0.0722)) + 0.05)
+
+    rgb = np.array(to_rgb(color))
+    while contrast(rgb) < 4.5:
+        rgb = 0.97 * rgb
+    return tuple(rgb.tolist())
 
 
 def sequence(count: int) -> list[Any]:

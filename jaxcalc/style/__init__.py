@@ -1,0 +1,35 @@
+"""The one look of all figures: sizes, type, a fixed colour and marker per method, and the chart.
+
+Figures are built without pyplot, so nothing global is left behind, and drawn inside ``context()``.
+"""
+
+from jaxcalc.style.chart import chart, label
+from jaxcalc.style.looks import (
+    COLORS,
+    COLUMN,
+    PAGE,
+    THEORY,
+    context,
+    ink,
+    looks,
+    method,
+    panel_labels,
+    sequence,
+    subplots,
+)
+
+__all__ = [
+    "COLORS",
+    "COLUMN",
+    "PAGE",
+    "THEORY",
+    "chart",
+    "context",
+    "ink",
+    "label",
+    "looks",
+    "method",
+    "panel_labels",
+    "sequence",
+    "subplots",
+]
