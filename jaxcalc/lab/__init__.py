@@ -18,12 +18,14 @@ _HOMES = {
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
     **dict.fromkeys(_JUDGE, "jaxcalc.lab.judge"),
+    **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
     "Run": "jaxcalc.lab.results",
     "load": "jaxcalc.lab.results",
     "run": "jaxcalc.lab.runner",
 }
 __all__ = [
+    "FACTS",
     "Check",
     "Claim",
     "Config",
@@ -40,11 +42,14 @@ __all__ = [
     "cited",
     "close",
     "equal",
+    "fact",
     "holds",
+    "judge_facts",
     "less",
     "load",
     "orders",
     "over",
+    "pack_facts",
     "run",
     "slope",
 ]
@@ -52,6 +57,7 @@ __all__ = [
 if TYPE_CHECKING:
     from jaxcalc.lab.errors import ConfigError
     from jaxcalc.lab.experiment import Claim, Config, Part, Swept, Variable
+    from jaxcalc.lab.facts import FACTS, fact, judge_facts, pack_facts
     from jaxcalc.lab.join import over
     from jaxcalc.lab.judge import (
         Check,

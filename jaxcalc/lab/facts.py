@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxcalc.lab.experiment import Variable
-from jaxcalc.lab.judge import Check, Finding, Judge, NotJudged, close
+from jaxcalc.lab.judge import Check, Finding, Judge, NotJudged
 
 if TYPE_CHECKING:
     import xarray
@@ -54,4 +54,4 @@ def judge_facts(judges: Mapping[str, Callable[[np.ndarray], Check | Finding]]) -
     return {name: lambda dataset, name=name, judge=judge: judge(fact(dataset, name)) for name, judge in judges.items()}
 
 
-__all__ = ["FACTS", "close", "fact", "judge_facts", "pack_facts"]
+__all__ = ["FACTS", "fact", "judge_facts", "pack_facts"]
