@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Swept, Variable
+from jaxcalc.lab import Check, Config, Finding, Part, Swept, Variable, close, equal
 
 if TYPE_CHECKING:
     import xarray
@@ -106,46 +105,39 @@ def run_curves(config: Curves, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_curves(dataset: "xarray.Dataset") -> list[Claim]:
-    rate = {str(name): dataset.rate.sel(schedule=name).values for name in dataset.schedule.values}
-    # How far a curve is from its closed form and from optax's.
-    apart = {
-        name: max(
-            float(abs(curve - dataset[other].sel(schedule=name).values).max()) for other in ("closed_form", "optax")
-        )
-        for name, curve in rate.items()
-    }
-    end, warm = int(dataset.num_steps), int(dataset.num_warmup)
-    fits = lambda id, found, name: (
-        bool((abs(np.array(found) - entry(id).numbers) <= entry(id).tolerance).all())
-        and apart[name] <= entry(id).tolerance
+def _fits(dataset: "xarray.Dataset", name: Name) -> Check:
+    """Whether a curve is its closed form and optax's, to the tolerance of the claim."""
+    one = dataset.sel(schedule=name)
+    return close(one.rate, one.closed_form) & close(one.rate, one.optax)
+
+
+def _judge_cosine(dataset: "xarray.Dataset") -> Check:
+    end = int(dataset.num_steps)
+    rate = dataset.rate.sel(schedule="cosine").values
+    return close(rate[[0, end // 2, end]]) & _fits(dataset, "cosine")
+
+
+def _judge_exponential(dataset: "xarray.Dataset") -> Finding:
+    rate = dataset.rate.sel(schedule="exponential-decay").values
+    ratios = rate[1:] / rate[:-1]
+    return Finding(
+        close({"ratio": ratios}) & _fits(dataset, "exponential-decay"),
+        measured=f"ratios from {ratios.min():.12g} to {ratios.max():.12g}, "
+        f"half-life {-np.log(2) / np.log(ratios.mean()):.2f} steps",
     )
-    cosine = [float(rate["cosine"][at]) for at in (0, end // 2, end)]
-    ratios = rate["exponential-decay"][1:] / rate["exponential-decay"][:-1]
-    half_life = float(-np.log(2) / np.log(ratios.mean()))
-    warmup = [float(rate["linear-warmup"][at]) for at in (warm // 2, warm)]
-    held = float(np.ptp(rate["linear-warmup"][warm:]))
-    return [
-        judged(
-            "cosine-annealing-schedule",
-            fits("cosine-annealing-schedule", cosine, "cosine"),
-            measured=", ".join(f"{r:.12g}" for r in cosine) + f"; within {apart['cosine']:.1g} of optax",
-            figure="curves",
-        ),
-        judged(
-            "exponential-decay-schedule",
-            fits("exponential-decay-schedule", ratios, "exponential-decay"),
-            measured=f"ratios from {ratios.min():.12g} to {ratios.max():.12g}, half-life {half_life:.2f} steps",
-            figure="curves",
-        ),
-        judged(
-            "linear-warmup-schedule",
-            fits("linear-warmup-schedule", warmup, "linear-warmup") and rate["linear-warmup"][0] == 0 and held == 0,
-            measured=f"{warmup[0]:.12g} half way, {warmup[1]:.12g} at the end and from there on; "
-            f"{rate['linear-warmup'][0]:g} at the first step",
-            figure="curves",
-        ),
-    ]
+
+
+def _judge_warmup(dataset: "xarray.Dataset") -> Finding:
+    warm = int(dataset.num_warmup)
+    rate = dataset.rate.sel(schedule="linear-warmup").values
+    half, end = rate[warm // 2], rate[warm]
+    return Finding(
+        close({"rate_at_half": half, "rate_at_end": end})
+        & equal(rate[0], 0)
+        & equal(rate[warm:], end)
+        & _fits(dataset, "linear-warmup"),
+        measured=f"{half:.12g} half way, {end:.12g} at the end and after, {rate[0]:g} at first",
+    )
 
 
 def _looks() -> dict[str, dict[str, Any]]:
@@ -191,7 +183,11 @@ curves = Part(
     "host",
     run_curves,
     figures=figures_of_curves,
-    claims=claims_of_curves,
+    claims={
+        "cosine-annealing-schedule": _judge_cosine,
+        "exponential-decay-schedule": _judge_exponential,
+        "linear-warmup-schedule": _judge_warmup,
+    },
     doc="Are the schedules the curves that their formulas say?",
 )
 

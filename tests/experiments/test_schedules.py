@@ -39,6 +39,13 @@ def test_a_wrong_curve_is_refuted(run, claim, name):
     assert claim == "cosine-annealing-schedule" or changed(run("curves"), rate=first) == wrong
 
 
+def test_a_curve_that_is_no_number_is_not_judged(run):
+    data = run("curves").dataset
+    for variable in ("rate", "closed_form", "optax"):
+        told = changed(run("curves"), **{variable: data[variable].where(data["count"] != 50)})
+        assert told == dict.fromkeys(CLAIMS, "not judged")
+
+
 def test_noise_leaves_what_theory_says(cache, tmp_path):
     config = {
         "experiment": "schedules:noise",
