@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.lab import registry
-from tests.verdicts import verdicts
+from tests.verdicts import changed, verdicts
 
 EXPERIMENT = "backpropagation"
 SMALL = {"gradients": {"pairs": 50}, "xor": {"starts": 60, "epochs": 10000}, "cost": {"widths": [4, 16, 64]}}
@@ -45,6 +45,28 @@ def test_xor_follows_its_outputs(run):
     assert set(verdicts(run("xor"), all_right).values()) == {"confirmed"}
     unlucky = data.assign(output=data.output.where(data.start != 42, 0.5))
     assert set(verdicts(run("xor"), unlucky).values()) == {"refuted"}
+
+
+@pytest.mark.parametrize(
+    ("part", "variable", "claims"),
+    [
+        ("gradients", "logit_residual", {"sigmoid-bce-gradient-a-minus-y"}),
+        ("gradients", "by_hand", {"two-layer-backward-matches-ad"}),
+        ("gradients", "helper", {"backward-helper-batch-size"}),
+        ("gradients", "layer_residual", {"backprop-is-chain-rule-per-layer"}),
+        ("xor", "output", {"xor-seed-42-solved", "xor-solved-in-general"}),
+    ],
+)
+def test_what_is_no_number_is_not_judged(run, part, variable, claims):
+    data = run(part).dataset
+    broken = {variable: data[variable] * np.nan}
+    assert changed(run(part), **broken) == dict.fromkeys(claims, "not judged")
+
+
+def test_one_start_without_an_output_leaves_the_share_of_starts_open(run):
+    data = run("xor").dataset
+    told = changed(run("xor"), output=data.output.where(data.start != 7))
+    assert told == {"xor-solved-in-general": "not judged"}
 
 
 def test_one_backward_pass_costs_the_same_whatever_the_parameters_and_nudges_do_not(run):
