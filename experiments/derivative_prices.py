@@ -208,7 +208,7 @@ def _errors(data: dict[str, np.ndarray]) -> np.ndarray:
     # A transcendental that is not there by hand is measured against all operations.
     whole = np.where(transcendentals > 0, transcendentals, flops + transcendentals)
     gaps = abs(data["flops"] - flops), abs(data["transcendentals"] - transcendentals)
-    return np.maximum(gaps[0] / flops, gaps[1] / whole)
+    return np.maximum(gaps[0] / abs(flops), gaps[1] / abs(whole))
 
 
 def _as_by_hand(dataset: Any) -> Finding:
