@@ -17,10 +17,11 @@ lint: .venv/test.stamp
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 
-# Every config, one after the other; what an earlier call finished is not run again. One that fails does not keep the
-# others from running; what needs an extra that is not there is told and passed over.
+# Every config and every question that no config asks, one after the other; what an earlier call finished is not run
+# again. One that fails does not keep the others from running; what needs an extra that is not there is told and passed
+# over.
 configs: .venv/run.stamp
-	@failed=0; for config in configs/*.yaml; do echo "== $$config"; \
+	@failed=0; for config in $$($(BIN)/jaxcalc list --runnable); do echo "== $$config"; \
 	  $(BIN)/jaxcalc run $$config $(ARGS) || { code=$$?; [ $$code -eq 3 ] || failed=1; [ $$code -ne 130 ] || exit 130; }; \
 	done; exit $$failed
 

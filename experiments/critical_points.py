@@ -4,16 +4,14 @@ Hessian eigenvalues tell bowls from domes and saddles at points where the gradie
 the steepest ascent; worked Jacobians and Hessians against what is printed of them.
 """
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, less
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, above, below, close, less
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
+kind = "host"
+dtype = "float64"
 
 _SHOWN = {
     "bowl": "bowl: $x^2 + 3y^2$",
@@ -23,21 +21,49 @@ _SHOWN = {
 }
 
 
-class Landscapes(Config):
+class Config(lab.Config):
     points: int = pydantic.Field(61, ge=5)
     """points of a landscape along each axis"""
     directions: int = pydantic.Field(20001, ge=101)
     """unit directions along which the slope is taken"""
 
 
-def run_landscapes(config: Landscapes, key: Any) -> dict[str, Any]:
+VARIABLES = {
+    "shape": Variable(("shape",), "", "a function with a stationary point at the origin"),
+    "x": Variable(("x",), "", "first coordinate"),
+    "y": Variable(("y",), "", "second coordinate"),
+    "surface": Variable(("shape", "x", "y"), "", "the function"),
+    "gradient_norm": Variable(("shape",), "", "norm of its gradient at the origin"),
+    "hessian": Variable(("shape", "row", "column"), "", "its Hessian at the origin"),
+    "eigenvalues": Variable(("shape", "eigenvalue"), "", "eigenvalues of that, in rising order"),
+    "plateau_gradient": Variable((), "", "derivative of (sigmoid(z) - 1)^2 at -30"),
+    "plateau_loss": Variable((), "", "its value there"),
+    "angle": Variable(("angle",), "degree", "direction in the plane"),
+    "slope": Variable(("angle",), "", "directional derivative along it"),
+    "gradient_slope": Variable((), "", "norm of the gradient"),
+    "gradient_angle": Variable((), "degree", "direction of the gradient"),
+    "directional_residual": Variable(("direction",), "", "directional derivative less gradient times direction"),
+    "partials": Variable(("column",), "", "partial derivatives of 3x^2y + 2xy^3 - 5 at (1, 2)"),
+    "example": Variable(("row", "column"), "", "Jacobian of [x^2 + y, xy] at (3, 2)"),
+    "jacobian": Variable(("output", "input"), "", "Jacobian of a dense layer from 3 to 5"),
+    "row_gradients": Variable(("output", "input"), "", "gradients of its outputs, one by one"),
+    "one_hot_pullback": Variable(("output", "input"), "", "vector-Jacobian products with one-hot vectors"),
+    "cotangent": Variable(("output",), "", "a random vector"),
+    "pullback": Variable(("input",), "", "its vector-Jacobian product"),
+    "asymmetry": Variable((), "", "largest difference of a Hessian in 6 variables and its transpose"),
+    "f_xy": Variable((), "", "d/dy of df/dx at the origin, f = xy (x^2 - y^2) / (x^2 + y^2)"),
+    "f_yx": Variable((), "", "d/dx of df/dy there"),
+}
+
+
+def run(config, key):
     import jax
 
     found = jax.jit(lambda key: _measured(config, key))(key)
     return {"shape": np.array(list(_SHOWN)), **{name: np.asarray(value) for name, value in found.items()}}
 
 
-def _measured(config: Landscapes, key: Any) -> dict[str, Any]:
+def _measured(config, key):
     import jax
     import jax.numpy as jnp
 
@@ -112,7 +138,7 @@ def _measured(config: Landscapes, key: Any) -> dict[str, Any]:
     }
 
 
-def _near_a_minimum(dataset: "xarray.Dataset") -> Finding:
+def _near_a_minimum(dataset):
     bowl, saddle = (dataset.sel({"shape": name}) for name in ("bowl", "saddle"))
     low, high = saddle.eigenvalues.values
     steepness, loss = abs(float(dataset.plateau_gradient)), float(dataset.plateau_loss)
@@ -126,7 +152,7 @@ def _near_a_minimum(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _steepest(dataset: "xarray.Dataset") -> Finding:
+def _steepest(dataset):
     slope = dataset["slope"].values
     best = int(np.argmax(slope))
     turn = abs((dataset.angle.values[best] - float(dataset.gradient_angle) + 180) % 360 - 180)
@@ -138,7 +164,7 @@ def _steepest(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _rows(dataset: "xarray.Dataset") -> Finding:
+def _rows(dataset):
     matrix = dataset.jacobian.values
     residual = matrix - dataset.row_gradients.values
     return Finding(
@@ -147,7 +173,7 @@ def _rows(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _pulled_back(dataset: "xarray.Dataset") -> Finding:
+def _pulled_back(dataset):
     matrix, pulled = dataset.jacobian.values, dataset.pullback.values
     exact = abs(dataset.one_hot_pullback.values - matrix)
     summed = abs(pulled - dataset.cotangent.values @ matrix)
@@ -160,7 +186,7 @@ def _pulled_back(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _bowl(dataset: "xarray.Dataset") -> Finding:
+def _bowl(dataset):
     bowl = dataset.sel({"shape": "bowl"})
     low, high = bowl.eigenvalues.values
     return Finding(
@@ -170,9 +196,7 @@ def _bowl(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def figures_of_landscapes(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
-    from jaxcalc import style
-
+def figures(dataset):
     figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True)
     for axis, name in zip(panels, map(str, dataset["shape"].values)):
         one = dataset.sel({"shape": name})
@@ -199,48 +223,15 @@ def figures_of_landscapes(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     return {"landscapes": figure, "slopes": drawn}
 
 
-landscapes = Part(
-    Landscapes,
-    {
-        "shape": Variable(("shape",), "", "a function with a stationary point at the origin"),
-        "x": Variable(("x",), "", "first coordinate"),
-        "y": Variable(("y",), "", "second coordinate"),
-        "surface": Variable(("shape", "x", "y"), "", "the function"),
-        "gradient_norm": Variable(("shape",), "", "norm of its gradient at the origin"),
-        "hessian": Variable(("shape", "row", "column"), "", "its Hessian at the origin"),
-        "eigenvalues": Variable(("shape", "eigenvalue"), "", "eigenvalues of that, in rising order"),
-        "plateau_gradient": Variable((), "", "derivative of (sigmoid(z) - 1)^2 at -30"),
-        "plateau_loss": Variable((), "", "its value there"),
-        "angle": Variable(("angle",), "degree", "direction in the plane"),
-        "slope": Variable(("angle",), "", "directional derivative along it"),
-        "gradient_slope": Variable((), "", "norm of the gradient"),
-        "gradient_angle": Variable((), "degree", "direction of the gradient"),
-        "directional_residual": Variable(("direction",), "", "directional derivative less gradient times direction"),
-        "partials": Variable(("column",), "", "partial derivatives of 3x^2y + 2xy^3 - 5 at (1, 2)"),
-        "example": Variable(("row", "column"), "", "Jacobian of [x^2 + y, xy] at (3, 2)"),
-        "jacobian": Variable(("output", "input"), "", "Jacobian of a dense layer from 3 to 5"),
-        "row_gradients": Variable(("output", "input"), "", "gradients of its outputs, one by one"),
-        "one_hot_pullback": Variable(("output", "input"), "", "vector-Jacobian products with one-hot vectors"),
-        "cotangent": Variable(("output",), "", "a random vector"),
-        "pullback": Variable(("input",), "", "its vector-Jacobian product"),
-        "asymmetry": Variable((), "", "largest difference of a Hessian in 6 variables and its transpose"),
-        "f_xy": Variable((), "", "d/dy of df/dx at the origin, f = xy (x^2 - y^2) / (x^2 + y^2)"),
-        "f_yx": Variable((), "", "d/dx of df/dy there"),
-    },
-    "host",
-    run_landscapes,
-    figures=figures_of_landscapes,
-    claims={
-        "gradient-norm-zero-means-near-minimum": _near_a_minimum,
-        "gradient-is-steepest-ascent": _steepest,
-        "directional-derivative-is-dot-product": lambda data: below(data.directional_residual),
-        "partials-3x2y-2xy3": lambda data: close(data.partials),
-        "jacobian-example": lambda data: close(data.example),
-        "jacobian-shape-and-rows": _rows,
-        "vjp-gives-a-row": _pulled_back,
-        "hessian-symmetric": lambda data: below(data.asymmetry),
-        "hessian-symmetry-needs-c2": lambda data: close({"f_xy": data.f_xy, "f_yx": data.f_yx}),
-        "hessian-example": _bowl,
-    },
-    doc="What do gradients, Jacobians and Hessians say about functions of several variables?",
-)
+claims = {
+    "gradient-norm-zero-means-near-minimum": _near_a_minimum,
+    "gradient-is-steepest-ascent": _steepest,
+    "directional-derivative-is-dot-product": lambda data: below(data.directional_residual),
+    "partials-3x2y-2xy3": lambda data: close(data.partials),
+    "jacobian-example": lambda data: close(data.example),
+    "jacobian-shape-and-rows": _rows,
+    "vjp-gives-a-row": _pulled_back,
+    "hessian-symmetric": lambda data: below(data.asymmetry),
+    "hessian-symmetry-needs-c2": lambda data: close({"f_xy": data.f_xy, "f_yx": data.f_yx}),
+    "hessian-example": _bowl,
+}

@@ -5,28 +5,44 @@ quadratic model against the length of the step; and which step of given length t
 """
 
 import math
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, holds, less
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, above, below, close, holds, less
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
+kind = "host"
+dtype = "float64"
 
 _CASES = {"exp": "$e^x$ at 1", "log": r"$\log(1 + x)$ at 1.5", "flat": "$e^{-1/x^2}$ at 0.5"}
 
 
-class Models(Config):
+class Config(lab.Config):
     degree: int = pydantic.Field(24, ge=15, le=40)
     """highest degree of the polynomials about 0"""
     directions: int = pydantic.Field(20000, ge=100)
     """unit steps tried in the linear model"""
 
 
-def run_models(config: Models, key: Any) -> dict[str, Any]:
+VARIABLES = {
+    "case": Variable(("case",), "", "a function, and where it is approximated"),
+    "degree": Variable(("degree",), "", "degree of the Taylor polynomial about 0 (of the flat function, about 0.05)"),
+    "error": Variable(("case", "degree"), "", "its absolute error"),
+    "exp_ten_terms": Variable(("place",), "", "ten terms of the exponential at 0, 1 and 2"),
+    "e_fifteen_terms": Variable((), "", "fifteen terms at 1"),
+    "sin_ten_terms": Variable((), "", "ten terms of the sine at 3.14159 / 2"),
+    "has_math": Variable((), "", "whether numpy has an attribute math"),
+    "length": Variable(("length",), "", "length of the step"),
+    "model_error": Variable(("order", "length"), "", "error of the linear and the quadratic model"),
+    "lowest": Variable((), "", "lowest value of a linear model over all unit steps"),
+    "opposed": Variable((), "", "its value at the unit step against the gradient"),
+    "reach": Variable(("reach",), "", "length of a longer step against the gradient"),
+    "change_at_reach": Variable(("reach",), "", "value of the linear model there"),
+}
+
+
+def run(config, key):
     import jax
 
     found = jax.jit(lambda key: _measured(config, key))(key)
@@ -37,7 +53,7 @@ def run_models(config: Models, key: Any) -> dict[str, Any]:
     }
 
 
-def _measured(config: Models, key: Any) -> dict[str, Any]:
+def _measured(config, key):
     import jax
     import jax.numpy as jnp
 
@@ -85,14 +101,14 @@ def _measured(config: Models, key: Any) -> dict[str, Any]:
     }
 
 
-def _first_and_second_order(dataset: "xarray.Dataset") -> Finding:
+def _first_and_second_order(dataset):
     from jaxcalc import measure
 
     slopes = (measure.exponent(dataset.length.values, row) for row in dataset.model_error.values)
     return Finding(close(dict(zip(("first", "second"), slopes))), figure="models")
 
 
-def _more_terms(dataset: "xarray.Dataset") -> Finding:
+def _more_terms(dataset):
     exp, log, flat = (dataset.error.sel({"case": case}).values for case in _CASES)
     exp = exp[:15]
     return Finding(
@@ -104,7 +120,7 @@ def _more_terms(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _against_the_gradient(dataset: "xarray.Dataset") -> Finding:
+def _against_the_gradient(dataset):
     opposed, lowest = float(dataset.opposed), float(dataset.lowest)
     reached = dataset.change_at_reach.values
     return Finding(
@@ -115,9 +131,7 @@ def _against_the_gradient(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def figures_of_models(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
-    from jaxcalc import style
-
+def figures(dataset):
     figure, axis = style.subplots(width=4.4, height=2.9)
     for case, color, marker in zip(map(str, dataset["case"].values), ("blue", "vermilion", "green"), "os^"):
         error = np.maximum(dataset.error.sel({"case": case}).values, 1e-17)
@@ -142,35 +156,11 @@ def figures_of_models(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     return {"degrees": figure, "models": drawn}
 
 
-models = Part(
-    Models,
-    {
-        "case": Variable(("case",), "", "a function, and where it is approximated"),
-        "degree": Variable(
-            ("degree",), "", "degree of the Taylor polynomial about 0 (of the flat function, about 0.05)"
-        ),
-        "error": Variable(("case", "degree"), "", "its absolute error"),
-        "exp_ten_terms": Variable(("place",), "", "ten terms of the exponential at 0, 1 and 2"),
-        "e_fifteen_terms": Variable((), "", "fifteen terms at 1"),
-        "sin_ten_terms": Variable((), "", "ten terms of the sine at 3.14159 / 2"),
-        "has_math": Variable((), "", "whether numpy has an attribute math"),
-        "length": Variable(("length",), "", "length of the step"),
-        "model_error": Variable(("order", "length"), "", "error of the linear and the quadratic model"),
-        "lowest": Variable((), "", "lowest value of a linear model over all unit steps"),
-        "opposed": Variable((), "", "its value at the unit step against the gradient"),
-        "reach": Variable(("reach",), "", "length of a longer step against the gradient"),
-        "change_at_reach": Variable(("reach",), "", "value of the linear model there"),
-    },
-    "host",
-    run_models,
-    figures=figures_of_models,
-    claims={
-        "taylor-first-and-second-order": _first_and_second_order,
-        "more-taylor-terms-better": _more_terms,
-        "taylor-exp-10-terms": lambda data: close(data.exp_ten_terms),
-        "np-math-factorial-call": lambda data: holds(data.has_math),
-        "taylor-exp-15-and-sin-10": lambda data: close([data.e_fifteen_terms, data.sin_ten_terms]),
-        "negative-gradient-minimises-linear-model": _against_the_gradient,
-    },
-    doc="How good are Taylor polynomials, in order and in reach?",
-)
+claims = {
+    "taylor-first-and-second-order": _first_and_second_order,
+    "more-taylor-terms-better": _more_terms,
+    "taylor-exp-10-terms": lambda data: close(data.exp_ten_terms),
+    "np-math-factorial-call": lambda data: holds(data.has_math),
+    "taylor-exp-15-and-sin-10": lambda data: close([data.e_fifteen_terms, data.sin_ten_terms]),
+    "negative-gradient-minimises-linear-model": _against_the_gradient,
+}

@@ -15,7 +15,9 @@ from jaxcalc.lab.sweep import open_plan
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
-EXPERIMENTS = sorted(p for p in (ROOT / "experiments").glob("*.py") if not p.stem.startswith("_"))
+HOME = ROOT / "experiments"
+FILES = sorted([*HOME.glob("[!_]*.py"), *HOME.glob("*/[!_]*.py")])
+EXPERIMENTS = {".".join(file.relative_to(HOME).with_suffix("").parts): file for file in FILES}
 
 _BLOCKED = """
 import sys, importlib
@@ -56,7 +58,7 @@ def test_one_schema_knows_every_question_and_what_it_takes(tmp_path, monkeypatch
 
 
 def test_experiments_import_without_jax():
-    names = [f"experiments.{file.stem}" for file in EXPERIMENTS]
+    names = [f"experiments.{name}" for name in EXPERIMENTS]
     done = subprocess.run([sys.executable, "-c", _BLOCKED, *names], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
@@ -78,10 +80,10 @@ def test_every_public_name_exists():
             module.nothing_of_this_name  # noqa: B018
 
 
-@pytest.mark.parametrize("file", EXPERIMENTS, ids=lambda p: p.stem)
-def test_variables_are_described(file, monkeypatch):
+@pytest.mark.parametrize("module", EXPERIMENTS)
+def test_variables_are_described(module, monkeypatch):
     monkeypatch.chdir(ROOT)
-    for name in registry.questions(file.stem, file):
+    for name in registry.questions(module, EXPERIMENTS[module]):
         for variable, entry in registry.load(name).variables.items():
             assert entry.description, f"{name}: {variable}"
 
@@ -131,6 +133,6 @@ def test_links_and_configs_of_the_readme_exist():
     text = (ROOT / "README.md").read_text()
     links = re.findall(r"\]\(([^)#:]+)\)", text)
     assert links and all((ROOT / link).exists() for link in links), links
-    named = [name for row in re.findall(r"^\| (`.*?) \|", text, flags=re.M) for name in re.findall(r"`([^`]+)`", row)]
-    configs = {str(p.relative_to(ROOT / "configs").with_suffix("")) for p in CONFIGS}
-    assert set(named) == configs
+    told = re.findall(r"^\| \w* \| `(\w+)` \|", text, flags=re.M)
+    assert told == [subject for subjects in registry.chapters(HOME).values() for subject in subjects]
+    assert set(told) == {name.partition(".")[0] for name in EXPERIMENTS}

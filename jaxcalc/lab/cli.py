@@ -100,7 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     new.add_argument("--fresh", action="store_true", help="start anew instead of going on")
     new.add_argument("--out", metavar="DIR", default="runs", help="the folder that holds runs (default: runs)")
     new.add_argument("--fail-fast", action="store_true", help="stop at the first trial that fails")
-    command("list", _list, "list the configs and experiments in reach", "jaxcalc list")
+    listing = command("list", _list, "list the configs and questions in reach", "jaxcalc list")
+    listing.add_argument("--runnable", action="store_true", help="only what jaxcalc run takes here, one a line")
     _config_arguments(
         command("check", _check, "check a config without running it", "jaxcalc check configs/newton.yaml")
     )
@@ -205,40 +206,56 @@ def _positive(text: str) -> float:
 
 
 def _run(options: Any) -> int:
+    from jaxcalc.lab.config import runs
     from jaxcalc.lab.runner import run
     from jaxcalc.lab.summary import dry_run, outcome
     from jaxcalc.lab.sweep import open_plan
 
-    if options.dry_run:
-        print(dry_run(open_plan(options.config, tuple(options.overrides))))
-        return DONE
-    finished = run(
-        options.config, *options.overrides, out=options.out, fresh=options.fresh, fail_fast=options.fail_fast
-    )
-    print(outcome(finished))
-    return finished.exit_code
+    codes = []
+    configs = runs(options.config)
+    for config in configs:
+        if len(configs) > 1:
+            print(f"== {config}", flush=True)
+        if options.dry_run:
+            print(dry_run(open_plan(config, tuple(options.overrides))))
+            continue
+        choices = {"out": options.out, "fresh": options.fresh, "fail_fast": options.fail_fast}
+        try:
+            finished = run(config, *options.overrides, **choices)
+        except MissingModule as error:
+            if len(configs) == 1:
+                raise
+            print(error, file=sys.stderr)
+            codes.append(NOT_INSTALLED)
+            continue
+        print(outcome(finished))
+        codes.append(finished.exit_code)
+    return next((code for code in (FAILED, NOT_INSTALLED) if code in codes), DONE)
 
 
 def _list(options: Any) -> int:
-    from jaxcalc.lab.summary import listing
+    from jaxcalc.lab.summary import listing, runnable
 
-    print(listing())
+    print("\n".join(runnable()) if options.runnable else listing())
     return DONE
 
 
 def _check(options: Any) -> int:
+    from jaxcalc.lab.config import runs
     from jaxcalc.lab.sweep import open_plan
 
-    plan = open_plan(options.config, tuple(options.overrides))
-    print(f"{options.config}: good; {plan.num_points} points of {plan.experiment.name} ({plan.experiment.kind})")
+    for config in runs(options.config):
+        plan = open_plan(config, tuple(options.overrides))
+        print(f"{config}: good; {plan.num_points} points of {plan.experiment.name} ({plan.experiment.kind})")
     return DONE
 
 
 def _show(options: Any) -> int:
+    from jaxcalc.lab.config import runs
     from jaxcalc.lab.summary import shown
     from jaxcalc.lab.sweep import open_plan
 
-    print(shown(open_plan(options.config, tuple(options.overrides))))
+    print("\n\n".join(shown(open_plan(config, tuple(options.overrides))) for config in runs(options.config)))
     return DONE
 
 

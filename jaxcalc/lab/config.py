@@ -19,6 +19,7 @@ from jaxcalc.lab.experiment import Config, Dtype
 Values = dict[str, Any] | list[Any]
 
 _COMMAND_LINE = "command line"
+_RUNS = "runs"  # the key under which a file holds several runs
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -107,21 +108,23 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
     """Read and check the top level of a config.
 
     Args:
-      config: a YAML file's path, or the same as a dict.
+      config: a YAML file's path, with ``:NAME`` behind it for one of the runs that it holds; a question; or a dict.
       overrides: ``"a.b=value"`` arguments; ``"a.b=1,2,3"`` sweeps.
 
     Raises:
       ConfigError: anything wrong, with its place.
     """
     if isinstance(config, dict):
-        document, stem, folder = source.Document(_plain(config)), "run", Path.cwd()
+        document, title, folder = source.Document(_plain(config)), "run", Path.cwd()
         if isinstance(config.get("experiment"), str):
-            stem = _stem(config["experiment"])
+            title = _stem(config["experiment"])
     elif (question := _as_question(config)) is not None:
-        document, stem, folder = source.Document({"experiment": question}), _stem(question), Path.cwd()
+        document, title, folder = source.Document({"experiment": question}), _stem(question), Path.cwd()
     else:
-        path = Path(config)
-        document, stem, folder = source.parse(_read(path), str(config)), path.stem, path.resolve().parent
+        file, name = _divided(config)
+        document, title, folder = source.parse(_read(Path(file)), file), stem(config), Path(file).resolve().parent
+        if isinstance(document.data, dict) and (name or _RUNS in document.data):
+            document = _one_run(document, file, name)
     if document.data is None:
         raise ConfigError(f"{config}: the config is empty", remedy="It needs at least: experiment: NAME")
     if not isinstance(document.data, dict):
@@ -130,13 +133,72 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
         _override(document, argument)
     _refuse_nan(document)
     settings = validate(Settings, document.data, document, ())
-    loaded = Loaded(settings, document, stem, folder)
+    loaded = Loaded(settings, document, title, folder)
     for limit in ("time_limit", "memory_limit"):
         if getattr(settings, limit) is not None and settings.isolate is None:
             raise loaded.error(
                 f"{limit} works only on a trial in its own process", (limit,), key=True, remedy="Add isolate: process."
             )
     return loaded
+
+
+def runs(config: str | Path) -> list[str]:
+    """What is to be run: the file or question itself, or ``FILE:NAME`` for each of the several runs that a file holds.
+
+    Raises:
+      ConfigError: the file cannot be read, or is not YAML.
+    """
+    file, name = _divided(config)
+    if name or _as_question(config) is not None:
+        return [str(config)]
+    data = source.parse(_read(Path(file)), file).data
+    held = data.get(_RUNS) if isinstance(data, dict) else None
+    return [f"{file}:{key}" for key in held] if isinstance(held, dict) and held else [file]
+
+
+def stem(config: str | Path) -> str:
+    """A config by its short name: a file's stem, with the name of one of its runs; a question as it is."""
+    file, name = _divided(config)
+    return "-".join(filter(None, (Path(file).stem, name))) if Path(file).suffix in (".yaml", ".yml") else file
+
+
+def _divided(config: str | Path) -> tuple[str, str]:
+    """``FILE:NAME`` as file and name; the name is empty where none is given."""
+    head, colon, name = str(config).rpartition(":")
+    return (head, name) if colon and Path(head).suffix in (".yaml", ".yml") else (str(config), "")
+
+
+def _one_run(document: source.Document, file: str, name: str) -> source.Document:
+    """The config of one of the runs that a file holds: what it says over what stands at the top for all of them."""
+    top = document.data
+    held = top.get(_RUNS)
+    if not isinstance(held, dict) or not held:
+        raise ConfigError(
+            f"{file}: runs must be a mapping of a name to what that run varies"
+            if _RUNS in top
+            else f"{file} is one run; it has no {name!r}",
+            mark=document.mark((_RUNS,)),
+        )
+    if name not in held:
+        raise ConfigError(
+            f"{file} holds several runs; name one, as {file}:{next(iter(held))}"
+            if not name
+            else f"{file} holds no run {name!r}",
+            suggestion=nearest(name, held) if name else None,
+            valid=held,
+            valid_noun="its runs",
+        )
+    own = held[name] if held[name] is not None else {}
+    if not isinstance(own, dict):
+        raise ConfigError(f"{_RUNS}.{name} must be a mapping of keys to values", mark=document.mark((_RUNS, name)))
+    whole = source.Document({key: value for key, value in top.items() if key != _RUNS}, document.question)
+    for kept, known in ((whole.values, document.values), (whole.keys, document.keys)):
+        kept.update({path: mark for path, mark in known.items() if path[:1] != (_RUNS,)})
+        kept.update({path[2:]: mark for path, mark in known.items() if path[:2] == (_RUNS, name)})
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(whole.data.get(key), dict) and key == "params"
+        whole.data[key] = {**whole.data[key], **value} if both else value
+    return whole
 
 
 def _as_question(config: str | Path) -> str | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxcalc.lab import ledger, registry
 from jaxcalc.lab.config import load as load_config
+from jaxcalc.lab.config import runs, stem
 from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.text import number, table
 
@@ -62,12 +63,12 @@ def sources(folder: Path = Path("configs")) -> dict[str, frozenset[str]]:
     """
     found: dict[str, frozenset[str]] = {}
     asked = set()
-    for path in sorted(folder.rglob("*.y*ml")):
-        loaded = load_config(path)
+    for config in (config for path in sorted(folder.rglob("*.y*ml")) for config in runs(path)):
+        loaded = load_config(config)
         asked.add(loaded.settings.experiment)
         judges = _named(loaded.settings.experiment, loaded.folder)
         only = loaded.settings.claims
-        found[str(path)] = judges if only is None else judges & frozenset(only)
+        found[config] = judges if only is None else judges & frozenset(only)
     for module, file in {**registry.available(), **registry.own_packages()}.items():
         for name in registry.questions(module, file):
             if name not in asked:
@@ -142,12 +143,15 @@ def _wanted(names: Sequence[str], judges: dict[str, frozenset[str]], known: dict
     """The ids that names stand for."""
     if not names:
         return set(known)
-    stems = {Path(config).stem if config.endswith((".yaml", ".yml")) else config: config for config in judges}
+    stems: dict[str, list[str]] = {}
+    for config in judges:
+        for name in {config, config.rpartition(":")[0], stem(config), stem(config.rpartition(":")[0])}:
+            stems.setdefault(name, []).append(config)
     wanted: set[str] = set()
     for name in names:
         some = {id for id, entry in known.items() if name in (id, entry.part, entry.topic)}
-        if name in stems or name in judges:
-            some |= judges[stems.get(name, name)]
+        if name and name in stems:
+            some |= frozenset().union(*(judges[config] for config in stems[name]))
         elif not some:
             words = {*known, *stems, *(e.part for e in known.values()), *(e.topic for e in known.values())}
             near = nearest(name, words)
@@ -174,14 +178,14 @@ def _judge(config: str, out: Path) -> tuple[list[dict[str, Any]], str]:
 def _tell(found: Evidence, claim: dict[str, Any], config: str) -> None:
     if not claim["passed"]:
         found.wrong.append(claim["id"])
-    stem = Path(config).stem if config.endswith((".yaml", ".yml")) else config
+    name = stem(config)
     found.rows.append(
         {
             "claim": claim["id"],
             "expected": number(claim["expected"]),
             "measured": number(claim["measured"]) or claim.get("reason", ""),
             "verdict": claim["verdict"] if claim["passed"] else f"{claim['verdict']} (ledger: {claim['expects']})",
-            "figure": f"{stem}:{claim['figure']}" if claim["figure"] else stem,
+            "figure": f"{name}:{claim['figure']}" if claim["figure"] else name,
         }
     )
 

@@ -70,6 +70,22 @@ def available(near: Path | None = None) -> dict[str, Path]:
     return found
 
 
+def chapters(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The order in which a folder of experiments is to be read, if its ``__init__.py`` tells one.
+
+    Returns:
+      ``CHAPTERS`` of that file: chapter -> subjects, each a module or a folder of the folder.
+    """
+    try:
+        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CHAPTERS":
+                return {str(name): tuple(map(str, subjects)) for name, subjects in ast.literal_eval(node.value).items()}
+    except (OSError, SyntaxError, UnicodeDecodeError, ValueError, AttributeError, TypeError):
+        pass
+    return {}
+
+
 def own_packages() -> dict[str, Path]:
     """The experiments by dotted name in the packages of the current folder that hold a ledger."""
     here = Path.cwd()

@@ -40,6 +40,19 @@ def schema(experiments: list[Experiment]) -> dict[str, Any]:
     axes = definitions["Sweep"]["properties"]
     for group in ("vmap", "grid", "auto"):
         axes[group] |= {"additionalProperties": {"$ref": "#/$defs/Axis"}}
+    whole.pop("required", None)  # a file of several runs may name an experiment in each
+    whole["anyOf"] = [{"required": ["experiment"]}, {"required": ["runs"]}]
+    properties["runs"] = {
+        "description": "Several runs in one file, by name; each says what it varies of what stands at the top.",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {
+            "anyOf": [
+                {"type": "null"},
+                {"type": "object", "properties": dict(properties), "additionalProperties": False},
+            ]
+        },
+    }
     whole["allOf"] = [_of_question(experiment, definitions) for experiment in experiments]
     return whole
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from jaxcalc.lab import registry, source
+from jaxcalc.lab.config import load, runs
 from jaxcalc.lab.errors import ConfigError, TrialError
 from jaxcalc.lab.sweep import SEED, Plan
 from jaxcalc.lab.text import number, seconds, size, table
@@ -90,19 +91,48 @@ def dry_run(plan: Plan) -> str:
 
 
 def listing() -> str:
-    """The configs and experiments in reach."""
-    experiments = registry.available()
-    configs = sorted(p for p in Path("configs").rglob("*.y*ml") if p.is_file() and not p.name.startswith("."))
+    """The configs in reach, and the questions by chapter."""
     rows = [
         {"config": str(path), "question": source.opening_question(path.read_text(encoding="utf-8", errors="replace"))}
-        for path in configs
+        for path in _configs()
     ]
     parts = [f"Configs\n{table(rows)}"] if rows else []
-    rows = []
-    for module, file in experiments.items():
-        rows += [{"experiment": name, "question": title} for name, title in registry.questions(module, file).items()]
-    parts += [f"Experiments\n{table(rows)}"] if rows else []
+    for chapter, names in _by_chapter().items():
+        rows = [{"question": name, "asks": title} for name, title in names.items()]
+        parts.append(f"{chapter[:1].upper()}{chapter[1:]}\n{table(rows)}")
     return "\n\n".join(parts) or "no configs/ and no experiments/ here"
+
+
+def runnable() -> list[str]:
+    """What ``jaxcalc run`` takes here: the configs at the top of ``configs``, and each question that no config asks."""
+    configs = _configs()
+    asked = {load(config).settings.experiment for path in configs for config in runs(path)}
+    questions = [name for names in _by_chapter().values() for name in names]
+    top = [str(path) for path in configs if len(path.parts) == 2]
+    return [*top, *(name for name in questions if name not in asked)]
+
+
+def _configs() -> list[Path]:
+    return sorted(p for p in Path("configs").rglob("*.y*ml") if p.is_file() and not p.name.startswith("."))
+
+
+def _by_chapter() -> dict[str, dict[str, str]]:
+    """Chapter -> the questions of its subjects with what they ask; those in no chapter come last."""
+    order = {
+        subject: chapter
+        for f in registry.folders()
+        for chapter, all_ in registry.chapters(f).items()
+        for subject in all_
+    }
+    place = {subject: number for number, subject in enumerate(order)}
+    experiments = {**registry.available(), **registry.own_packages()}
+    subject = lambda name: name.partition(".")[0]
+    found: dict[str, dict[str, str]] = {}
+    for name in sorted(experiments, key=lambda name: (place.get(subject(name), len(place)), name)):
+        found.setdefault(order.get(subject(name), "experiments"), {}).update(
+            registry.questions(name, experiments[name])
+        )
+    return {chapter: names for chapter, names in found.items() if names}
 
 
 def shown(plan: Plan) -> str:

@@ -15,13 +15,18 @@ def cache(tmp_path_factory):
 def run(request, cache, tmp_path_factory):
     """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS``."""
     from jaxcalc import lab
+    from jaxcalc.lab import registry
 
     name, small, found = request.module.EXPERIMENT, request.module.SMALL, {}
     grids = getattr(request.module, "GRIDS", {})
 
     def make(part):
         if part not in found:
-            config = {"experiment": f"{name}:{part}", "dtype": "float64", "params": small.get(part, {})}
+            known = registry.available()
+            address = f"{name}.{part}" if f"{name}.{part}" in known else f"{name}:{part}"
+            if name in known and name in registry.questions(name, known[name]):
+                address = name
+            config = {"experiment": address, "dtype": "float64", "params": small.get(part, {})}
             if part in grids:
                 config["sweep"] = {"grid": grids[part]}
             found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)

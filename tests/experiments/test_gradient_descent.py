@@ -160,19 +160,19 @@ def test_short_textbook_runs_leave_claims_out(worked, steps, count):
 
 
 def test_a_textbook_case_alone_leaves_the_other_claims_out(tmp_path):
-    run = _run(tmp_path, "descent_examples:worked", {"cases": {"bowl 0.1": {"num_steps": 80}}})
+    run = _run(tmp_path, "descent_examples.worked", {"cases": {"bowl 0.1": {"num_steps": 80}}})
     judged = {claim.id for claim in run.claims if claim.verdict != "not judged"}
     assert judged == {"gd-one-step-trace", "gd-50-steps-loss-zero", "gd-50-steps-six-digit-print"}
     assert run.exit_code == 1
 
 
 def test_no_textbook_number_survives_nan(worked):
-    for variable, word, before, after in mutated("descent_examples:worked", worked.dataset):
+    for variable, word, before, after in mutated("descent_examples.worked", worked.dataset):
         assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
 def test_paths_on_the_surface(tmp_path):
-    run = _run(tmp_path, "descent_examples:paths", {"vmap": {"rate": [1.0, 2.05]}}, num_steps=30, resolution=21)
+    run = _run(tmp_path, "descent_examples.paths", {"vmap": {"rate": [1.0, 2.05]}}, num_steps=30, resolution=21)
     assert _verdicts(run) == {}
     assert set(run.figures) == {"contour"}
     data = run.dataset

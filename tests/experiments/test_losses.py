@@ -45,4 +45,4 @@ def test_convexity_follows_its_data(run):
 
 @pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
-    assert len(registry.load(f"losses:{part}").part.figures(run(part).dataset)) == 1
+    assert len(registry.load(f"losses.{part}").part.figures(run(part).dataset)) == 1

@@ -54,4 +54,4 @@ def test_stability_follows_its_data(run):
 
 @pytest.mark.parametrize(("part", "names"), [("identities", 1), ("stability", 2)])
 def test_figures_can_be_drawn(run, part, names):
-    assert len(registry.load(f"softmax_cross_entropy:{part}").part.figures(run(part).dataset)) == names
+    assert len(registry.load(f"softmax_cross_entropy.{part}").part.figures(run(part).dataset)) == names

@@ -112,6 +112,25 @@ def test_list_and_info(capsys):
     assert re.search(r"jax +\d", capsys.readouterr().out)
 
 
+def test_a_file_of_several_runs_is_run_and_checked_whole(there, tmp_path, capsys):
+    path = there("experiment: theirs.compiled\nruns:\n  one: {seed: 1}\n  two: {params: {steps: 2}}\n")
+    assert main(["check", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert f"{path}:one: good" in told and f"{path}:two: good" in told
+    assert main(["run", str(path), "--out", str(tmp_path / "runs")]) == 0
+    assert sorted(p.name.rpartition("-")[0] for p in (tmp_path / "runs").iterdir()) == [
+        f"{path.stem}-one",
+        f"{path.stem}-two",
+    ]
+    assert main(["run", f"{path}:two", "--dry-run"]) == 0
+
+
+def test_what_can_be_run_is_listed_one_a_line(capsys):
+    assert main(["list", "--runnable"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "configs/quickstart.yaml" in lines and "taylor" in lines and len(lines) == len(set(lines))
+
+
 def test_report_again_in_other_formats(finished, capsys):
     before = (finished / "report.html").read_text()
     assert main(["report", str(finished), "--format", "png"]) == 0

@@ -135,3 +135,45 @@ def test_origins(there):
 def test_values_in_quotes_or_brackets_do_not_sweep(there):
     with pytest.raises(ConfigError, match="'plain' or 'noisy'"):
         open_plan(there(GOOD), ("method='a,b'",))
+
+
+SEVERAL = """\
+# Two runs of one question.
+experiment: theirs.compiled
+params: {rate: 0.2}
+runs:
+  short:
+    params: {steps: 2}
+  many:
+    seed: 3
+    params: {rate: 0.3}
+    sweep: {vmap: {seed: [0, 1]}}
+"""
+
+
+def test_one_file_may_hold_several_runs(there):
+    from jaxcalc.lab.config import runs
+
+    path = there(SEVERAL)
+    assert runs(path) == [f"{path}:short", f"{path}:many"] and runs(f"{path}:many") == [f"{path}:many"]
+    short, many = (open_plan(config) for config in runs(path))
+    assert (short.num_points, many.num_points) == (1, 2)
+    assert (short.base.rate, short.base.steps, many.base.rate) == (0.2, 2, 0.3)
+    assert short.loaded.stem.endswith("-short") and many.loaded.settings.seed == 3
+    assert many.loaded.origin(("params", "rate")).endswith(":9") and short.loaded.origin(("params",)).endswith(":6")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("", SEVERAL, ["holds several runs; name one", "many, short"]),
+        (":shrt", SEVERAL, ["holds no run 'shrt'", "did you mean 'short'"]),
+        (":short", GOOD, ["is one run; it has no 'short'"]),
+        (":short", SEVERAL.replace("steps: 2", "stps: 2"), [":6:14", "unknown key 'stps'", "did you mean 'steps'"]),
+        (":short", GOOD + "runs: [1]\n", [":7:7", "must be a mapping"]),
+        (":short", GOOD + "runs: {short: 1}\n", ["runs.short must be a mapping"]),
+    ],
+)
+def test_a_wrong_run_of_several_is_told(there, name, text, words):
+    told = message(f"{there(text)}{name}")
+    assert all(word in told for word in words), told

@@ -1,136 +1,20 @@
-"""Descent to look at: paths on the house-price loss, and the worked examples of textbooks step by step."""
+"""The numbers of textbook examples, step by step."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config, Finding, NotJudged, Part, Swept, Variable, above, close, equal, less
+from experiments.descent_examples import tolerance
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, less
+
+kind = "compiled"
+dtype = "float64"
 
 
-class PathsConfig(Config):
-    """The way down a valley that can be drawn."""
-
-    scaling: Literal["thousands", "standardized"] = "thousands"
-    """Units of the houses: thousands of dollars and of square feet without an intercept, or mean 0 and deviation 1."""
-    start: tuple[float, float] = (0.0, 0.0)
-    """Weights of lot size and bedrooms to begin with."""
-    rate: Swept[float] = pydantic.Field(1.0, gt=0)
-    """Learning rate times the largest curvature: 2 is the limit of stability."""
-    num_steps: int = pydantic.Field(40, ge=1)
-    """Steps taken."""
-    resolution: int = pydantic.Field(121, ge=2)
-    """Points of the contour along each axis."""
-
-
-def run_paths(config: PathsConfig, key: Any) -> dict[str, Any]:
-    """The weights and the loss at every step."""
-    import jax.numpy as jnp
-
-    from jaxcalc.functions import problems
-    from jaxcalc.solvers import gradient_descent, iterate
-
-    problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)
-    start = jnp.asarray(config.start, float)
-    result = iterate(
-        gradient_descent(config.rate / problem.curvatures()[0][-1]),
-        problem.function,
-        start,
-        num_steps=config.num_steps,
-        tol=_tolerance(problem, start),
-        record=lambda at: {"path": at.x, "gap": at.value - problem.minimum},
-    )
-    return {**result.history, "status": result.status}
-
-
-def share_paths(config: PathsConfig) -> dict[str, Any]:
-    """The surface around the optimum and the start."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcalc.functions import problems
-
-    problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)
-    reach = 1.35 * np.max(np.abs(problem.optimum - np.asarray(config.start)) + 1e-3)
-    first, second = (np.linspace(center - reach, center + reach, config.resolution) for center in problem.optimum)
-    points = jnp.stack(jnp.meshgrid(first, second, indexing="ij"), axis=-1)
-    return {
-        "step": np.arange(config.num_steps + 1),
-        "weight": np.array(["lotsize", "bedrooms"]),
-        "first": first,
-        "second": second,
-        "surface": jax.vmap(jax.vmap(problem.function))(points) - problem.minimum,
-        "optimum": problem.optimum,
-    }
-
-
-def draw_paths(dataset: Any) -> dict[str, Any]:
-    """The paths on the contours of the loss, up to three rates."""
-    import json
-
-    from jaxcalc import style
-
-    data = dataset if "rate" in dataset.dims else dataset.expand_dims(rate=[np.nan])
-    in_thousands = json.loads(dataset.attrs.get("params", "{}")).get("scaling") == "thousands"
-    count = min(3, data.sizes["rate"])
-    figure, panels = style.subplots(1, count, width="page", height=2.75, sharey=True, squeeze=False)
-    levels = np.geomspace(float(data["surface"].quantile(0.003)), float(data["surface"].max()), 12)
-    for panel, index, color in zip(panels[0], range(count), ("blue", "green", "vermilion")):
-        lane = data.isel(rate=index)
-        surface = lane["surface"].transpose("second", "first")
-        panel.contour(lane["first"], lane["second"], surface, levels=levels, colors="#B8B8B8", linewidths=0.6)
-        path = lane["path"].transpose("step", "weight").values
-        shown = path[: _first_outside(path, lane["first"].values, lane["second"].values) + 1]
-        panel.plot(*shown.T, color=style.COLORS[color], marker="o", markersize=2.6, linewidth=1.0)
-        panel.plot(*lane["optimum"].values, color="black", marker="*", markersize=8, linestyle="")
-        panel.set(xlim=lane["first"][[0, -1]], ylim=lane["second"][[0, -1]])
-        panel.set_xlabel(f"weight of lot size{' (1000 $ / 1000 ft²)' if in_thousands else ''}")
-        gap = lane["gap"].values
-        panel.set_title(rf"$\eta\,\lambda_{{\max}}$ = {float(lane['rate']):.3g}:  loss × {gap[-1] / gap[0]:.2g}")
-        panel.grid(visible=False)
-    panels[0, 0].set_ylabel(f"weight of bedrooms{' (1000 $ each)' if in_thousands else ''}")
-    figure.set_label("Paths of gradient descent over the contours of the house-price loss; the star is the optimum.")
-    return {"contour": figure}
-
-
-def _first_outside(path: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
-    """The index of the first point off the drawn surface, the path's length if there is none."""
-    low, high = np.array([first[0], second[0]]), np.array([first[-1], second[-1]])
-    outside = ~np.all((path >= low) & (path <= high), axis=1)
-    return int(np.argmax(outside)) if outside.any() else len(path)
-
-
-paths = Part(
-    Config=PathsConfig,
-    VARIABLES={
-        "step": Variable(("step",), "", "gradient step"),
-        "weight": Variable(("weight",), "", "feature that the weight belongs to"),
-        "path": Variable(("step", "weight"), "", "weights along the descent"),
-        "gap": Variable(("step",), "", "loss above its minimum"),
-        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
-        "first": Variable(("first",), "", "weight of lot size on the contour's axis"),
-        "second": Variable(("second",), "", "weight of bedrooms on the contour's axis"),
-        "surface": Variable(("first", "second"), "", "loss above its minimum"),
-        "optimum": Variable(("weight",), "", "the minimiser"),
-    },
-    kind="compiled",
-    run=run_paths,
-    shared=share_paths,
-    figures=draw_paths,
-    doc="The paths of a monotone, an oscillating and a divergent rate on the contours of the house-price loss.",
-)
-
-
-def _tolerance(problem: Any, start: Any) -> Any:
-    """The gradient's norm that counts as zero: 100 eps of the first."""
-    import jax
-    import jax.numpy as jnp
-
-    return 100 * jnp.finfo(start.dtype).eps * jnp.linalg.norm(jax.grad(problem.function)(start))
-
-
-class WorkedConfig(Config):
+class Config(lab.Config):
     """One example, one rate."""
 
     problem: Literal["bowl", "sphere", "one-house"] = "bowl"
@@ -145,7 +29,19 @@ class WorkedConfig(Config):
     """Steps taken."""
 
 
-def run_worked(config: WorkedConfig, key: Any) -> dict[str, Any]:
+VARIABLES = {
+    "step": Variable(("step",), "", "gradient step"),
+    "coordinate": Variable(("coordinate",), "", "index of the variable"),
+    "x": Variable(("step", "coordinate"), "", "iterate"),
+    "loss": Variable(("step",), "", "value"),
+    "gradient": Variable(("step", "coordinate"), "", "gradient"),
+    "rate": Variable((), "", "learning rate, absolute"),
+    "limit": Variable((), "", "2/L"),
+    "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
+}
+
+
+def run(config, key):
     """Every iterate of one example."""
     import jax.numpy as jnp
 
@@ -161,7 +57,7 @@ def run_worked(config: WorkedConfig, key: Any) -> dict[str, Any]:
         problem.function,
         start,
         num_steps=config.num_steps,
-        tol=_tolerance(problem, start),
+        tol=tolerance(problem, start),
         record=lambda at: {"x": at.x, "loss": at.value, "gradient": at.gradient},
     )
     return {
@@ -174,10 +70,8 @@ def run_worked(config: WorkedConfig, key: Any) -> dict[str, Any]:
     }
 
 
-def draw_worked(dataset: Any) -> dict[str, Any]:
+def figures(dataset):
     """One house at three rates; the bowl's steep coordinate at two."""
-    from jaxcalc import style
-
     figures = {}
     house = _present(dataset, "house tiny rate", "house 0.99 limit", "house 1.01 limit")
     if house:
@@ -215,7 +109,7 @@ def draw_worked(dataset: Any) -> dict[str, Any]:
     return figures
 
 
-def _present(dataset: Any, *labels: str) -> dict[str, Any]:
+def _present(dataset, *labels):
     """The named cases, cut to the steps and coordinates that each has; empty unless all are there."""
     if "case" not in dataset.dims or not set(labels) <= set(dataset["case"].values.tolist()):
         return {}
@@ -247,7 +141,7 @@ class _Run(NamedTuple):
         )
 
 
-def _runs(dataset: Any) -> list[_Run]:
+def _runs(dataset):
     """Every run of a dataset, whatever was swept."""
     import json
 
@@ -270,7 +164,7 @@ def _runs(dataset: Any) -> list[_Run]:
     return found
 
 
-def _first(dataset: Any, problem: str, start: Sequence[float], steps: int, **rate: float) -> _Run:
+def _first(dataset, problem, start, steps, **rate):
     """The first run of that example that goes on for so many steps, all of them finite."""
     for run in _runs(dataset):
         if run.matches(problem, start, steps, **rate):
@@ -279,22 +173,22 @@ def _first(dataset: Any, problem: str, start: Sequence[float], steps: int, **rat
     raise NotJudged(f"needs {steps} finite steps on the {problem} from {tuple(start)}, {told}")
 
 
-def _eps(dataset: Any) -> float:
+def _eps(dataset):
     return float(np.finfo(dataset.attrs["dtype"]).eps)
 
 
-def _slow(dataset: Any, steps: int) -> _Run:
+def _slow(dataset, steps):
     """The bowl of the textbook, at its rate."""
     return _first(dataset, "bowl", (4, 2), steps, rate=0.1)
 
 
-def _house(dataset: Any, steps: int, start: Sequence[float] = (0, 0), **rate: float) -> _Run:
+def _house(dataset, steps, start=(0, 0), **rate):
     if _eps(dataset) > 1e-12:
         raise NotJudged("needs double precision")
     return _first(dataset, "one-house", start, steps, **rate)
 
 
-def _judge_one_step(dataset: Any) -> Finding:
+def _judge_one_step(dataset):
     run = _slow(dataset, 1)
     x, loss = run.x[1], run.loss
     lands = close(x, (3.2, 0.8), 16 * _eps(dataset)) & equal(run.gradient[0], (8.0, 12.0))
@@ -302,14 +196,14 @@ def _judge_one_step(dataset: Any) -> Finding:
     return Finding(lands, measured=f"({x[0]:.12g}, {x[1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}")
 
 
-def _judge_fifty_steps(dataset: Any) -> Finding:
+def _judge_fifty_steps(dataset):
     run = _slow(dataset, 50)
     x, loss = run.x[50], run.loss[50]
     closed = close(x, (4 * 0.8**50, 2 * 0.4**50), 1000 * _eps(dataset), relative=True)
     return Finding(close(loss) & closed, measured=f"{loss:.3g} at ({x[0]:.4g}, {x[1]:.4g})")
 
 
-def _judge_print(dataset: Any) -> Finding:
+def _judge_print(dataset):
     run = _slow(dataset, 50)
     printed = np.round(run.x, 6)
     zeros = np.flatnonzero(np.all(printed == 0, axis=1))
@@ -317,7 +211,7 @@ def _judge_print(dataset: Any) -> Finding:
     return Finding(close(printed[50]), measured=f"{printed[50].tolist()}; {words}")
 
 
-def _judge_oscillation(dataset: Any) -> Finding:
+def _judge_oscillation(dataset):
     runs = (_slow(dataset, 5), _first(dataset, "bowl", (4, 2), 5, rate=0.3))
     slow, fast = (int(np.sum(np.diff(np.sign(run.x[:6, 1])) != 0)) for run in runs)
     return Finding(
@@ -329,7 +223,7 @@ def _judge_oscillation(dataset: Any) -> Finding:
     )
 
 
-def _judge_loop(dataset: Any) -> Finding:
+def _judge_loop(dataset):
     """The loss falls at every step, down to rounding."""
     loss = _first(dataset, "sphere", (0, 0, 0), 4, rate=0.1).loss
     rounded = loss < loss[0] * (16 * _eps(dataset)) ** 2
@@ -338,7 +232,7 @@ def _judge_loop(dataset: Any) -> Finding:
     return Finding(less(falling[1:], falling[:-1]), measured=words)
 
 
-def _judge_partials(dataset: Any) -> Finding:
+def _judge_partials(dataset):
     run = next((run for run in _runs(dataset) if run.problem == "one-house" and not run.x[0].any()), None)
     if run is None:
         raise NotJudged("needs one house from the origin")
@@ -347,7 +241,7 @@ def _judge_partials(dataset: Any) -> Finding:
     return Finding(exact, measured=f"({first:.6g}, {second:.6g}), ratio {first / second:.6g}")
 
 
-def _judge_tiny_rate(dataset: Any) -> Finding:
+def _judge_tiny_rate(dataset):
     run = _house(dataset, 5000, rate=1e-10)
     x, left = run.x[5000], run.loss[5000] / run.loss[0]
     return Finding(
@@ -360,7 +254,7 @@ def _judge_tiny_rate(dataset: Any) -> Finding:
     )
 
 
-def _judge_threshold(dataset: Any) -> Finding:
+def _judge_threshold(dataset):
     below_it, above_it = (_first(dataset, "one-house", (0, 0), 2000, share=share) for share in (0.99, 1.01))
     tiny = _first(dataset, "one-house", (0, 0), 2000, rate=1e-10)
     start = float(below_it.loss[0])
@@ -373,7 +267,7 @@ def _judge_threshold(dataset: Any) -> Finding:
     )
 
 
-def _judge_dominance(dataset: Any) -> Finding:
+def _judge_dominance(dataset):
     """The ratio of the weights from the origin, and from elsewhere: the minima form a line."""
     x, other = _house(dataset, 2000, share=0.99).x[-1], _house(dataset, 1, (0, 5000), share=0.5)
     y, loss = other.x[-1], float(other.loss[-1])
@@ -386,31 +280,14 @@ def _judge_dominance(dataset: Any) -> Finding:
     )
 
 
-worked = Part(
-    Config=WorkedConfig,
-    VARIABLES={
-        "step": Variable(("step",), "", "gradient step"),
-        "coordinate": Variable(("coordinate",), "", "index of the variable"),
-        "x": Variable(("step", "coordinate"), "", "iterate"),
-        "loss": Variable(("step",), "", "value"),
-        "gradient": Variable(("step", "coordinate"), "", "gradient"),
-        "rate": Variable((), "", "learning rate, absolute"),
-        "limit": Variable((), "", "2/L"),
-        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
-    },
-    kind="compiled",
-    run=run_worked,
-    figures=draw_worked,
-    claims={
-        "gd-one-step-trace": _judge_one_step,
-        "gd-50-steps-loss-zero": _judge_fifty_steps,
-        "gd-50-steps-six-digit-print": _judge_print,
-        "ill-conditioned-gd-oscillates": _judge_oscillation,
-        "training-loop-four-steps": _judge_loop,
-        "house-partials": _judge_partials,
-        "house-gd-lr-1e-10": _judge_tiny_rate,
-        "learning-rate-too-large-diverges": _judge_threshold,
-        "house-w1-dominates": _judge_dominance,
-    },
-    doc="The numbers of textbook examples, step by step.",
-)
+claims = {
+    "gd-one-step-trace": _judge_one_step,
+    "gd-50-steps-loss-zero": _judge_fifty_steps,
+    "gd-50-steps-six-digit-print": _judge_print,
+    "ill-conditioned-gd-oscillates": _judge_oscillation,
+    "training-loop-four-steps": _judge_loop,
+    "house-partials": _judge_partials,
+    "house-gd-lr-1e-10": _judge_tiny_rate,
+    "learning-rate-too-large-diverges": _judge_threshold,
+    "house-w1-dominates": _judge_dominance,
+}

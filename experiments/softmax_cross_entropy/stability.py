@@ -1,0 +1,223 @@
+"""Which way of writing the cross-entropy survives large logits?"""
+
+import numpy as np
+import pydantic
+
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, below, close, equal, holds, less
+
+kind = "host"
+dtype = "float64"
+
+_DTYPES = ("bfloat16", "float32", "float64")
+_FORMS = ("exponentials", "log of softmax", "guarded", "fused")
+_SIDES = ("wrong", "right")
+_NAMES = {
+    "exponentials": "ratio of exponentials",
+    "log of softmax": "log after softmax",
+    "guarded": "log(softmax + 1e-15)",
+    "fused": "from logits",
+}
+
+
+class Config(lab.Config):
+    per_octave: int = pydantic.Field(16, ge=16, le=16)
+    """gaps for each doubling; sixteenths are numbers of bfloat16"""
+
+
+VARIABLES = {
+    "dtype": Variable(("dtype",), "", "precision"),
+    "side": Variable(("side",), "", "whether the prediction is confidently wrong or right"),
+    "form": Variable(("form",), "", "how the loss is written"),
+    "gap": Variable(("gap",), "", "larger logit less smaller"),
+    "loss": Variable(("dtype", "side", "form", "gap"), "nat", "cross-entropy"),
+    "slope": Variable(("dtype", "side", "form", "gap"), "", "its derivative by the larger logit, by reverse mode"),
+    "loss_infinite": Variable(("dtype", "side", "form", "gap"), "", "whether the loss is infinite"),
+    "slope_undefined": Variable(("dtype", "side", "form", "gap"), "", "whether the slope is NaN"),
+    "true_loss": Variable(("side", "gap"), "nat", "cross-entropy in closed form, double precision"),
+    "true_slope": Variable(("side", "gap"), "", "its derivative by the larger logit"),
+    "failing_dtype": Variable(("failing_dtype",), "", "precision"),
+    "failing_gap": Variable(("failing_dtype",), "", "least gap, in quarters, with log after softmax infinite"),
+    "exp_dtype": Variable(("exp_dtype",), "", "precision"),
+    "overflows_from": Variable(("exp_dtype",), "", "least argument found whose exponential is infinite"),
+    "plain_softmax": Variable(("of_two",), "", "softmax of (1000, 0), not shifted"),
+    "plain_undefined": Variable((), "", "whether an entry of it is NaN"),
+    "shifted_softmax": Variable(("of_two",), "", "the same, shifted"),
+    "single_one": Variable((), "", "1 + 1e-15 in single precision"),
+}
+
+
+def run(config, key):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.functions.activations import softmax
+    from jaxcalc.functions.losses import cross_entropy_from_logits
+
+    def exponentials(z, y):
+        powers = jnp.exp(z)
+        return -jnp.log((powers * y).sum(axis=-1) / powers.sum(axis=-1))
+
+    forms = {
+        "exponentials": exponentials,
+        "log of softmax": lambda z, y: -jnp.log((softmax(z) * y).sum(axis=-1)),
+        "guarded": lambda z, y: -jnp.log((softmax(z) * y).sum(axis=-1) + jnp.asarray(1e-15, z.dtype)),
+        "fused": cross_entropy_from_logits,
+    }
+    gap = np.concatenate(
+        [2.0**octave * (1 + np.arange(config.per_octave) / config.per_octave) for octave in range(-2, 10)]
+    )
+    shape = (len(_DTYPES), len(_SIDES), len(_FORMS), gap.size)
+    loss, pull = np.empty(shape), np.empty(shape)
+    for d, dtype in enumerate(_DTYPES):
+        # Not jitted: fused, XLA would keep bfloat16 in single precision between the operations.
+        z = jnp.stack([jnp.asarray(gap, dtype), jnp.zeros(gap.size, dtype)], axis=-1)
+        # The label is the class of the smaller logit (wrong), or of the larger (right).
+        z, y = jnp.broadcast_arrays(z, jnp.asarray([[[0.0, 1.0]], [[1.0, 0.0]]], dtype))
+        for f, form in enumerate(_FORMS):
+            fun = forms[form]
+            values, back = jax.vjp(lambda z, fun=fun, y=y: fun(z, y), z)
+            loss[d, :, f] = np.asarray(values, np.float64)
+            pull[d, :, f] = np.asarray(back(jnp.ones_like(values))[0][..., 0], np.float64)
+    true = np.stack([gap + np.log1p(np.exp(-gap)), np.log1p(np.exp(-gap))])
+    steps = np.arange(0, 3000) / 4
+    failing, overflow = [], []
+    for dtype in ("float32", "float64"):
+        z = jnp.stack([jnp.asarray(steps, dtype), jnp.zeros(steps.size, dtype)], axis=-1)
+        y = jnp.broadcast_to(jnp.asarray([0.0, 1.0], dtype), z.shape)
+        failing.append(steps[np.argmax(~np.isfinite(np.asarray(forms["log of softmax"](z, y))))])
+    fine = np.arange(0, 720 * 500) / 500
+    for dtype in ("float16", "float32", "float64"):
+        x = jnp.asarray(fine, dtype)
+        overflow.append(float(x[int(np.argmax(np.isinf(np.asarray(jnp.exp(x)))))]))
+    large = jnp.array([1000.0, 0.0])
+    plain = jnp.exp(large) / jnp.exp(large).sum()
+    return {
+        "dtype": np.array(_DTYPES),
+        "side": np.array(_SIDES),
+        "form": np.array(_FORMS),
+        "gap": gap,
+        "loss": loss,
+        "slope": pull,
+        "loss_infinite": np.isinf(loss).astype(float),
+        "slope_undefined": np.isnan(pull).astype(float),
+        "true_loss": true,
+        "true_slope": np.stack([1 / (1 + np.exp(-gap)), -np.exp(-gap) / (1 + np.exp(-gap))]),
+        "failing_dtype": np.array(["float32", "float64"]),
+        "failing_gap": np.array(failing),
+        "exp_dtype": np.array(["float16", "float32", "float64"]),
+        "overflows_from": np.array(overflow),
+        "plain_softmax": plain,
+        "plain_undefined": jnp.isnan(plain).any().astype(float),
+        "shifted_softmax": softmax(large),
+        "single_one": np.asarray(np.float32(1) + np.float32(1e-15), np.float64),
+    }
+
+
+def _overflows(dataset):
+    overflow = dict(zip(map(str, dataset.exp_dtype.values), dataset.overflows_from.values))
+    shifted = dataset.shifted_softmax.values
+    return Finding(
+        close({name.replace("loat", ""): value for name, value in overflow.items()})
+        & holds(dataset.plain_undefined)
+        & equal(shifted, [1.0, 0.0]),
+        measured=", ".join(f"{name} from {value:.2f}" for name, value in overflow.items())
+        + f"; softmax of (1000, 0) plain not a number, shifted {shifted.tolist()}",
+        figure="losses",
+    )
+
+
+def _log_of_softmax(dataset):
+    wrong = dataset.sel(dtype="float64", side="wrong", gap=800.0)
+    plain, fused = (wrong.sel(form=form) for form in ("log of softmax", "fused"))
+    failing = zip(dataset.failing_dtype.values, dataset.failing_gap.values)
+    return Finding(
+        holds(plain.loss_infinite)
+        & holds(plain.slope_undefined)
+        & close({"fused": fused.loss})
+        & equal(fused["slope"], 1.0)
+        & below(dataset.failing_gap, 800.0),
+        measured=f"at a gap of 800: loss {float(plain.loss):g} against {float(fused.loss):g}, slope "
+        f"{float(plain['slope']):g} against {float(fused['slope']):g}; first infinite at a gap of "
+        + ", ".join(f"{gap:.2f} ({name})" for name, gap in failing),
+        figure="losses",
+    )
+
+
+def _guard(dataset):
+    mine = dataset.sel(dtype="float64", form="guarded")
+    wrong = mine.sel(side="wrong")
+    top, pull, far = wrong.loss.sel(gap=800.0), *wrong["slope"].sel(gap=[40.0, 800.0]).values
+    perfect = float(mine.loss.sel(side="right", gap=800.0))
+    single = float(dataset.single_one)
+    return Finding(
+        holds(1 - wrong.loss_infinite),
+        limits=less(pull, 0.5) & ~close(top, 800.0, 1.0) & equal(single, 1.0),
+        measured=f"loss {float(top):.4g} at a gap of 800; slope {pull:.2g} at a gap of 40 and {far:g} "
+        f"at 800 where it is 1; a perfect prediction costs {perfect:.2g}; in single precision "
+        f"1 + 1e-15 is {single:.17g}",
+        figure="slope",
+    )
+
+
+def _looks():
+    looks = zip(("vermilion", "purple", "orange", "blue"), "sD^o", (4.6, 3.8, 4.4, 3.0))
+    return {
+        form: {"color": style.COLORS[color], "marker": marker, "markersize": size, "label": _NAMES[form]}
+        for form, (color, marker, size) in zip(_FORMS, looks)
+    }
+
+
+def figures(dataset):
+    looks, failed, most, floor = _looks(), 1e9, 1e4, 1e-18
+    figure, axes = style.subplots(2, 3, width="page", height=4.6, sharex=True, sharey=True)
+    tiny = {"bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}
+    for row, side in zip(axes, map(str, dataset.side.values)):
+        for axis, name in zip(row, map(str, dataset.dtype.values)):
+            true = dataset.true_loss.sel(side=side).values
+            held = true >= tiny[name]  # beyond, the loss itself is no normal number of the dtype
+            gap, true = dataset.gap.values[held], true[held]
+            for offset, form in enumerate(map(str, dataset.form.values)):
+                error = abs(dataset.loss.sel(side=side, dtype=name, form=form).values[held] / true - 1)
+                shown = np.where(np.isfinite(error), np.clip(error, floor, most), failed)
+                axis.plot(gap, shown, **{**looks[form], "linewidth": 0.9}, markevery=(4 * offset, 16))
+            axis.set(xscale="log", yscale="log", ylim=(floor / 10, 30 * failed), xlim=(0.25, 1000))
+            axis.set_yticks(
+                [floor, 1e-12, 1e-6, 1, most, failed],
+                ["0", "$10^{-12}$", "$10^{-6}$", "1", r"$\geq 10^{4}$", "not finite"],
+            )
+            axis.set_title(f"{name}, {side}")
+        row[0].set_ylabel("relative error of the loss")
+    for axis in axes[1]:
+        axis.set_xlabel("gap between the logits")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=4)
+    figure.set_label(
+        "One loss written four ways, for a prediction that is confidently wrong or right. Only the one from logits "
+        "keeps its digits at every gap where the loss is a number of the dtype. Below, a relative "
+        "error of 1 is a loss of 0."
+    )
+    slope, axis = style.subplots(width=4.4, height=2.9)
+    wrong = dataset.sel(dtype="float64", side="wrong")
+    for offset, form in enumerate(map(str, dataset.form.values)):
+        mine = wrong["slope"].sel(form=form)
+        axis.plot(dataset.gap, mine.fillna(1.3), **looks[form], markevery=(4 * offset, 16))
+    theory = dataset.true_slope.sel(side="wrong") / (1 + 1e-15 * np.exp(np.minimum(dataset.gap, 600)))
+    axis.plot(dataset.gap, theory, **{**style.THEORY, "zorder": 3}, label=r"$1 / (1 + 10^{-15} e^{\mathrm{gap}})$")
+    axis.set(xscale="log", ylim=(-0.05, 1.4), xlim=(1, 1000))
+    axis.set_yticks([0, 0.25, 0.5, 0.75, 1, 1.3], ["0", "0.25", "0.5", "0.75", "1", "NaN"])
+    axis.set(xlabel="gap between the logits", ylabel="gradient in the wrong logit")
+    axis.legend(loc="lower left")
+    slope.set_label(
+        "The pull on a confidently wrong logit, in double precision. It should be near 1: a guard inside the logarithm "
+        "takes it away from a gap of 34.5 on (dashed), the ratio of exponentials where the "
+        "square of one overflows (355); forms without a guard end in NaN."
+    )
+    return {"losses": figure, "slope": slope}
+
+
+claims = {
+    "naive-softmax-overflows": _overflows,
+    "log-of-softmax-unstable": _log_of_softmax,
+    "ce-with-1e-15-guard": _guard,
+}
