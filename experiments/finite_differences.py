@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import (
+    Check,
+    Config,
+    Finding,
+    Part,
+    Variable,
+    above,
+    below,
+    cited,
+    close,
+    equal,
+    less,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -71,27 +82,15 @@ def run_steps(config: Steps, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_steps(dataset: "xarray.Dataset") -> list[Claim]:
-    from jaxcalc import measure
-
-    wanted = entry("forward-first-central-second-order")
-    one, steps = dataset.sel(precision="float64"), dataset.step.values
-    # Long enough for truncation to be all, short enough for the leading term to be.
-    asymptotic = (steps < 0.02) & (steps > 1e-4)
-    orders = {
-        name: measure.exponent(steps[asymptotic], one.error.sel(scheme=name).values[asymptotic])
-        for name in map(str, dataset.scheme.values)
-        if name in ("forward", "backward", "central")
-    }
-    known = {**wanted.expected, "backward": wanted.expected["forward"]}
-    return [
-        judged(
-            wanted.id,
-            all(abs(orders[name] - known[name]) <= (wanted.tolerance or 0.0) for name in known),
-            measured=", ".join(f"{name} {order:.3f}" for name, order in orders.items()),
-            figure="steps",
-        )
-    ]
+def _judge_orders(dataset: "xarray.Dataset") -> Finding:
+    # 2^-6 to 2^-13: long enough for truncation to be all, short enough for its leading term to be.
+    window = np.log(dataset.error.sel(precision="float64").isel(step=slice(5, 13)))
+    order = lambda name: np.polyfit(np.log(window.step), window.sel(scheme=name), 1)[0]
+    forward, backward, central = map(order, ("forward", "backward", "central"))
+    return Finding(
+        close({"forward": [forward, backward], "central": central}),
+        measured=f"forward {forward:.3f}, backward {backward:.3f}, central {central:.3f}",
+    )
 
 
 def tables_of_steps(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
@@ -183,7 +182,7 @@ steps = Part(
     "host",
     run_steps,
     figures=figures_of_steps,
-    claims=claims_of_steps,
+    claims={"forward-first-central-second-order": _judge_orders},
     tables=tables_of_steps,
     doc="How does the error of a difference quotient depend on its step, and what is the best step?",
 )
@@ -247,25 +246,23 @@ def run_rivals(config: Rivals, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_rivals(dataset: "xarray.Dataset") -> list[Claim]:
-    loses = dataset.loses.mean("function")
-    at = lambda h: int(np.argmin(abs(np.log(dataset.rival_step.values / h))))
-    long, usual, short = (float(loses[at(h)]) for h in (1e-3, 1e-7, 1e-9))
-    median = dataset.median_error.sel(stencil="central").values
-    best = float(median[at(np.finfo(float).eps ** (1 / 3))])
-    wanted = entry("central-most-accurate")
+def _judge_central(dataset: "xarray.Dataset") -> Finding:
+    data = dataset.sortby("rival_step")
+    at = lambda h: data.sel(rival_step=h, method="nearest", tolerance=h / 100)
+    share = lambda h: float(at(h).loses.mean(skipna=False))
+    median = lambda h: float(at(h).median_error.sel(stencil="central"))
+    long, usual, short = map(share, (1e-3, 1e-7, 1e-9))
+    popular, best = median(1e-7), median(np.finfo(float).eps ** (1 / 3))
     forward, central = dataset.at_inflection.values
-    return [
-        judged(
-            wanted.id,
-            abs(long - wanted.expected["fraction_central_loses"]) <= (wanted.tolerance or 0.0),
-            limits=short > 0.1,
-            measured=f"loses at {100 * long:.2f} % of points for h = 1e-3, {100 * usual:.2f} % for 1e-7, "
-            f"{100 * short:.0f} % for 1e-9; median error {median[at(1e-7)]:.2g} at 1e-7, {best:.2g} at eps^(1/3); next "
-            f"to the inflection of x^3 forward {forward:.2g}, central {central:.2g} for h = 1e-3",
-            figure="rivals",
-        )
-    ]
+    return Finding(
+        close({"fraction_central_loses": long}),
+        # Where rounding rules, and next to an inflection.
+        limits=above(short, 0.1) & less(best, popular) & less(forward, central),
+        measured=f"loses at {100 * long:.2f} % of points for h = 1e-3, "
+        f"{100 * usual:.2f} % for 1e-7, {100 * short:.0f} % for 1e-9; "
+        f"median error {popular:.2g} at 1e-7, {best:.2g} at eps^(1/3); next to the inflection "
+        f"of x^3 forward {forward:.2g}, central {central:.2g} for h = 1e-3",
+    )
 
 
 def figures_of_rivals(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -307,7 +304,7 @@ rivals = Part(
     "host",
     run_rivals,
     figures=figures_of_rivals,
-    claims=claims_of_rivals,
+    claims={"central-most-accurate": _judge_central},
     doc="Is the central quotient always the most accurate?",
 )
 
@@ -492,114 +489,110 @@ def run_listings(config: Listings, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_listings(dataset: "xarray.Dataset") -> list[Claim]:
-    def printed(name):
-        values = dataset.printed.sel(listing=name).values
-        return values[~np.isnan(values)]
+def _printed(dataset: "xarray.Dataset", name: str, count: int) -> np.ndarray:
+    """The numbers of a listing, as many as it gives; NaN pads the rest, and may be among them."""
+    return dataset.printed.sel(listing=name).values[:count]
 
-    def near(id, *names):
-        """Whether the printed numbers are the ledger's."""
-        known = entry(id)
-        wanted = np.ravel(np.asarray(known.expected, float))
-        return all(
-            printed(name).shape == wanted.shape and (abs(printed(name) - wanted) <= known.tolerance).all()
-            for name in names
-        )
 
-    show = lambda values: [float(f"{value:.9g}") for value in values]
-    nominal, exact = printed("errors at 3, step as asked"), printed("errors at 3, step as taken")
-    differences, library = printed("relative difference by dtype"), printed("library's check by dtype")
-    threshold = entry("gradient-check-quadratic").tolerance or 0.0
-    checks = printed("right rule accepted")
-    hessian, finer = printed("Hessian, h = 1e-5"), printed("Hessian, h = 1e-4")
-    four, own = printed("Hessian, evaluations")
-    double, single, longer = printed("sine, relative error")
-    (step_at_floor,) = printed("floor at 1")
-    spread, wider = printed("noisy square, spread")
-    n = dataset.parameters.values
-    central, forward = dataset.central_calls.values, dataset.forward_calls.values
-    wanted = entry("central-difference-costs-2n-evals").expected
-    per_entry, base = np.polyfit(n, forward, 1)
-    (nudges,) = entry("nudge-test-needs-one-pass-per-parameter").expected.values()
-    slack = entry("nudge-test-needs-one-pass-per-parameter").tolerance or 0.0
-    return [
-        judged(
-            "central-difference-square-table",
-            near("central-difference-square-table", "square, -2 to 2"),
-            measured=[f"{value:.4f}" for value in printed("square, -2 to 2")],
-        ),
-        judged(
-            "three-differences-at-3",
-            int(np.argmin(nominal)) == 2 and int(np.argmin(exact)) == 2,
-            measured=", ".join(f"{k} {e:.3g}" for k, e in zip(("forward", "backward", "central"), nominal))
-            + f"; by the step as taken {exact[0]:.3g}, {exact[1]:.3g}, {exact[2]:.3g}",
-        ),
-        judged(
-            "numerical-gradient-bowl-at-2-1",
-            near("numerical-gradient-bowl-at-2-1", "bowl at (2, 1), list", "bowl at (2, 1), library"),
-            measured=f"list {printed('bowl at (2, 1), list').tolist()}, library "
-            f"{printed('bowl at (2, 1), library').tolist()}",
-        ),
-        judged(
-            "numerical-gradient-slice-copy",
-            near("numerical-gradient-slice-copy", "bowl at (2, 1), list"),
-            limits=not near("numerical-gradient-slice-copy", "bowl at (2, 1), array by slice"),
-            measured=f"a list gives {show(printed('bowl at (2, 1), list'))}, an array "
-            f"{show(printed('bowl at (2, 1), array by slice'))}",
-        ),
-        judged(
-            "numerical-gradient-bowl-at-4-2",
-            near("numerical-gradient-bowl-at-4-2", "bowl at (4, 2), floats"),
-            limits=not near("numerical-gradient-bowl-at-4-2", "bowl at (4, 2), integers"),
-            measured=f"floats {show(printed('bowl at (4, 2), floats'))}, integers "
-            f"{show(printed('bowl at (4, 2), integers'))}; library on integers "
-            f"{show(printed('bowl at (4, 2), integers, library'))}",
-        ),
-        judged(
-            "gradient-check-quadratic",
-            differences[0] < threshold,
-            limits=bool((differences[1:] > threshold).any()),
-            measured=", ".join(f"{k} {d:.3g}" for k, d in zip(("float64", "float32", "int"), differences))
-            + f"; steps by dtype pass the right gradient in {int(library.sum())} of 2 floating-point dtypes",
-        ),
-        judged(
-            "gradcheck-compares-analytic-and-numeric",
-            # Of each rule: JAX's checker, this library's, and whether that resolved every entry.
-            checks.tolist() == [True, True, True, False, False, True],
-            measured=f"right rule accepted {checks[:2].astype(bool).tolist()}, "
-            f"wrong by a factor 1.5 {checks[3:5].astype(bool).tolist()}",
-        ),
-        judged(
-            "central-difference-costs-2n-evals",
-            bool((central == wanted["evals_per_parameter"] * n).all())
-            and round(np.polyfit(n, central, 1)[0] * 1e6) == wanted["n_1e6"],
-            measured=dict(zip(n.tolist(), central.tolist())),
-            figure="calls",
-        ),
-        judged(
-            "nudge-test-needs-one-pass-per-parameter",
-            abs(per_entry * nudges + base - nudges) <= slack + 1e-6 * slack,
-            measured=f"{dict(zip(n.tolist(), forward.tolist()))}: one for each parameter and one to start from",
-            figure="calls",
-        ),
-        judged(
-            "numerical-hessian-print",
-            near("numerical-hessian-print", "Hessian, h = 1e-5"),
-            # NumPy prints eight decimals.
-            limits=not (np.round(hessian, 8) == np.ravel(entry("numerical-hessian-print").expected)).all(),
-            measured=f"{np.round(hessian, 8).tolist()} at 1e-5, {np.round(finer, 8).tolist()} at 1e-4; {int(four)} "
-            f"evaluations, {int(own)} by the library",
-        ),
-        judged(
-            "numerical-differentiation-works-for-any-function",
-            double < 1e-6,
-            limits=abs(step_at_floor) > 1e3 and single > 0.1 and spread > 1.0,
-            measured=f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g}); floor at 1 "
-            f"{step_at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by {spread:.2g} ({wider:.2g} by a step that "
-            "knows the noise)",
-        ),
-        judged("torch-gradcheck-and-clip-apis", None),
-    ]
+def _judge_square(dataset: "xarray.Dataset") -> Check:
+    return close(_printed(dataset, "square, -2 to 2", 5))
+
+
+def _judge_three(dataset: "xarray.Dataset") -> Finding:
+    nominal = _printed(dataset, "errors at 3, step as asked", 3)
+    exact = _printed(dataset, "errors at 3, step as taken", 3)
+    named = zip(("forward", "backward", "central"), nominal)
+    return Finding(
+        less(nominal[2], nominal[:2]) & less(exact[2], exact[:2]),
+        measured=", ".join(f"{name} {error:.3g}" for name, error in named)
+        + f"; by the step as taken {exact[0]:.3g}, {exact[1]:.3g}, {exact[2]:.3g}",
+    )
+
+
+def _judge_bowl(dataset: "xarray.Dataset") -> Finding:
+    listed = _printed(dataset, "bowl at (2, 1), list", 2)
+    own = _printed(dataset, "bowl at (2, 1), library", 2)
+    words = f"list {listed.tolist()}, library {own.tolist()}"
+    return Finding(close(listed) & close(own), measured=words)
+
+
+def _judge_dtypes(dataset: "xarray.Dataset") -> Finding:
+    floats = _printed(dataset, "bowl at (4, 2), floats", 2)
+    integers = _printed(dataset, "bowl at (4, 2), integers", 2)
+    own = _printed(dataset, "bowl at (4, 2), integers, library", 2)
+    shown = [np.round(values, 8).tolist() for values in (floats, integers, own)]
+    return Finding(
+        close(floats),
+        # The point itself is no trouble: the library differentiates there.
+        limits=~close(integers) & close(own),
+        measured="floats {}, integers {}; library on integers {}".format(*shown),
+    )
+
+
+def _judge_relative_difference(dataset: "xarray.Dataset") -> Finding:
+    found = _printed(dataset, "relative difference by dtype", 3)
+    passed = _printed(dataset, "library's check by dtype", 2)
+    named = ", ".join(f"{k} {v:.3g}" for k, v in zip(("float64", "float32", "int"), found))
+    rightly = f"{int(passed.sum())} of 2 floating-point dtypes"
+    return Finding(
+        below(found[0]),
+        limits=~below(found[1:]),
+        measured=f"{named}; steps by dtype pass the right gradient in {rightly}",
+    )
+
+
+def _judge_checkers(dataset: "xarray.Dataset") -> Finding:
+    # Of each rule: JAX's checker, this library's, and whether that resolved every entry.
+    right, wrong = np.split(_printed(dataset, "right rule accepted", 6), 2)
+    return Finding(
+        equal(right, [1, 1, 1]) & equal(wrong, [0, 0, 1]),
+        measured=f"right rule accepted {right[:2].astype(bool).tolist()}, "
+        f"wrong by a factor 1.5 {wrong[:2].astype(bool).tolist()}",
+    )
+
+
+def _judge_central_calls(dataset: "xarray.Dataset") -> Finding:
+    n, calls = dataset.parameters.values, dataset.central_calls.values
+    per_parameter = np.polyfit(n, calls, 1)[0]
+    return Finding(
+        close({"evals_per_parameter": calls / n, "n_1e6": np.rint(1e6 * per_parameter)}),
+        measured=dict(zip(map(str, n), calls.tolist())),
+    )
+
+
+def _judge_forward_calls(dataset: "xarray.Dataset") -> Finding:
+    n, calls = dataset.parameters.values, dataset.forward_calls.values
+    counted = ", ".join(f"{size}: {count}" for size, count in zip(n, calls))
+    return Finding(
+        close({"evals": np.rint(np.polyval(np.polyfit(n, calls, 1), 1e8))}),
+        measured=f"{counted}; one for each parameter and one to start from",
+    )
+
+
+def _judge_hessian(dataset: "xarray.Dataset") -> Finding:
+    hessian = _printed(dataset, "Hessian, h = 1e-5", 4)
+    finer = _printed(dataset, "Hessian, h = 1e-4", 4)
+    four, own = map(int, _printed(dataset, "Hessian, evaluations", 2))
+    at = f"{np.round(hessian, 8).tolist()} at 1e-5, {np.round(finer, 8).tolist()} at 1e-4"
+    return Finding(
+        close(hessian),
+        # NumPy prints eight decimals.
+        limits=~close(hessian, tolerance=5e-9),
+        measured=f"{at}; {four} evaluations, {own} by the library",
+    )
+
+
+def _judge_any_function(dataset: "xarray.Dataset") -> Finding:
+    double, single, longer = _printed(dataset, "sine, relative error", 3)
+    (at_floor,) = _printed(dataset, "floor at 1", 1)
+    spread, wider = _printed(dataset, "noisy square, spread", 2)
+    sine = f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g})"
+    return Finding(
+        close({"relative_error": double}, tolerance=1e-6),
+        limits=above(abs(at_floor), 1e3) & above(single, 0.1) & above(spread, 1.0),
+        measured=f"{sine}; floor at 1 {at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by "
+        f"{spread:.2g} ({wider:.2g} by a step that knows the noise)",
+    )
 
 
 def figures_of_listings(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -629,6 +622,22 @@ listings = Part(
     "host",
     run_listings,
     figures=figures_of_listings,
-    claims=claims_of_listings,
+    claims={
+        "central-difference-square-table": _judge_square,
+        "three-differences-at-3": _judge_three,
+        "numerical-gradient-bowl-at-2-1": _judge_bowl,
+        "numerical-gradient-slice-copy": lambda dataset: Finding(
+            close(_printed(dataset, "bowl at (2, 1), list", 2)),
+            limits=~close(_printed(dataset, "bowl at (2, 1), array by slice", 2)),
+        ),
+        "numerical-gradient-bowl-at-4-2": _judge_dtypes,
+        "gradient-check-quadratic": _judge_relative_difference,
+        "gradcheck-compares-analytic-and-numeric": _judge_checkers,
+        "central-difference-costs-2n-evals": _judge_central_calls,
+        "nudge-test-needs-one-pass-per-parameter": _judge_forward_calls,
+        "numerical-hessian-print": _judge_hessian,
+        "numerical-differentiation-works-for-any-function": _judge_any_function,
+        "torch-gradcheck-and-clip-apis": cited,
+    },
     doc="What do the listings of popular texts print, and where do they go wrong?",
 )

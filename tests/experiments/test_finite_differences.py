@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.lab import registry
-from tests.verdicts import verdicts
+from tests.verdicts import changed, verdicts
 
 EXPERIMENT = "finite_differences"
 SMALL = {"steps": {"halvings": 20}, "rivals": {"points": 400}, "listings": {"sizes": [10, 30], "draws": 500}}
@@ -68,6 +68,23 @@ def test_listings_follow_what_is_printed(run, claim):
     assert told[claim] == verdict
 
 
+@pytest.mark.parametrize("claim", BROKEN)
+def test_a_printed_number_that_is_none_is_not_judged(run, claim):
+    data = run("listings").dataset
+    at = (data.listing == BROKEN[claim][0]) & (data.place == 0)
+    told = verdicts(run("listings"), data.assign(printed=data.printed.where(~at)))
+    assert told[claim] == "not judged"
+
+
+def test_what_is_no_number_is_not_judged(run):
+    data = run("steps").dataset
+    lost = changed(run("steps"), error=data.error.where(data.step != 2.0**-8))
+    assert lost == {"forward-first-central-second-order": "not judged"}
+    for variable in ("loses", "median_error", "at_inflection"):
+        lost = changed(run("rivals"), **{variable: run("rivals").dataset[variable] * np.nan})
+        assert lost == {"central-most-accurate": "not judged"}
+
+
 def test_counts_follow_the_data(run):
     data = run("listings").dataset
     for name, claim in (
@@ -76,6 +93,8 @@ def test_counts_follow_the_data(run):
     ):
         told = verdicts(run("listings"), data.assign({name: data[name] * 3}))
         assert told[claim] == "refuted"
+        told = verdicts(run("listings"), data.assign({name: data[name] * np.nan}))
+        assert told[claim] == "not judged"
 
 
 @pytest.mark.parametrize("part", SMALL)
