@@ -4,7 +4,7 @@ import pytest
 
 from jaxcalc import lab
 from jaxcalc.lab import registry
-from tests.verdicts import changed, verdicts
+from tests.verdicts import changed, mutated, verdicts
 
 EXPERIMENT = "trust_region"
 SMALL = {"examples": {}}
@@ -34,6 +34,7 @@ def test_every_claim_has_the_ledgers_verdict(run, nonconvex):
 
 def test_the_examples_follow_their_data(run):
     data = run("examples").dataset
+    assert changed(run("examples"), log_cosh=data.log_cosh.where(data.step != 5)) == {BETTER: "not judged"}
     newton = data["method"] == "newton"
     tame = data.log_cosh.where(~newton, data.log_cosh.sel({"method": "trust-region"}))
     left = data.saddle.where(~newton, data.saddle.sel({"method": "gradient-descent"}))
@@ -50,7 +51,16 @@ def test_outcomes_decide(nonconvex):
     assert changed(nonconvex, outcome=data.outcome.where(~newton, 1 * (data.start % 3 == 0))) == {SHARE: "refuted"}
     stray = data.outcome + 1 * (~newton & (data.start == 0))
     assert changed(nonconvex, outcome=stray) == {MINIMA: "refuted"}
-    assert verdicts(nonconvex, data.sel(dimension=[1, 2])) == {}
+    assert verdicts(nonconvex, data.sel(dimension=[1, 2])) == {SHARE: "not judged", MINIMA: "confirmed"}
+    # The outcome of a point that did not finish is filled with zeros, like a minimum's.
+    assert changed(nonconvex, valid=data["method"] == "newton") == {MINIMA: "not judged"}
+
+
+@pytest.mark.parametrize("part", ["examples", "nonconvex"])
+def test_no_claim_survives_nan(run, nonconvex, part):
+    data = (nonconvex if part == "nonconvex" else run(part)).dataset
+    for variable, word, before, after in mutated(f"trust_region:{part}", data):
+        assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
 def test_figures_can_be_drawn(run, nonconvex):
