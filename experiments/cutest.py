@@ -12,8 +12,8 @@ import numpy as np
 import pydantic
 
 from experiments import _cutest
-from jaxcalc.lab import Claim, Variable
 from jaxcalc.lab import Config as Base
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less
 
 if TYPE_CHECKING:
     import xarray
@@ -36,10 +36,13 @@ class Config(Base):
 
 
 kind = "host"
+needs = ("sif2jax",)
 
 VARIABLES = {
     "solver": Variable(("solver",), "", "solver"),
-    "value": Variable(("solver",), "", "objective at the returned point; NaN without one, or outside the bounds"),
+    "returned": Variable(("solver",), "", "1 where it returned a point within the bounds, its value finite"),
+    "smooth": Variable(("solver",), "", "1 where the gradient there is finite"),
+    "value": Variable(("solver",), "", "objective at the returned point; NaN without one"),
     "stationarity": Variable(("solver",), "", "largest entry of the projected gradient there"),
     "claimed": Variable(("solver",), "", "1 where the solver calls it a success"),
     "unbounded": Variable(("solver",), "", "1 where it calls the problem unbounded below"),
@@ -63,10 +66,14 @@ def run(config: Config, key: Any) -> dict[str, Any]:
     suited = tuple(name for name in config.solvers if _cutest.suited(name, size, boxed))
     records = {r["solver"]: r for r in _cutest.supervise(config.problem, suited, config.limit, config.compile_limit)}
     column = lambda name, empty: np.array([records.get(solver, {}).get(name, empty) for solver in config.solvers])
-    numbers = ("value", "stationarity", "evaluations", "seconds", "compile_seconds")
+    names = ("value", "stationarity", "evaluations", "seconds", "compile_seconds")
+    numbers = {name: column(name, np.nan).astype(float) for name in names}
+    finite = {name: np.isfinite(numbers[name]) for name in ("value", "stationarity")}
     return {
         "solver": np.array(config.solvers),
-        **{name: column(name, np.nan).astype(float) for name in numbers},
+        "returned": finite["value"].astype(float),
+        "smooth": (finite["value"] & finite["stationarity"]).astype(float),
+        **numbers,
         **{name: column(name, False).astype(float) for name in ("claimed", "unbounded")},
         "words": column("words", "not suited"),
         "suited": np.array([float(name in suited) for name in config.solvers]),
@@ -75,25 +82,42 @@ def run(config: Config, key: Any) -> dict[str, Any]:
     }
 
 
-def judged(dataset: "xarray.Dataset", limit: float = 60.0) -> "xarray.Dataset":
-    """The data with a verdict on each run: ``solved``, ``stationary``, ``good`` (either), ``false_success``."""
+def judged(dataset: "xarray.Dataset") -> "xarray.Dataset":
+    """The data with verdicts on each run: ``solved``, ``stationary``, ``good``, ``false_success``.
+
+    ``good`` is either of the first two. Each is 1 or 0, or NaN where a number that it takes is
+    missing though its flag says that it was found.
+    """
     data = dataset.transpose("problem", "solver", ...)
-    value = data["value"].values
-    in_time = data["seconds"].values <= limit
-    best = np.min(np.where(np.isfinite(value), value, np.inf), axis=1, keepdims=True)
-    unbounded = best < FAR
-    scale = np.maximum(1.0, np.abs(np.where(np.isfinite(best), best, 1.0)))
-    solved = np.where(unbounded, (data["unbounded"].values > 0) & (value < FAR), value <= best + 1e-6 * scale)
-    stationary = data["stationarity"].values <= _cutest.TOLERANCE * np.maximum(1.0, np.abs(value))
-    solved, stationary = solved & in_time & np.isfinite(value), stationary & in_time & ~unbounded
-    good = solved | stationary
-    false = (
-        (data["claimed"].values > 0) & ~solved & ~(data["stationarity"].values <= 1e-6 * np.maximum(1, np.abs(value)))
-    )
-    both = ("problem", "solver")
-    return data.assign(
-        solved=(both, solved), stationary=(both, stationary), good=(both, good), false_success=(both, false)
-    )
+    told = lambda name: data[name].values.astype(float)
+    # Without a point, infinitely high, steep and late; a flag that is NaN leaves NaN.
+    found = lambda name, flag: np.where(flag == 0, np.inf, told(name) + 0 * flag)
+    returned = told("returned")
+    value, seconds = found("value", returned), found("seconds", returned)
+    steep = found("stationarity", told("smooth"))
+    claimed, unbounded = told("claimed"), told("unbounded")
+
+    best = value.min(axis=1, keepdims=True)
+    floorless = best < FAR
+    gap = 1e-6 * np.maximum(1.0, np.abs(np.where(np.isfinite(best), best, 1.0)))
+    reached = np.where(floorless, (unbounded > 0) & (value < FAR), value <= best + gap)
+    reached &= np.isfinite(value)
+    size = np.abs(np.where(np.isfinite(value), value, 1.0))
+    still = steep <= _cutest.TOLERANCE * np.maximum(1.0, size)
+    in_time = seconds <= float(data["limit"])
+    solved, stationary = reached & in_time, still & in_time & ~floorless
+    # A point that came late is as right or wrong as any.
+    false = (claimed > 0) & ~reached & ~still
+
+    unknown = np.isnan(value + steep + seconds + claimed + unbounded + best)
+    verdicts = {
+        "solved": solved,
+        "stationary": stationary,
+        "good": solved | stationary,
+        "false_success": false,
+    }
+    flags = {name: np.where(unknown, np.nan, flag) for name, flag in verdicts.items()}
+    return data.assign({name: (("problem", "solver"), flag) for name, flag in flags.items()})
 
 
 def _scored(dataset: "xarray.Dataset") -> "xarray.Dataset | None":
@@ -113,7 +137,7 @@ def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     ran = [name for name in data.solver.values if float(data.suited.sel(solver=name).sum()) > 0]
     data = data.sel(solver=ran)
     figure, panels = style.subplots(1, 3, width="page", height=3.2, gridspec_kw={"width_ratios": [3, 3, 2]})
-    good = data["good"].values.astype(bool)
+    good = data["good"].values == 1
     for panel, name, title in zip(panels, ("evaluations", "seconds"), ("evaluations", "run time")):
         ratios = np.logspace(0, 3, 200)
         shares = performance_profile(np.where(good, data[name].values, np.inf), ratios)
@@ -153,7 +177,7 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
     for name in data.solver.values:
         mine = data.sel(solver=name)
         tried = int(mine["suited"].sum())
-        good = mine["good"].values.astype(bool)
+        good = mine["good"].values == 1
         if tried:
             rows.append(
                 {
@@ -180,7 +204,7 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
             "how it ended": str(point["words"].values),
         }
         for name, point in ((name, lead.sel(problem=name)) for name in data.problem.values)
-        if not bool(point["good"])
+        if float(point["good"]) != 1
     ]
     return {"Solvers": rows, f"Not ended well by {data.solver.values[0]}": left}
 
@@ -189,68 +213,76 @@ def _median(values: np.ndarray) -> float:
     return float(f"{np.median(values):.3g}") if values.size else float("nan")
 
 
-def claims(dataset: "xarray.Dataset") -> list[Claim]:
-    """What the first solver promises, against the data."""
+_LEAD = "jaxcalc auto"
+
+
+def _lead_and_peers(dataset: "xarray.Dataset") -> "tuple[xarray.Dataset, list[str]]":
+    """The problems of up to 5,000 variables, judged, and the peers that ran."""
+    data = _of_several(dataset)
+    sizes = data["variables"].values
+    if not np.isfinite(sizes).all():
+        raise NotJudged("a problem whose size is no number")
+    peers = [name for name in map(str, data.solver.values) if name in _cutest.PEERS]
+    return data.sel(problem=sizes <= 5000), peers
+
+
+def _of_several(dataset: "xarray.Dataset") -> "xarray.Dataset":
     data = _scored(dataset)
     if data is None:
-        return []
-    lead, rest = str(data.solver.values[0]), [str(name) for name in data.solver.values[1:]]
-    small = data.sel(problem=data["variables"].values <= 5000)
-    share = float(small["good"].sel(solver=lead).mean())
-    counts = {name: int(small["good"].sel(solver=name).sum()) for name in (lead, *rest)}
-    peers = [name for name in rest if name in _cutest.PEERS]
-    false = int(data["false_success"].sel(solver=lead).sum())
-    found = [
-        Claim(
-            "cutest-share-ended-well",
-            f"{lead} solves, or ends stationary on, at least 95 % of the problems with n <= 5000 within the limit.",
-            share >= 0.95,
-            measured=f"{share:.1%} of {small.sizes['problem']}",
-            expected="95 %",
-            figure="profiles",
-        ),
-        Claim(
-            "cutest-no-false-success",
-            f"{lead} never claims a success that is none.",
-            false == 0,
-            measured=f"{false} of {int(data['claimed'].sel(solver=lead).sum())} claimed",
-            expected=0,
-            figure="profiles",
-        ),
-    ]
-    if peers:
-        ahead = all(counts[lead] > counts[name] for name in peers)
-        found.append(
-            Claim(
-                "cutest-more-than-any-peer",
-                f"{lead} ends more problems well than any peer, or all of them.",
-                ahead or counts[lead] == small.sizes["problem"],
-                measured=", ".join(f"{name} {count}" for name, count in counts.items() if name in (lead, *peers)),
-                figure="profiles",
-            )
-        )
-        ratio, peer = _against_fastest(small, lead, peers)
-        found.append(
-            Claim(
-                "cutest-within-twice-the-fastest-peer",
-                f"{lead}'s median run time, over problems that both solve, is within 2 times of the fastest peer's.",
-                ratio <= 2.0,
-                measured=f"{ratio:.2f} times {peer}",
-                expected="<= 2",
-                figure="profiles",
-            )
-        )
-    return found
+        raise NotJudged("it takes two problems or more")
+    return data
 
 
-def _against_fastest(data: "xarray.Dataset", lead: str, peers: list[str]) -> tuple[float, str]:
-    """Our median over each peer's, on the problems that both solve; the largest ratio."""
-    mine = data.sel(solver=lead)
-    ratios = []
+def _count(data: "xarray.Dataset", name: str, solver: str) -> float:
+    return float(data[name].sel(solver=solver).sum(skipna=False))
+
+
+def _judge_share(dataset: "xarray.Dataset") -> Finding:
+    small, _ = _lead_and_peers(dataset)
+    share = _count(small, "good", _LEAD) / small.sizes["problem"]
+    return Finding(above(share, 0.95), measured=f"{share:.1%} of {small.sizes['problem']}")
+
+
+def _judge_false(dataset: "xarray.Dataset") -> Finding:
+    data = _of_several(dataset)
+    false, claimed = (_count(data, name, _LEAD) for name in ("false_success", "claimed"))
+    if claimed == 0:
+        raise NotJudged(f"{_LEAD} claimed no success")
+    return Finding(equal(false, 0), measured=f"{false:g} of {claimed:g} claimed")
+
+
+def _judge_peers(dataset: "xarray.Dataset") -> Finding:
+    small, peers = _lead_and_peers(dataset)
+    counts = {name: _count(small, "good", name) for name in (_LEAD, *peers)}
+    lead, *others = counts.values()
+    return Finding(
+        less(others, lead) | equal(lead, small.sizes["problem"]),
+        measured=", ".join(f"{name} {count:g}" for name, count in counts.items()),
+    )
+
+
+def _judge_time(dataset: "xarray.Dataset") -> Finding:
+    """Our median over each peer's, on the problems that both solve."""
+    small, peers = _lead_and_peers(dataset)
+    ratios = {}
     for name in peers:
-        theirs = data.sel(solver=name)
-        both = mine["solved"].values.astype(bool) & theirs["solved"].values.astype(bool)
-        if both.any():
-            ours, other = (np.median(one["seconds"].values[both]) for one in (mine, theirs))
-            ratios.append((float(ours / other), name))
-    return max(ratios) if ratios else (float("nan"), "none")
+        pair = small.sel(solver=[_LEAD, name])
+        both = pair["solved"].prod("solver", skipna=False).values
+        # What may be solved is kept, as NaN.
+        times = (pair["seconds"] + 0 * pair["solved"]).values[both != 0]
+        if times.size:
+            ours, theirs = np.median(times, axis=0)
+            ratios[name] = ours / theirs
+    worst = max(ratios, key=lambda name: ratios[name], default="")
+    return Finding(
+        below(list(ratios.values()), 2.0),
+        measured=f"{ratios[worst]:.2f} times {worst}" if ratios else "",
+    )
+
+
+claims = {
+    "cutest-share-ended-well": _judge_share,
+    "cutest-no-false-success": _judge_false,
+    "cutest-more-than-any-peer": _judge_peers,
+    "cutest-within-twice-the-fastest-peer": _judge_time,
+}

@@ -5,12 +5,15 @@ import pytest
 import xarray
 
 from experiments import _cutest, cutest
+from tests.verdicts import claims, mutated
 
 
 def outcomes(**changes):
     """Two problems, three solvers: all solve the first; the second is claimed falsely by the third."""
     both = ("problem", "solver")
     fields = {
+        "returned": np.ones((2, 3)),
+        "smooth": np.ones((2, 3)),
         "value": np.array([[1.0, 1.0 + 1e-8, 1.0], [0.0, 1e-9, 0.5]]),
         "stationarity": np.array([[1e-9, 1e-3, 1e-9], [1e-9, 1e-9, 1e-2]]),
         "claimed": np.ones((2, 3)),
@@ -23,12 +26,12 @@ def outcomes(**changes):
     } | changes
     return xarray.Dataset(
         {name: (both, value) for name, value in fields.items()} | {"variables": ("problem", [2.0, 3.0])},
-        coords={"problem": ["A", "B"], "solver": ["jaxcalc auto", "SciPy L-BFGS-B", "jaxopt L-BFGS"]},
+        coords={"problem": ["A", "B"], "solver": ["jaxcalc auto", "SciPy L-BFGS-B", "jaxopt L-BFGS"], "limit": 60.0},
     )
 
 
 def verdicts(data):
-    return {claim.id: claim.verdict for claim in cutest.claims(data)}
+    return {id: claim.verdict for id, claim in claims("cutest", data).items()}
 
 
 def test_the_judge_looks_at_the_returned_point():
@@ -56,6 +59,36 @@ def test_other_outcomes_turn_the_verdicts(name, change, claim):
     assert verdicts(outcomes(**changes))[claim] == "refuted"
 
 
+def test_a_number_that_is_missing_is_not_judged():
+    for variable, word, before, after in mutated("cutest", outcomes()):
+        if word == "not a number":
+            assert after.verdict == "not judged", (variable, before.id)
+    for name in ("value", "seconds", "stationarity", "returned"):
+        data = outcomes()
+        told = verdicts(data.assign({name: data[name].where(data.solver != "jaxcalc auto")}))
+        assert set(told.values()) == {"not judged"}, name
+    assert set(verdicts(outcomes().sel(solver=["SciPy L-BFGS-B"])).values()) == {"not judged"}
+    alone = verdicts(outcomes().sel(solver=["jaxcalc auto"]))
+    assert list(alone.values()) == ["confirmed", "confirmed", "not judged", "not judged"]
+
+
+def test_a_solver_without_a_point_has_lost():
+    data = outcomes()
+    failed = (data.solver == "jaxcalc auto") & (data.problem == "B")
+    lost = {name: data[name].where(~failed) for name in ("value", "stationarity", "seconds")}
+    flags = {name: data[name].where(~failed, 0) for name in ("returned", "smooth", "claimed")}
+    broken = data.assign(lost | flags)
+    assert verdicts(broken)["cutest-share-ended-well"] == "refuted"
+    assert verdicts(broken)["cutest-no-false-success"] == "confirmed"
+    assert verdicts(broken.assign(claimed=data.claimed))["cutest-no-false-success"] == "refuted"
+
+
+def test_a_run_beyond_the_limit_does_not_count():
+    late = outcomes().assign_coords(limit=0.5)
+    assert not cutest.judged(late)["good"].any()
+    np.testing.assert_array_equal(cutest.judged(late)["false_success"], [[0, 0, 0], [0, 0, 1]])
+
+
 def test_a_problem_without_a_floor_is_solved_by_saying_so():
     value = np.array([[1.0, 1.0, 1.0], [-1e21, -1e25, -1e30]])
     unbounded = np.array([[0.0, 0, 0], [1.0, 0.0, 0.0]])
@@ -68,7 +101,8 @@ def test_it_draws_and_tabulates():
     assert len(cutest.figures(data)["profiles"].axes) == 3
     solvers, left = cutest.tables(data).values()
     assert [row["false successes"] for row in solvers] == [0, 0, 1] and left == []
-    assert cutest.figures(data.isel(problem=0)) == {} and cutest.claims(data.isel(problem=0)) == []
+    alone = data.isel(problem=0)
+    assert cutest.figures(alone) == {} and set(verdicts(alone).values()) == {"not judged"}
 
 
 def test_a_problem_from_end_to_end():
@@ -77,7 +111,7 @@ def test_a_problem_from_end_to_end():
     found = cutest.run(cutest.Config(problem="HS1", solvers=solvers), None)
     np.testing.assert_allclose(found["value"], 0, atol=1e-6)
     assert found["claimed"].all() and found["boxed"] == 1.0 and found["variables"] == 2.0
-    assert (found["seconds"] > 0).all()
+    assert (found["seconds"] > 0).all() and found["returned"].all() and found["smooth"].all()
     with pytest.raises(ValueError, match="no problem 'NOWHERE'"):
         _cutest.load("NOWHERE")
     with pytest.raises(ValueError, match="unknown solver 'x'; it is one of: jaxcalc auto"):
