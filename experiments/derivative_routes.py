@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, below, equal, less
 
 
 class Settings(Config):
@@ -103,13 +103,7 @@ _RULES = {
     "peer": ("", "vermilion", "-."),
 }
 _PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
-# Geometric mean, 90th percentile and worst of the regret by estimate and by measurement that an operator has to reach.
-_BOUNDS = {
-    "jacobian": {"estimate": (1.05, 1.25, 2.0), "measure": (1.02, None, 1.1)},
-    "hessian": {"estimate": (1.2, None, 2.0), "measure": (1.02, None, 1.1)},
-    "laplacian": {"estimate": (1.2, None, 2.0), "measure": (1.02, None, 1.1)},
-}
-_PLANNING_SHARE = 0.5
+_PLANNING_SHARE = 0.5  # of compiling, as the ledger has it
 
 
 def _arrays(dataset: Any) -> dict[str, np.ndarray]:
@@ -192,95 +186,99 @@ def _mean(values: np.ndarray) -> float:
     return float(np.exp(np.mean(np.log(values)))) if len(values) else float("nan")
 
 
-def _worst(data: dict[str, Any], regret: np.ndarray) -> str:
-    """The worst regret and its function."""
-    at = int(np.argmax(np.where(np.isfinite(regret), regret, -1)))
-    return f"{regret[at]:.3g} ({data['function'][at]})"
+# What the regrets of a rule are judged by.
+_STATISTICS = {
+    "on average": _mean,
+    "nearly always": lambda regret: float(np.quantile(regret, 0.9)),
+    "at worst": lambda regret: float(np.max(regret)),
+}
 
 
-def claims(operator: str, dataset: Any) -> list[Claim]:
-    """Regret by estimate and by measurement, the comparison with counting products, planning's share, and rightness."""
+def _judges(operator: str) -> dict[str, Any]:
+    """Rightness, the regret by estimate and by measurement, the comparison with counting products, planning's share."""
+    found: dict[str, Any] = {"every strategy right": functools.partial(_every_right, operator)}
+    for rule in ("estimate", "measure"):
+        for word in _STATISTICS:
+            if word != "nearly always" or (operator, rule) == ("jacobian", "estimate"):
+                found[f"{rule} {word}"] = functools.partial(_regret_within, rule, word)
+    if operator != "laplacian":
+        found["better than counting products"] = _better_than_counting
+    found["planning is cheaper than compiling"] = _cheap_planning
+    return {f"{operator}: {name}": judge for name, judge in found.items()}
+
+
+def _told(dataset: Any) -> dict[str, Any]:
+    """What ``_regrets`` finds, of a run that says how every contender fared."""
     data = _regrets(dataset)
+    if missing := dataset["function"].size - len(data["function"]):
+        raise NotJudged(f"{missing} of {dataset['function'].size} functions without a result")
     if len(data["function"]) < 2:
-        return []
-    found = [_judge_rightness(operator, data)]
-    for rule, (mean, high, worst) in _BOUNDS[operator].items():
-        found += _judge_regret(operator, data, rule, mean, high, worst)
-    if operator != "laplacian" and (data["split"] == "held out").any():
-        found.append(_judge_fewest(operator, data))
-    found.append(_judge_planning(operator, data))
-    return found
+        raise NotJudged("takes two functions or more")
+    if unread := int(((data["status"] == _contest.MEASURED) & ~data["valid"]).sum()):
+        raise NotJudged(f"{unread} contenders measured, without a reading")
+    return data
 
 
-def _judge_rightness(operator: str, data: dict[str, Any]) -> Claim:
-    own = len(_contest.STRATEGIES[operator])
-    status = data["status"][:, :own].astype(str)
-    bad = [
-        f"{data['function'][p]} by {data['strategies'][s]}, {status[p, s]}"
-        for p, s in np.argwhere(np.char.startswith(status, _contest.WRONG) | np.char.startswith(status, "failed"))
-    ]
-    peers = data["status"][:, own:].astype(str)
-    wrong = [
-        f"{data['function'][p]} by {data['strategies'][own + s]}"
-        for p, s in np.argwhere(np.char.startswith(peers, _contest.WRONG))
-    ]
-    failed = int(np.char.startswith(peers, "failed").sum())
-    return Claim(
-        id=f"{operator}: every strategy right",
-        statement=f"Every strategy offered for a {operator} compiles, runs, and agrees with JAX's own transformation.",
-        stated=not bad,
-        expected="no failure, and differences within sqrt(eps) of the largest entry",
-        measured="; ".join(bad) or f"{int(data['valid'][:, :own].sum())} results agree",
-        note=f"Of the peers {failed} fail and {len(wrong)} are wrong" + (f": {'; '.join(wrong)}." if wrong else "."),
+def _every_right(operator: str, dataset: Any) -> Finding:
+    data, own = _told(dataset), len(_contest.STRATEGIES[operator])
+    status = data["status"].astype(str)
+    wrong = np.char.startswith(status, _contest.WRONG)
+    failed = np.char.startswith(status, "failed")
+    named = lambda p, s: f"{data['function'][p]} by {data['strategies'][s]}"
+    bad = [f"{named(p, s)}, {status[p, s]}" for p, s in np.argwhere((wrong | failed)[:, :own])]
+    peers = [named(p, own + s) for p, s in np.argwhere(wrong[:, own:])]
+    allowed = np.sqrt([np.finfo(str(name)).eps for name in data["precision"]])
+    off = (data["deviation"] / allowed[:, None])[:, :own][(status == _contest.MEASURED)[:, :own]]
+    return Finding(
+        equal(len(bad), 0) & below(abs(off), 1.0),
+        measured="; ".join(bad) or f"{off.size} results agree, to {off.max():.2g} of sqrt(eps)",
+        note=f"Of the peers {int(failed[:, own:].sum())} fail and {len(peers)} are wrong"
+        + (f": {'; '.join(peers)}." if peers else "."),
     )
 
 
-def _judge_regret(
-    operator: str, data: dict[str, Any], rule: str, mean: float, high: float | None, worst: float
-) -> list[Claim]:
-    regret = data["regret"][:, data["rules"].index(rule)]
-    total, known = len(regret), regret[np.isfinite(regret)]
-    complete = len(known) == total
-    noise = f"The same program read twice differs by {_mean(data['noise']):.3g} times (geometric mean), "
-    noise += f"at worst {data['noise'].max():.3g}."
-    fair = data["fair"][:, data["rules"].index(rule)]
+def _regret_within(rule: str, word: str, dataset: Any) -> Finding:
+    data = _told(dataset)
+    regret, fair = (data[name][:, data["rules"].index(rule)] for name in ("regret", "fair"))
+    if lost := int(np.isnan(regret).sum()):
+        raise NotJudged(f"{lost} of {len(regret)} choices without a reading")
+    noise = f"The same program read twice differs by {_mean(data['noise']):.3g} times "
+    noise += f"(geometric mean), at worst {data['noise'].max():.3g}."
     if np.isfinite(fair).any():
-        told = _mean(fair[np.isfinite(fair)])
-        noise += f" Cross-fitted (the best picked by half of the rounds, timed by the other): {told:.4g}."
-    tests = {
-        "on average": ("the geometric mean", mean, _mean(known), f"{_mean(known):.4g}"),
-        "nearly always": ("the 90th percentile", high, float(np.quantile(known, 0.9)) if len(known) else np.nan, None),
-        "at worst": ("the worst", worst, float(known.max()) if len(known) else np.nan, _worst(data, regret)),
-    }
-    return [
-        Claim(
-            id=f"{operator}: {rule} {word}",
-            statement=f"The {operator} planned by {'estimate' if rule == 'estimate' else 'measurement'} takes {word} "
-            f"at most {bound} times the time of the best strategy, peers included.",
-            stated=bool(complete and value <= bound),
-            expected=f"{what} of {total} at most {bound}",
-            measured=(text or f"{value:.4g}") + ("" if complete else f"; {total - len(known)} without a reading"),
-            figure="regret",
-            note=noise,
-        )
-        for word, (what, bound, value, text) in tests.items()
-        if bound is not None
-    ]
+        noise += " Cross-fitted (the best picked by half of the rounds, timed by the other): "
+        noise += f"{_mean(fair[np.isfinite(fair)]):.4g}."
+    value = _STATISTICS[word](regret)
+    by = f" ({data['function'][np.argmax(regret)]})" if word == "at worst" else ""
+    return Finding(below(value), measured=f"{value:.4g}{by}", figure="regret", note=noise)
 
 
-def _judge_fewest(operator: str, data: dict[str, Any]) -> Claim:
-    held = data["split"] == "held out"
-    ours, theirs = (data["regret"][:, data["rules"].index(rule)] for rule in ("estimate", "fewest products"))
-    both = held & np.isfinite(ours) & np.isfinite(theirs)
-    wins, losses = int((theirs[both] > 1.03 * ours[both]).sum()), int((ours[both] > 1.03 * theirs[both]).sum())
-    return Claim(
-        id=f"{operator}: better than counting products",
-        statement="On functions held out of the fit, planning by estimate beats taking the fewest products.",
-        stated=bool(both.any() and _mean(ours[both]) < _mean(theirs[both])),
-        expected="a smaller geometric mean of the regret",
-        measured=f"{_mean(ours[both]):.4g} against {_mean(theirs[both]):.4g}; of {int(both.sum())} functions "
+def _better_than_counting(dataset: Any) -> Finding:
+    """On held-out functions where the choice of either has a reading; fewest products may be too slow to read."""
+    data = _told(dataset)
+    ours, theirs = (
+        data["regret"][data["split"] == "held out", data["rules"].index(rule)]
+        for rule in ("estimate", "fewest products")
+    )
+    if lost := int(np.isnan(ours).sum()):
+        raise NotJudged(f"{lost} of {len(ours)} choices without a reading")
+    both = ~np.isnan(theirs)
+    ours, theirs = ours[both], theirs[both]
+    wins, losses = int((theirs > 1.03 * ours).sum()), int((ours > 1.03 * theirs).sum())
+    return Finding(
+        less(_mean(ours), _mean(theirs)),
+        measured=f"{_mean(ours):.4g} against {_mean(theirs):.4g}; of {len(ours)} functions "
         f"{wins} better and {losses} worse by more than 3 %",
         figure="regret",
+    )
+
+
+def _cheap_planning(dataset: Any) -> Finding:
+    share, with_tracing = _shares(_told(dataset))
+    return Finding(
+        below(_mean(share)),
+        measured=f"{_mean(share):.3g}, from {share.min():.2g} to {share.max():.2g}",
+        figure="planning",
+        note=f"Of tracing and compiling together {_mean(with_tracing):.3g}.",
     )
 
 
@@ -290,20 +288,6 @@ def _shares(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     compiling = data["compile_seconds"][rows, data["planned"]]
     return data["planning_seconds"] / compiling, data["planning_seconds"] / (
         compiling + data["trace_seconds"][rows, data["planned"]]
-    )
-
-
-def _judge_planning(operator: str, data: dict[str, Any]) -> Claim:
-    share, with_tracing = _shares(data)
-    known = np.isfinite(share)
-    return Claim(
-        id=f"{operator}: planning is cheaper than compiling",
-        statement=f"Planning by estimate takes at most {_PLANNING_SHARE:.0%} of the planned program's compile time.",
-        stated=bool(known.all() and _mean(share[known]) <= _PLANNING_SHARE),
-        expected=f"a geometric mean of at most {_PLANNING_SHARE}",
-        measured=f"{_mean(share[known]):.3g}, from {share[known].min():.2g} to {share[known].max():.2g}",
-        figure="planning",
-        note=f"Of tracing and compiling together {_mean(with_tracing[known]):.3g}.",
     )
 
 
@@ -527,7 +511,7 @@ jacobians = Part(
     "timed",
     lambda config, key: _contest.hold("jacobian", config),
     figures=functools.partial(figures, "jacobian"),
-    claims=functools.partial(claims, "jacobian"),
+    claims=_judges("jacobian"),
     tables=functools.partial(tables, "jacobian"),
     doc="How often is the planned route to a Jacobian the best one?",
 )
@@ -537,7 +521,7 @@ hessians = Part(
     "timed",
     lambda config, key: _contest.hold("hessian", config),
     figures=functools.partial(figures, "hessian"),
-    claims=functools.partial(claims, "hessian"),
+    claims=_judges("hessian"),
     tables=functools.partial(tables, "hessian"),
     doc="How often is the planned route to a Hessian the best one?",
 )
@@ -547,7 +531,7 @@ laplacians = Part(
     "timed",
     lambda config, key: _contest.hold("laplacian", config),
     figures=functools.partial(figures, "laplacian"),
-    claims=functools.partial(claims, "laplacian"),
+    claims=_judges("laplacian"),
     tables=functools.partial(tables, "laplacian"),
     doc="How often is the planned route to a Laplacian the best one?",
 )

@@ -8,6 +8,7 @@ from experiments import derivative_routes
 from jaxcalc import lab
 from jaxcalc.functions import derivatives
 from jaxcalc.lab import registry
+from tests.verdicts import claims, mutated
 
 PROBLEMS = ["small elementwise", "square roots", "clipped gradient"]
 
@@ -27,10 +28,10 @@ def run(tmp_path_factory):
     return start(tmp_path_factory.mktemp("runs"), "jacobians", PROBLEMS)
 
 
-def judged(dataset, operator="jacobian", **changes):
+def judged(dataset, **changes):
     """Claims by what follows the operator, with some of the readings other than they were."""
-    found = derivative_routes.claims(operator, dataset.assign(changes))
-    return {claim.id.partition(": ")[2]: claim for claim in found}
+    found = claims("derivative_routes:jacobians", dataset.assign(changes))
+    return {id.partition(": ")[2]: claim for id, claim in found.items()}
 
 
 def settled(dataset):
@@ -105,7 +106,22 @@ def test_a_choice_without_a_reading_is_no_success(run):
     planned = data.strategy == data.choice.sel(rule="estimate", problem="small elementwise")
     lost = data.status.where(~(planned & (data.problem == "small elementwise")), "not run: too large")
     claim = judged(data, status=lost)["estimate at worst"]
-    assert claim.verdict == "refuted" and "1 without a reading" in claim.measured
+    assert claim.verdict == "not judged" and claim.reason == "1 of 3 choices without a reading"
+
+
+def test_nan_neither_confirms_nor_refutes(run):
+    data = settled(run.dataset)
+    found = list(mutated("derivative_routes:jacobians", data))
+    assert {after.verdict for _, word, _, after in found if word == "not a number"} == {"not judged"}
+    assert len({before.id for _, _, before, _ in found}) == 8
+    unread = data.seconds.where((data.problem != "square roots") | (data.strategy != "jax.jacfwd"))
+    told = judged(data, seconds=unread)
+    assert {claim.reason for claim in told.values()} == {"1 contenders measured, without a reading"}
+    lost = judged(data, function=data.function.where(data.problem != "square roots", ""))
+    assert {claim.verdict for claim in lost.values()} == {"not judged"}
+    off = data.deviation.where(data.strategy != "forward", np.nan)
+    assert judged(data, deviation=off)["every strategy right"].verdict == "not judged"
+    assert judged(data, deviation=off.fillna(1.0))["every strategy right"].verdict == "refuted"
 
 
 def test_what_is_wrong_is_not_the_fastest(run):
@@ -141,7 +157,7 @@ def test_other_operators(tmp_path, part, problem, strategies):
     pytest.importorskip("asdex")
     pytest.importorskip("folx")
     run = start(tmp_path, part, [problem])
-    assert run.claims == []
+    assert {claim.reason for claim in run.claims} == {"takes two functions or more"}
     status = run.dataset.status.isel(problem=0)
     assert set(status.sel(strategy=strategies).values.tolist()) == {"measured"}
     assert not any(word.startswith("wrong") for word in status.values.tolist())
