@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Check, Config, Finding, NotJudged, Part, Variable, below, close, equal, less, over
 
 if TYPE_CHECKING:
     import xarray
@@ -65,28 +64,17 @@ def run_examples(config: Examples, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
-    normal, house = "ols-normal-equation", "ols-on-the-running-example"
+def _normal_equation(dataset: "xarray.Dataset") -> Finding:
     gaps = [float(dataset[name]) for name in ("gradient_residual", "gradient_at_solution", "distance_to_svd")]
-    many, exact = dataset.many_by_normal.values, dataset.many_by_svd.values
-    agree = bool(np.linalg.norm(many - exact) <= 1e-9 * np.linalg.norm(exact))
-    one, nearest = dataset.one_by_svd.values, dataset.one_nearest.values
-    least = float(np.linalg.norm(one - nearest) / np.linalg.norm(nearest))
-    ranks = int(dataset.rank_of_many), int(dataset.rank_of_one)
-    return [
-        judged(
-            normal,
-            max(gaps) <= entry(normal).tolerance,
-            measured=f"gradients part by {gaps[0]:.1g}, {gaps[1]:.1g} at the solution, {gaps[2]:.1g} from the SVD's",
-        ),
-        judged(
-            house,
-            ranks[0] == 2 and agree,
-            limits=ranks[1] < 2 and not np.isfinite(dataset.one_by_normal.values).all(),
-            measured=f"rank {ranks[0]} of 2 with 546 houses, {ranks[1]} with one; there the pseudo-inverse gives the "
-            f"solution of least norm to {least:.1g}",
-        ),
-    ]
+    return Finding(
+        below(gaps),
+        measured=f"gradients part by {gaps[0]:.1g}, {gaps[1]:.1g} at the solution, {gaps[2]:.1g} from the SVD's",
+    )
+
+
+def _mended(dataset: "xarray.Dataset") -> Check:
+    near = lambda found, target: close(dataset[found], dataset[target], relative=True)
+    return near("one_by_svd", "one_nearest") & equal(dataset.rank_of_many, 2) & near("many_by_normal", "many_by_svd")
 
 
 examples = Part(
@@ -105,7 +93,11 @@ examples = Part(
     },
     "host",
     run_examples,
-    claims=claims_of_examples,
+    claims={
+        "ols-normal-equation": _normal_equation,
+        "ols-on-the-running-example": lambda dataset: close({"rank": dataset.rank_of_one}),
+        "running-example-by-pseudo-inverse-or-more-houses": _mended,
+    },
     doc="Does the closed form of least squares hold, and what does one house alone determine?",
 )
 
@@ -158,45 +150,49 @@ def _medians(dataset: "xarray.Dataset") -> "xarray.DataArray":
 
 def _growth(error: "xarray.DataArray", method: str) -> float:
     """The power of the condition number with which an error grows, clear of rounding below and of nonsense above."""
-    from jaxcalc.measure import exponent
-
     values = error.sel({"method": method}).values
-    usable = (values > 100 * _EPS) & (values < 1e-2)
-    return exponent(error.condition_number.values[usable], values[usable])
+    clear = np.flatnonzero((values > 100 * _EPS) & (values < 1e-2))
+    if clear.size < 3:
+        raise NotJudged(f"fewer than three errors of {method} lie clear of rounding and of nonsense")
+    part = slice(clear[0], clear[-1] + 1)  # all between, so that one that is missing is missed
+    return _power(error.condition_number.values[part], values[part])
 
 
-def claims_of_conditioning(dataset: "xarray.Dataset") -> list[Claim]:
+def _power(x: np.ndarray, y: np.ndarray) -> float:
+    """The exponent of the best fit ``y ~ x^p``, which two points determine."""
+    if x.size < 2:
+        raise NotJudged("an exponent takes two points")
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def _in_double(dataset: "xarray.Dataset") -> "xarray.DataArray":
+    """The medians of a run in double precision."""
     if np.finfo(dataset.attrs["dtype"]).eps > _EPS:
-        return []
-    median, inverse = _medians(dataset), "ols-one-matrix-inversion-gives-the-answer"
-    exact, noisy = median.sel(residual=0.0), median.isel(residual=-1)
+        raise NotJudged("needs double precision")
+    return _medians(dataset)
+
+
+def _one_inversion(dataset: "xarray.Dataset") -> Finding:
+    exact = _in_double(dataset).sel(residual=0.0)
     at = lambda kappa, method: float(exact.sel({"method": method}).sel(condition_number=kappa, method="nearest"))
-    within = entry(inverse).tolerance
-    slopes = {name: _growth(exact, name) for name in ("normal", "qr", "svd")}
-    bent = _growth(noisy, "qr")
-    return [
-        judged(
-            inverse,
-            at(1e2, "inverse") <= within,
-            limits=bool(at(1e8, "inverse") > within >= at(1e8, "svd")),
-            measured="errors of the inverse and the SVD: "
-            + "; ".join(f"{at(k, 'inverse'):.1g} and {at(k, 'svd'):.1g} at {k:.0e}" for k in (1e2, 1e5, 1e8)),
-            figure="errors",
-        ),
-        Claim(
-            "normal-equations-square-the-condition-number",
-            "The normal equations lose twice the digits that QR loses: their error grows with the square of cond(X), "
-            "QR's with cond(X).",
-            stated=bool(abs(slopes["normal"] - 2) < 0.2 and max(abs(slopes[m] - 1) for m in ("qr", "svd")) < 0.2),
-            limits=bool(float(noisy.residual) > 0 and abs(bent - 2) < 0.2),
-            expected="exponents 2, 1 and 1 within 0.2 for y in the range of X",
-            measured=", ".join(f"{name} {slope:.2f}" for name, slope in slopes.items()),
-            expects="qualified",
-            figure="errors",
-            note=f"With a residual of {float(noisy.residual):g} times the fit QR's exponent is {bent:.2f}: then the "
-            "problem itself is that sensitive, and no method can do better.",
-        ),
-    ]
+    return Finding(
+        below(at(1e2, "inverse")),
+        limits=~below(at(1e8, "inverse")) & below(at(1e8, "svd")),
+        measured="errors of the inverse and the SVD: "
+        + "; ".join(f"{at(k, 'inverse'):.1g} and {at(k, 'svd'):.1g} at {k:.0e}" for k in (1e2, 1e5, 1e8)),
+    )
+
+
+def _squared(dataset: "xarray.Dataset") -> Finding:
+    median = _in_double(dataset)
+    noisy = median.isel(residual=-1)
+    slopes, bent = {m: _growth(median.sel(residual=0.0), m) for m in ("normal", "qr", "svd")}, _growth(noisy, "qr")
+    return Finding(
+        close(slopes),
+        limits=less(0.0, noisy.residual) & close(bent, 2.0),
+        measured=", ".join(f"{name} {slope:.2f}" for name, slope in slopes.items())
+        + f"; with a residual of {float(noisy.residual):g} times the fit qr {bent:.2f}",
+    )
 
 
 def figures_of_conditioning(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -253,7 +249,10 @@ conditioning = Part(
     "host",
     run_conditioning,
     figures=figures_of_conditioning,
-    claims=claims_of_conditioning,
+    claims={
+        "ols-one-matrix-inversion-gives-the-answer": _one_inversion,
+        "normal-equations-square-the-condition-number": _squared,
+    },
     doc="How many digits do normal equations, QR and SVD lose, against the condition number?",
 )
 
@@ -343,43 +342,41 @@ def _crossings(dataset: "xarray.Dataset", name: str) -> dict[str, float]:
     return {m: crossing(one.d.values, descent, one.sel({"method": m}).values, tie=tie) for m in ("normal", "qr", "svd")}
 
 
-def claims_of_cost(dataset: "xarray.Dataset") -> list[Claim]:
-    from jaxcalc.measure import exponent
+def _step_and_inverse(dataset: "xarray.Dataset") -> Finding:
+    data = over(dataset, "n", "d").transpose("n", "d", ...)
+    n, d, step = data.n.values, data.d.values, data.step_operations.values
+    in_d, in_n = _power(d, step[-1]), _power(n, step[:, -1])
+    large = d >= 32
+    cubic = _power(d[large], data.inverse_operations.values[-1][large])
+    return Finding(
+        close({"exponent_d": in_d, "exponent_n": in_n}) & close(cubic, 3.0),
+        measured=f"a gradient step: exponents {in_d:.3f} in d and {in_n:.3f} in n; an inverse {cubic:.3f} in d",
+    )
 
-    if not _grid(dataset) or min(dataset.sizes["n"], dataset.sizes["d"]) < 2:
-        return []
-    id = "ols-cost-cubic-gd-step-nd"
-    n, d = dataset.n.values, dataset.d.values
-    step = dataset.step_operations.transpose("n", "d").values
-    in_d, in_n = exponent(d, step[-1]), exponent(n, step[:, -1])
-    cubic = exponent(d[d >= 32], dataset.inverse_operations.transpose("n", "d").values[-1][d >= 32])
-    gram = dataset.gram_operations.isel(n=-1, d=-1) / dataset.inverse_operations.isel(n=-1, d=-1)
-    counts, seconds = _crossings(dataset, "operations"), _crossings(dataset, "seconds")
-    steps = int(dataset.num_steps.isel(n=-1, d=-1))
+
+def _product_dominates(dataset: "xarray.Dataset") -> Check:
+    data = over(dataset, "n", "d").transpose("n", "d", ...)
+    tall = (data.n > data.d).values
+    return less(1.0, (data.gram_operations / data.inverse_operations).values[tall])
+
+
+def _overtakes(dataset: "xarray.Dataset") -> Finding:
+    data = over(dataset, "n", "d")
+    one = data.isel(n=-1)
+    d, steps = one.d.values, int(one.num_steps[-1])
     # 4 n d a step against 2 n d^2 for X'X by a general product.
     predicted = 2.0 * steps
-    reached = float(dataset.error.sel({"method": "gradient-descent"}).max())
-    shown = lambda found: ", ".join(f"{m} {v:.0f}" if np.isfinite(v) else f"{m} never" for m, v in found.items())
-    return [
-        judged(
-            id,
-            max(abs(in_d - 1), abs(in_n - 1)) <= entry(id).tolerance and abs(cubic - 3) <= 0.1,
-            measured=f"a gradient step: exponents {in_d:.3f} in d and {in_n:.3f} in n; an inverse {cubic:.3f} in d; "
-            f"forming X'X takes {float(gram):.1f} times an inverse at n = {n[-1]}, d = {d[-1]}",
-            figure="cost",
-        ),
-        Claim(
-            "descent-overtakes-normal-equations",
-            "With enough weights gradient descent on a well-conditioned design takes fewer operations than the normal "
-            "equations: from about twice as many weights as it takes steps.",
-            stated=bool(reached < 1e-5 and 0.7 * predicted < counts["normal"] < 1.3 * predicted),
-            expected=f"a crossing at d = {predicted:.0f} within 30%, for {steps} steps",
-            measured=f"crossings in operations: {shown(counts)}; in seconds: {shown(seconds)}",
-            figure="cost",
-            note="A step takes 4nd operations, X'X by a general product 2nd². The number of steps grows with the "
-            "square of cond(X), and the crossing with it.",
-        ),
-    ]
+    if not d[0] < predicted < d[-1]:
+        raise NotJudged(f"a crossing at d = {predicted:g} lies outside of the d that were tried")
+    descent, normal = (one.operations.sel({"method": m}).values for m in ("gradient-descent", "normal"))
+    before, after = np.interp(np.log([0.7 * predicted, 1.3 * predicted]), np.log(d), np.log(descent / normal))
+    shown = ", ".join(
+        f"{m} {v:.0f}" if np.isfinite(v) else f"{m} never" for m, v in _crossings(data, "operations").items()
+    )
+    return Finding(
+        below(data.error.sel({"method": "gradient-descent"}), 1e-5) & less(0.0, before) & less(after, 0.0),
+        measured=f"crossings in operations: {shown}; {steps} steps",
+    )
 
 
 def figures_of_cost(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -440,6 +437,10 @@ cost = Part(
     "timed",
     run_cost,
     figures=figures_of_cost,
-    claims=claims_of_cost,
+    claims={
+        "ols-cost-cubic-gd-step-nd": _step_and_inverse,
+        "product-costs-more-than-its-inverse": _product_dominates,
+        "descent-overtakes-normal-equations": _overtakes,
+    },
     doc="What do the closed forms and gradient descent cost in samples and weights?",
 )
