@@ -2,6 +2,7 @@
 
 CHAPTERS = {
     "foundations": (
+        "functions",
         "chain_rule",
         "finite_differences",
         "critical_points",

@@ -61,3 +61,11 @@ def mutated(name: str, dataset: Any) -> Iterator[tuple[str, str, Claim, Claim]]:
             others = [word for word in MUTATIONS if word != "not a number"]
             if any(said(after[word][id]) != said(before[id]) for word in others):
                 yield from ((str(variable), word, before[id], after[word][id]) for word in MUTATIONS)
+
+
+def survivors(name: str, dataset: Any) -> list[str]:
+    """Claims that are still judged when one variable that they read is not a number; none may be."""
+    broken = ((variable, after) for variable, word, _, after in mutated(name, dataset) if word == "not a number")
+    return [
+        f"{after.id}: {after.verdict} without {variable}" for variable, after in broken if after.verdict != "not judged"
+    ]

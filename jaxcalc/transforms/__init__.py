@@ -16,7 +16,7 @@ from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
 from jaxcalc.transforms.iterated import double_integral, iterated_integral
 from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
 from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
-from jaxcalc.transforms.limits import Limit, limit
+from jaxcalc.transforms.limits import Continuity, Limit, continuity, limit, limit_of_composition
 from jaxcalc.transforms.local import (
     directional_derivative,
     local_model,
@@ -41,6 +41,7 @@ __all__ = [
     "SOLVER_ORDERS",
     "AdjointName",
     "Comparison",
+    "Continuity",
     "Estimate",
     "HessianMethod",
     "Integral",
@@ -55,6 +56,7 @@ __all__ = [
     "bilaplacian",
     "classify_stationary_point",
     "compare",
+    "continuity",
     "diagonal",
     "directional_derivative",
     "double_integral",
@@ -73,6 +75,7 @@ __all__ = [
     "kl_divergence",
     "laplacian",
     "limit",
+    "limit_of_composition",
     "local_model",
     "marginal",
     "model_radius",

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcalc import checks
 
-__all__ = ["Limit", "LimitSide", "limit"]
+__all__ = ["Continuity", "Limit", "LimitSide", "continuity", "limit", "limit_of_composition"]
 
 LimitSide = Literal["both", "left", "right"]
 
@@ -126,6 +126,74 @@ def limit(
     value = jnp.where(exists, values[best], jnp.nan)
     error = jnp.where(wanted, errors, 0).max()
     return Limit(value, error, left, right, left_error, right_error, agree, exists, best_steps[best])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Continuity:
+    """What a function does at a point.
+
+    Args:
+      continuous: whether both one-sided limits exist, and agree with each other and with the value there.
+      value: of the function at the point.
+      jump: the limit from the right less that from the left; NaN where one does not exist, infinite at a pole.
+      limit: the two-sided ``Limit``.
+    """
+
+    continuous: jax.Array
+    value: jax.Array
+    jump: jax.Array
+    limit: Limit
+
+
+def continuity(fun: Callable[..., Any], at: jax.typing.ArrayLike, /, *args: Any, **choices: Any) -> Continuity:
+    """Whether a function of one variable is continuous at a point, and how far it jumps if it is not.
+
+    A jump is told by one-sided limits that differ by more than their errors; a removable gap by a value that differs
+    from a limit that exists.
+
+    Args:
+      fun: from a scalar and ``args`` to a real scalar.
+      at: the point, finite.
+      args, choices: as in ``limit``, without ``side``.
+
+    Returns:
+      The ``Continuity``. Ready for ``jit`` and ``vmap``.
+
+    Raises:
+      TypeError, ValueError: as ``limit``.
+    """
+    found = limit(fun, at, *args, **choices)
+    at = jnp.asarray(at, jnp.result_type(at, float))
+    value = jnp.asarray(fun(at, *args), found.value.dtype)
+    # The value is a sample like any other: a few of its own roundings stand beside the limit's error.
+    slack = found.error + 8 * jnp.finfo(value.dtype).eps * jnp.maximum(1, jnp.abs(value))
+    same = jnp.isfinite(value) & (jnp.abs(value - found.value) <= slack)
+    return Continuity(found.exists & same, value, found.right - found.left, found)
+
+
+def limit_of_composition(
+    outer: Callable[[Any], Any], inner: Callable[[Any], Any], at: jax.typing.ArrayLike, /, **choices: Any
+) -> Continuity:
+    """The limit of ``outer(inner(x))`` by the law of composition: ``outer`` of the limit of ``inner``.
+
+        lim_{x -> at} f(g(x)) = f(lim_{x -> at} g(x))    if f is continuous at that limit
+
+    Args:
+      outer, inner: from a real scalar to a real scalar.
+      at, choices: as in ``limit``.
+
+    Returns:
+      The ``Continuity`` of ``outer`` at the inner limit. Where it is not continuous, or the inner limit does not exist,
+      the law does not apply: ``continuous`` is false and ``value``, which else is the limit, NaN.
+
+    Raises:
+      TypeError, ValueError: as ``limit``.
+    """
+    reached = limit(inner, at, **choices)
+    found = continuity(outer, jnp.where(reached.exists & jnp.isfinite(reached.value), reached.value, 0.0))
+    allowed = found.continuous & reached.exists & jnp.isfinite(reached.value)
+    return Continuity(allowed, jnp.where(allowed, found.value, jnp.nan), found.jump, found.limit)
 
 
 def _extrapolated(s: jax.Array, steps: jax.Array, tol: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

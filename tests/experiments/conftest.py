@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.verdicts import survivors
+
 
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory):
@@ -13,7 +15,10 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(request, cache, tmp_path_factory):
-    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS``."""
+    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS``.
+
+    No claim of any of them survives a variable that is not a number.
+    """
     from jaxcalc import lab
     from jaxcalc.lab import registry
 
@@ -31,6 +36,7 @@ def run(request, cache, tmp_path_factory):
                 config["sweep"] = {"grid": grids[part]}
             found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
             assert found[part].messages == []
+            assert survivors(address, found[part].dataset) == []
         return found[part]
 
     return make

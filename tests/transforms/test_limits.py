@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.transforms.limits import limit
+from jaxcalc.transforms.limits import continuity, limit, limit_of_composition
 from tests.tolerance import assert_close
 
 INF, NAN = math.inf, math.nan
@@ -120,3 +120,23 @@ def test_single_precision():
 def test_misuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_continuity_tells_jumps_gaps_and_poles():
+    smooth = continuity(jnp.cos, 0.5)
+    assert smooth.continuous and abs(smooth.jump) <= smooth.limit.left_error + smooth.limit.right_error
+    step = continuity(jnp.sign, 0.0)
+    assert not step.continuous and step.jump == 2.0
+    gap = continuity(lambda x: jnp.where(x == 1.0, 5.0, x), 1.0)
+    assert not gap.continuous and gap.limit.exists and gap.value == 5.0
+    assert not continuity(lambda x: 1 / x, 0.0).continuous
+    assert not continuity(lambda x: jnp.where(x < 2.0, x, x + 1e-3), 2.0).continuous
+
+
+def test_the_law_of_composition_is_applied_or_refused():
+    inner = lambda x: jnp.abs(jnp.sin(x) / x - 1)
+    allowed = limit_of_composition(jnp.cos, inner, 0.0)
+    assert allowed.continuous and abs(allowed.value - 1.0) < 1e-6
+    for outer, within in ((jnp.sign, inner), (jnp.cos, jnp.sign), (jnp.exp, lambda x: 1 / x**2)):
+        refused = limit_of_composition(outer, within, 0.0)
+        assert not refused.continuous and jnp.isnan(refused.value)

@@ -1,0 +1,21 @@
+"""Small questions: every claim has the ledger's verdict, none survives NaN, and figures are drawn."""
+
+import pytest
+
+from jaxcalc import lab
+from tests.verdicts import survivors
+
+QUESTIONS = {
+    "functions.encodings": {},
+    "functions.graphs": {"names": ["square", "sigmoid", "relu", "abs", "log"], "points": 40},
+    "functions.limits": {},
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_is_answered_as_the_ledger_says(question, tmp_path):
+    run = lab.run({"experiment": question, "params": QUESTIONS[question]}, out=tmp_path, progress=False)
+    assert run.messages == [] and run.claims
+    assert [claim.id for claim in run.claims if not claim.passed] == []
+    assert run.figures
+    assert survivors(question, run.dataset) == []
