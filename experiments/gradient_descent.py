@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Swept, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Swept, Variable, above, below, less, slope
 
 ProblemName = Literal["house-sizes", "house-all", "breast-cancer", "quadratic"]
 
@@ -110,6 +110,15 @@ def precision(dataset: Any) -> float:
     return float(np.finfo(dataset.attrs["dtype"]).eps)
 
 
+def _by_problem(dataset: Any, *, double: bool = False) -> tuple[Any, Any]:
+    """The runs on quadratics and least squares, and those on logistic regression."""
+    if double and precision(dataset) > 1e-12:
+        raise NotJudged("needs double precision")
+    data = with_axes(dataset, "case", "rate", "seed")
+    curved = data["problem"].values == "breast-cancer"
+    return data.isel(case=~curved), data.isel(case=curved)
+
+
 # ---------------------------------------------------------------------------------------------------- rates
 
 
@@ -145,6 +154,7 @@ def run_rates(config: RatesConfig, key: Any) -> dict[str, Any]:
     return {
         "gap": result.history["gap"],
         "contraction": linear_rate(distance, floor=floor),
+        "readable": last >= 2,
         "shortfall": slowest ** (1 / window),
         "theory": contraction(learning_rate, curvatures),
         "final_distance": distance[-1] / distance[0],
@@ -245,86 +255,57 @@ def _draw_regimes(data: Any) -> Any:
     return figure
 
 
-def judge_rates(dataset: Any) -> list[Claim]:
-    """The limit of stability, the rate against theory, convexity."""
-    data = with_axes(dataset, "case", "rate", "seed")
-    curved = data["problem"].values == "breast-cancer"
-    flat, logistic = data.isel(case=~curved), data.isel(case=curved)
-    if not flat.sizes["case"]:
-        return []
-    exact = precision(dataset) < 1e-12
-    found = _judge_limit(flat, logistic)
-    if exact:
-        found += _judge_theory(flat)
-    if exact and logistic.sizes["case"]:
-        # The ridge adds its own curvature; without it the loss itself is judged.
-        loss = data["least_curvature"] - data["l2"].where(data["problem"] == "breast-cancer", 0.0)
-        found.append(
-            Claim(
-                "linear-and-logistic-losses-convex",
-                "Squared loss of linear regression and logistic loss are convex.",
-                stated=bool(loss.min() >= -1e-10),
-                expected="least eigenvalue of the Hessian at least 0 within 1e-10, the ridge taken off",
-                measured=f"{float(loss.min()):.3g} over {int(loss.notnull().any('rate').sum())} Hessians",
-                note="On real data at random points.",
-            )
-        )
-    return found
-
-
-def _judge_limit(flat: Any, logistic: Any) -> list[Claim]:
+def _judge_limit(dataset: Any) -> Finding:
     """2/L, judged where both sides of it were tried: below from 0.9 of it, above where growth had time to show."""
-    limit, factor = flat["rate_over_limit"], flat["contraction"]
-    falls = factor.where(limit < 0.995)
-    steps = flat.sizes["step"] - 1
+    flat, logistic = _by_problem(dataset)
+    if not logistic.sizes["case"]:
+        raise NotJudged("needs a logistic regression, where the limit is not sharp")
+    limit, readable, half = flat["rate_over_limit"].values, flat["readable"].values, (flat.sizes["step"] - 1) // 2
+    factor = flat["contraction"].values
+    falls = factor[readable & (limit < 0.995)]
+    near = factor[readable & (limit > 0.9) & (limit < 0.995)]
     # From where the growing component has grown a thousandfold over the others by the middle of the run.
-    grows = factor.where((limit > 1.005) & (flat["theory"] ** (steps // 2) > 1e3))
-    covered = falls.where(limit > 0.9).notnull().any() and grows.notnull().any()
-    reach = logistic["rate_over_limit"].where(logistic["theory"] < 1)
-    if not covered or (logistic.sizes["case"] and not (reach > 1.01).any()):
-        return []
-    beyond = reach.where(logistic["contraction"] < 1)
-    note = "Exact for a quadratic."
-    if logistic.sizes["case"]:
-        note += (
-            " For logistic regression 2/L suffices, but the curvature at the optimum decides: it still converges at "
-            f"{float(beyond.max()):.1f} times 2/L."
-        )
-    return [
-        Claim(
-            "gd-limit-two-over-l",
-            "Gradient descent converges for learning rates below 2/L and diverges above.",
-            stated=bool(falls.max() < 1 < grows.min()),
-            limits=bool(logistic.sizes["case"] and beyond.max() > 1.01),
-            expected="error shrinks below 2/L, grows above",
-            measured=f"largest factor {float(falls.max()):.4f} below, smallest {float(grows.min()):.4f} above",
-            expects="qualified" if logistic.sizes["case"] else "confirmed",
-            figure="contraction",
-            note=note,
-        )
-    ]
+    grows = factor[readable & (limit > 1.005) & (flat["theory"].values ** half > 1e3)]
+    reach = logistic["rate_over_limit"].values
+    far = (logistic["readable"] & (logistic["theory"] < 1)).values & (reach > 1.01)
+    if not (near.size and grows.size and far.any()):
+        raise NotJudged("needs rates on both sides of the limit, and steps enough to tell them")
+    beyond = logistic["contraction"].values[far]
+    known = [part[name] for part in (flat, logistic) for name in ("rate_over_limit", "theory")]
+    return Finding(
+        less(falls, 1.0) & less(1.0, grows) & above(known, 0.0),
+        limits=less(beyond.min(), 1.0),
+        measured=f"largest factor {falls.max():.4f} below, smallest {grows.min():.4f} above; logistic regression still "
+        f"converges at {np.max(reach[far][beyond < 1], initial=0.0):.1f} times 2/L",
+        figure="contraction",
+    )
 
 
-def _judge_theory(flat: Any) -> list[Claim]:
+def _judge_theory(dataset: Any) -> Finding:
     """The measured factor between its exact bounds, where these lie close together."""
-    error = flat["contraction"] - flat["theory"]
-    slack = flat["theory"] * (1 - flat["shortfall"])
-    judged = error.notnull() & (slack < 0.05)
+    flat, _ = _by_problem(dataset, double=True)
+    error = (flat["contraction"] - flat["theory"]).values
+    slack = (flat["theory"] * (1 - flat["shortfall"])).values
+    judged = flat["readable"].values & (slack < 0.05)
     if not judged.any():
-        return []
-    error, slack = error.where(judged), slack.where(judged)
-    return [
-        Claim(
-            "gd-linear-rate-theory",
-            "On least squares and quadratics the error shrinks by max(|1 - rate mu|, |1 - rate L|) a step.",
-            stated=bool(error.max() < 1e-6 and (error + slack).min() > -1e-6),
-            expected="measured - theory below 1e-6 and above what the start's share of the slowest component allows, "
-            "at most 0.05",
-            measured=f"from {float(error.min()):.1e} to {float(error.max()):.1e}, median size "
-            f"{float(abs(error).median()):.1e}, {int(judged.sum())} of {judged.size} runs long enough",
-            figure="contraction",
-        )
-    ]
+        raise NotJudged("no run is long enough for the slowest component to rule")
+    error, tight = error[judged], slack[judged]
+    return Finding(
+        below(error) & below(-(error + tight)) & above([flat["theory"], flat["shortfall"]], 0.0),
+        measured=f"from {error.min():.1e} to {error.max():.1e}, median size {np.median(abs(error)):.1e}, "
+        f"{judged.sum()} of {judged.size} runs long enough",
+        figure="contraction",
+    )
+
+
+def _judge_convexity(dataset: Any) -> Finding:
+    """Least curvatures, the ridge's own taken off."""
+    flat, logistic = _by_problem(dataset, double=True)
+    losses = [flat["least_curvature"].values, (logistic["least_curvature"] - logistic["l2"]).values]
+    if not all(loss.size for loss in losses):
+        raise NotJudged("needs least squares and logistic regression")
+    least, count = min(loss.min() for loss in losses), sum(loss[:, 0].size for loss in losses)
+    return Finding(below([-loss for loss in losses]), measured=f"least eigenvalue {least:.3g} over {count} Hessians")
 
 
 def tabulate_rates(dataset: Any) -> dict[str, list[dict[str, Any]]]:
@@ -353,7 +334,8 @@ rates = Part(
     VARIABLES={
         "step": Variable(("step",), "", "gradient step"),
         "gap": Variable(("step",), "", "loss above its minimum"),
-        "contraction": Variable((), "", "measured factor by which the error changes a step"),
+        "contraction": Variable((), "", "measured factor by which the error changes a step; NaN if not readable"),
+        "readable": Variable((), "", "whether enough steps lie above rounding to read the factor"),
         "shortfall": Variable((), "", "least that a quadratic's measured factor can be of the theory's"),
         "theory": Variable((), "", "largest |1 - rate times curvature| at the optimum"),
         "final_distance": Variable((), "", "distance to the optimum at the end over that at the start"),
@@ -366,7 +348,11 @@ rates = Part(
     run=run_rates,
     shared=share_rates,
     figures=draw_rates,
-    claims=judge_rates,
+    claims={
+        "gd-limit-two-over-l": _judge_limit,
+        "gd-linear-rate-theory": _judge_theory,
+        "linear-and-logistic-losses-convex": _judge_convexity,
+    },
     tables=tabulate_rates,
     doc="Which learning rates converge, and how fast, against theory.",
 )
@@ -443,36 +429,25 @@ def _tolerance(dataset: Any) -> float:
     return float(json.loads(dataset.attrs.get("params", "{}")).get("tolerance", 1e-6))
 
 
-def judge_conditioning(dataset: Any) -> list[Claim]:
+def _judge_slowness(dataset: Any) -> Finding:
     """Slowness is proportional to the condition number, judged from quadratics over a factor of four."""
     data = with_axes(dataset, "case", "seed")
-    kappa = data["condition"].isel(seed=0).values
-    tolerance = data["tolerance"].values.astype(float)
+    data = data.isel(case=(data["problem"].values == "quadratic") & (data["dimension"].values > 1))
+    every = data["condition"]
+    kappa, tolerance = every.isel(seed=0).values, data["tolerance"].values.astype(float)
     # In one dimension a step lands; kappa below 9 is not large; a tolerance near 1 ends the count before the slowest
     # component rules; near rounding it may not be reached.
-    usable = (data["problem"].values == "quadratic") & (data["dimension"].values > 1) & (kappa > 9)
-    usable &= (tolerance <= 1e-3) & (tolerance > 100 * precision(dataset) * kappa)
+    usable = (kappa > 9) & (tolerance <= 1e-3) & (tolerance > 100 * precision(dataset) * kappa)
     data, kappa = data.isel(case=usable), kappa[usable]
-    alike = len({*tolerance[usable].tolist()}) == 1
-    if not alike or kappa.max() < 4 * kappa.min():
-        return []
-    steps = data["steps"].median("seed").values
-    reached = bool((data["steps"] > 0).all())
-    theory = (kappa - 1) / (kappa + 1)
-    slope = np.polyfit(np.log(kappa), np.log(steps), 1)[0] if reached else np.nan
-    contraction = data["contraction"].median("seed").values
-    worst = float(np.max(abs(contraction - theory) / (1 - theory)))
-    counts = ", ".join(f"kappa {k:.3g}: {int(n)} steps" for k, n in zip(kappa, steps))
-    return [
-        Claim(
-            "condition-number-slows-gd",
-            "A large eigenvalue ratio makes gradient descent slow.",
-            stated=bool(reached and worst < 0.1 and abs(slope - 1) < 0.1),
-            expected="factor (kappa - 1) / (kappa + 1) at the best rate; steps grow as kappa",
-            measured=f"{counts}; exponent {slope:.3f}; 1 - factor within {worst:.1%} of theory",
-            figure="steps",
-        )
-    ]
+    if len({*tolerance[usable].tolist()}) != 1 or kappa.max() < 4 * kappa.min():
+        raise NotJudged("needs quadratics of condition numbers from 9 on, over a factor of 4, to one tolerance")
+    steps, theory = data["steps"].median("seed").values, (data["condition"] - 1) / (data["condition"] + 1)
+    off = (abs(data["contraction"] - theory) / (1 - theory)).values
+    counts = ", ".join(f"kappa {k:.3g}: {n:g} steps" for k, n in zip(kappa, steps))
+    return Finding(
+        above(data["steps"], 1) & below(off) & slope(kappa, steps, 1.0) & above(every, 1.0),
+        measured=f"{counts}; 1 - factor within {off.max():.1%} of theory",
+    )
 
 
 conditioning = Part(
@@ -486,6 +461,6 @@ conditioning = Part(
     kind="compiled",
     run=run_conditioning,
     figures=draw_conditioning,
-    claims=judge_conditioning,
+    claims={"condition-number-slows-gd": _judge_slowness},
     doc="How many steps the best learning rate needs, against the condition number.",
 )
