@@ -76,10 +76,10 @@ def test_one_backward_pass_costs_the_same_whatever_the_parameters_and_nudges_do_
     n = cost.num_parameters
     assert (cost.sel(route="forward differences") > 0.4 * n).all()
     assert (cost.sel(route="central differences") > 0.8 * n).all()
-    (rows,) = registry.load("backpropagation:cost").part.tables(run("cost").dataset).values()
+    (rows,) = registry.load("backpropagation.cost").part.tables(run("cost").dataset).values()
     assert len(rows) == cost.route.size
 
 
 @pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
-    assert len(registry.load(f"backpropagation:{part}").part.figures(run(part).dataset)) == 1
+    assert len(registry.load(f"backpropagation.{part}").part.figures(run(part).dataset)) == 1

@@ -60,7 +60,7 @@ def test_a_gradient_that_vanishes_however_scaled_is_refuted(run):
 
 @pytest.mark.parametrize("part", ["rules", "examples", "chain", "foundations"])
 def test_nan_neither_confirms_nor_refutes(run, part):
-    found = list(mutated(f"chain_rule:{part}", run(part).dataset))
+    found = list(mutated(f"chain_rule.{part}", run(part).dataset))
     lost = [(name, after) for name, word, _, after in found if word == "not a number"]
     assert [(name, after.id) for name, after in lost if after.verdict != "not judged"] == []
     assert {after.id for _, after in lost} == {claim.id for claim in run(part).claims if claim.verdict != "cited"}
@@ -92,4 +92,4 @@ def test_foundations_follow_their_data(run):
 
 @pytest.mark.parametrize(("part", "names"), [("rules", 2), ("chain", 1), ("foundations", 2)])
 def test_figures_can_be_drawn(run, part, names):
-    assert len(registry.load(f"chain_rule:{part}").part.figures(run(part).dataset)) == names
+    assert len(registry.load(f"chain_rule.{part}").part.figures(run(part).dataset)) == names

@@ -99,4 +99,4 @@ def test_counts_follow_the_data(run):
 
 @pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
-    assert len(registry.load(f"finite_differences:{part}").part.figures(run(part).dataset)) == 1
+    assert len(registry.load(f"finite_differences.{part}").part.figures(run(part).dataset)) == 1

@@ -14,7 +14,7 @@ SMALL = {"examples": {}, "conditioning": {"points": 12, "designs": 6}}
 @pytest.fixture(scope="module")
 def cost(tmp_path_factory):
     config = {
-        "experiment": "least_squares:cost",
+        "experiment": "least_squares.cost",
         "dtype": "float64",
         "params": {"repeats": 2},
         "sweep": {"grid": {"n": [128, 256], "d": [32, 96]}},
@@ -89,9 +89,9 @@ def test_other_counts_change_the_verdicts_on_cost(cost):
 @pytest.mark.parametrize("part", ["examples", "conditioning", "cost"])
 def test_no_claim_survives_nan(run, cost, part):
     data = (cost if part == "cost" else run(part)).dataset
-    for variable, word, before, after in mutated(f"least_squares:{part}", data):
+    for variable, word, before, after in mutated(f"least_squares.{part}", data):
         assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
 def test_figures_can_be_drawn(run):
-    assert set(registry.load("least_squares:conditioning").part.figures(run("conditioning").dataset)) == {"errors"}
+    assert set(registry.load("least_squares.conditioning").part.figures(run("conditioning").dataset)) == {"errors"}

@@ -48,7 +48,7 @@ def test_a_curve_that_is_no_number_is_not_judged(run):
 
 def test_noise_leaves_what_theory_says(cache, tmp_path):
     config = {
-        "experiment": "schedules:noise",
+        "experiment": "schedules.noise",
         "dtype": "float64",
         "params": {"num_steps": 200},
         "sweep": {

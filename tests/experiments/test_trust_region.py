@@ -15,7 +15,7 @@ SHARE, MINIMA = "newton-share-falls-with-dimension", "descent-ends-in-minima"
 @pytest.fixture(scope="module")
 def nonconvex(cache, tmp_path_factory):
     config = {
-        "experiment": "trust_region:nonconvex",
+        "experiment": "trust_region.nonconvex",
         "dtype": "float64",
         "params": {"starts": 200},
         "sweep": {"grid": {"method": ["newton", "trust-region"], "dimension": [1, 2, 4]}},
@@ -59,10 +59,10 @@ def test_outcomes_decide(nonconvex):
 @pytest.mark.parametrize("part", ["examples", "nonconvex"])
 def test_no_claim_survives_nan(run, nonconvex, part):
     data = (nonconvex if part == "nonconvex" else run(part)).dataset
-    for variable, word, before, after in mutated(f"trust_region:{part}", data):
+    for variable, word, before, after in mutated(f"trust_region.{part}", data):
         assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
 def test_figures_can_be_drawn(run, nonconvex):
-    assert set(registry.load("trust_region:examples").part.figures(run("examples").dataset)) == {"examples"}
+    assert set(registry.load("trust_region.examples").part.figures(run("examples").dataset)) == {"examples"}
     assert set(nonconvex.figures) == {"outcomes"}

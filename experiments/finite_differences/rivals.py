@@ -1,0 +1,124 @@
+"""Is the central quotient always the most accurate?"""
+
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, above, close, less
+
+kind = "host"
+dtype = "float64"
+
+
+class Config(lab.Config):
+    points: int = pydantic.Field(4000, ge=10)
+    """points at which each function is differentiated"""
+
+
+VARIABLES = {
+    "rival_step": Variable(("rival_step",), "", "step h"),
+    "function": Variable(("function",), "", "what is differentiated"),
+    "stencil": Variable(("stencil",), "", "which neighbours the quotient looks at"),
+    "loses": Variable(("rival_step", "function"), "", "share of points where a one-sided error is the smaller"),
+    "median_error": Variable(("rival_step", "stencil"), "", "median relative error over points and functions"),
+    "at_inflection": Variable(("two",), "", "forward and central error of x^3 at -h/3, h = 1e-3"),
+}
+
+
+def _convex():
+    """Functions without an inflection: name -> (function, its derivative, from, to)."""
+    import jax.numpy as jnp
+
+    return {
+        "exp": (jnp.exp, jnp.exp, -1.0, 1.0),
+        "sin": (jnp.sin, jnp.cos, 0.2, 1.4),
+        "log": (jnp.log, lambda x: 1 / x, 0.5, 3.0),
+        "sqrt": (jnp.sqrt, lambda x: 0.5 / jnp.sqrt(x), 0.5, 3.0),
+        "1/x": (lambda x: 1 / x, lambda x: -1 / x**2, 0.5, 3.0),
+    }
+
+
+def run(config, key):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.engines import finite_differences
+
+    h = jnp.asarray([*(10.0 ** -np.arange(3, 12)), np.finfo(float).eps ** (1 / 3)])
+    errors = []
+    for fun, slope, low, high in _convex().values():
+        x = jnp.linspace(low, high, config.points)
+
+        @jax.jit
+        def of_all(x, fun=fun, slope=slope):
+            def error(scheme, h):
+                derived = jax.vmap(finite_differences.derivative(fun, scheme=scheme, step=h))(x)
+                return abs(derived / slope(x) - 1)
+
+            return jax.vmap(lambda h: jnp.stack([error(s, h) for s in ("forward", "backward", "central")]))(h)
+
+        errors.append(of_all(x))
+    # [function, step, scheme, point]
+    error = np.asarray(errors)
+    cubic = lambda x: x**3
+    at = -1e-3 / 3
+    forward, central = (
+        abs(float(finite_differences.derivative(cubic, scheme=s, step=1e-3)(at)) - 3 * at**2)
+        for s in ("forward", "central")
+    )
+    return {
+        "rival_step": np.asarray(h),
+        "function": np.array(list(_convex())),
+        "loses": (error[:, :, :2].min(axis=2) < error[:, :, 2]).mean(axis=2).T,
+        "median_error": np.median(error, axis=(0, 3)),
+        "stencil": np.array(["forward", "backward", "central"]),
+        "at_inflection": np.array([forward, central]),
+    }
+
+
+def _judge_central(dataset):
+    data = dataset.sortby("rival_step")
+    at = lambda h: data.sel(rival_step=h, method="nearest", tolerance=h / 100)
+    share = lambda h: float(at(h).loses.mean(skipna=False))
+    median = lambda h: float(at(h).median_error.sel(stencil="central"))
+    long, usual, short = map(share, (1e-3, 1e-7, 1e-9))
+    popular, best = median(1e-7), median(np.finfo(float).eps ** (1 / 3))
+    forward, central = dataset.at_inflection.values
+    return Finding(
+        close({"fraction_central_loses": long}),
+        # Where rounding rules, and next to an inflection.
+        limits=above(short, 0.1) & less(best, popular) & less(forward, central),
+        measured=f"loses at {100 * long:.2f} % of points for h = 1e-3, "
+        f"{100 * usual:.2f} % for 1e-7, {100 * short:.0f} % for 1e-9; "
+        f"median error {popular:.2g} at 1e-7, {best:.2g} at eps^(1/3); next to the inflection "
+        f"of x^3 forward {forward:.2g}, central {central:.2g} for h = 1e-3",
+    )
+
+
+def figures(dataset):
+    order = np.argsort(dataset.rival_step.values)
+    data = dataset.isel(rival_step=order)
+    h = data.rival_step.values
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    left.plot(h, 100 * data.loses.mean("function"), "o-", color=style.COLORS["vermilion"])
+    left.set(xscale="log", xlabel="step h", ylabel="points where central loses (%)", ylim=(-2, 55))
+    for name, color, marker in zip(map(str, data.stencil.values), ("blue", "sky", "vermilion"), "os^"):
+        look: dict[str, Any] = {"color": style.COLORS[color], "marker": marker, "label": name}
+        if name == "backward":
+            look |= {"linewidth": 0, "markersize": 7, "markerfacecolor": "none", "markeredgewidth": 0.9}
+        right.plot(h, data.median_error.sel(stencil=name), **look)
+    right.axvline(np.finfo(float).eps ** (1 / 3), **style.THEORY)
+    right.annotate("eps$^{1/3}$", (np.finfo(float).eps ** (1 / 3), 1e-3), (3, 0), textcoords="offset points")
+    right.set(xscale="log", yscale="log", xlabel="step h", ylabel="median relative error")
+    right.legend(loc="lower left")
+    style.panel_labels((left, right))
+    figure.set_label(
+        "Central against one-sided quotients in float64, over five functions without an inflection: central wins while "
+        "truncation dominates. Dashed: its best step by theory."
+    )
+    return {"rivals": figure}
+
+
+claims = {"central-most-accurate": _judge_central}
