@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from experiments import derivative_prices
+from experiments.derivative_prices import operations
 from jaxcalc import lab
 from jaxcalc.functions import derivatives
 from tests.verdicts import mutated, verdicts
@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs/bench"
 
 
 def start(out, part, dtype="float32", **grid):
-    config = {"experiment": f"derivative_prices:{part}", "dtype": dtype, "sweep": {"grid": grid}}
+    config = {"experiment": f"derivative_prices.{part}", "dtype": dtype, "sweep": {"grid": grid}}
     run = lab.run(config, out=out, progress=False)
     assert run.messages == []
     return run
@@ -50,13 +50,13 @@ def test_operations(tmp_path):
     assert nan_leaves(run) == {"operations-as-by-hand": {"not judged"}}
 
 
-@pytest.mark.parametrize("program", typing.get_args(derivative_prices.Program))
+@pytest.mark.parametrize("program", typing.get_args(operations.Program))
 def test_every_program_is_priced_as_by_hand(program):
     import jax
 
     from jaxcalc.programs.cost import cost
 
-    hand = derivative_prices._count(program, 96)
+    hand = operations._count(program, 96)
     found = cost(hand.fun, *(jax.ShapeDtypeStruct(shape, hand.dtype) for shape in hand.shapes))
     assert found.flops == pytest.approx(hand.flops, rel=0.05)
     assert found.transcendentals == pytest.approx(hand.transcendentals, rel=0.05)
@@ -90,5 +90,5 @@ def test_memory(tmp_path):
 
 def test_the_configs_hold_everything():
     read = lambda name: yaml.safe_load((CONFIGS / f"derivative_prices-{name}.yaml").read_text())["sweep"]["grid"]
-    assert read("operations")["program"] == list(typing.get_args(derivative_prices.Program))
+    assert read("operations")["program"] == list(typing.get_args(operations.Program))
     assert read("memory")["problem"] == [case.name for case in derivatives.CASES]

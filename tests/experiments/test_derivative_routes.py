@@ -15,7 +15,7 @@ PROBLEMS = ["small elementwise", "square roots", "clipped gradient"]
 
 def start(out, part, problems):
     params = {"repeats": 2, "min_seconds": 0.0}
-    config = {"experiment": f"derivative_routes:{part}", "dtype": "float64", "params": params}
+    config = {"experiment": f"derivative_routes.{part}", "dtype": "float64", "params": params}
     run = lab.run(config | {"sweep": {"grid": {"problem": problems}}}, out=out, progress=False)
     assert run.messages == []
     return run
@@ -30,7 +30,7 @@ def run(tmp_path_factory):
 
 def judged(dataset, **changes):
     """Claims by what follows the operator, with some of the readings other than they were."""
-    found = claims("derivative_routes:jacobians", dataset.assign(changes))
+    found = claims("derivative_routes.jacobians", dataset.assign(changes))
     return {id.partition(": ")[2]: claim for id, claim in found.items()}
 
 
@@ -111,7 +111,7 @@ def test_a_choice_without_a_reading_is_no_success(run):
 
 def test_nan_neither_confirms_nor_refutes(run):
     data = settled(run.dataset)
-    found = list(mutated("derivative_routes:jacobians", data))
+    found = list(mutated("derivative_routes.jacobians", data))
     assert {after.verdict for _, word, _, after in found if word == "not a number"} == {"not judged"}
     assert len({before.id for _, _, before, _ in found}) == 8
     unread = data.seconds.where((data.problem != "square roots") | (data.strategy != "jax.jacfwd"))
@@ -144,9 +144,9 @@ def test_figures_and_tables(run):
 def test_regret_pairs_rounds_so_that_a_drift_cancels():
     drift = np.array([1.0, 5.0, 2.0])
     seconds = np.array([2 * drift, drift, [3.0, np.nan, np.nan]])
-    regret, best = derivative_routes._regret(seconds, np.array([True, True, True]), 0)
+    regret, best = derivative_routes.regret_of(seconds, np.array([True, True, True]), 0)
     assert (regret, best) == (2.0, 1)
-    assert np.isnan(derivative_routes._regret(seconds, np.array([False, True, True]), 0)[0])
+    assert np.isnan(derivative_routes.regret_of(seconds, np.array([False, True, True]), 0)[0])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_the_configs_hold_the_whole_catalogue():
 
 
 def test_a_problem_of_another_operator_is_refused():
-    model = registry.load("derivative_routes:jacobians").part.Config
+    model = registry.load("derivative_routes.jacobians").part.Config
     with pytest.raises(ValueError, match="asks for a hessian"):
         model(problem="Rosenbrock")
     with pytest.raises(ValueError, match="name must be one of 177 names"):

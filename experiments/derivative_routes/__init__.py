@@ -13,10 +13,11 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, below, equal, less
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
 
 
-class Settings(Config):
+class Settings(lab.Config):
     """What the parts share."""
 
     repeats: int = pydantic.Field(15, ge=1)
@@ -31,43 +32,13 @@ class Settings(Config):
     """what is this many times slower than the fastest takes part in three rounds only"""
 
 
-def _known(operator: str, name: str) -> str:
+def known_case(operator: str, name: str) -> str:
     from jaxcalc.functions import derivatives
 
     found = derivatives.case(name)
     if found.operator != operator:
         raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")
     return name
-
-
-class JacobianConfig(Settings):
-    problem: str = "5-point stencil"
-    """a case of jaxcalc.functions.derivatives"""
-
-    @pydantic.field_validator("problem")
-    @classmethod
-    def _in_the_catalogue(cls, name: str) -> str:
-        return _known("jacobian", name)
-
-
-class HessianConfig(Settings):
-    problem: str = "Rosenbrock"
-    """a case of jaxcalc.functions.derivatives"""
-
-    @pydantic.field_validator("problem")
-    @classmethod
-    def _in_the_catalogue(cls, name: str) -> str:
-        return _known("hessian", name)
-
-
-class LaplacianConfig(Settings):
-    problem: str = "harmonic"
-    """a case of jaxcalc.functions.derivatives"""
-
-    @pydantic.field_validator("problem")
-    @classmethod
-    def _in_the_catalogue(cls, name: str) -> str:
-        return _known("laplacian", name)
 
 
 VARIABLES = {
@@ -92,21 +63,18 @@ VARIABLES = {
     "measuring_seconds": Variable((), "s", "time to plan by measurement"),
 }
 
-
-# --- what the readings say --------------------------------------------------------------------------------------------
-
 # What each rule is called and how it is drawn.
-_RULES = {
+RULES = {
     "estimate": ("planned by estimate", "blue", "-"),
     "measure": ("planned by measurement", "green", "-"),
     "fewest products": ("fewest products", "orange", "--"),
     "peer": ("", "vermilion", "-."),
 }
-_PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
-_PLANNING_SHARE = 0.5  # of compiling, as the ledger has it
+PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
+PLANNING_SHARE = 0.5  # of compiling, as the ledger has it
 
 
-def _arrays(dataset: Any) -> dict[str, np.ndarray]:
+def arrays(dataset):
     """Every variable with the points of any sweep on its first axis; points without a result are left out."""
     found = {}
     for name, variable in VARIABLES.items():
@@ -120,23 +88,23 @@ def _arrays(dataset: Any) -> dict[str, np.ndarray]:
     return {name: values[there] for name, values in found.items()}
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> float:
+def ratio(a: np.ndarray, b: np.ndarray) -> float:
     """The ratio of two strategies' times: round by round where both took part, so that a common drift cancels."""
     if np.isfinite(a).all() and np.isfinite(b).all():
         return float(np.median(a / b))
     return float(np.nanmedian(a) / np.nanmedian(b))
 
 
-def _regret(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> tuple[float, int]:
+def regret_of(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> tuple[float, int]:
     """A strategy's time over that of the fastest valid one, and which one that is; NaN if it has no valid reading."""
     if not valid[chosen]:
         return np.nan, -1
-    ratios = {int(i): _ratio(seconds[chosen], seconds[i]) for i in np.flatnonzero(valid)}
+    ratios = {int(i): ratio(seconds[chosen], seconds[i]) for i in np.flatnonzero(valid)}
     best = max(ratios, key=ratios.__getitem__)
     return ratios[best], best
 
 
-def _cross_fitted(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> float:
+def cross_fitted(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> float:
     """A regret whose best is picked by one half of the rounds and timed by the other, both ways, geometric mean.
 
     The fastest of ten that differ by noise alone is the luckiest: its time is too good, and every regret too large.
@@ -147,69 +115,69 @@ def _cross_fitted(seconds: np.ndarray, valid: np.ndarray, chosen: int) -> float:
     even, odd = seconds[:, ::2], seconds[:, 1::2]
     found = []
     for picking, timing in ((even, odd), (odd, even)):
-        best = max(raced, key=lambda i: _ratio(picking[chosen], picking[i]))
-        found.append(np.log(_ratio(timing[chosen], timing[best])))
+        best = max(raced, key=lambda i: ratio(picking[chosen], picking[i]))
+        found.append(np.log(ratio(timing[chosen], timing[best])))
     return float(np.exp(np.mean(found)))
 
 
-def _regrets(dataset: Any) -> dict[str, Any]:
+def regrets(dataset):
     """The arrays, with ``regret``, ``fair`` (cross-fitted) and ``best`` of shape (point, rule), and ``noise``.
 
     The noise is that of the planned program, read twice, against itself.
     """
-    data: dict[str, Any] = _arrays(dataset)
+    data: dict[str, Any] = arrays(dataset)
     strategies, rules = [list(map(str, dataset[name].values)) for name in ("strategy", "rule")]
     valid = (data["status"] == _contest.MEASURED) & np.isfinite(data["seconds"]).any(-1)
     data |= {"strategies": strategies, "rules": rules, "valid": valid}
     found = [
-        [_regret(data["seconds"][p], valid[p], strategies.index(str(name))) for name in data["choice"][p]]
+        [regret_of(data["seconds"][p], valid[p], strategies.index(str(name))) for name in data["choice"][p]]
         for p in range(len(valid))
     ]
     table = np.array(found, float).reshape(len(valid), len(rules), 2)
     data["regret"], data["best"] = table[..., 0], table[..., 1].astype(int)
     data["fair"] = np.array(
         [
-            [_cross_fitted(data["seconds"][p], valid[p], strategies.index(str(name))) for name in data["choice"][p]]
+            [cross_fitted(data["seconds"][p], valid[p], strategies.index(str(name))) for name in data["choice"][p]]
             for p in range(len(valid))
         ]
     ).reshape(len(valid), len(rules))
     planned = np.array([strategies.index(str(name)) for name in data["choice"][:, rules.index("estimate")]], int)
     data["planned"] = planned
     once = data["seconds"][np.arange(len(planned)), planned]
-    ratios = [_ratio(a, b) for a, b in zip(once, data["again"]) if np.isfinite(a).all() and np.isfinite(b).all()]
+    ratios = [ratio(a, b) for a, b in zip(once, data["again"]) if np.isfinite(a).all() and np.isfinite(b).all()]
     data["noise"] = np.exp(abs(np.log(ratios))) if ratios else np.array([np.nan])
     return data
 
 
-def _mean(values: np.ndarray) -> float:
+def mean(values: np.ndarray) -> float:
     """The geometric mean; NaN if there is nothing, or if one is missing."""
     return float(np.exp(np.mean(np.log(values)))) if len(values) else float("nan")
 
 
 # What the regrets of a rule are judged by.
-_STATISTICS = {
-    "on average": _mean,
+STATISTICS = {
+    "on average": mean,
     "nearly always": lambda regret: float(np.quantile(regret, 0.9)),
     "at worst": lambda regret: float(np.max(regret)),
 }
 
 
-def _judges(operator: str) -> dict[str, Any]:
+def judges(operator):
     """Rightness, the regret by estimate and by measurement, the comparison with counting products, planning's share."""
-    found: dict[str, Any] = {"every strategy right": functools.partial(_every_right, operator)}
+    found: dict[str, Any] = {"every strategy right": functools.partial(every_right, operator)}
     for rule in ("estimate", "measure"):
-        for word in _STATISTICS:
+        for word in STATISTICS:
             if word != "nearly always" or (operator, rule) == ("jacobian", "estimate"):
-                found[f"{rule} {word}"] = functools.partial(_regret_within, rule, word)
+                found[f"{rule} {word}"] = functools.partial(regret_within, rule, word)
     if operator != "laplacian":
-        found["better than counting products"] = _better_than_counting
-    found["planning is cheaper than compiling"] = _cheap_planning
+        found["better than counting products"] = better_than_counting
+    found["planning is cheaper than compiling"] = cheap_planning
     return {f"{operator}: {name}": judge for name, judge in found.items()}
 
 
-def _told(dataset: Any) -> dict[str, Any]:
-    """What ``_regrets`` finds, of a run that says how every contender fared."""
-    data = _regrets(dataset)
+def told(dataset):
+    """What ``regrets`` finds, of a run that says how every contender fared."""
+    data = regrets(dataset)
     if missing := dataset["function"].size - len(data["function"]):
         raise NotJudged(f"{missing} of {dataset['function'].size} functions without a result")
     if len(data["function"]) < 2:
@@ -219,8 +187,8 @@ def _told(dataset: Any) -> dict[str, Any]:
     return data
 
 
-def _every_right(operator: str, dataset: Any) -> Finding:
-    data, own = _told(dataset), len(_contest.STRATEGIES[operator])
+def every_right(operator, dataset):
+    data, own = told(dataset), len(_contest.STRATEGIES[operator])
     status = data["status"].astype(str)
     wrong = np.char.startswith(status, _contest.WRONG)
     failed = np.char.startswith(status, "failed")
@@ -237,24 +205,24 @@ def _every_right(operator: str, dataset: Any) -> Finding:
     )
 
 
-def _regret_within(rule: str, word: str, dataset: Any) -> Finding:
-    data = _told(dataset)
+def regret_within(rule, word, dataset):
+    data = told(dataset)
     regret, fair = (data[name][:, data["rules"].index(rule)] for name in ("regret", "fair"))
     if lost := int(np.isnan(regret).sum()):
         raise NotJudged(f"{lost} of {len(regret)} choices without a reading")
-    noise = f"The same program read twice differs by {_mean(data['noise']):.3g} times "
+    noise = f"The same program read twice differs by {mean(data['noise']):.3g} times "
     noise += f"(geometric mean), at worst {data['noise'].max():.3g}."
     if np.isfinite(fair).any():
         noise += " Cross-fitted (the best picked by half of the rounds, timed by the other): "
-        noise += f"{_mean(fair[np.isfinite(fair)]):.4g}."
-    value = _STATISTICS[word](regret)
+        noise += f"{mean(fair[np.isfinite(fair)]):.4g}."
+    value = STATISTICS[word](regret)
     by = f" ({data['function'][np.argmax(regret)]})" if word == "at worst" else ""
     return Finding(below(value), measured=f"{value:.4g}{by}", figure="regret", note=noise)
 
 
-def _better_than_counting(dataset: Any) -> Finding:
+def better_than_counting(dataset):
     """On held-out functions where the choice of either has a reading; fewest products may be too slow to read."""
-    data = _told(dataset)
+    data = told(dataset)
     ours, theirs = (
         data["regret"][data["split"] == "held out", data["rules"].index(rule)]
         for rule in ("estimate", "fewest products")
@@ -265,24 +233,24 @@ def _better_than_counting(dataset: Any) -> Finding:
     ours, theirs = ours[both], theirs[both]
     wins, losses = int((theirs > 1.03 * ours).sum()), int((ours > 1.03 * theirs).sum())
     return Finding(
-        less(_mean(ours), _mean(theirs)),
-        measured=f"{_mean(ours):.4g} against {_mean(theirs):.4g}; of {len(ours)} functions "
+        less(mean(ours), mean(theirs)),
+        measured=f"{mean(ours):.4g} against {mean(theirs):.4g}; of {len(ours)} functions "
         f"{wins} better and {losses} worse by more than 3 %",
         figure="regret",
     )
 
 
-def _cheap_planning(dataset: Any) -> Finding:
-    share, with_tracing = _shares(_told(dataset))
+def cheap_planning(dataset):
+    share, with_tracing = shares(told(dataset))
     return Finding(
-        below(_mean(share)),
-        measured=f"{_mean(share):.3g}, from {share.min():.2g} to {share.max():.2g}",
+        below(mean(share)),
+        measured=f"{mean(share):.3g}, from {share.min():.2g} to {share.max():.2g}",
         figure="planning",
-        note=f"Of tracing and compiling together {_mean(with_tracing):.3g}.",
+        note=f"Of tracing and compiling together {mean(with_tracing):.3g}.",
     )
 
 
-def _shares(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def shares(data):
     """Seconds of planning over those of compiling the planned program, without and with its tracing."""
     rows = np.arange(len(data["planned"]))
     compiling = data["compile_seconds"][rows, data["planned"]]
@@ -291,16 +259,13 @@ def _shares(data: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _short(value: Any) -> float:
+def short(value):
     return float(f"{float(value):.3g}")
 
 
-def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
+def tables(operator, dataset):
     """By split; the worst five with what was predicted; every function."""
-    data = _regrets(dataset)
+    data = regrets(dataset)
     rules = {name: data["regret"][:, data["rules"].index(name)] for name in data["rules"]}
     summary = []
     for rule, regret in rules.items():
@@ -310,18 +275,18 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
             if len(known):
                 summary.append(
                     {
-                        "rule": _title(operator, rule),
+                        "rule": title(operator, rule),
                         "functions": f"{len(known)} {split}",
-                        "geometric mean": float(f"{_mean(known):.4g}"),
-                        "cross-fitted": float(f"{_mean(fair[there & np.isfinite(fair)]):.4g}"),
-                        "90th percentile": _short(np.quantile(known, 0.9)),
-                        "worst": _short(known.max()),
+                        "geometric mean": float(f"{mean(known):.4g}"),
+                        "cross-fitted": float(f"{mean(fair[there & np.isfinite(fair)]):.4g}"),
+                        "90th percentile": short(np.quantile(known, 0.9)),
+                        "worst": short(known.max()),
                         "within 5 %": f"{np.mean(known <= 1.05):.0%}",
                     }
                 )
     estimate = rules["estimate"]
     order = np.argsort(-np.where(np.isfinite(estimate), estimate, np.inf), kind="stable")
-    middle = _medians(data["seconds"])
+    middle = medians(data["seconds"])
     worst = []
     for p in order[:5]:
         chosen, best = data["planned"][p], data["best"][p, data["rules"].index("estimate")]
@@ -330,7 +295,7 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
             {
                 "function": str(data["function"][p]),
                 "split": str(data["split"][p]),
-                "regret": _short(estimate[p]),
+                "regret": short(estimate[p]),
                 "planned": data["strategies"][chosen],
                 "predicted ms": _contest.in_ms(data["predicted"][p, chosen]),
                 "measured ms": _contest.in_ms(middle[p, chosen]),
@@ -348,10 +313,10 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
             "planned": data["strategies"][data["planned"][p]],
             "ms": _contest.in_ms(middle[p, data["planned"][p]]),
             "fastest": data["strategies"][best] if (best := data["best"][p, 0]) >= 0 else "",
-            "regret": _short(estimate[p]),
-            "measured": _short(rules["measure"][p]),
-            "fewest products": _short(rules["fewest products"][p]),
-            "peer": _short(rules["peer"][p]),
+            "regret": short(estimate[p]),
+            "measured": short(rules["measure"][p]),
+            "fewest products": short(rules["fewest products"][p]),
+            "peer": short(rules["peer"][p]),
         }
         for p in range(len(estimate))
     ]
@@ -362,20 +327,18 @@ def tables(operator: str, dataset: Any) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _medians(seconds: np.ndarray) -> np.ndarray:
+def medians(seconds: np.ndarray) -> np.ndarray:
     """Medians over the rounds that there were."""
     there: Any = np.isfinite(seconds).any(-1, keepdims=True)
     return np.where(there[..., 0], np.nanmedian(np.where(there, seconds, 0.0), -1), np.nan)
 
 
-def _title(operator: str, rule: str) -> str:
-    return _RULES[rule][0] or _PEER_RULE[operator]
+def title(operator: str, rule: str) -> str:
+    return RULES[rule][0] or PEER_RULE[operator]
 
-
-# --- figures ----------------------------------------------------------------------------------------------------------
 
 # Strategies that the style does not know; the others keep the colour and marker that they have everywhere.
-_LOOKS = {
+LOOKS = {
     "sparse columns": ("green", "D"),
     "sparse rows": ("purple", "^"),
     "bidirectional": ("orange", "v"),
@@ -388,34 +351,32 @@ _LOOKS = {
 }
 
 
-def figures(operator: str, dataset: Any) -> dict[str, Any]:
-    data = _regrets(dataset)
+def figures(operator, dataset):
+    data = regrets(dataset)
     found = {}
     if bool(np.isfinite(data["regret"]).any(0).all()) and len(data["regret"]) > 2:
-        found["regret"] = _draw_regret(operator, data)
+        found["regret"] = draw_regret(operator, data)
     if (np.isfinite(data["predicted"]) & data["valid"]).sum() > 2:
-        found["prediction"] = _draw_prediction(operator, data)
+        found["prediction"] = draw_prediction(operator, data)
     if len(data["function"]) > 2:
-        found["planning"] = _draw_planning(operator, data)
+        found["planning"] = draw_planning(operator, data)
     return found
 
 
-def _draw_regret(operator: str, data: dict[str, Any]) -> Any:
+def draw_regret(operator, data):
     """The share of functions on which a rule is within a factor of the best, one panel for each split."""
-    from jaxcalc import style
-
     splits = [split for split in ("tuned", "held out") if (data["split"] == split).any()]
     figure, panels = style.subplots(1, len(splits), width="page", height=2.9, sharey=True, squeeze=False)
     end = min(1.3 * float(np.nanmax(data["regret"])), 6.0)  # a curve below 1 there tells how many are beyond
     for panel, split in zip(panels[0], splits):
         mine = data["split"] == split
-        for rule, (_, color, line) in _RULES.items():
+        for rule, (_, color, line) in RULES.items():
             regret = data["regret"][mine, data["rules"].index(rule)]
             known = np.sort(regret[np.isfinite(regret)])
             if not len(known):
                 continue
             share = np.arange(1, len(known) + 1) / mine.sum()
-            label = f"{_title(operator, rule)}: {_mean(known):.3f}"
+            label = f"{title(operator, rule)}: {mean(known):.3f}"
             x, y = np.r_[1.0, known, max(end, known[-1])], np.r_[0.0, share, share[-1]]
             panel.step(x, y, where="post", color=style.COLORS[color], linestyle=line, label=label)
         panel.set(xscale="log", xlim=(0.98, end), ylim=(0, 1.02))
@@ -435,11 +396,9 @@ def _draw_regret(operator: str, data: dict[str, Any]) -> Any:
     return figure
 
 
-def _draw_prediction(operator: str, data: dict[str, Any]) -> Any:
+def draw_prediction(operator, data):
     """Predicted against measured time, a marker for each strategy; the band is a factor of two."""
-    from jaxcalc import style
-
-    middle = _medians(data["seconds"])
+    middle = medians(data["seconds"])
     figure, axis = style.subplots(width=5.2, height=3.9)
     shown = data["valid"] & np.isfinite(data["predicted"])
     low, high = (f(np.r_[middle[shown], data["predicted"][shown]]) for f in (np.min, np.max))
@@ -450,8 +409,8 @@ def _draw_prediction(operator: str, data: dict[str, Any]) -> Any:
         there = shown[:, s]
         if there.any():
             look = style.method(name)
-            if name in _LOOKS:
-                look |= {"color": style.COLORS[_LOOKS[name][0]], "marker": _LOOKS[name][1]}
+            if name in LOOKS:
+                look |= {"color": style.COLORS[LOOKS[name][0]], "marker": LOOKS[name][1]}
             look |= {"linestyle": "", "markersize": 4.5, "alpha": 0.75}
             axis.plot(middle[there, s], data["predicted"][there, s], **look)
     axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
@@ -470,11 +429,9 @@ def _draw_prediction(operator: str, data: dict[str, Any]) -> Any:
     return figure
 
 
-def _draw_planning(operator: str, data: dict[str, Any]) -> Any:
+def draw_planning(operator, data):
     """Seconds to plan against seconds to compile what was planned."""
     from matplotlib.ticker import LogLocator
-
-    from jaxcalc import style
 
     rows = np.arange(len(data["planned"]))
     compiling = data["compile_seconds"][rows, data["planned"]]
@@ -491,8 +448,8 @@ def _draw_planning(operator: str, data: dict[str, Any]) -> Any:
         )
     known = compiling[np.isfinite(compiling)]
     ends = np.array([known.min() / 1.3, known.max() * 1.3])
-    axis.plot(ends, _PLANNING_SHARE * ends, **style.THEORY, label=f"{_PLANNING_SHARE:.0%} of compiling")
-    share = _mean(_shares(data)[0][np.isfinite(compiling)])
+    axis.plot(ends, PLANNING_SHARE * ends, **style.THEORY, label=f"{PLANNING_SHARE:.0%} of compiling")
+    share = mean(shares(data)[0][np.isfinite(compiling)])
     axis.plot(ends, share * ends, color=style.COLORS["black"], linewidth=1.0, label=f"geometric mean: {share:.0%}")
     axis.set(xscale="log", yscale="log", xlim=ends)
     for line in (axis.xaxis, axis.yaxis):
@@ -503,35 +460,3 @@ def _draw_planning(operator: str, data: dict[str, Any]) -> Any:
     axis.legend(loc="best")
     figure.set_label(f"What planning a {operator} by estimate takes beside compiling the program that it chooses.")
     return figure
-
-
-jacobians = Part(
-    JacobianConfig,
-    VARIABLES,
-    "timed",
-    lambda config, key: _contest.hold("jacobian", config),
-    figures=functools.partial(figures, "jacobian"),
-    claims=_judges("jacobian"),
-    tables=functools.partial(tables, "jacobian"),
-    doc="How often is the planned route to a Jacobian the best one?",
-)
-hessians = Part(
-    HessianConfig,
-    VARIABLES,
-    "timed",
-    lambda config, key: _contest.hold("hessian", config),
-    figures=functools.partial(figures, "hessian"),
-    claims=_judges("hessian"),
-    tables=functools.partial(tables, "hessian"),
-    doc="How often is the planned route to a Hessian the best one?",
-)
-laplacians = Part(
-    LaplacianConfig,
-    VARIABLES,
-    "timed",
-    lambda config, key: _contest.hold("laplacian", config),
-    figures=functools.partial(figures, "laplacian"),
-    claims=_judges("laplacian"),
-    tables=functools.partial(tables, "laplacian"),
-    doc="How often is the planned route to a Laplacian the best one?",
-)

@@ -1,0 +1,32 @@
+"""How often is the planned route to a Hessian the best one?"""
+
+import functools
+
+import pydantic
+
+from experiments import _contest
+from experiments import derivative_routes as routes
+from experiments.derivative_routes import VARIABLES as VARIABLES
+
+kind = "timed"
+dtype = "float64"
+
+
+class Config(routes.Settings):
+    problem: str = "Rosenbrock"
+    """a case of jaxcalc.functions.derivatives"""
+
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        return routes.known_case("hessian", name)
+
+
+def run(config, key):
+    return _contest.hold("hessian", config)
+
+
+figures = functools.partial(routes.figures, "hessian")
+tables = functools.partial(routes.tables, "hessian")
+
+claims = routes.judges("hessian")
