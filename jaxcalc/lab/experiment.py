@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
-    from jaxcalc.lab.judge import Judge
-
     Array = Any
 
 Kind = Literal["compiled", "host", "timed"]
@@ -160,7 +158,7 @@ class Part:
     run: Callable[..., Mapping[str, "Array"]]
     shared: Callable[..., Mapping[str, "Array"]] | None = None
     figures: Callable[["xarray.Dataset"], Mapping[str, "Figure"]] | None = None
-    claims: "Mapping[str, Judge] | Callable[[xarray.Dataset], list[Claim]] | None" = None
+    claims: "Mapping[str, Callable[[xarray.Dataset], Any]] | Callable[[xarray.Dataset], list[Claim]] | None" = None
     tables: Callable[["xarray.Dataset"], Mapping[str, list[dict[str, Any]]]] | None = None
     dtype: Dtype = "float32"
     needs: tuple[str, ...] = ()
