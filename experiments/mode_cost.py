@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Claim, Variable
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less
 
 if TYPE_CHECKING:
     import xarray
@@ -202,18 +202,18 @@ def _draw_crossing(slices: "list[tuple[str, str, xarray.Dataset]]") -> "Figure":
     figure, panels = style.subplots(
         2, len(slices), width="page" if wide else "column", height=4.9, squeeze=False, sharex="col", sharey="row"
     )
-    for (title, axis, data), (above, below) in zip(slices, panels.T):
+    for (title, axis, data), (upper, lower) in zip(slices, panels.T):
         data, size = _line(data, axis), "num_inputs" if axis == "inputs" else "num_outputs"
-        _draw_counts(above, data, size)
-        _draw_times(below, data, size)
-        above.set_title(title)
-        below.set_xlabel(f"{axis} ${'n' if axis == 'inputs' else 'm'}$")
+        _draw_counts(upper, data, size)
+        _draw_times(lower, data, size)
+        upper.set_title(title)
+        lower.set_xlabel(f"{axis} ${'n' if axis == 'inputs' else 'm'}$")
         # A tick at every size, as far as the labels leave room.
         ticks = [data[size].values[0]]
         ticks += [x for x in data[size].values if x >= 1.8 * ticks[-1] and not ticks.append(x)]
         ticks = sorted(set(ticks))
-        below.set_xticks(ticks, [f"{x:,}".replace(",", "\u2009") for x in ticks])
-        below.minorticks_off()
+        lower.set_xticks(ticks, [f"{x:,}".replace(",", "\u2009") for x in ticks])
+        lower.minorticks_off()
     for panel in panels[:, 0]:
         panel.set_ylim(top=5 * panel.get_ylim()[1])  # room for what stands in the corner
     panels[0, 0].set_ylabel("operations, in evaluations of $f$")
@@ -404,161 +404,117 @@ def _short(value: Any) -> float:
     return float(f"{float(value):.3g}")
 
 
-def claims(dataset: "xarray.Dataset") -> list[Claim]:
-    if {"jacfwd", "jacrev"} - set(dataset.transform.values):
-        return []
-    if "case" in dataset.dims:
-        return [*_judge_modes_by_case(dataset), *_judge_workloads(dataset)]
-    if min(dataset.sizes.get("inputs", 1), dataset.sizes.get("outputs", 1)) > 2:
-        return _judge_grid(_line_free(dataset))
-    return []
+def _plane(dataset: "xarray.Dataset", least: int = 8) -> "xarray.Dataset":
+    """The plane of inputs and outputs, of any other sweep the first, from ``least`` of each on.
 
-
-def _line_free(dataset: "xarray.Dataset") -> "xarray.Dataset":
-    """The plane of inputs and outputs; of any other sweep, the first."""
-    return dataset.isel({d: 0 for d in dataset.dims if d not in ("inputs", "outputs", "transform", "repeat")})
+    Below 8 inputs or outputs the one evaluation that every program contains hides the growth.
+    """
+    if "case" in dataset.dims or min(dataset.sizes.get(dim, 1) for dim in ("inputs", "outputs")) < 3:
+        raise NotJudged("needs three sizes or more of inputs and of outputs")
+    data = dataset.isel({d: 0 for d in dataset.dims if d not in ("inputs", "outputs", "transform", "repeat")})
+    data = data.sel(inputs=data["inputs"] >= least, outputs=data["outputs"] >= least)
+    if min(data.sizes["inputs"], data.sizes["outputs"]) < 2:
+        raise NotJudged(f"needs two sizes of {least} or more")
+    return data
 
 
 def _growth(data: "xarray.Dataset", transform: str, axis: str) -> np.ndarray:
     """Exponents of a transform's operations, in evaluations, along one axis, for every value of the other."""
-    from jaxcalc import measure
-
-    other = "outputs" if axis == "inputs" else "inputs"
-    ratio = _relative(data.operations).sel(transform=transform)
-    return np.array([measure.exponent(data[axis], ratio.sel({other: value})) for value in data[other].values])
+    ratio = _relative(data.operations).sel(transform=transform).transpose(axis, ...)
+    return np.polyfit(np.log(data[axis].values), np.log(ratio.values), 1)[0]
 
 
 def _span(values: np.ndarray) -> str:
     return f"{values.min():.2f} to {values.max():.2f}"
 
 
-def _judge_grid(data: "xarray.Dataset") -> list[Claim]:
-    from jaxcalc import measure
-
-    # Below 8 inputs or outputs the one evaluation that every program contains hides the growth.
-    grown = data.sel(inputs=data["inputs"] >= 8, outputs=data["outputs"] >= 8)
-    claims = []
-    if min(grown.sizes["inputs"], grown.sizes["outputs"]) > 1:
-        for mode, transform, own, other in (
-            ("forward", "jacfwd", "inputs", "outputs"),
-            ("reverse", "jacrev", "outputs", "inputs"),
-        ):
-            rises, stays = _growth(grown, transform, own), _growth(grown, transform, other)
-            claims.append(
-                Claim(
-                    id=f"{mode}-cost-grows-with-{own}",
-                    statement=f"A Jacobian by {mode} mode costs evaluations in proportion to its {own}, "
-                    f"whatever the number of {other}.",
-                    stated=bool((abs(rises - 1) <= 0.2).all() and (abs(stays) <= 0.2).all()),
-                    expected=f"exponents 1 in the {own} and 0 in the {other}, within 0.2",
-                    measured=f"{_span(rises)} and {_span(stays)}",
-                    figure="crossing",
-                )
-            )
-        cases = {"few in": (0, -1), "square": (-1, -1), "many in": (-1, 0)}
-        ratio = data.operations.sel(transform="jacfwd") / data.operations.sel(transform="jacrev")
-        found = {}
-        for row, column in cases.values():
-            point = ratio.isel(inputs=row, outputs=column)
-            found[f"{int(point['inputs'])}->{int(point['outputs'])}"] = float(point)
-        few, square, many = found.values()
-        claims.append(
-            Claim(
-                id="forward-wins-few-in-reverse-wins-many-in",
-                statement="Forward mode pays for few-in/many-out maps, reverse mode for many-in/few-out maps.",
-                stated=few < 1 < many and 0.5 < square < 2,
-                expected="forward / reverse below 1, near 1, above 1",
-                measured=", ".join(f"{shape}: {value:.4g}" for shape, value in found.items()),
-                figure="plane",
-            )
+def _judge_growth(transform: str, own: str, other: str) -> Callable[[Any], Finding]:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        data = _plane(dataset)
+        rises, stays = _growth(data, transform, own), _growth(data, transform, other)
+        return Finding(
+            close(rises, 1.0) & close(stays, 0.0), measured=f"{_span(rises)} and {_span(stays)}", figure="crossing"
         )
-    if 1 in data["outputs"] and "grad" in data.transform and grown.sizes["inputs"] > 1:
-        scalar = _relative(data.sel(outputs=1, inputs=grown["inputs"]).operations)
-        slopes = {name: measure.exponent(grown["inputs"], scalar.sel(transform=name)) for name in ("jacfwd", "grad")}
-        claims.append(
-            Claim(
-                id="forward-mode-needs-n-passes",
-                statement="Forward mode needs n passes for a full gradient, reverse mode one backward pass.",
-                stated=abs(slopes["jacfwd"] - 1) <= 0.2 and abs(slopes["grad"]) <= 0.2,
-                expected="exponents 1 and 0 in n, within 0.2",
-                measured=f"{slopes['jacfwd']:.3f} and {slopes['grad']:.3f}",
-                figure="crossing",
-                note="With one output a pass is so cheap that building the n directions costs as much as the passes.",
-            )
-        )
-    return claims
+
+    return judge
 
 
-def _judge_modes_by_case(dataset: "xarray.Dataset") -> list[Claim]:
+def _judge_corners(dataset: "xarray.Dataset") -> Finding:
+    data = _plane(dataset, least=1)
+    ratio = data.operations.sel(transform="jacfwd") / data.operations.sel(transform="jacrev")
+    few, square, many = (ratio.isel(inputs=row, outputs=column) for row, column in ((0, -1), (-1, -1), (-1, 0)))
+    return Finding(
+        less(few, 1.0) & between(square, 0.5, 2.0) & less(1.0, many),
+        measured=", ".join(f"{int(p['inputs'])}->{int(p['outputs'])}: {float(p):.4g}" for p in (few, square, many)),
+        figure="plane",
+    )
+
+
+def _judge_passes(dataset: "xarray.Dataset") -> Finding:
+    scalar = _plane(dataset, least=1).sel(outputs=[1], inputs=_plane(dataset)["inputs"])
+    exponents = {"forward_exponent": "jacfwd", "reverse_exponent": "grad"}
+    found = {name: _growth(scalar, transform, "inputs") for name, transform in exponents.items()}
+    return Finding(close(found), figure="crossing")
+
+
+def _judge_modes_by_case(dataset: "xarray.Dataset") -> Finding:
     """Where a size is swept for several workloads: forward's cost rises with the inputs, reverse's stays."""
-    from jaxcalc import measure
-
-    claims = []
-    if dataset.sizes.get("inputs", 1) < 3:
-        return claims
-    ratio = _relative(dataset.operations)
-    for case in dataset["case"].values:
-        data = _line(dataset.sel(case=case), "inputs")
-        n = data.num_inputs.values
-        forward, reverse = (ratio.sel(case=case, transform=name).squeeze() for name in ("jacfwd", "jacrev"))
-        claims.append(
-            Claim(
-                id=f"forward-pays-per-input: {case}",
-                statement=f"By forward mode every further input costs evaluations, by reverse mode none: the {case}.",
-                stated=bool(
-                    measure.exponent(n, reverse) <= 0.1
-                    and (np.diff(forward) > 0).all()
-                    and float(forward[-1]) > 0.5 * n[-1]
-                    and float(forward[-1]) > float(reverse[-1])
-                ),
-                expected=f"at n = {n[-1]} forward above {n[-1] / 2:.0f} evaluations; reverse as at n = {n[0]}",
-                measured=f"forward {float(forward[0]):.3g} to {float(forward[-1]):.4g}, "
-                f"reverse {float(reverse[0]):.3g} to {float(reverse[-1]):.3g} evaluations",
-                figure="crossing",
-            )
-        )
-    return claims
+    if "case" not in dataset.dims or dataset.sizes.get("inputs", 1) < 3:
+        raise NotJudged("needs cases, each with three sizes of inputs or more")
+    data = dataset.isel({dim: 0 for dim in dataset.dims if dim not in ("case", "inputs", "transform", "repeat")})
+    ratio, last = _relative(data.operations), data.num_inputs.isel(inputs=-1)
+    forward, reverse = (ratio.sel(transform=name).transpose("inputs", "case") for name in ("jacfwd", "jacrev"))
+    rises = less(forward[:-1].values, forward[1:].values) & less(0.5, forward[-1] / last)
+    ends = ((str(case), forward.sel(case=case).values, reverse.sel(case=case).values) for case in data["case"].values)
+    return Finding(
+        rises & below(reverse / reverse[0], 1.1) & less(reverse[-1], forward[-1]),
+        measured="; ".join(
+            f"{case}: forward {f[0]:.3g} to {f[-1]:.4g}, reverse {r[0]:.3g} to {r[-1]:.3g} evaluations"
+            for case, f, r in ends
+        ),
+        figure="crossing",
+    )
 
 
-def _judge_workloads(dataset: "xarray.Dataset") -> list[Claim]:
-    """What single workloads show: the memory of products against Jacobians, and of the wrong mode."""
-    claims = []
+def _cases(dataset: "xarray.Dataset", which: Callable[[Any, Any], Any], what: str) -> "xarray.Dataset":
+    """The workloads whose inputs and outputs are as asked for."""
     data = dataset.isel({dim: 0 for dim in dataset.dims if dim not in ("case", "transform", "repeat")})
-    n, m = data.num_inputs, data.num_outputs
-    wide = data.where((n >= 2000) & (m >= 2000), drop=True)
-    if "vjp" in data.transform and wide.sizes["case"]:
-        memory = wide.isel(case=0).footprint
-        vjp, jacrev = float(memory.sel(transform="vjp")), float(memory.sel(transform="jacrev"))
-        claims.append(
-            Claim(
-                id="vjp-never-materialises-jacobian",
-                statement="Frameworks push gradients back with VJPs and never build the Jacobian.",
-                stated=jacrev / vjp > 500,
-                limits=jacrev >= 4 * float(wide.num_inputs[0] * wide.num_outputs[0]),
-                expected="the memory of jacrev over that of vjp above 500",
-                measured=f"{jacrev:.3g} B / {vjp:.3g} B = {jacrev / vjp:.0f} ({wide['case'].values[0]})",
-                expects="qualified",
-                figure="workloads",
-                note="Never is the default only: jacfwd, jacrev and hessian build the Jacobian on request.",
-            )
-        )
-    unequal = data.where(m >= 1000 * n, drop=True)
-    if unequal.sizes["case"]:
-        point = unequal.isel(case=0)
-        forward, reverse = (point.sel(transform=name) for name in ("jacfwd", "jacrev"))
-        claims.append(
-            Claim(
-                id="wrong-mode-on-unequal-shapes",
-                statement="On a map of few inputs and very many outputs the wrong mode costs a thousandfold, "
-                "in operations and in memory.",
-                stated=bool(
-                    reverse.operations > 1e3 * forward.operations and reverse.footprint > 1e3 * forward.footprint
-                ),
-                expected="reverse / forward above 1000 in both",
-                measured=f"{float(reverse.operations) / 1e6:.4g} against {float(forward.operations) / 1e6:.3g} million "
-                f"operations; {float(reverse.temporaries) / 1e6:.0f} against {float(forward.temporaries) / 1e6:.2g} MB "
-                f"of temporaries for an output of {float(forward.footprint - forward.temporaries) / 1e6:.3g} MB",
-                figure="workloads",
-            )
-        )
-    return claims
+    chosen = which(data.num_inputs.values, data.num_outputs.values)
+    if "case" not in data.dims or not chosen.any():
+        raise NotJudged(f"needs a workload of {what}")
+    return data.isel(case=chosen)
+
+
+def _judge_products(dataset: "xarray.Dataset") -> Finding:
+    data = _cases(dataset, lambda n, m: (n >= 2000) & (m >= 2000), "2000 inputs and outputs or more")
+    vjp, jacrev = (data.footprint.sel(transform=name) for name in ("vjp", "jacrev"))
+    return Finding(
+        above(jacrev / vjp, 500),
+        limits=above(jacrev, 4.0 * data.num_inputs * data.num_outputs),
+        measured=", ".join(
+            f"{float(j):.3g} B / {float(v):.3g} B = {float(j / v):.0f} ({case})"
+            for case, v, j in zip(data["case"].values, vjp, jacrev)
+        ),
+    )
+
+
+def _judge_wrong_mode(dataset: "xarray.Dataset") -> Finding:
+    data = _cases(dataset, lambda n, m: m >= 1000 * n, "a thousand times more outputs than inputs")
+    forward, reverse = (data.sel(transform=name) for name in ("jacfwd", "jacrev"))
+    point, other = reverse.isel(case=0), forward.isel(case=0)
+    return Finding(
+        less(1e3 * forward.operations, reverse.operations) & less(1e3 * forward.footprint, reverse.footprint),
+        measured=f"{float(point.operations) / 1e6:.4g} against {float(other.operations) / 1e6:.3g} million operations; "
+        f"{float(point.footprint) / 1e6:.0f} against {float(other.footprint) / 1e6:.3g} MB",
+    )
+
+
+claims = {
+    "forward-cost-grows-with-inputs": _judge_growth("jacfwd", "inputs", "outputs"),
+    "reverse-cost-grows-with-outputs": _judge_growth("jacrev", "outputs", "inputs"),
+    "forward-wins-few-in-reverse-wins-many-in": _judge_corners,
+    "forward-mode-needs-n-passes": _judge_passes,
+    "forward-pays-per-input": _judge_modes_by_case,
+    "vjp-never-materialises-jacobian": _judge_products,
+    "wrong-mode-on-unequal-shapes": _judge_wrong_mode,
+}
