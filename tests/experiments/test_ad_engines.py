@@ -108,5 +108,5 @@ def test_facts_follow_their_data(run):
 
 @pytest.mark.parametrize("part", ["accuracy", "cost", "symbolic"])
 def test_figures_can_be_drawn(run, part):
-    draw = registry.load(f"ad_engines:{part}").part.figures
+    draw = registry.load(f"ad_engines.{part}").part.figures
     assert draw is not None and len(draw(run(part).dataset)) == 1

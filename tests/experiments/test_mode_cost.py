@@ -129,7 +129,7 @@ def test_any_sweep_draws_or_leaves_out(tmp_path, sweep):
 def test_gradient_against_parameters(tmp_path):
     run = start(
         tmp_path,
-        "mode_cost_gradient:work",
+        "mode_cost_gradient.work",
         {"batch": 16},
         grid={"architecture": ["linear", "dense", "attention"], "width": [32, 64, 128]},
     )
@@ -156,7 +156,7 @@ def test_gradient_against_parameters(tmp_path):
 
 
 def test_memory_against_depth(tmp_path):
-    run = start(tmp_path, "mode_cost_gradient:memory", {"batch": 64, "width": 8}, grid={"depth": [16, 64, 256]})
+    run = start(tmp_path, "mode_cost_gradient.memory", {"batch": 64, "width": 8}, grid={"depth": [16, 64, 256]})
     assert verdicts(run) == {"forward-caches-intermediates": "confirmed"}
     flat = run.dataset.temporaries.max("depth").expand_dims(depth=run.dataset.depth)
     assert judged_again(run, temporaries=flat) == {"forward-caches-intermediates": "refuted"}
@@ -168,6 +168,6 @@ def test_memory_against_depth(tmp_path):
 
 def test_parts_without_a_sweep_make_do(tmp_path):
     for part in ("work", "memory"):
-        run = start(tmp_path, f"mode_cost_gradient:{part}", {"batch": 4, "width": 4}, claims=[])
+        run = start(tmp_path, f"mode_cost_gradient.{part}", {"batch": 4, "width": 4}, claims=[])
         assert run.claims == []
         assert run.figures == {}

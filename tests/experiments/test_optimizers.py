@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray
 
-from experiments import optimizers
+from experiments.optimizers import digits
 from jaxcalc import lab
 from jaxcalc.lab import registry
 from tests.verdicts import changed, mutated, verdicts
@@ -36,14 +36,14 @@ CLAIMS = {
 
 @pytest.fixture(scope="module")
 def digits(cache, tmp_path_factory):
-    config = {"experiment": "optimizers:digits", "params": {"task": "linear"}, "sweep": SWEEP}
+    config = {"experiment": "optimizers.digits", "params": {"task": "linear"}, "sweep": SWEEP}
     found = lab.run(config, out=tmp_path_factory.mktemp("digits"), progress=False)
     assert found.messages == []
     return found
 
 
 def drawn_of(part, dataset):
-    figures = registry.load(f"optimizers:{part}").part.figures
+    figures = registry.load(f"optimizers.{part}").part.figures
     assert figures is not None
     return set(figures(dataset))
 
@@ -141,7 +141,7 @@ def test_which_generalises_better_depends_on_the_task(digits):
 @pytest.mark.parametrize("part", [*SMALL, "digits"])
 def test_no_claim_survives_nan(run, digits, part):
     data = (digits if part == "digits" else run(part)).dataset
-    for variable, word, before, after in mutated(f"optimizers:{part}", data):
+    for variable, word, before, after in mutated(f"optimizers.{part}", data):
         assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
 
 
@@ -149,12 +149,12 @@ def test_a_rate_is_picked_without_the_losses_that_it_is_judged_by():
     # Each half of the seeds has one rate that is best on it by chance alone: the other half picks the other one.
     loss = xarray.DataArray([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]], dims=("rate", "seed"))
     run = xarray.Dataset({"held_out_loss": loss, "diverged": loss > 2})
-    np.testing.assert_array_equal(optimizers._crossed(run), 1.0)
+    np.testing.assert_array_equal(digits._crossed(run), 1.0)
 
 
 def test_ways_down_the_valleys(cache, tmp_path):
     config = {
-        "experiment": "optimizers:paths",
+        "experiment": "optimizers.paths",
         "dtype": "float64",
         "params": {"num_steps": 60, "resolution": 11},
         "sweep": {
