@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray
 
-from experiments.optimizers import digits
+from experiments.optimizers import digits as digits_question
 from jaxcalc import lab
 from jaxcalc.lab import registry
 from tests.verdicts import changed, mutated, verdicts
@@ -149,7 +149,7 @@ def test_a_rate_is_picked_without_the_losses_that_it_is_judged_by():
     # Each half of the seeds has one rate that is best on it by chance alone: the other half picks the other one.
     loss = xarray.DataArray([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]], dims=("rate", "seed"))
     run = xarray.Dataset({"held_out_loss": loss, "diverged": loss > 2})
-    np.testing.assert_array_equal(digits._crossed(run), 1.0)
+    np.testing.assert_array_equal(digits_question._crossed(run), 1.0)
 
 
 def test_ways_down_the_valleys(cache, tmp_path):
