@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, between, close, equal
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
 # -- products ----------------------------------------------------------------------------------------------------------
+
+
+_COMPILED = 512  # variables up to which the whole Hessian is compiled
 
 
 class Products(Config):
@@ -41,7 +43,7 @@ def run_products(config: Products, key: Any) -> dict[str, Any]:
         x = jax.ShapeDtypeStruct((n,), float)
         gradient.append(executable(jax.grad(fun), x).flops)
         product.append(executable(lambda x, v, fun=fun: hvp(fun)((x,), v), x, x).flops)
-        whole.append(executable(jax.hessian(fun), x).flops if n <= 512 else np.nan)
+        whole.append(executable(jax.hessian(fun), x).flops if n <= _COMPILED else np.nan)
     # Shapes only: no such array could be held.
     weights = jax.ShapeDtypeStruct((config.parameters,), jnp.float32)
     quartic = lambda x: jnp.sum(x**4)
@@ -58,31 +60,28 @@ def run_products(config: Products, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_products(dataset: "xarray.Dataset") -> list[Claim]:
-    entries, first = "hessian-1e16-entries", "deep-learning-must-stay-first-order"
-    n, gradient = dataset.n.values, dataset.gradient_operations.values
-    large = n >= 256
-    ratio = dataset.product_operations.values / gradient
-    whole = dataset.hessian_operations.values / gradient
-    known = np.isfinite(whole)
-    growth = np.polyfit(np.log(n[known]), np.log(whole[known]), 1)[0] if known.sum() > 1 else np.nan
-    steady = float(np.ptp(ratio[large]) / ratio[large].mean()) if large.any() else np.nan
-    return [
-        judged(
-            entries,
-            abs(float(dataset.entries) - 1e16) <= entry(entries).tolerance,
-            measured=f"{float(dataset.entries):.3g} entries, {float(dataset.hessian_bytes) / 1e15:.3g} PB in float32; "
-            f"the gradient takes {float(dataset.gradient_bytes) / 1e9:.3g} GB",
-        ),
-        judged(
-            first,
-            bool(growth > 0.8),
-            limits=steady < 0.05 and float(ratio[large].max()) < 5,
-            measured=f"the whole Hessian costs {growth:.2f} powers of n more than the gradient; a Hessian-vector "
-            f"product {ratio[large].mean():.2f} gradients, the same within {100 * steady:.1f}% from n = 256 on",
-            figure="products",
-        ),
-    ]
+def _entries(dataset: "xarray.Dataset") -> Finding:
+    return Finding(
+        equal(dataset.entries) & equal([dataset.hessian_bytes, dataset.gradient_bytes], [4e16, 4e8]),
+        measured=f"{float(dataset.entries):.3g} entries, {float(dataset.hessian_bytes) / 1e15:.3g} PB in float32; "
+        f"the gradient takes {float(dataset.gradient_bytes) / 1e9:.3g} GB",
+    )
+
+
+def _first_order(dataset: "xarray.Dataset") -> Finding:
+    small, large = dataset.n.values <= _COMPILED, dataset.n.values >= 256
+    gradient = dataset.gradient_operations.values
+    whole = dataset.hessian_operations.values[small] / gradient[small]
+    ratio = dataset.product_operations.values[large] / gradient[large]
+    growth = np.polyfit(np.log(dataset.n.values[small]), np.log(whole), 1)[0]
+    steady = np.ptp(ratio) / ratio.mean()
+    return Finding(
+        above(growth, 0.8),
+        limits=below(steady, 0.05) & below(ratio, 5.0),
+        measured=f"the whole Hessian costs {growth:.2f} powers of n more than the gradient; a Hessian-vector "
+        f"product {ratio.mean():.2f} gradients, the same within {100 * steady:.1f}% from n = 256 on",
+        figure="products",
+    )
 
 
 def figures_of_products(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -124,7 +123,7 @@ products = Part(
     "host",
     run_products,
     figures=figures_of_products,
-    claims=claims_of_products,
+    claims={"hessian-1e16-entries": _entries, "deep-learning-must-stay-first-order": _first_order},
     doc="What do the Hessian and its products cost beside the gradient?",
 )
 
@@ -202,25 +201,21 @@ def run_kronecker(config: Kronecker, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_kronecker(dataset: "xarray.Dataset") -> list[Claim]:
-    id = "kronecker-factored-curvature"
-    linear, hidden = float(dataset.linear_error.max()), dataset.hidden_error.values
-    stored, size = int(dataset.stored), dataset.exact.size
-    return [
-        judged(
-            id,
-            linear <= entry(id).tolerance
-            and float(dataset.by_ad.max()) <= 1e-12
-            and 0.01 < hidden.max() < 1
-            and stored < size / 4,
-            measured=f"linear layer: error {linear:.1g}; hidden layer: median {100 * np.median(hidden):.1f}%, from "
-            f"{100 * hidden.min():.0f}% to {100 * hidden.max():.0f}% over {hidden.size} networks, {stored} numbers for "
-            f"{size}",
-            figure="blocks",
-            note="The Fisher matrix of a normal output with variance 1, which is the Gauss-Newton matrix of half the "
-            "squared error.",
-        )
-    ]
+def _factored(dataset: "xarray.Dataset") -> Finding:
+    linear, hidden = dataset.linear_error.values, dataset.hidden_error.values
+    stored, size = float(dataset.stored), dataset.exact.size
+    return Finding(
+        close({"linear_layer_error": linear.max()})
+        & below(dataset.by_ad, 1e-12)
+        & between(hidden.max(), 0.01, 1.0)
+        & below(stored, size / 4),
+        measured=f"linear layer: error {linear.max():.1g}; hidden layer: median {100 * np.median(hidden):.1f}%, from "
+        f"{100 * hidden.min():.0f}% to {100 * hidden.max():.0f}% over {hidden.size} networks, {stored:g} numbers for "
+        f"{size}",
+        figure="blocks",
+        note="The Fisher matrix of a normal output with variance 1, which is the Gauss-Newton matrix of half the "
+        "squared error.",
+    )
 
 
 def figures_of_kronecker(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -264,6 +259,6 @@ kronecker = Part(
     "host",
     run_kronecker,
     figures=figures_of_kronecker,
-    claims=claims_of_kronecker,
+    claims={"kronecker-factored-curvature": _factored},
     doc="How well does a Kronecker product stand for a layer's curvature?",
 )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close
 
 if TYPE_CHECKING:
     import xarray
@@ -79,37 +78,35 @@ def _compared(config: Updates, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_updates(dataset: "xarray.Dataset") -> list[Claim]:
-    pair = {str(name): dataset.isel(method=i) for i, name in enumerate(dataset["method"].values)}
-    apart = {name: float(abs(one.penalty - one.decoupled).max(skipna=False)) for name, one in pair.items()}
-    shrunk = float(abs(dataset.shrunk - pair["sgd"].penalty).max(skipna=False))
-    adam: Any = entry("l2-differs-from-decay-for-adam").expected
-    norms = [float(np.linalg.norm(pair["adam"][name].isel(step=-1))) for name in ("penalty", "decoupled")]
-    same, factor = "l2-equals-weight-decay-for-sgd", "weight-decay-factor"
+def _pairs(dataset: "xarray.Dataset", method: str) -> np.ndarray:
+    """The weights by penalty less those by decoupled decay."""
+    mine = dataset.isel(method=list(map(str, dataset["method"].values)).index(method))
+    return abs(mine.penalty - mine.decoupled).values
+
+
+def _equal_for_sgd(dataset: "xarray.Dataset") -> Finding:
+    sgd = dataset.isel(method=list(map(str, dataset["method"].values)).index("sgd"))
+    apart = [abs(dataset.shrunk - sgd.penalty).values, _pairs(dataset, "sgd")]
+    return Finding(
+        below(apart),
+        measured=f"weights differ by up to {max(each.max() for each in apart):.1e}; with momentum 0.9 by "
+        f"{_pairs(dataset, 'momentum').max():.2g}",
+        figure="updates",
+    )
+
+
+def _different_for_adam(dataset: "xarray.Dataset") -> Finding:
+    apart = _pairs(dataset, "adam")
+    return Finding(above(apart.max(), 0.01), measured=f"weights differ by up to {apart.max():.3g}", figure="updates")
+
+
+def _factor(dataset: "xarray.Dataset") -> Finding:
     remaining = dataset.remaining.values
-    residual = float(dataset.residual)
-    return [
-        judged("l2-penalty-gradient", residual <= entry("l2-penalty-gradient").tolerance, measured=residual),
-        judged(
-            same,
-            max(shrunk, apart["sgd"]) <= entry(same).tolerance,
-            measured=f"weights differ by up to {max(shrunk, apart['sgd']):.1e}; with momentum 0.9 by "
-            f"{apart['momentum']:.2g}",
-            figure="updates",
-        ),
-        judged(
-            "l2-differs-from-decay-for-adam",
-            apart["adam"] > adam["trajectory_difference_above"],
-            measured=f"weights differ by up to {apart['adam']:.3g}; norms at the end {norms[0]:.3f} and {norms[1]:.3f}",
-            figure="updates",
-        ),
-        judged(
-            factor,
-            bool((abs(remaining - entry(factor).numbers[0]) <= entry(factor).tolerance).all()),
-            measured=f"{remaining[0]:.9f} (plain) and {remaining[1]:.9f} (AdamW) of the start remain",
-            figure="factor",
-        ),
-    ]
+    return Finding(
+        close(remaining),
+        measured=f"{remaining[0]:.9f} (plain) and {remaining[1]:.9f} (AdamW) of the start remain",
+        figure="factor",
+    )
 
 
 def figures_of_updates(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -165,7 +162,12 @@ updates = Part(
     "host",
     run_updates,
     figures=figures_of_updates,
-    claims=claims_of_updates,
+    claims={
+        "l2-penalty-gradient": lambda dataset: below(dataset.residual),
+        "l2-equals-weight-decay-for-sgd": _equal_for_sgd,
+        "l2-differs-from-decay-for-adam": _different_for_adam,
+        "weight-decay-factor": _factor,
+    },
     doc="For which methods are an L2 penalty and decoupled decay the same update?",
 )
 
@@ -221,23 +223,15 @@ def _shrunk(config: Scales) -> dict[str, Any]:
     }
 
 
-def claims_of_scales(dataset: "xarray.Dataset") -> list[Claim]:
-    id = "adamw-decouples-decay"
+def _decoupled(dataset: "xarray.Dataset") -> Finding:
     end = dataset.shrunk.isel(step=-1)
     inside, decoupled = (end.isel(method=i).values for i in (0, 1))
-    known: Any = entry(id).expected
-    spreads = [float(np.ptp(one)) for one in (inside, decoupled)]
-    return [
-        judged(
-            id,
-            abs(spreads[1] - known["shrinkage_spread_adamw"]) <= entry(id).tolerance < spreads[0],
-            measured="share shrunk, by rising gradients: AdamW "
-            + ", ".join(f"{share:.4f}" for share in decoupled)
-            + "; L2 inside Adam "
-            + ", ".join(f"{share:.4f}" for share in inside),
-            figure="scales",
-        )
-    ]
+    shares = ("; ".join(", ".join(f"{share:.4f}" for share in one) for one in (decoupled, inside))).split("; ")
+    return Finding(
+        close({"shrinkage_spread_adamw": np.ptp(decoupled)}) & above(np.ptp(inside), 0.02),
+        measured=f"share shrunk, by rising gradients: AdamW {shares[0]}; L2 inside Adam {shares[1]}",
+        figure="scales",
+    )
 
 
 def figures_of_scales(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -270,6 +264,6 @@ scales = Part(
     "host",
     run_scales,
     figures=figures_of_scales,
-    claims=claims_of_scales,
+    claims={"adamw-decouples-decay": _decoupled},
     doc="Does the decay of a weight depend on the scale of its gradients?",
 )
