@@ -4,13 +4,12 @@ A grid of starts in the plane, all in one program for each solver, every lane wi
 iteration for z^3 = 1, whose basins are fractal and turn into one another by a third of a turn (``roots``).
 """
 
-import json
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, above, between, close, less, over
 
 if TYPE_CHECKING:
     import xarray
@@ -107,14 +106,6 @@ def share_starts(config: Starts) -> dict[str, Any]:
     }
 
 
-def _by_method(dataset: "xarray.Dataset") -> "xarray.Dataset":
-    """The dataset with an axis of methods, of length one where the sweep has none."""
-    if "method" in dataset.dims:
-        return dataset
-    params = json.loads(dataset.attrs.get("params", "{}"))
-    return dataset.drop_vars("method", errors="ignore").expand_dims({"method": [params.get("method", "")]})
-
-
 def _shares(data: "xarray.Dataset") -> dict[str, dict[str, float]]:
     """By method, the shares of starts that reach the nearest minimum, any minimum, another stationary point, none."""
     number = int(data.minimum.sum())
@@ -129,45 +120,38 @@ def _shares(data: "xarray.Dataset") -> dict[str, dict[str, float]]:
     return {str(m): {kind: float(v[i]) for kind, v in kinds.items()} for i, m in enumerate(data["method"].values)}
 
 
-def claims_of_starts(dataset: "xarray.Dataset") -> list[Claim]:
-    data = _by_method(dataset)
-    if set(data.reached.dims) != {"method", "x", "y"}:
-        return []
-    shares = _shares(data)
-    told = lambda kind: ", ".join(f"{m} {100 * found[kind]:.1f}%" for m, found in shares.items())
-    claims = []
-    if {"gradient-flow", "newton"} <= set(shares) and len(shares) > 2:
-        flow = shares["gradient-flow"]["nearest"]
-        rest = [found["nearest"] for method, found in shares.items() if method != "gradient-flow"]
-        claims.append(
-            Claim(
-                "descent-reaches-the-nearest-minimum",
-                "A minimiser ends in the minimum nearest to its start.",
-                stated=flow > 0.8,
-                limits=flow < 1 and min(rest) < flow - 0.1,
-                expected="more than 80% of starts by gradient flow, by some method 10% fewer",
-                measured=told("nearest"),
-                expects="qualified",
-                figure="basins",
-                note="Basins are bounded by the ridges that lead up from saddles, not by distance; and long steps leap "
-                "over ridges.",
-            )
-        )
+def _judged_shares(dataset: "xarray.Dataset") -> tuple[Any, dict[str, dict[str, float]]]:
+    """Whether every start has an end and a status, and the shares by method."""
+    data = over(dataset, "method")
+    ended = between(data.reached, -1, len(data.minimum) - 1) & between(data.nearest, 0, len(data.minimum) - 1)
+    return ended & above(data.status, 0) & between(data.minimum, 0, 1), _shares(data)
+
+
+def _nearest(dataset: "xarray.Dataset") -> Finding:
+    ended, shares = _judged_shares(dataset)
+    if not {"gradient-flow", "newton"} < set(shares):
+        raise NotJudged("it takes gradient flow, Newton's method and another")
+    flow = shares["gradient-flow"]["nearest"]
+    least = min(one["nearest"] for method, one in shares.items() if method != "gradient-flow")
+    return Finding(
+        ended & less(0.8, flow),
+        limits=less(flow, 1.0) & less(least, flow - 0.1),
+        measured=", ".join(f"{method} {100 * one['nearest']:.1f}%" for method, one in shares.items()),
+        figure="basins",
+    )
+
+
+def _saddles(dataset: "xarray.Dataset") -> Finding:
+    ended, shares = _judged_shares(dataset)
     careful = [m for m in ("gradient-flow", "gradient-descent", "bfgs", "trust-region") if m in shares]
-    if "newton" in shares and careful:
-        least = min(shares[m]["minimum"] for m in careful)
-        claims.append(
-            Claim(
-                "newton-is-drawn-to-saddles",
-                "Newton's plain iteration ends at saddles and maxima from many starts, methods that insist on descent "
-                "from none.",
-                stated=shares["newton"]["other"] > 0.1 and least > 0.99,
-                expected="more than 10% of starts by Newton's method, a minimum from more than 99% by the others",
-                measured=f"other stationary points: {told('other')}",
-                figure="basins",
-            )
-        )
-    return claims
+    if not careful or "newton" not in shares:
+        raise NotJudged("it takes Newton's method and one that insists on descent")
+    return Finding(
+        ended & less(0.1, shares["newton"]["other"]) & less(0.99, [shares[m]["minimum"] for m in careful]),
+        measured="other stationary points: "
+        + ", ".join(f"{method} {100 * one['other']:.1f}%" for method, one in shares.items()),
+        figure="basins",
+    )
 
 
 def _draw_points(panel: Any, dataset: "xarray.Dataset") -> None:
@@ -194,7 +178,7 @@ def figures_of_starts(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
 
     from jaxcalc import style
 
-    data = _by_method(dataset)
+    data = over(dataset, "method")
     if set(data.reached.dims) != {"method", "x", "y"}:
         return {}
     number, methods = int(data.minimum.sum()), [str(m) for m in data["method"].values]
@@ -236,7 +220,7 @@ def figures_of_starts(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
 
 
 def tables_of_starts(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
-    data = _by_method(dataset)
+    data = over(dataset, "method")
     if set(data.reached.dims) != {"method", "x", "y"}:
         return {}
     steps = data.steps.median(("x", "y")).values
@@ -270,7 +254,7 @@ starts = Part(
     run_starts,
     shared=share_starts,
     figures=figures_of_starts,
-    claims=claims_of_starts,
+    claims={"descent-reaches-the-nearest-minimum": _nearest, "newton-is-drawn-to-saddles": _saddles},
     tables=tables_of_starts,
     doc="Which minimum does each start reach, by solver?",
 )
@@ -364,40 +348,31 @@ def _dimension(reached: np.ndarray) -> float:
     return exponent(*_boxes(reached))
 
 
-def claims_of_roots(dataset: "xarray.Dataset") -> list[Claim]:
-    inside, symmetric, dimensions, balance = dataset.disk.values, {}, {}, {}
+def _turned(dataset: "xarray.Dataset") -> Finding:
+    inside, told, shares, symmetric = dataset.disk.values.astype(bool), [], [], []
     for program in map(str, dataset.program.values):
         one = dataset.sel(program=program)
         ends, turned = one.reached.values, one.reached_turned.values
         expected = np.where(ends >= 0, (ends + 1) % 3, -1)
-        symmetric[program] = float((turned == expected)[inside].mean())
-        dimensions[program] = _dimension(ends)
-        balance[program] = np.array([(ends[inside] == root).mean() for root in range(3)])
-    told = ", ".join(f"{p} {100 * share:.2f}%" for p, share in symmetric.items())
-    newton, descent = (dimensions[p] for p in _PROGRAMS)
-    even = max(float(abs(share - 1 / 3).max()) for share in balance.values())
-    return [
-        Claim(
-            "basins-turn-into-one-another",
-            "The basins of the three roots of z^3 = 1 are one another's turns by 120 degrees.",
-            stated=min(symmetric.values()) > 0.98 and even < 0.01,
-            expected="a turned start reaches the turned root from more than 98% of starts, a third of the disk each "
-            "within 1%",
-            measured=f"{told}; shares of the disk within {100 * even:.2f}% of a third",
-            figure="roots",
-            note="Rounding decides only starts on the border itself.",
-        ),
-        Claim(
-            "newton-borders-are-fractal",
-            "The borders between the basins of Newton's iteration are fractal, those of gradient descent are lines.",
-            stated=1.2 < newton < 1.6 and abs(descent - 1) < 0.15,
-            expected="box-counting dimensions between 1.2 and 1.6, and 1 within 0.15",
-            measured=f"{newton:.2f} and {descent:.2f}",
-            figure="roots",
-            note="Between boxes of two cells and an eighth of the side; towards smaller boxes the counts of Newton's "
-            "border go on growing like that power.",
-        ),
-    ]
+        symmetric.append((turned == expected)[inside].mean())
+        shares += [(ends[inside] == root).mean() for root in range(3)]
+        told.append(f"{program} {100 * symmetric[-1]:.2f}%")
+    even = abs(np.array(shares) - 1 / 3)
+    ended = between([dataset.reached, dataset.reached_turned], -1, 2) & between(dataset.disk, 0, 1)
+    return Finding(
+        ended & less(0.98, symmetric) & less(even, 0.01),
+        measured=f"{', '.join(told)}; shares of the disk within {100 * even.max():.2f}% of a third",
+        figure="roots",
+    )
+
+
+def _fractal(dataset: "xarray.Dataset") -> Finding:
+    newton, descent = (_dimension(dataset.reached.sel(program=p).values) for p in _PROGRAMS)
+    return Finding(
+        between(dataset.reached, -1, 2) & between(newton, 1.2, 1.6) & close(descent, 1.0, 0.15),
+        measured=f"{newton:.2f} and {descent:.2f}",
+        figure="roots",
+    )
 
 
 def figures_of_roots(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -444,6 +419,6 @@ roots = Part(
     "host",
     run_roots,
     figures=figures_of_roots,
-    claims=claims_of_roots,
+    claims={"basins-turn-into-one-another": _turned, "newton-borders-are-fractal": _fractal},
     doc="Which root of z^3 = 1 does each start reach?",
 )

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Swept, Variable
 from jaxcalc.lab import Config as LabConfig
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, less
 
 kind = "compiled"
 
@@ -382,44 +382,37 @@ def tables(dataset):
     return {"Best of the starts": rows}
 
 
-def claims(dataset):
-    """A residual network is Euler's scheme; irregular times are no hindrance."""
-    series = _by_series(dataset)
-    worst, orders = 0.0, []
-    for cases in series.values():
-        for one in cases.values():
-            worst = max(worst, float(one.euler_gap))
-            error, blocks = one.euler_error.values[-2:], one.blocks.values[-2:]
-            orders.append(-np.log(error[1] / error[0]) / np.log(blocks[1] / blocks[0]))
-    order = max(orders, key=lambda value: abs(value - 1))
-    found = [
-        Claim(
-            "resnet-is-euler-step",
-            "A residual block is one Euler step of dh/dt = f(h).",
-            bool(worst < 1e-12 and abs(order - 1) < 0.05),
-            expected="difference 0 up to rounding, order 1",
-            measured=f"largest difference {worst:.1e}, order {order:.3f}",
-            figure="residual_network",
-            note="The blocks share their weights, and their scale is the step in time.",
-        )
-    ]
-    spirals = list(series.get("spiral", {}).items())
-    regular = [float(one.truth_error) for name, one in spirals if _evenness(one) < 1e-6]
-    irregular = [float(one.truth_error) for name, one in spirals if _evenness(one) >= 1e-6]
-    if regular and irregular:
-        found.append(
-            Claim(
-                "neural-ode-irregular-time-series",
-                "Neural ODEs enable continuous depth and irregularly sampled series.",
-                irregular[0] < 2 * regular[0] and irregular[0] < 0.1,
-                expected="below 0.1, a fifteenth of the spiral, and within a factor of 2 of regular times",
-                measured=f"distance from the truth {irregular[0]:.4f} against {regular[0]:.4f} at regular times",
-                figure="spiral",
-            )
-        )
-    return found
+def _euler_steps(dataset):
+    fits = [one for cases in _by_series(dataset).values() for one in cases.values()]
+    gap = np.array([float(one.euler_gap) for one in fits])
+    error, blocks = (np.stack([one[name].values[-2:] for one in fits]) for name in ("euler_error", "blocks"))
+    order = -np.diff(np.log(error)) / np.diff(np.log(blocks))
+    return Finding(
+        below(gap, 1e-12) & close(order, 1.0),
+        measured=f"largest difference {gap.max():.1e}, order {order.flat[abs(order - 1).argmax()]:.3f}",
+        figure="residual_network",
+        note="The blocks share their weights, and their scale is the step in time.",
+    )
+
+
+def _irregular_times(dataset):
+    spirals = list(_by_series(dataset).get("spiral", {}).values())
+    regular = [float(one.truth_error) for one in spirals if _evenness(one) < 1e-6]
+    irregular = [float(one.truth_error) for one in spirals if _evenness(one) >= 1e-6]
+    if not regular or not irregular:
+        raise NotJudged("it takes a spiral seen at regular and at irregular times")
+    return Finding(
+        less(irregular[0], 2 * regular[0])
+        & less(irregular[0], 0.1)
+        & above([one.error for one in spirals], 0.0),  # by it the best start was picked
+        measured=f"distance from the truth {irregular[0]:.4f} against {regular[0]:.4f} at regular times",
+        figure="spiral",
+    )
 
 
 def _evenness(one):
     """How far the gaps between observations are from equal."""
     return float(np.ptp(np.diff(_observed(one)[0])))
+
+
+claims = {"resnet-is-euler-step": _euler_steps, "neural-ode-irregular-time-series": _irregular_times}

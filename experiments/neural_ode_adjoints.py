@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, between, close, equal, holds, less, over
 
 # --- memory: what an adjoint keeps ------------------------------------------------------------------------------------
 
@@ -155,63 +155,48 @@ def _memory_tables(dataset):
     return {"Memory of the gradient, MB": rows}
 
 
-def _memory_claims(dataset):
-    """Memory's growth with steps by adjoint, and how fast the continuous gradient nears the discrete one."""
-    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims or "backsolve" not in dataset.adjoint:
-        return []
+def _by_steps(dataset):
+    """The dataset over adjoint and steps, other axes at their first, steps ascending."""
     dataset = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
-    dataset = dataset.sortby("num_steps")
-    return [*_growth_claims(dataset), *_gap_claims(dataset)]
+    return dataset.sortby("num_steps")
 
 
-def _growth_claims(dataset):
-    """Memory's growth with steps, where they span enough for a slope."""
+def _constant_memory(dataset):
+    """Bytes by steps; through the solver the exponent is read where steps outweigh what does not grow."""
+    dataset = _by_steps(dataset)
     steps = dataset.num_steps.values
-    if len(steps) < 3 or steps[-1] < 16 * steps[0] or "all checkpoints" not in dataset.adjoint:
-        return []
+    if len(steps) < 3 or steps[-1] < 16 * steps[0]:
+        raise NotJudged("it takes three numbers of steps or more, over a factor of 16")
     total = dataset.temporaries + dataset.outputs
-
-    sizes, kept = (total.sel(adjoint=a).values for a in ("backsolve", "all checkpoints"))
-    # What does not grow is taken off with the fewest steps: at a hundred steps it still counts.
-    added = kept[1:] - kept[0]
-    grows = bool((added > 0).all())
-    through = float(np.polyfit(np.log(steps[1:] - steps[0]), np.log(added), 1)[0]) if grows else 0.0
-    return [
-        Claim(
-            "adjoint-constant-memory",
-            "The adjoint method needs memory that does not grow with depth.",
-            bool(np.ptp(sizes) == 0 and abs(through - 1) < 0.05),
-            expected="equal bytes for the adjoint; through the solver, beyond the fewest steps, exponent 1 within 0.05",
-            measured=f"backsolve {sizes.min():.0f} to {sizes.max():.0f} bytes, all checkpoints {through:.3f}",
-            figure="memory",
-        )
-    ]
+    back, kept = (total.sel(adjoint=a).values for a in ("backsolve", "all checkpoints"))
+    exponent = np.diff(np.log(kept[-2:])) / np.diff(np.log(steps[-2:]))
+    return Finding(
+        equal(back, back[0]) & close({"solver_exponent": exponent}),
+        measured=f"backsolve {back.min():.0f} to {back.max():.0f} bytes; all checkpoints {kept[0]:.0f} to "
+        f"{kept[-1]:.0f}, exponent {exponent[0]:.3f} between the largest numbers of steps",
+        figure="memory",
+    )
 
 
-def _gap_claims(dataset):
+def _reverse_ode(dataset):
     """How fast the continuous gradient nears the discrete one, in double precision and clear of rounding."""
-    steps, gaps = dataset.num_steps.values, _gaps(dataset)
+    dataset = _by_steps(dataset)
+    gaps = _gaps(dataset)
     if gaps is None or dataset.gradient.dtype != np.float64:
-        return []
-    gap = gaps.sel(adjoint="backsolve").values
-    clear = gap > 1e-12  # below it rounding is what is seen
+        raise NotJudged("it takes gradients in double precision, backsolve's beside the solver's own")
+    steps, gap = dataset.num_steps.values, gaps.sel(adjoint="backsolve").values
+    clear = ~(gap <= 1e-12)  # below it rounding is what is seen
+    solver = str(over(dataset, "solver").solver.values[0])
     if clear.sum() < 2:
-        return []
-    order = -float(np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0])
-    expected = _order(str(dataset.solver.values) if "solver" in dataset.coords else _params(dataset)["solver"])
-    return [
-        Claim(
-            "adjoint-gradient-by-reverse-ode",
-            "The backward pass solves a second ODE in reverse to obtain gradients.",
-            bool(abs(order - expected) < 0.3),
-            limits=bool(gap[0] > 1e-9),
-            expected=f"gap to the discrete gradient of order {expected}",
-            measured=f"order {order:.2f}",
-            expects="qualified",
-            figure="memory",
-            note=f"It is the exact flow's gradient, not the solver's: {gap[0]:.1e} apart at {steps[0]} steps.",
-        ),
-    ]
+        raise NotJudged("fewer than two gaps are clear of rounding")
+    order = -np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0]
+    return Finding(
+        close(order, _order(solver), 0.3),
+        limits=less(1e-9, gap[0]),
+        measured=f"order {order:.2f} of {_order(solver)}",
+        figure="memory",
+        note=f"It is the exact flow's gradient, not the solver's: {gap[0]:.1e} apart at {steps[0]} steps.",
+    )
 
 
 memory = Part(
@@ -220,7 +205,7 @@ memory = Part(
     "host",
     _memory_run,
     figures=_memory_figures,
-    claims=_memory_claims,
+    claims={"adjoint-constant-memory": _constant_memory, "adjoint-gradient-by-reverse-ode": _reverse_ode},
     tables=_memory_tables,
     doc="What does each adjoint of an ODE solve keep in memory as steps are added?",
 )
@@ -251,6 +236,7 @@ ACCURACY_VARIABLES = {
     "reconstruction_error": Variable((), "", "relative distance of the start and the end solved back to it"),
     "solved": Variable((), "", "whether the gradient's backward solve arrived"),
     "arrived": Variable((), "", "whether the trajectory that is to be solved back reached its end"),
+    "returned": Variable((), "", "whether solving it back reached its start"),
     "stiffness": Variable((), "", "rate of the field, where it has one"),
 }
 
@@ -333,6 +319,7 @@ def _accuracy_run(config, key):
         "reconstruction_error": np.linalg.norm(back - start) / np.linalg.norm(start),
         "solved": np.asarray(solved),
         "arrived": np.asarray(np.isfinite(end).all()),
+        "returned": np.asarray(np.isfinite(back).all()),
         "stiffness": np.asarray(np.nan if config.problem == "lotka-volterra" else config.rate),
     }
 
@@ -443,64 +430,53 @@ def _accuracy_tables(dataset):
     return {"Relative error of the gradient": rows}
 
 
-def _decides(family, mild, stiff, tolerance):
-    """Whether a family was run at a mild and a stiff rate, and to that tolerance."""
+def _family(dataset, name, mild, stiff, tolerance):
+    """A family run at a mild and a stiff rate, and to that tolerance, by backsolve and through the steps."""
+    family = _families(over(dataset, "adjoint")).get(name)
+    if family is None or not (family.rate[0] <= mild and family.rate[-1] >= stiff):
+        raise NotJudged(f"it takes the {name} at rates from {mild:g} to {stiff:g}")
     used = family.tolerance.values if "tolerance" in family.coords else _params(family)["tolerance"]
-    return bool(family.rate[0] <= mild and family.rate[-1] >= stiff and np.max(used) <= tolerance)
+    if np.max(used) > tolerance:
+        raise NotJudged(f"it takes a tolerance of {tolerance:g}")
+    return family
 
 
-def _accounted(family):
-    """Whether each gradient is a number, but for those whose backward solve failed."""
-    return bool((np.isfinite(family.gradient_error) | (family.solved == 0)).all())
+def _recovered(dataset):
+    """The contraction's gradient is right where the start is lost, for what reaches the start has shrunk to nothing."""
+    family = _family(dataset, "cubic relaxation", 1.0, 20.0, 1e-11)
+    back = family.sel(adjoint="backsolve")
+    error, gradient, returned = back.reconstruction_error.values, back.gradient_error.values, back.returned.values
+    words = ", ".join(
+        f"{rate:g}: {there:.0e} (gradient {wrong:.0e})"
+        for rate, there, wrong in zip(family.rate.values, error, gradient, strict=True)
+    )
+    # A solve that escaped on the way back is further off than any that arrived somewhere.
+    off = np.where(returned == 0, np.finfo(float).max, error)
+    return Finding(
+        holds(family.arrived) & between(returned, 0, 1) & less(off[0], 1e-9),
+        limits=less(1e-2, off[-1]),
+        measured=f"{error[0]:.0e} at rate {family.rate.values[0]:g}",
+        figure="gradient_error",
+        note=f"By rate: {words}. Contraction forwards is expansion backwards.",
+    )
 
 
-def _accuracy_claims(dataset):
-    """The backward solve recovers mild trajectories and loses stiff ones; the oscillator's gradient goes with them.
-
-    The contraction's does not: at rate 40, where the start is lost, its gradient is right to 3e-12, for what reaches
-    the start has shrunk to nothing.
-    """
-    families = _families(dataset)
-    if "adjoint" not in dataset.dims or not {"checkpointed", "backsolve"} <= set(dataset.adjoint.values.tolist()):
-        return []
-    found = []
-    smooth = families.get("cubic relaxation")
-    if smooth is not None and _decides(smooth, 1.0, 20.0, 1e-11) and smooth.arrived.values.all():
-        error = smooth.reconstruction_error.sel(adjoint="backsolve").values
-        gradient = smooth.gradient_error.sel(adjoint="backsolve").values
-        words = ", ".join(
-            f"{rate:g}: {there:.0e} (gradient {wrong:.0e})"
-            for rate, there, wrong in zip(smooth.rate.values, error, gradient, strict=True)
-        )
-        found.append(
-            Claim(
-                "adjoint-reverse-solve-recovers-the-trajectory",
-                "Constant memory relies on re-solving the state backwards without storing it.",
-                bool(error[0] < 1e-9),
-                limits=bool(np.isnan(error[-1]) or error[-1] > 1e-2),  # NaN: it escaped on the way back
-                expected="start recovered within 1e-9",
-                measured=f"{error[0]:.0e} at rate {smooth.rate.values[0]:g}",
-                expects="qualified",
-                figure="gradient_error",
-                note=f"By rate: {words}. Contraction forwards is expansion backwards.",
-            )
-        )
-    oscillator = families.get("Van der Pol")
-    # A NaN that the backward solve's failure does not account for decides nothing.
-    if oscillator is not None and _decides(oscillator, 1.0, 10.0, 1e-6) and _accounted(oscillator):
-        lost = ~oscillator.solved.sel(adjoint="backsolve").values.astype(bool)[-1]
-        through, back = (oscillator.gradient_error.sel(adjoint=a).values for a in ("checkpointed", "backsolve"))
-        found.append(
-            Claim(
-                "backsolve-gradient-fails-when-stiff",
-                "On a stiff oscillator the continuous adjoint's gradient is wrong where the steps' own is right.",
-                bool(through.max() < 1e-4 and (lost or back[-1] > 1.0) and back[0] < 1e-2),
-                expected="error above 1 for backsolve at the largest rate, below 1e-4 through the steps at every rate",
-                measured=f"backsolve {', '.join(f'{e:.2g}' for e in back)}; checkpointed at most {through.max():.1e}",
-                figure="gradient_error",
-            )
-        )
-    return found
+def _wrong_when_stiff(dataset):
+    family = _family(dataset, "Van der Pol", 1.0, 10.0, 1e-6)
+    through, back = (family.sel(adjoint=a) for a in ("checkpointed", "backsolve"))
+    solved, error = back.solved.values, back.gradient_error.values
+    # A backward solve that failed has no gradient, which is as wrong as can be.
+    wrong = np.where(solved == 0, np.finfo(float).max, error)
+    return Finding(
+        holds(through.solved)
+        & less(through.gradient_error, 1e-4)
+        & between(solved, 0, 1)
+        & less(1.0, wrong[-1])
+        & less(wrong[0], 1e-2),
+        measured=f"backsolve {', '.join(f'{e:.2g}' for e in error)}; checkpointed at most "
+        f"{float(through.gradient_error.max()):.1e}",
+        figure="gradient_error",
+    )
 
 
 accuracy = Part(
@@ -509,7 +485,10 @@ accuracy = Part(
     "host",
     _accuracy_run,
     figures=_accuracy_figures,
-    claims=_accuracy_claims,
+    claims={
+        "adjoint-reverse-solve-recovers-the-trajectory": _recovered,
+        "backsolve-gradient-fails-when-stiff": _wrong_when_stiff,
+    },
     tables=_accuracy_tables,
     doc="When is the gradient of the continuous adjoint wrong?",
 )

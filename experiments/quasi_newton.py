@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pydantic
 
-from experiments._judged import judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, above, below, equal, holds, less
 
 if TYPE_CHECKING:
     import xarray
@@ -91,7 +90,7 @@ def share_convergence(config: Convergence) -> dict[str, Any]:
 
 def _falling(values: np.ndarray) -> np.ndarray:
     """A history as far as it falls clear of rounding: up to its first entry below 1e-13 of the largest."""
-    small = np.flatnonzero(~(values > 1e-13 * np.nanmax(values)))
+    small = np.flatnonzero(~(values > 1e-13 * np.max(values)))
     return values[: small[0]] if small.size else values
 
 
@@ -111,43 +110,40 @@ def _work_to(one: "xarray.Dataset", share: float) -> float:
     return float(one.work.values[reached[0]]) if reached.size else np.inf
 
 
-def claims_of_convergence(dataset: "xarray.Dataset") -> list[Claim]:
-    if set(dataset.distance.dims) != {"problem", "method", "step"}:
-        return []
-    names, methods = ([str(v) for v in dataset[axis].values] for axis in ("problem", "method"))
-    if not {"gradient-descent", "bfgs", "l-bfgs", "newton"} <= set(methods):
-        return []
-    at = lambda problem, method: dataset.sel({"problem": problem, "method": method})
-    fast = {name: _speed(at(name, "bfgs").distance.values) for name in names}
-    slow = {name: _speed(at(name, "gradient-descent").distance.values) for name in names}
-    work = {name: {m: _work_to(at(name, m), 1e-6) for m in methods} for name in names}
-    shown = lambda found: ", ".join(
-        f"{m} {w:.0f}" if np.isfinite(w) else f"{m} more than {dataset.sizes['step'] - 1}" for m, w in found.items()
+def _superlinear(dataset: "xarray.Dataset") -> Finding:
+    names = list(map(str, dataset.problem.values))
+    speed = lambda n, method: _speed(dataset.distance.sel({"problem": n, "method": method}).values)
+    fast, slow = ({n: speed(n, method) for n in names} for method in ("bfgs", "gradient-descent"))
+    pair = lambda found, k: np.array([found[n][k] for n in names])
+    return Finding(
+        less(pair(fast, 1), 0.7 * pair(fast, 0)) & less(0.95 * pair(slow, 0), pair(slow, 1)),
+        measured="; ".join(
+            f"{n}: {fast[n][0]:.3f} to {fast[n][1]:.3f}, gradient descent {slow[n][0]:.3f} to {slow[n][1]:.3f}"
+            for n in names
+        ),
+        figure="gradients",
     )
-    return [
-        Claim(
-            "bfgs-converges-superlinearly",
-            "BFGS converges superlinearly: the factor by which the error changes a step falls, where gradient "
-            "descent's stays.",
-            stated=all(fast[n][1] < 0.7 * fast[n][0] and slow[n][1] > 0.95 * slow[n][0] for n in names),
-            expected="over the last six steps less than 0.7 of the mean factor of the first half; gradient descent's "
-            "more than 0.95 of it",
-            measured="; ".join(
-                f"{n}: {fast[n][0]:.3f} to {fast[n][1]:.3f}, gradient descent {slow[n][0]:.3f} to {slow[n][1]:.3f}"
-                for n in names
-            ),
-            figure="gradients",
-        ),
-        Claim(
-            "quasi-newton-saves-gradients",
-            "Curvature learnt from gradients saves gradients: BFGS and L-BFGS take fewer than gradient descent.",
-            stated=all(max(work[n]["bfgs"], work[n]["l-bfgs"]) < work[n]["gradient-descent"] for n in names),
-            expected="fewer gradients until the gradient is 1e-6 of the first, on every problem",
-            measured="; ".join(f"{name}: {shown(work[name])}" for name in names),
-            figure="gradients",
-            note="A Hessian of Newton's counts as n gradients.",
-        ),
-    ]
+
+
+def _saved(dataset: "xarray.Dataset") -> Finding:
+    names, methods = ([str(v) for v in dataset[axis].values] for axis in ("problem", "method"))
+    most = dataset.sizes["step"] - 1
+    work = {n: {m: _work_to(dataset.sel({"problem": n, "method": m}), 1e-6) for m in methods} for n in names}
+    # What never gets there takes more than any that does.
+    finite = lambda n, m: min(work[n][m], np.finfo(float).max)
+    told = lambda n: ", ".join(
+        f"{m} {w:.0f}" if np.isfinite(w) else f"{m} more than {most}" for m, w in work[n].items()
+    )
+    return Finding(
+        less(
+            [finite(n, m) for n in names for m in ("bfgs", "l-bfgs")],
+            [finite(n, "gradient-descent") for n in names for _ in range(2)],
+        )
+        & above(dataset.gradient_norm, 0.0)
+        & above(dataset.work, 0.0),
+        measured="; ".join(f"{n}: {told(n)}" for n in names),
+        figure="gradients",
+    )
 
 
 def figures_of_convergence(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -192,7 +188,7 @@ convergence = Part(
     run_convergence,
     shared=share_convergence,
     figures=figures_of_convergence,
-    claims=claims_of_convergence,
+    claims={"bfgs-converges-superlinearly": _superlinear, "quasi-newton-saves-gradients": _saved},
     doc="How fast do quasi-Newton methods converge beside gradient descent and Newton's method?",
 )
 
@@ -225,35 +221,24 @@ def run_memory(config: Memory, key: Any) -> dict[str, Any]:
     return {"evaluations": found.evaluations.gradients, "status": found.status}
 
 
-def claims_of_memory(dataset: "xarray.Dataset") -> list[Claim]:
-    if not {"problem", "memory_size"} <= set(dataset.evaluations.dims):
-        return []
-    whole = dataset.evaluations.median("start").sortby("memory_size")
-    median = whole.sel(memory_size=whole.memory_size.values > 0)
-    names = [str(name) for name in dataset.problem.values]
-    sizes = median.memory_size.values
-    if sizes[0] != 1 or sizes[-1] < 20 or "quadratic" not in names:
-        return []
-    first, last = ({n: float(median.sel(problem=n)[i]) for n in names} for i in (0, -1))
-    done = bool((dataset.status == 0).all())
-    full = whole.sel(memory_size=0) if 0 in whole.memory_size else whole.isel(memory_size=-1) * np.nan
+def _memory_saves(dataset: "xarray.Dataset") -> Finding:
+    whole = dataset.evaluations.median("start", skipna=False).sortby("memory_size")
+    full = whole.sel(memory_size=0)
+    median = whole.sel(memory_size=whole.memory_size.values > 0).transpose("memory_size", "problem")
+    sizes, names = median.memory_size.values, list(map(str, median.problem.values))
+    if sizes[0] != 1 or sizes[-1] < 20:
+        raise NotJudged("it takes memories of 1 to 20 pairs")
+    first, last = median[0], median[-1]
     beaten = [n for n in names if float(median.sel(problem=n).min()) < float(full.sel(problem=n))]
-    return [
-        Claim(
-            "lbfgs-memory-saves-evaluations",
-            "The more pairs L-BFGS keeps, the fewer gradients it needs.",
-            stated=done
-            and all(bool((np.diff(median.sel(problem=n).values) <= 0.05 * first[n]).all()) for n in names)
-            and all(last[n] < first[n] for n in names)
-            and last["quadratic"] < 0.7 * first["quadratic"],
-            expected=f"falling counts on every problem, with {sizes[-1]} pairs 30% fewer than with 1 on the quadratic",
-            measured=", ".join(
-                f"{n} {first[n]:.0f} to {last[n]:.0f} (BFGS {float(full.sel(problem=n)):.0f})" for n in names
-            ),
-            figure="memory",
-            note=f"Fewer than BFGS, which forgets nothing, with some memory on: {', '.join(beaten) or 'none'}.",
-        )
-    ]
+    return Finding(
+        equal(dataset.status, 0)
+        & below(np.diff(median, axis=0), 0.05 * float(first.min()))
+        & less(last, first)
+        & less(last.sel(problem="quadratic"), 0.7 * first.sel(problem="quadratic")),
+        measured=", ".join(f"{n} {first[i]:.0f} to {last[i]:.0f} (BFGS {full[i]:.0f})" for i, n in enumerate(names)),
+        figure="memory",
+        note=f"Fewer than BFGS, which forgets nothing, with some memory on: {', '.join(beaten) or 'none'}.",
+    )
 
 
 def figures_of_memory(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -297,7 +282,7 @@ memory = Part(
     "compiled",
     run_memory,
     figures=figures_of_memory,
-    claims=claims_of_memory,
+    claims={"lbfgs-memory-saves-evaluations": _memory_saves},
     doc="What does more memory do for L-BFGS?",
 )
 
@@ -344,18 +329,17 @@ def run_logistic(config: Logistic, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_logistic(dataset: "xarray.Dataset") -> list[Claim]:
-    one = {str(m): dataset.sel({"method": m}) for m in dataset["method"].values}
-    fast, slow = one["l-bfgs"], one["gradient-descent"]
-    return [
-        judged(
-            "lbfgs-works-on-logistic-regression",
-            bool(fast.converged) and int(fast.iterations) < int(slow.iterations) / 5,
-            measured=f"L-BFGS {int(fast.iterations)} iterations ({int(fast.evaluations)} evaluations, gradient "
-            f"{float(fast.gradient):.0e}); gradient descent at 1/L {int(slow.iterations)}"
-            + ("" if bool(slow.converged) else ", not yet there"),
-        )
-    ]
+def _works(dataset: "xarray.Dataset") -> Finding:
+    fast, slow = (dataset.sel({"method": m}) for m in ("l-bfgs", "gradient-descent"))
+    told = "" if bool(slow.converged) else ", not yet there"
+    return Finding(
+        holds(fast.converged)
+        & below(fast.gradient, 1e-6)
+        & less(fast.iterations, slow.iterations / 5)
+        & below(fast.iterations, fast.evaluations),
+        measured=f"L-BFGS {float(fast.iterations):g} iterations ({float(fast.evaluations):g} evaluations, gradient "
+        f"{float(fast.gradient):.0e}); gradient descent at 1/L {float(slow.iterations):g}{told}",
+    )
 
 
 logistic = Part(
@@ -370,6 +354,6 @@ logistic = Part(
     },
     "host",
     run_logistic,
-    claims=claims_of_logistic,
+    claims={"lbfgs-works-on-logistic-regression": _works},
     doc="How many steps does L-BFGS save on badly scaled logistic regression?",
 )

@@ -39,7 +39,7 @@ def test_where_starts_end_decides(starts):
     assert changed(starts, reached=elsewhere) == {NEAREST: "refuted"}
     assert changed(starts, status=data.status + 2 * newton) == {SADDLES: "refuted"}
     assert changed(starts, status=data.status.where(newton, 1))[SADDLES] == "refuted"
-    assert verdicts(starts, data.sel({"method": "newton"})) == {}
+    assert set(verdicts(starts, data.sel({"method": "newton"})).values()) == {"not judged"}
 
 
 def test_every_lane_has_its_status(starts):

@@ -36,4 +36,4 @@ def test_other_data_move_the_edge(run):
     heavy = data["method"] == "momentum"
     descent = data.remaining.where(~heavy, data.remaining.sel({"method": "gradient-descent"}))
     assert changed(run, remaining=descent) in ({EDGE: "refuted"}, {})
-    assert verdicts(run, data.sel(rate=data.rate[0])) == {}
+    assert verdicts(run, data.sel(rate=data.rate[0])) == {EDGE: "not judged"}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxcalc import lab
-from jaxcalc.lab import registry
+from tests.verdicts import changed, survivors, verdicts
 
 
 def _run(tmp_path, name, sweep, **params):
@@ -15,31 +15,28 @@ def _run(tmp_path, name, sweep, **params):
 
 def test_pelts_are_fitted_and_blocks_are_eulers_steps(tmp_path):
     run = _run(tmp_path, "neural_ode", {"vmap": {"seed": [0, 1]}}, field="lotka-volterra", train_steps=150)
-    assert {claim.id: claim.verdict for claim in run.claims} == {"resnet-is-euler-step": "confirmed"}
+    blocks, times = "resnet-is-euler-step", "neural-ode-irregular-time-series"
+    assert verdicts(run, run.dataset) == {blocks: "confirmed", times: "not judged"}
     assert set(run.figures) == {"pelts", "residual_network", "training"}
-    claims = registry.load("neural_ode").part.claims
-    assert [c.verdict for c in claims(run.dataset.assign(euler_gap=run.dataset.euler_gap + 1e-6))] == ["refuted"]
+    assert changed(run, euler_gap=run.dataset.euler_gap + 1e-6)[blocks] == "refuted"
     assert float(run.dataset.error.min()) < 0.35  # the pelts' logarithms themselves spread by 0.7
     assert np.isnan(run.dataset.truth_error).all()
 
 
 def test_backsolve_keeps_little_and_nears_the_discrete_gradient(tmp_path):
-    sweep = {"grid": {"adjoint": ["direct", "all checkpoints", "backsolve"], "num_steps": [2, 8, 32]}}
+    sweep = {"grid": {"adjoint": ["direct", "all checkpoints", "backsolve"], "num_steps": [4, 16, 256, 8192]}}
     run = _run(tmp_path, "neural_ode_adjoints:memory", sweep, batch=8, hidden=8)
-    data, claims = run.dataset, registry.load("neural_ode_adjoints:memory").part.claims
+    data, told = run.dataset, lambda dataset: verdicts(run, dataset)
     constant, reverse = "adjoint-constant-memory", "adjoint-gradient-by-reverse-ode"
-    verdicts = lambda dataset: {claim.id: claim.verdict for claim in claims(dataset)}
-    assert verdicts(data) == {constant: "confirmed", reverse: "qualified"}
-    growing = (data.adjoint == "backsolve") * 8.0 * (data.num_steps > 8)
-    assert verdicts(data.assign(temporaries=data.temporaries + growing))[constant] == "refuted"
+    assert survivors("neural_ode_adjoints:memory", data) == []
+    assert told(data) == {constant: "confirmed", reverse: "qualified"}
+    growing = (data.adjoint == "backsolve") * 8.0 * (data.num_steps > 16)
+    assert told(data.assign(temporaries=data.temporaries + growing))[constant] == "refuted"
     same = data.gradient.where(data.adjoint != "backsolve", 1.001 * data.gradient.sel(adjoint="direct"))
-    assert verdicts(data.assign(gradient=same))[reverse] == "refuted"
+    assert told(data.assign(gradient=same))[reverse] == "refuted"
     # Too short a sweep, or without the adjoint that keeps every step, says nothing of growth.
-    assert (
-        verdicts(data.isel(num_steps=[0, 1]))
-        == verdicts(data.sel(adjoint=["direct", "backsolve"]))
-        == {reverse: "qualified"}
-    )
+    for less in (data.isel(num_steps=[0, 1]), data.sel(adjoint=["direct", "backsolve"])):
+        assert told(less) == {constant: "not judged", reverse: "qualified"}
     assert set(run.figures) == {"memory"}
 
 
@@ -47,18 +44,21 @@ def test_stiffness_spoils_backsolve_alone(tmp_path):
     cases = {f"Van der Pol, μ = {mu:g}": {"problem": "van-der-pol", "rate": mu} for mu in (1.0, 10.0)}
     sweep = {"cases": cases, "grid": {"adjoint": ["checkpointed", "backsolve"]}}
     run = _run(tmp_path, "neural_ode_adjoints:accuracy", sweep)
-    assert {claim.id: claim.verdict for claim in run.claims} == {"backsolve-gradient-fails-when-stiff": "confirmed"}
+    stiff = "backsolve-gradient-fails-when-stiff"
+    recovered = {"adjoint-reverse-solve-recovers-the-trajectory": "not judged"}  # no contraction was run
+    assert verdicts(run, run.dataset) == {stiff: "confirmed", **recovered}
+    assert survivors("neural_ode_adjoints:accuracy", run.dataset) == []
     assert set(run.figures) == {"gradient_error"}
-    data, claims = run.dataset, registry.load("neural_ode_adjoints:accuracy").part.claims
+    data = run.dataset
     assert not data.solved.sel(adjoint="backsolve").values[-1]
     error = data.gradient_error
     assert float(error.sel(adjoint="checkpointed").max()) < 1e-4
     back = data.adjoint == "backsolve"
-    verdicts = lambda dataset: [claim.verdict for claim in claims(dataset)]
+    told = lambda dataset: verdicts(run, dataset)[stiff]
     right = data.assign(gradient_error=error.where(~back, 1e-3), solved=data.solved * 0 + 1)
-    assert verdicts(right) == ["refuted"]
+    assert told(right) == "refuted"
     # A failed backward solve confirms as a wrong gradient does; a NaN of unknown cause decides nothing.
     wrong = right.assign(gradient_error=error.where(~(back & (data.rate > 5)), 1e9))
-    assert verdicts(wrong) == ["confirmed"]
-    assert verdicts(right.assign(gradient_error=error.where(~(back & (data.rate > 5))))) == []
-    assert claims(data.isel(case=[0])) == []
+    assert told(wrong) == "confirmed"
+    assert told(right.assign(gradient_error=error.where(~(back & (data.rate > 5))))) == "not judged"
+    assert told(data.isel(case=[0])) == "not judged"
