@@ -3,7 +3,6 @@
 import numpy as np
 import pydantic
 
-from experiments.schedules import NAMES, looks
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, close, equal
 
@@ -44,14 +43,7 @@ def run(config, key):
     import jax
     import optax
 
-    from jaxcalc.functions.schedules import (
-        constant,
-        cosine,
-        exponential_decay,
-        linear_warmup,
-        step_decay,
-        warmup_cosine,
-    )
+    from jaxcalc.functions import schedules as ours
 
     c, t = config, np.arange(config.num_steps + config.num_warmup + 1)
     fall = lambda t, over: c.final + (c.rate - c.final) * (1 + np.cos(np.pi * np.clip(t / over, 0, 1))) / 2
@@ -59,39 +51,38 @@ def run(config, key):
     long = c.num_warmup + c.num_steps
     # Ours, the closed form, optax's.
     curves = {
-        "constant": (constant(c.rate), c.rate + 0.0 * t, optax.constant_schedule(c.rate)),
+        "constant": (ours.constant(c.rate), c.rate + 0.0 * t, optax.constant_schedule(c.rate)),
         "step-decay": (
-            step_decay(c.rate, c.factor, every=c.every),
+            ours.step_decay(c.rate, c.factor, every=c.every),
             c.rate * c.factor ** (t // c.every),
             optax.exponential_decay(c.rate, c.every, c.factor, staircase=True),
         ),
         "exponential-decay": (
-            exponential_decay(c.rate, c.decay),
+            ours.exponential_decay(c.rate, c.decay),
             c.rate * np.exp(-c.decay * t),
             optax.exponential_decay(c.rate, 1, np.exp(-c.decay)),
         ),
         "cosine": (
-            cosine(c.rate, c.final, num_steps=c.num_steps),
+            ours.cosine(c.rate, c.final, num_steps=c.num_steps),
             fall(t, c.num_steps),
             optax.cosine_decay_schedule(c.rate, c.num_steps, c.final / c.rate),
         ),
         "linear-warmup": (
-            linear_warmup(c.rate, num_warmup=c.num_warmup),
+            ours.linear_warmup(c.rate, num_warmup=c.num_warmup),
             rise,
             optax.linear_schedule(0.0, c.rate, c.num_warmup),
         ),
         "warmup-cosine": (
-            warmup_cosine(c.rate, 0.0, c.final, num_warmup=c.num_warmup, num_steps=long),
+            ours.warmup_cosine(c.rate, 0.0, c.final, num_warmup=c.num_warmup, num_steps=long),
             np.where(t < c.num_warmup, rise, fall(t - c.num_warmup, c.num_steps)),
             optax.warmup_cosine_decay_schedule(0.0, c.rate, c.num_warmup, long, c.final),
         ),
     }
-    assert tuple(curves) == NAMES
-    ours, closed, theirs = zip(*curves.values())
+    rate, closed, theirs = zip(*curves.values())
     return {
-        "schedule": np.array(NAMES),
+        "schedule": np.array(list(curves)),
         "count": t,
-        "rate": np.stack([schedule(t) for schedule in ours]),
+        "rate": np.stack([schedule(t) for schedule in rate]),
         "closed_form": np.stack(closed),
         "optax": np.stack([jax.vmap(schedule)(t) for schedule in theirs]),
         "num_warmup": np.asarray(c.num_warmup),
@@ -136,20 +127,18 @@ def _judge_warmup(dataset):
 
 
 def figures(dataset):
-    figure, axes = style.subplots(2, 3, width="page", height=3.8, sharex=True, sharey=True)
-    for panel, name in zip(np.ravel(axes), map(str, dataset.schedule.values)):
-        one = dataset.sel(schedule=name)
-        drawn = {"drawstyle": "steps-post" if name == "step-decay" else "default"}
-        look = {**looks()[name], "marker": "", "linewidth": 2.2, "alpha": 0.75}
-        panel.plot(dataset["count"], one.rate, **look, **drawn)
-        panel.plot(dataset["count"], one.closed_form, **{**style.THEORY, "zorder": 3}, **drawn)
-        panel.set_title(name)
-    for panel in axes[-1]:
-        panel.set_xlabel("steps taken")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("learning rate")
-    dashed = axes[0, 0].plot([], [], **style.THEORY, label="closed form")
-    axes[0, 0].legend(handles=dashed, loc="lower right")
+    figure, _ = style.chart(
+        dataset.rate,
+        "count",
+        col="schedule",
+        wrap=3,
+        theory=dataset.closed_form,
+        width="page",
+        height=3.6,
+        color=style.COLORS["sky"],
+        linewidth=3.2,
+        zorder=1,
+    )
     figure.set_label("The schedules (lines) and their closed forms (dashed).")
     return {"curves": figure}
 

@@ -1,11 +1,12 @@
 """What does a falling learning rate do for descent with noisy gradients?"""
 
+from typing import Literal
+
 import numpy as np
 import pydantic
 
-from experiments.schedules import Name, looks
 from jaxcalc import lab, style
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, less
 
 kind = "compiled"
 dtype = "float64"
@@ -14,7 +15,9 @@ _EVERY = 5
 
 
 class Config(lab.Config):
-    schedule: Name = "constant"
+    schedule: Literal["constant", "step-decay", "exponential-decay", "cosine", "linear-warmup", "warmup-cosine"] = (
+        "constant"
+    )
     """the schedule; those that fall end at 0 (cosines) or a hundredth of the first rate"""
     rate: Swept[float] = pydantic.Field(0.5, gt=0)
     """highest rate times the largest curvature"""
@@ -40,19 +43,14 @@ def _schedule(config):
     from jaxcalc.functions import schedules
 
     n, rate = config.num_steps, config.rate
-    match config.schedule:
-        case "constant":
-            return schedules.constant(rate)
-        case "step-decay":
-            return schedules.step_decay(rate, 0.1, every=-(-n // 3))
-        case "exponential-decay":
-            return schedules.exponential_decay(rate, np.log(100) / n)
-        case "cosine":
-            return schedules.cosine(rate, num_steps=n)
-        case "linear-warmup":
-            return schedules.linear_warmup(rate, num_warmup=n // 10)
-        case "warmup-cosine":
-            return schedules.warmup_cosine(rate, num_warmup=n // 10, num_steps=n)
+    return {
+        "constant": schedules.constant(rate),
+        "step-decay": schedules.step_decay(rate, 0.1, every=-(-n // 3)),
+        "exponential-decay": schedules.exponential_decay(rate, np.log(100) / n),
+        "cosine": schedules.cosine(rate, num_steps=n),
+        "linear-warmup": schedules.linear_warmup(rate, num_warmup=n // 10),
+        "warmup-cosine": schedules.warmup_cosine(rate, num_warmup=n // 10, num_steps=n),
+    }[config.schedule]
 
 
 def run(config, key):
@@ -82,29 +80,62 @@ def run(config, key):
     return {"gap": solution.history["value"], "final": solution.value, "expected": expected[::_EVERY]}
 
 
+def _swept(dataset):
+    return {"schedule", "rate", "seed"} <= set(dataset.dims)
+
+
+def _mean(array):
+    """The mean over seeds and its standard error."""
+    return array.mean("seed", skipna=False), array.std("seed", ddof=1, skipna=False) / array.sizes["seed"] ** 0.5
+
+
+def _exact(dataset):
+    if not _swept(dataset):
+        raise NotJudged("needs schedules, rates and seeds")
+    gap, error = _mean(dataset.gap.isel(step=slice(1, None)))  # before the first step nothing is random
+    apart = abs(gap - dataset.expected.isel(step=slice(1, None)).mean("seed", skipna=False)) / error
+    return Finding(below(apart), measured=f"at most {float(apart.max()):.2g} standard errors apart")
+
+
+def _falls_below(dataset):
+    if not _swept(dataset):
+        raise NotJudged("needs schedules, rates and seeds")
+    final, error = (part.sel(rate=dataset.rate >= 0.5) for part in _mean(dataset.final))
+    falling = ["step-decay", "exponential-decay", "cosine", "warmup-cosine"]
+    constant, low = (final + sign * 3 * error for sign in (-1, 1))
+    constant, low = constant.sel(schedule="constant"), low.sel(schedule=falling)
+    ratio = final.sel(schedule="constant") / final.sel(schedule=falling).max("schedule", skipna=False)
+    words = ", ".join(f"{float(r):.3g} times at {float(rate):g}" for r, rate in zip(ratio, ratio.rate))
+    lower = less(low.max("schedule", skipna=False), constant) & less(ratio[:-1], ratio[1:])
+    return Finding(lower, measured=f"lower by {words}")
+
+
 def figures(dataset):
-    if not {"schedule", "rate", "seed"} <= set(dataset.dims):
+    if not _swept(dataset):
         return {}
     figure, (left, right) = style.subplots(1, 2, width="page", height=3.3)
     shown = dataset.sel(rate=0.5, method="nearest")
-    for name in map(str, dataset.schedule.values):
-        look = looks()[name]
-        one, every = shown.sel(schedule=name), dataset.sel(schedule=name)
-        left.plot(one.step, one.gap.mean("seed"), **{**look, "markevery": 20, "linewidth": 1.0})
-        left.plot(one.step, one.expected.isel(seed=0), **style.THEORY)
-        final = every.final
-        error = final.std("seed", ddof=1) / final.sizes["seed"] ** 0.5
-        right.errorbar(dataset.rate, final.mean("seed"), 2 * error, **{**look, "linestyle": ""}, capsize=2)
-        right.plot(dataset.rate, every.expected.isel(seed=0, step=-1), **style.THEORY)
-    left.plot([], [], **style.THEORY, label="exact mean")
-    for panel in (left, right):
-        panel.set_yscale("log")
-    left.set(xlabel="step", ylabel="loss above its minimum")
+    for panel, array, theory, x in (
+        (left, shown.gap, shown.expected, "step"),
+        (right, dataset.final, dataset.expected.isel(step=-1), "rate"),
+    ):
+        mean, error = _mean(array)
+        style.chart(
+            mean,
+            x,
+            hue="schedule",
+            band=(mean - 2 * error, mean + 2 * error),
+            theory=theory.isel(seed=0),
+            log="y" if x == "step" else "xy",
+            axes=panel,
+            legend=None,
+            ylabel="loss above its minimum" + ("" if x == "step" else " at the end"),
+            linestyle="-" if x == "step" else "",
+        )
+    right.set_xlabel(r"highest rate × largest curvature,  $\eta\,\lambda_{\max}$")
     left.set_title(rf"Highest rate {float(shown.rate):g} / $\lambda_{{\max}}$")
-    right.set(xscale="log", xlabel=r"highest rate × largest curvature,  $\eta\,\lambda_{\max}$")
-    right.set_ylabel("loss above its minimum at the end")
     right.set_title(f"After {int(dataset.step[-1])} steps")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6)
     style.panel_labels((left, right))
     figure.set_label(
         "Descent with noisy gradients on a quadratic: a constant rate stays at a height that the rate sets, a falling "
@@ -114,3 +145,4 @@ def figures(dataset):
 
 
 shared = lambda config: {"step": np.arange(0, config.num_steps + 1, _EVERY)}
+claims = {"noise-is-told-by-its-mean": _exact, "falling-rate-goes-below-the-noise": _falls_below}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from jaxcalc import lab
-from tests.verdicts import changed
+from tests.verdicts import changed, survivors, verdicts
 
 EXPERIMENT = "schedules"
 SMALL = {"curves": {}}
+NOISE = ("constant", "step-decay", "exponential-decay", "cosine", "warmup-cosine")
 CLAIMS = {
     "cosine-annealing-schedule": "cosine",
     "exponential-decay-schedule": "exponential-decay",
@@ -52,13 +53,18 @@ def test_noise_leaves_what_theory_says(cache, tmp_path):
         "dtype": "float64",
         "params": {"num_steps": 200},
         "sweep": {
-            "grid": {"schedule": ["constant", "warmup-cosine"]},
-            "vmap": {"rate": [0.2, 1.0], "seed": {"range": [0, 200]}},
+            "grid": {"schedule": list(NOISE)},
+            "vmap": {"rate": [0.2, 0.5, 1.0], "seed": {"range": [0, 200]}},
         },
     }
     run = lab.run(config, out=tmp_path, progress=False)
     assert run.messages == []
     assert set(run.figures) == {"noise"}
+    mean, below = "noise-is-told-by-its-mean", "falling-rate-goes-below-the-noise"
+    assert verdicts(run, run.dataset) == dict.fromkeys((mean, below), "confirmed")
+    assert changed(run, gap=1.5 * run.dataset.gap) == {mean: "refuted"}
+    assert changed(run, final=0 * run.dataset.final + 1) == {below: "refuted"}
+    assert survivors("schedules.noise", run.dataset) == []
     data = run.dataset
     error = data.gap.std("seed", ddof=1) / 200**0.5
     assert float((abs(data.gap.mean("seed") - data.expected.isel(seed=0)) / error).isel(step=slice(1, None)).max()) < 5
