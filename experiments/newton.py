@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, below, between, close, equal
 
 _NOTE: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "color": "#333333"}
 
@@ -87,6 +87,9 @@ def _solver(config: ConvergenceConfig, largest: float) -> Any:
             return newton()
         case _:
             return newton(damping=config.damping * largest)
+
+
+_QUARTIC_STEPS = 20  # clear of rounding
 
 
 def _with_axes(dataset: Any) -> Any:
@@ -196,75 +199,60 @@ def _successive(error: np.ndarray) -> np.ndarray:
     return np.stack([usable[at], usable[at + 1]])
 
 
-def judge_convergence(dataset: Any) -> list[Claim]:
-    """Order two, where the Hessian is regular."""
-    if ("method" in dataset.coords and "method" not in dataset.dims) or {*dataset["error"].dims} - _AXES:
-        return []
-    data = _with_axes(dataset)
-    if not {"newton", "gradient-descent"} <= set(data["method"].values.tolist()):
-        return []
-    eps = float(np.finfo(dataset.attrs["dtype"]).eps)
-    newton, descent = data.sel({"method": "newton"}), data.sel({"method": "gradient-descent"})
-    found = _judge_quadratic_model(newton, eps)
-    if eps > 1e-12:
-        return found  # single precision leaves too few errors to read an order from
-    return [*_judge_order(newton, descent), *found, *_judge_houses(data)]
-
-
-_AXES = {"case", "problem", "method", "step"}
-
-
 def _cases(data: Any, *problems: str) -> np.ndarray:
     """The positions of the cases on these problems."""
     return np.flatnonzero(np.isin(data["problem"].values.astype(str), problems))
 
 
-def _judge_order(newton: Any, descent: Any) -> list[Claim]:
-    """The orders on problems with a regular Hessian, where both methods went far enough to show one."""
-    regular = np.array(
-        [
-            index
-            for index in _cases(newton, "exponential", "breast-cancer")
-            if _far(newton["error"].values[index], 1e-8, 20) and _far(descent["error"].values[index], 0.1, 1000)
-        ],
-        int,
-    )
-    if not regular.size:
-        return []
-    names = newton["case"].values[regular].astype(str)
-    orders, slow = (method["order"].values[regular] for method in (newton, descent))
-    valley = _cases(newton, "rosenbrock")
-    found = [
-        Claim(
-            "newton-quadratic-gd-linear",
-            "Near the optimum Newton converges quadratically and gradient descent linearly.",
-            stated=bool(np.all(abs(orders - 2) < 0.15) and np.all(abs(slow - 1) < 0.15)),
-            expected="orders 2 and 1, within 0.15",
-            measured="; ".join(f"{name}: {q:.3f} and {d:.3f}" for name, q, d in zip(names, orders, slow)),
-            figure="order",
-            note=_rosenbrock_note(newton.isel(case=valley[0])) if valley.size else "",
-        )
+def _read(dataset: Any) -> Any:
+    """The dataset by case and method, in double precision: single leaves too few errors to read an order from."""
+    if dataset.attrs["dtype"] != "float64":
+        raise NotJudged("single precision leaves too few errors to read an order from")
+    return _with_axes(dataset)
+
+
+def _orders(data: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Cases with a regular Hessian where both methods went far enough, and their orders: Newton's, descent's."""
+    newton, descent = (data.sel({"method": method}) for method in ("newton", "gradient-descent"))
+    far = [
+        index
+        for index in _cases(newton, "exponential", "breast-cancer")
+        if _far(newton["error"].values[index], 1e-8, 20) and _far(descent["error"].values[index], 0.1, 1000)
     ]
-    for index in _cases(newton, "quartic")[:1]:
-        error = newton["error"].values[index]
-        error = error[np.isfinite(error)][:20]
-        ratio = error[2:] / error[1:-1]
-        if ratio.size < 3:
-            continue
-        found.append(
-            Claim(
-                "newton-quadratic-needs-nonsingular-hessian",
-                "Newton converges quadratically.",
-                stated=bool(np.all(abs(orders - 2) < 0.1)),
-                limits=bool(np.all(abs(ratio - 2 / 3) < 1e-6)),
-                expected="order 2",
-                measured=f"order {', '.join(f'{q:.3f}' for q in orders)} where the Hessian is regular",
-                expects="qualified",
-                figure="errors",
-                note=f"On x⁴ the Hessian vanishes at the optimum; the error shrinks by {ratio[-1]:.6f} a step.",
-            )
-        )
-    return found
+    if not far:
+        raise NotJudged("no problem with a regular Hessian on which both methods went far enough")
+    names = newton["case"].values[far].astype(str).tolist()
+    return names, newton["order"].values[far], descent["order"].values[far]
+
+
+def _judge_order(dataset: Any) -> Finding:
+    data = _read(dataset)
+    names, orders, slow = _orders(data)
+    valley = _cases(data, "rosenbrock")
+    newton = data.sel({"method": "newton"})
+    return Finding(
+        close(orders, 2.0, 0.15) & close(slow, 1.0, 0.15),
+        measured="; ".join(f"{name}: {q:.3f} and {d:.3f}" for name, q, d in zip(names, orders, slow)),
+        figure="order",
+        note=_rosenbrock_note(newton.isel(case=valley[0])) if valley.size else "",
+    )
+
+
+def _judge_singular(dataset: Any) -> Finding:
+    data = _read(dataset)
+    _, orders, _ = _orders(data)
+    flat = _cases(data, "quartic")
+    if not flat.size:
+        raise NotJudged("it takes a problem whose Hessian vanishes at the optimum")
+    error = data.sel({"method": "newton"})["error"].values[flat[0]][:_QUARTIC_STEPS]
+    ratio = error[2:] / error[1:-1]
+    return Finding(
+        close(orders, 2.0, 0.1),
+        limits=close(ratio, 2 / 3, 1e-6),
+        measured=f"order {', '.join(f'{q:.3f}' for q in orders)} where the Hessian is regular",
+        figure="errors",
+        note=f"On x⁴ the Hessian vanishes at the optimum; the error shrinks by {ratio[-1]:.6f} a step.",
+    )
 
 
 def _far(error: np.ndarray, fraction: float, steps: int) -> bool:
@@ -273,53 +261,48 @@ def _far(error: np.ndarray, fraction: float, steps: int) -> bool:
     return error.size > 3 and bool(error.min() <= fraction * error[0] or error.size > steps)
 
 
-def _judge_quadratic_model(newton: Any, eps: float) -> list[Claim]:
+def _judge_quadratic_model(dataset: Any) -> Finding:
     """One step on a quadratic, to the rounding of a solve with its matrix: eps times the condition number."""
+    newton = _with_axes(dataset).sel({"method": "newton"})
+    eps = float(np.finfo(dataset.attrs["dtype"]).eps)
     at = _cases(newton, "quadratic")
     condition = newton["condition_number"].values[at].astype(float)
     at, condition = at[condition <= 1e-4 / eps], condition[condition <= 1e-4 / eps]
-    if not at.size:
-        return []
     gradient = newton["gradient_norm"].values[at]
     left = gradient[:, 1] / gradient[:, 0]
     worst = int(np.argmax(left / condition))
-    return [
-        Claim(
-            "newton-step-from-quadratic-model",
-            "Minimising the quadratic Taylor model gives the step -H^-1 grad.",
-            stated=bool(np.all(left <= 100 * eps * condition)),
-            expected="gradient 0 after one step, within 100 eps κ of the first",
-            measured=f"{left[worst]:.1e} of the first at κ = {condition[worst]:g}",
-            figure="errors",
-        )
-    ]
+    return Finding(
+        below(left / condition, 100 * eps),
+        measured=f"{left[worst]:.1e} of the first at κ = {condition[worst]:g}",
+        figure="errors",
+    )
 
 
-def _judge_houses(data: Any) -> list[Claim]:
-    """The inverse Hessian on one house and on all."""
+def _houses(dataset: Any) -> tuple[Any, Any]:
+    """Newton's runs on all houses and on the one that is stated."""
+    data = _read(dataset)
     many, one = _cases(data, "house-prices"), _cases(data, "one-house")
     if not many.size or not one.size:
-        return []
-    newton = data.sel({"method": "newton"})
-    whole, single = newton.isel(case=many[0]), newton.isel(case=one[0])
-    note = f"With one house the rank is {int(single['rank'])} and the inverse does not exist"
-    if "damped-newton" in data["method"]:
-        damped = data.isel(case=one[0]).sel({"method": "damped-newton"})["error"]
-        note += f"; damping gets within {float(damped.min('step')):.1e} of the nearest minimum"
-    solved = f"solved in {int(whole['steps'])} step" if whole["steps"] >= 0 else "not solved"
-    return [
-        Claim(
-            "newton-on-the-running-example",
-            "The inverse-Hessian step solves the house-price loss.",
-            stated=int(whole["rank"]) == 2 and 0 < int(whole["steps"]) <= 1,
-            limits=int(single["rank"]) < 2 and int(single["steps"]) < 0,
-            expected="Hessian of rank 2 in two weights",
-            measured=f"rank {int(whole['rank'])} with 546 houses: {solved}",
-            expects="qualified",
-            figure="errors",
-            note=f"{note}.",
-        )
-    ]
+        raise NotJudged("it takes one house, and all of them")
+    return data.isel(case=many[0]), data.isel(case=one[0])
+
+
+def _judge_one_house(dataset: Any) -> Finding:
+    single = _houses(dataset)[1].sel({"method": "newton"})
+    return Finding(
+        equal({"hessian_rank": single["rank"]}, {"hessian_rank": 2}) & between(single["steps"], 0, 1),
+        measured=f"rank {float(single['rank']):g} with the one house that is stated: not solved",
+        figure="errors",
+    )
+
+
+def _judge_more_houses(dataset: Any) -> Finding:
+    whole = _houses(dataset)[0].sel({"method": "newton"})
+    return Finding(
+        equal(whole["rank"], 2) & equal(whole["steps"], 1),
+        measured=f"rank {float(whole['rank']):g}, solved in {float(whole['steps']):g} step",
+        figure="errors",
+    )
 
 
 def _rosenbrock_note(valley: Any) -> str:
@@ -363,7 +346,13 @@ convergence = Part(
     kind="compiled",
     run=run_convergence,
     figures=draw_convergence,
-    claims=judge_convergence,
+    claims={
+        "newton-quadratic-gd-linear": _judge_order,
+        "newton-quadratic-needs-nonsingular-hessian": _judge_singular,
+        "newton-step-from-quadratic-model": _judge_quadratic_model,
+        "newton-on-the-running-example": _judge_one_house,
+        "newton-on-more-houses": _judge_more_houses,
+    },
     tables=tabulate_convergence,
     doc="Order of convergence of Newton's method and of gradient descent.",
 )
@@ -474,77 +463,54 @@ def draw_cost(dataset: Any) -> dict[str, Any]:
     return {"cost": figure}
 
 
-def judge_cost(dataset: Any) -> list[Claim]:
-    """The exponents of the counts; seconds are drawn and not judged."""
-    from jaxcalc.functions.elimination import gauss_jordan_operations
-
-    if {*dataset["inverse_operations"].dims} != {"n"}:
-        return []
+def _sizes(dataset: Any, least: int, *pieces: str) -> list[np.ndarray]:
+    """Sizes from the least on that were counted, and the operations of some pieces of a step there."""
     dataset = dataset.sortby("n")
     n = dataset["n"].values.astype(float)
-    pace = _slope(n[-3:], dataset["seconds"].sel(piece="solve").median("repeat").values[-3:])
-    found = []
-    inverse = dataset["inverse_operations"].values
+    used = (n >= least) & (n <= float(dataset["count_limit"]))
+    if used.sum() < 2 or n[used][-1] < 2 * n[used][0]:
+        raise NotJudged(f"it takes sizes from {least} on over a factor of two")
+    return [n[used], *(dataset[piece].values[used] for piece in pieces)]
+
+
+def _cubic(dataset: Any) -> Finding:
     # Below 32 the lower powers of n show in the exponent.
-    counted = np.isfinite(inverse) & (n >= 32)
-    if _spans(n[counted]):
-        exponent = _slope(n[counted], inverse[counted])
-        agree = all(gauss_jordan_operations(int(size)) == count for size, count in zip(n[counted], inverse[counted]))
-        found.append(
-            Claim(
-                "hessian-inversion-cubic",
-                "Inverting an n x n Hessian costs O(n^3).",
-                stated=abs(exponent - 3.0) < 0.05,
-                expected="exponent 3.00 within 0.05 of Gauss-Jordan's counted operations",
-                measured=f"{exponent:.3f} for n = {int(n[counted][0])} to {int(n[counted][-1])}",
-                figure="cost",
-                note="Counted while the elimination ran."
-                + (f" The time of the Cholesky solve has exponent {pace:.2f} at the largest n." if len(n) > 2 else ""),
-            )
-        )
-        power = round(exponent)
-        leading, count = (10**8) ** power, gauss_jordan_operations(10**8)
-        found.append(
-            Claim(
-                "newton-1e24-operations",
-                "At 1e8 parameters inversion needs 1e24 operations.",
-                stated=agree and leading == 10**24,
-                expected="n^3 = 1e24 exactly; Gauss-Jordan's counts equal to its formula",
-                measured=f"n^{power} = {leading:.12g}; Gauss-Jordan {count:.6g}, "
-                f"{count / 1e15 / 3.156e7:.0f} years at 1e15 a second",
-                note=f"The formula {'equals every count' if agree else 'differs from a count'} made here. A step needs "
-                "no inverse: Cholesky takes n^3 / 3, and conjugate gradients on Hessian-vector products take O(n) "
-                "memory.",
-            )
-        )
-    large = (n >= 64) & np.isfinite(dataset["solve_counted"].values)
-    if _spans(n[large]):
-        pieces = ("gradient_operations", "hessian_operations", "solve_counted")
-        exponents = [_slope(n[large], dataset[piece].values[large]) for piece in pieces]
-        found.append(
-            Claim(
-                "newton-step-is-solve-bound",
-                "Of a Newton step's gradient, Hessian and solve the solve grows fastest, with the cube of n.",
-                stated=bool(np.all(np.abs(np.array(exponents) - [1, 2, 3]) < 0.1)),
-                expected="exponents 1, 2, 3 within 0.1 (a chained function: the gradient costs O(n))",
-                measured=", ".join(f"{value:.2f}" for value in exponents)
-                + f" for n = {int(n[large][0])} to {int(n[large][-1])}",
-                figure="cost",
-                note="Gradient and Hessian as XLA counts them; the solve as counted while a written-out Cholesky solve "
-                "of the same system ran, since XLA does not see into the library's factorisation.",
-            )
-        )
-    return found
+    n, inverse = _sizes(dataset, 32, "inverse_operations")
+    exponent = _slope(n, inverse)
+    return Finding(
+        close(exponent, 3.0, 0.05),
+        measured=f"{exponent:.3f} for n = {n[0]:g} to {n[-1]:g}",
+        figure="cost",
+        note="Counted while the elimination ran.",
+    )
 
 
-def _spans(n: np.ndarray) -> bool:
-    """Whether sizes reach over a factor of two: an exponent between neighbours says little."""
-    return n.size > 1 and bool(n[-1] >= 2 * n[0])
+def _huge(dataset: Any) -> Finding:
+    from jaxcalc.functions.elimination import gauss_jordan_operations
+
+    n, inverse = _sizes(dataset, 32, "inverse_operations")
+    power, count = _slope(n, inverse), gauss_jordan_operations(10**8)
+    return Finding(
+        equal(inverse, [gauss_jordan_operations(int(size)) for size in n]) & equal(10.0 ** (8 * round(power)), 1e24),
+        measured=f"n^{round(power)} = {10.0 ** (8 * round(power)):.12g}; Gauss-Jordan {count:.6g}, "
+        f"{count / 1e15 / 3.156e7:.0f} years at 1e15 a second",
+    )
+
+
+def _solve_bound(dataset: Any) -> Finding:
+    pieces = ("gradient_operations", "hessian_operations", "solve_counted")
+    n, *counts = _sizes(dataset, 64, *pieces)
+    exponents = [_slope(n, count) for count in counts]
+    return Finding(
+        close(exponents, [1.0, 2.0, 3.0], 0.1),
+        measured=", ".join(f"{value:.2f}" for value in exponents) + f" for n = {n[0]:g} to {n[-1]:g}",
+        figure="cost",
+    )
 
 
 def _slope(n: np.ndarray, cost: np.ndarray) -> float:
     """The exponent of a power law, by least squares in the logarithms."""
-    return float(np.polyfit(np.log(n), np.log(cost), 1)[0]) if len(n) > 1 else float("nan")
+    return float(np.polyfit(np.log(n), np.log(cost), 1)[0])
 
 
 cost = Part(
@@ -563,6 +529,10 @@ cost = Part(
     kind="timed",
     run=run_cost,
     figures=draw_cost,
-    claims=judge_cost,
+    claims={
+        "hessian-inversion-cubic": _cubic,
+        "newton-1e24-operations": _huge,
+        "newton-step-is-solve-bound": _solve_bound,
+    },
     doc="What one Newton step costs against the number of variables.",
 )
