@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Timing", "crossing", "exponent", "interleave", "once", "ratio"]
+__all__ = ["Timing", "bracket", "crossing", "exponent", "interleave", "once", "ratio"]
 
 _T = TypeVar("_T")
 _Clock = Callable[[], float]
@@ -176,6 +176,28 @@ def crossing(x: Any, first: Any, second: Any, *, tie: float = 1.0) -> float:
             share = gap[left] / (gap[left] - gap[left + 1])
             return float(np.exp(place[left] + share * (place[left + 1] - place[left])))
     return float(np.exp(place[-1])) if len(gap) and gap[-1] == 0.0 else float("nan")
+
+
+def bracket(x: Any, low: Any, high: Any) -> tuple[float, float]:
+    """Between which points a ratio that is known within intervals passes 1.
+
+    Args:
+      x: increasing numbers.
+      low, high: the ends of the ratio's interval at each, such as quartiles. A point whose interval holds 1, or is not
+        finite, decides nothing.
+
+    Returns:
+      The last x that is decided before the first change of side, and the first that is decided after it; NaN for both
+      if no two decided points differ.
+    """
+    x, low, high = (np.asarray(values, float) for values in (x, low, high))
+    side = (low > 1.0).astype(int) - (high < 1.0)
+    decided = np.flatnonzero(side)
+    turns = np.flatnonzero(np.diff(side[decided]))
+    if not turns.size:
+        return float("nan"), float("nan")
+    left, right = decided[turns[0]], decided[turns[0] + 1]
+    return float(x[left]), float(x[right])
 
 
 def _sample(call: Callable[[], Any], number: int, clock: _Clock) -> float:

@@ -133,3 +133,17 @@ def test_crossing_passes_over_ties():
     noisy = first * np.array([0.97, 1.0, 1.0, 1.0])
     assert np.isfinite(measure.crossing(x, noisy, second))
     assert np.isnan(measure.crossing(x, noisy, second, tie=1.25))
+
+
+@pytest.mark.parametrize(
+    ("ratios", "expected"),
+    [
+        ([(0.2, 0.4), (0.8, 1.3), (1.2, 1.4), (3.0, 4.0)], (1, 100)),
+        ([(2.0, 3.0), (0.9, 1.1), (np.nan, np.nan), (0.3, 0.5)], (1, 1000)),
+        ([(0.2, 0.4), (0.8, 1.3), (0.5, 2.0), (0.9, 1.1)], None),
+        ([(1.5, 2.0), (1.2, 3.0), (1.0, 1.5), (2.0, 2.5)], None),
+    ],
+)
+def test_bracket_is_between_points_that_intervals_decide(ratios, expected):
+    low, high = zip(*ratios)
+    np.testing.assert_array_equal(measure.bracket([1, 10, 100, 1000], low, high), expected or (np.nan, np.nan))

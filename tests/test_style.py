@@ -106,3 +106,17 @@ def test_text_in_any_colour_can_be_read(name):
         )
 
     assert 1.05 / (luminance(style.ink(style.COLORS[name])) + 0.05) >= 4.5
+
+
+def test_cells_carry_texts_that_can_be_read_and_ticks_of_their_coordinates():
+    texts = xarray.DataArray([["a", "b", "c"], ["d", "e", "f"]], dims=("m", "n"), coords={"m": [1, 2], "n": [4, 5, 6]})
+    faces = np.zeros((2, 3, 3))
+    faces[0] = 1.0
+    with style.context():
+        _, panel = style.subplots()
+        style.cells(panel, texts, faces)
+    assert [text.get_text() for text in panel.texts] == list("abcdef")
+    assert [text.get_color() for text in panel.texts] == 3 * ["black"] + 3 * ["white"]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["4", "5", "6"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["1", "2"]
+    assert panel.get_ylim()[0] < panel.get_ylim()[1]

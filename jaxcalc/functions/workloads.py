@@ -30,6 +30,7 @@ __all__ = [
     "phase_delay",
     "rotate",
     "softmax_layer",
+    "transforms",
 ]
 
 Name = Literal["curve", "dense layer", "softmax layer", "camera", "heat", "phase delay"]
@@ -119,6 +120,41 @@ def make(
         settable = ", ".join(sorted(takes)) or "nothing"
         raise ValueError(f"make: {name!r} does not take {', '.join(extra)}; it can be sized by: {settable}.")
     return build(key, **given)
+
+
+def transforms(workload: Workload) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Every derivative of a workload as a program of its arguments, ready to be compiled, counted and timed.
+
+    Args:
+      workload: the map.
+
+    Returns:
+      name -> (function, its arguments): ``value``, ``jvp`` and ``vjp`` (the direction, all ones, is an argument too),
+      ``jacfwd``, ``jacrev``, and of a map with one output ``grad`` and ``hessian``.
+    """
+    fun, plain = workload.fun, workload.arguments
+
+    def jvp(direction, x, *constants):
+        return jax.jvp(lambda x: fun(x, *constants), (x,), (direction,))
+
+    def vjp(cotangent, x, *constants):
+        out, pull = jax.vjp(lambda x: fun(x, *constants), x)
+        return out, pull(cotangent)
+
+    def ones(like):
+        return jax.tree.map(lambda leaf: jax.device_put(np.ones(leaf.shape, leaf.dtype)), like)
+
+    found = {
+        "value": (fun, plain),
+        "jvp": (jvp, (ones(workload.x), *plain)),
+        "vjp": (vjp, (ones(jax.eval_shape(fun, *plain)), *plain)),
+        "jacfwd": (jax.jacfwd(fun), plain),
+        "jacrev": (jax.jacrev(fun), plain),
+    }
+    if workload.num_outputs == 1:
+        scalar = lambda *arguments: fun(*arguments).reshape(())
+        found |= {"grad": (jax.grad(scalar), plain), "hessian": (jax.hessian(scalar), plain)}
+    return found
 
 
 def curve(key: jax.Array, *, outputs: int = 256) -> Workload:

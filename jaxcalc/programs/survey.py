@@ -8,12 +8,13 @@ import numpy as np
 
 from jaxcalc import measure
 from jaxcalc.programs.compiled import executable
+from jaxcalc.programs.cost import cost
 
 __all__ = ["Routes", "survey"]
 
 Routes = Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]]
 
-_FIELDS = ("compile_seconds", "operations", "bytes_accessed", "temporaries", "footprint")
+_FIELDS = ("compile_seconds", "bytes_accessed", "temporaries", "footprint")
 
 
 def survey(
@@ -33,8 +34,11 @@ def survey(
       run_limit: bytes; a program whose temporaries and outputs exceed it is not run, and its seconds are NaN.
 
     Returns:
-      ``seconds`` of shape (names, repeats), the raw samples; and of shape (names,) ``compile_seconds``, and
-      ``operations``, ``bytes_accessed``, ``temporaries`` and ``footprint`` as ``Executable`` tells them.
+      ``seconds`` of shape (names, repeats), the raw samples; and of shape (names,) ``operations``, floating-point
+      operations plus transcendentals read off the program, the same on every backend (NaN where a loop's trips are
+      not known), ``compiled_operations``, those of the compiled program by XLA's count, which depend on what the
+      backend fuses, and ``compile_seconds``, ``bytes_accessed``, ``temporaries`` and ``footprint`` as ``Executable``
+      tells them.
     """
     programs = {name: executable(fun, *arguments) for name, (fun, arguments) in routes.items()}
     timings = measure.interleave(
@@ -46,10 +50,20 @@ def survey(
         repeats=repeats,
         min_seconds=min_seconds,
     )
-    never = np.full(repeats, np.nan)
-    columns = {
-        field: np.array([getattr(programs[name], field) if name in programs else np.nan for name in names], float)
-        for field in _FIELDS
+    read = {
+        "operations": lambda name: _operations(*routes[name]),
+        "compiled_operations": lambda name: programs[name].operations,
+        **{field: lambda name, field=field: getattr(programs[name], field) for field in _FIELDS},
     }
+    columns = {
+        field: np.array([column(name) if name in programs else np.nan for name in names], float)
+        for field, column in read.items()
+    }
+    never = np.full(repeats, np.nan)
     seconds = np.array([timings[name].samples if name in timings else never for name in names])
     return {"seconds": seconds.reshape(len(names), repeats), **columns}
+
+
+def _operations(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
+    price = cost(fun, *arguments)
+    return float("nan") if price.assumed_trips else price.flops + price.transcendentals

@@ -3,6 +3,7 @@
 Figures are built without pyplot, so nothing global is left behind, and drawn inside ``context()``.
 """
 
+from jaxcalc.style.cells import cells
 from jaxcalc.style.chart import chart, label
 from jaxcalc.style.looks import (
     COLORS,
@@ -23,6 +24,7 @@ __all__ = [
     "COLUMN",
     "PAGE",
     "THEORY",
+    "cells",
     "chart",
     "context",
     "ink",

@@ -110,10 +110,10 @@ def test_workloads_side_by_side_and_what_is_too_large_to_run(tmp_path):
     point = run.dataset.sel(case="interferometer")
     assert np.isnan(point.seconds.sel(transform="jacrev")).all()
     assert np.isfinite(point.seconds.sel(transform="jacfwd")).all()
-    # The published figures of this workload, in single precision.
+    # The published figures of this workload, in single precision, as the CPU compiles it.
     assert float(point.temporaries.sel(transform="jacrev")) / 1e6 == pytest.approx(1783, rel=1e-3)
-    assert float(point.operations.sel(transform="jacrev")) / 1e9 == pytest.approx(1.81, rel=1e-2)
-    assert float(point.operations.sel(transform="jacfwd")) / 1e6 == pytest.approx(0.54, rel=1e-2)
+    assert float(point.compiled_operations.sel(transform="jacrev")) / 1e9 == pytest.approx(1.81, rel=1e-2)
+    assert float(point.compiled_operations.sel(transform="jacfwd")) / 1e6 == pytest.approx(0.54, rel=1e-2)
     assert float(point.footprint.sel(transform="jacfwd")) / 1e6 == pytest.approx(1.64, rel=1e-2)
 
 

@@ -119,3 +119,25 @@ def test_errors_name_the_choices():
 
 def test_names_are_the_literal():
     assert typing.get_args(workloads.Name) == workloads.NAMES
+
+
+@pytest.mark.parametrize("name", workloads.NAMES)
+def test_transforms_are_products_and_rows_of_the_closed_form(x64, name):
+    workload = small(name)
+    found = {key: jax.jit(fun)(*arguments) for key, (fun, arguments) in workloads.transforms(workload).items()}
+    exact = workload.jacobian(*workload.arguments)
+    rows = exact.reshape(workload.num_outputs, workload.num_inputs)
+    scale = float(jnp.max(jnp.abs(exact))) * max(rows.shape)
+    assert_close(found["jvp"][1].ravel(), rows.sum(1), 16, scale=scale)
+    assert_close(found["vjp"][1][0].ravel(), rows.sum(0), 16, scale=scale)
+    for mode in ("jacfwd", "jacrev"):
+        assert_close(found[mode], exact, 16, scale=scale)
+    assert "grad" not in found
+
+
+def test_a_map_with_one_output_has_a_gradient_and_a_hessian(x64):
+    found = workloads.transforms(workloads.dense_layer(jax.random.key(0), inputs=3, outputs=1))
+    gradient, hessian = (fun(*arguments) for fun, arguments in (found["grad"], found["hessian"]))
+    fun, arguments = found["jacrev"]
+    assert_close(gradient, fun(*arguments)[0], 16)
+    assert hessian.shape == (3, 3)
