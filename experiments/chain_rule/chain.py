@@ -32,24 +32,20 @@ def run(config, key):
 
     weights = jnp.linspace(0.9, 1.3, config.layers)
 
-    def values(x):
-        def layer(a, w):
-            a = jnp.tanh(w * a)
-            return a, a
+    def layer(a, w):
+        a = jnp.tanh(w * a)
+        return a, a
 
-        return jax.lax.scan(layer, x, weights)[1]
-
+    outputs_of = lambda x: jax.lax.scan(layer, x, weights)[1]
     x = jnp.asarray(0.4)
-    outputs = values(x)
-    factors = weights * (1 - outputs**2)
-    by_depth = jax.jacfwd(values)(x)
+    factors = weights * (1 - outputs_of(x) ** 2)
     w, feature, target = 0.7, 0.9, 1.0
     score = sigmoid(w * feature)
     return {
         "layer": np.arange(1, config.layers + 1),
         "factor": factors,
         "product": jnp.cumprod(factors),
-        "derivative": by_depth,
+        "derivative": jax.jacfwd(outputs_of)(x),
         "two_step": jax.grad(lambda w: (sigmoid(w * feature) - target) ** 2)(w),
         "two_step_product": 2 * (score - target) * score * (1 - score) * feature,
     }
@@ -61,17 +57,17 @@ def _is_product(dataset):
     return Finding(
         close(fifty["product"], fifty.derivative, relative=True),
         measured=f"{gap:.2g} over 50 layers; product {float(fifty['product'][-1]):.3g}",
-        figure="chain",
     )
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.6, height=3.0)
-    axis.plot(dataset.layer, dataset.factor, ".", color=style.COLORS["orange"], label="local derivative of a layer")
-    axis.plot(dataset.layer, dataset["product"], color=style.COLORS["blue"], label="product of them so far")
-    axis.plot(dataset.layer, dataset.derivative, "k--", linewidth=1.0, label="derivative by jacfwd")
-    axis.set(xlabel="layer", ylabel="derivative", yscale="log")
-    axis.legend(loc="best")
+    lines = {
+        "local derivative of a layer": dataset.factor,
+        "product of them so far": dataset["product"],
+        "derivative by forward mode": dataset.derivative,
+    }
+    looks = {"derivative by forward mode": {**style.THEORY, "zorder": 3}}
+    figure, _ = style.chart(lines, "layer", looks=looks, log="y", marker="", ylabel="derivative")
     figure.set_label("The derivative of a chain is the product of its local derivatives.")
     return {"chain": figure}
 

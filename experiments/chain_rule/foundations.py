@@ -18,7 +18,7 @@ class Config(lab.Config):
 
 
 VARIABLES = {
-    "h": Variable(("h",), "", "step"),
+    "h": Variable(("h",), "", "step h"),
     "quotient_error": Variable(("h",), "", "forward difference of sin at 1 less cos 1"),
     "tangent_error": Variable(("h",), "", "exp less its tangent at 0.3"),
     "step": Variable(("step",), "", "step against the slope, in multiples of it"),
@@ -43,6 +43,8 @@ def run(config, key):
     import jax
     import jax.numpy as jnp
 
+    from jaxcalc import minimize
+
     h = 10.0 ** -np.arange(1, 17)
     x = np.random.default_rng(config.seed_of_samples).uniform(-4, 4, config.samples)
     bumpy = lambda x: jnp.sin(3 * x) + 0.3 * x**2
@@ -51,7 +53,8 @@ def run(config, key):
     shapes = {"x^3": lambda x: x**3, "-x^2": lambda x: -(x**2), "x^4": lambda x: x**4}
     around = jnp.linspace(-0.1, 0.1, 21)
     steep = lambda w: 1e6 * w**2
-    line = 2.0 * np.linspace(-1, 1, 40) + 1.0
+    inputs = jnp.linspace(-1, 1, 40)
+    squares = lambda p: jnp.mean((p[0] * inputs + p[1] - (2.0 * inputs + 1.0)) ** 2)
     return {
         "h": h,
         "quotient_error": abs((np.sin(1 + h) - np.sin(1.0)) / h - np.cos(1.0)),
@@ -70,18 +73,8 @@ def run(config, key):
         "cosine_of": np.cos(np.sin(h)),
         "sign_of": np.sign(abs(h)),
         "sign_at_limit": np.asarray(np.sign(0.0)),
-        "line": _fitted(np.linspace(-1, 1, 40), line),
+        "line": minimize(squares, jnp.zeros(2), method="gradient-descent", tol=1e-8).x,
     }
-
-
-def _fitted(x, y):
-    """Slope and intercept of the line that gradient descent on the mean squared error ends at."""
-    import jax
-    import jax.numpy as jnp
-
-    loss = lambda p: jnp.mean((p[0] * x + p[1] - y) ** 2)
-    step = lambda p, _: (p - 0.4 * jax.grad(loss)(p), None)
-    return jax.lax.scan(step, jnp.zeros(2), None, length=400)[0]
 
 
 def _nudge(dataset):
@@ -154,26 +147,18 @@ def _at(values, h):
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.6, height=3.0)
-    h = dataset.h.values
-    axis.plot(h, dataset.quotient_error, "o-", color=style.COLORS["blue"], label="quotient of sin at 1")
-    error = np.maximum(dataset.tangent_error.values, 1e-18)
-    axis.plot(h, error, "s-", color=style.COLORS["vermilion"], label="tangent of exp at 0.3")
-    axis.plot(h[:8], 0.42 * h[:8], **style.THEORY)
-    axis.plot(h[:8], 0.67 * h[:8] ** 2, **style.THEORY)
-    axis.set(xscale="log", yscale="log", xlabel="step h", ylabel="error", ylim=(1e-18, 1))
-    axis.legend(loc="lower right")
-    figure.set_label(
-        "The difference quotient's error falls with h until rounding takes over; the tangent's falls with its square. "
-        "Dashed: h |f''| / 2 and h^2 f'' / 2."
+    h = dataset.h
+    errors = {"quotient of sin at 1": dataset.quotient_error, "tangent of exp at 0.3": dataset.tangent_error}
+    leading = {"quotient": h * np.sin(1) / 2, "tangent": h**2 * np.exp(0.3) / 2}
+    limit, _ = style.chart(errors, "h", theory=leading, log="xy", ylim=(1e-20, 1), ylabel="error")
+    limit.set_label(
+        "The difference quotient's error falls with h until rounding takes over; the tangent's falls with its square, "
+        "to an exact 0. Dashed: h |f''| / 2 and h^2 f'' / 2."
     )
-    signs, panel = style.subplots(width=4.0, height=2.6)
-    panel.plot(dataset.step, 100 * dataset.falls, "o-", color=style.COLORS["blue"])
-    panel.set(
-        xscale="log", xlabel="step, in multiples of the slope", ylabel="points where the value falls (%)", ylim=(0, 105)
-    )
+    share = "points where the value falls (%)"
+    signs, _ = style.chart(100 * dataset.falls, "step", log="x", ylabel=share, ylim=(0, 105))
     signs.set_label("A step against the slope lowers the value if it is short: the rule is local.")
-    return {"limit": figure, "signs": signs}
+    return {"limit": limit, "signs": signs}
 
 
 claims = {
