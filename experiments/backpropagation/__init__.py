@@ -4,20 +4,6 @@ A backward pass written out in matrices against a tape and JAX's reverse mode (`
 network on XOR from a thousand starts (``xor``), and one backward pass against one nudge for each parameter (``cost``).
 """
 
-import numpy as np
-
-
-def listing_start(seed, inputs=2, hidden=4):
-    """The start of popular XOR listings: half of standard normal numbers, drawn by column, and biases of 0."""
-    import jax.numpy as jnp
-
-    from jaxcalc.engines.manual import TwoLayer
-
-    # Not numpy's new generators: the numbers of the listing are of this one.
-    draw = np.random.RandomState(seed)
-    w1, w2 = 0.5 * draw.randn(hidden, inputs), 0.5 * draw.randn(1, hidden)
-    return TwoLayer(jnp.asarray(w1.T), jnp.zeros(hidden), jnp.asarray(w2.T), jnp.zeros(1))
-
 
 def by_tape(x, y):
     """The mean cross-entropy of the network, on the tape."""

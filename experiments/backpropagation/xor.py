@@ -3,7 +3,6 @@
 import numpy as np
 import pydantic
 
-from experiments.backpropagation import listing_start
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, close
 
@@ -37,10 +36,10 @@ def run(config, key):
     import jax
     import jax.numpy as jnp
 
-    from jaxcalc.engines.manual import backpropagate, forward
+    from jaxcalc.engines.manual import backpropagate, forward, listing_start
+    from jaxcalc.functions.datasets import xor
 
-    x = jnp.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    y = jnp.asarray([[0.0], [1.0], [1.0], [0.0]])
+    x, y = map(jnp.asarray, xor())
 
     def train(parameters):
         def step(p, _):
@@ -88,21 +87,38 @@ def _judge_starts(dataset):
 
 
 def figures(dataset):
+    import xarray
+
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
-    solved = _solved(dataset) == 1
-    place = dict(zip(dataset.start.values.tolist(), solved.tolist()))
-    named = {True: "solved", False: "not solved"}
-    for start, losses in zip(dataset.shown.values.tolist(), dataset.loss.values):
-        color = style.COLORS["blue" if place[start] else "vermilion"]
-        label = named.pop(place[start], None)
-        left.plot(dataset.epoch, losses, color=color, label=label, linewidth=2.4 if start == 42 else 0.9)
-    left.set(xscale="log", yscale="log", xlabel="epoch", ylabel="cross-entropy (nat)")
-    left.legend(loc="lower left")
+    solved = dict(zip(dataset.start.values.tolist(), _solved(dataset) == 1))
+    shown = dataset.shown.values.tolist()
+    color = {True: style.COLORS["blue"], False: style.COLORS["vermilion"]}
+    style.chart(
+        dataset.loss,
+        "epoch",
+        hue="shown",
+        looks={seed: {"color": color[solved[seed]], "linewidth": 2.4 if seed == 42 else 0.9} for seed in shown},
+        log="xy",
+        axes=left,
+        legend=None,
+        marker="",
+    )
+    for place, text in ((True, "solved"), (False, "not solved")):
+        left.plot([], [], color=color[place], label=text)
+    left.legend(*(found[-2:] for found in left.get_legend_handles_labels()), loc="lower left")
     ends = np.sort(dataset.final_loss.values)
-    right.plot(ends, np.arange(1, ends.size + 1) / ends.size * 100, color=style.COLORS["blue"])
+    share = xarray.DataArray(100 * np.arange(1, ends.size + 1) / ends.size, {"end": ends}, ("end",))
+    style.chart(
+        share,
+        log="x",
+        xlabel="cross-entropy at the end (nat)",
+        ylabel="starts that end below (%)",
+        ylim=(0, 102),
+        axes=right,
+        marker="",
+    )
     right.axvline(np.log(2), **style.THEORY)
     right.annotate("constant output", (np.log(2), 20), (-4, 0), textcoords="offset points", ha="right")
-    right.set(xscale="log", xlabel="cross-entropy at the end (nat)", ylabel="starts that end below (%)", ylim=(0, 102))
     style.panel_labels((left, right))
     figure.set_label(
         f"A 2-4-1 network on XOR: seed 42 (thick) and twelve others, and where {ends.size} starts end. Dashed: log 2, "

@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcalc import checks
 
-__all__ = ["Backpropagation", "Forward", "Hidden", "Loss", "TwoLayer", "backpropagate", "forward"]
+__all__ = ["Backpropagation", "Forward", "Hidden", "Loss", "TwoLayer", "backpropagate", "forward", "listing_start"]
 
 Hidden = Literal["sigmoid", "tanh", "relu"]
 Loss = Literal["mse", "bce"]
@@ -64,6 +65,20 @@ class Backpropagation(NamedTuple):
     forward: Forward
     delta2: jax.Array
     delta1: jax.Array
+
+
+def listing_start(seed: int, inputs: int = 2, hidden: int = 4) -> TwoLayer:
+    """The start of popular XOR listings, one output: half of standard normal weights, biases of 0.
+
+    The weights are numpy's after ``np.random.seed(seed)``, a row for each unit, so that a printed run can be repeated.
+
+    Args:
+      seed: of numpy's legacy generator.
+      inputs, hidden: the network's widths.
+    """
+    draw = np.random.RandomState(seed)
+    w1, w2 = 0.5 * draw.randn(hidden, inputs), 0.5 * draw.randn(1, hidden)
+    return TwoLayer(jnp.asarray(w1.T), jnp.zeros(hidden), jnp.asarray(w2.T), jnp.zeros(1))
 
 
 def forward(parameters: TwoLayer, x: Any, /, *, hidden: Hidden = "tanh") -> Forward:

@@ -22,11 +22,13 @@ __all__ = [
     "Houses",
     "LynxHare",
     "Standardized",
+    "Xor",
     "breast_cancer",
     "digits",
     "houses",
     "lynx_hare",
     "standardize",
+    "xor",
 ]
 
 _CELL_MEASURES = (
@@ -84,6 +86,13 @@ class Standardized(NamedTuple):
     values: np.ndarray
     mean: np.ndarray
     scale: np.ndarray
+
+
+class Xor(NamedTuple):
+    """The four cases of exclusive or: ``inputs`` (4, 2), ``targets`` (4, 1)."""
+
+    inputs: np.ndarray
+    targets: np.ndarray
 
 
 def digits() -> Digits:
@@ -161,6 +170,16 @@ def lynx_hare() -> LynxHare:
     """
     table = np.loadtxt(io.StringIO(_vendored("lynx_hare.csv")), delimiter=",", skiprows=1)
     return LynxHare(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+
+
+def xor() -> Xor:
+    """Exclusive or: 00, 01, 10, 11, and 1 where exactly one input is 1; no line parts the two classes.
+
+    Returns:
+      ``(inputs, targets)``: (4, 2) and (4, 1) float64.
+    """
+    inputs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    return Xor(inputs, np.logical_xor(*inputs.T)[:, None].astype(float))
 
 
 def standardize(features: np.ndarray) -> Standardized:

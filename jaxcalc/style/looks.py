@@ -40,6 +40,10 @@ _METHODS = {
     "reverse-over-forward": ("purple", "D"),
     "reverse-over-reverse": ("orange", "v"),
     "forward-over-forward": ("sky", "P"),
+    "by hand": ("blue", "o"),
+    "tape": ("green", "^"),
+    "forward differences": ("purple", "v"),
+    "central differences": ("orange", "P"),
     "jvp": ("sky", "v"),
     "vjp": ("orange", "^"),
     "jacfwd": ("blue", "o"),
@@ -80,6 +84,11 @@ _METHODS = {
     "direct": ("vermilion", "s"),
     "checkpointed": ("green", "^"),
     "backsolve": ("blue", "o"),
+    "backward": ("sky", "s"),
+    "central": ("orange", "P"),
+    "fourth-order central": ("green", "D"),
+    "complex step": ("purple", "v"),
+    "richardson": ("black", "*"),
 }
 
 _RC: dict[Any, Any] = {

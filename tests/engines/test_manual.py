@@ -98,3 +98,12 @@ def test_under_vmap(x64):
 def test_misuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_start_of_listings_is_numpys_legacy_draw():
+    # np.random.seed(42); 0.5 * np.random.randn(4, 2) as a listing prints it.
+    start = manual.listing_start(42)
+    np.testing.assert_allclose(start.w1[:, 0], [0.24835708, -0.06913215], rtol=1e-6)
+    assert [leaf.shape for leaf in start] == [(2, 4), (4,), (4, 1), (1,)]
+    assert not start.b1.any()
+    assert manual.listing_start(0, 16, 64).w1.shape == (16, 64)

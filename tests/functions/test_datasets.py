@@ -100,3 +100,9 @@ def test_loading_imports_neither_jax_nor_scikit_learn():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_xor_is_where_one_input_is_one():
+    inputs, targets = datasets.xor()
+    np.testing.assert_array_equal(inputs, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(targets, [[0], [1], [1], [0]])
