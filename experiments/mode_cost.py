@@ -70,10 +70,10 @@ def run(config, key):
     workload = _workload(config, key)
     routes = workloads.transforms(workload)
     chosen = {name: routes[name] for name in config.transforms if name in routes}
+    sizes = {"num_inputs": workload.num_inputs, "num_outputs": workload.num_outputs}
     return {
         "transform": np.array(config.transforms),
-        "num_inputs": workload.num_inputs,
-        "num_outputs": workload.num_outputs,
+        **sizes,
         **survey(chosen, config.transforms, config),
     }
 
@@ -204,8 +204,8 @@ def _draw_plane(data):
     }
     reach = float(np.exp(abs(np.log(ratios["operations"])).max()))
     colors = LinearSegmentedColormap.from_list("modes", [style.COLORS["blue"], "#F7F7F7", style.COLORS["vermilion"]])
-    shade = ScalarMappable(LogNorm(1 / reach, reach), colors)
     figure, panels = style.subplots(1, 2, width="page", height=3.2, sharey=True)
+    shade = ScalarMappable(LogNorm(1 / reach, reach), colors)
     for panel, (word, ratio) in zip(panels, ratios.items()):
         low, middle, high = (end.transpose("inputs", "outputs") for end in quartiles(ratio))
         faces = shade.to_rgba(middle.values)
@@ -340,13 +340,14 @@ def _judge_modes_by_case(dataset):
     """Where a size is swept for several workloads: forward's cost rises with the inputs, reverse's stays."""
     if "case" not in dataset.dims or dataset.sizes.get("inputs", 1) < 3:
         raise NotJudged("needs cases, each with three sizes of inputs or more")
-    data = points(dataset, "case", "inputs")
-    ratio, last = relative(data.operations), data.num_inputs.isel(inputs=-1)
-    forward, reverse = (ratio.sel(transform=name).transpose("inputs", "case") for name in ("jacfwd", "jacrev"))
-    rises = less(forward[:-1].values, forward[1:].values) & less(0.5, forward[-1] / last)
-    ends = ((str(case), forward.sel(case=case).values, reverse.sel(case=case).values) for case in data["case"].values)
+    data = points(dataset, "case", "inputs").transpose("inputs", "case", ...)
+    ratio, n = relative(data.operations), data.num_inputs.values
+    forward, reverse = (ratio.sel(transform=name) for name in ("jacfwd", "jacrev"))
+    rises = less(forward[:-1].values, forward[1:].values) & less(0.5, forward[-1] / n[-1])
+    growth = np.log(reverse[1:].values / reverse[0].values) / np.log(n[1:] / n[0])
+    ends = zip(data["case"].values, forward.values.T, reverse.values.T)
     return Finding(
-        rises & below(reverse / reverse[0], 1.1) & less(reverse[-1], forward[-1]),
+        rises & below(growth) & less(reverse[-1], forward[-1]),
         measured="; ".join(
             f"{case}: forward {f[0]:.3g} to {f[-1]:.4g}, reverse {r[0]:.3g} to {r[-1]:.3g} evaluations"
             for case, f, r in ends

@@ -38,7 +38,7 @@ SIMPLE: dict[str, int] = dict.fromkeys(
 )
 SIMPLE |= {"add_any": 1, "square": 1, "clamp": 2, "nextafter": 1, "is_finite": 1, "reduce_precision": 0}
 SIMPLE |= dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "eq_to", "lt_to", "le_to", "integer_pow"), 1)
-SIMPLE |= {"complex": 0, "real": 0, "imag": 0, "conj": 1, "mulhi": 1, "select_and_gather_add": 1}
+SIMPLE |= {"one_minus_square": 2, "complex": 0, "real": 0, "imag": 0, "conj": 1, "mulhi": 1, "select_and_gather_add": 1}
 SIMPLE |= dict.fromkeys(("and", "or", "xor", "not", "shift_left", "clz", "population_count"), 1)
 SIMPLE |= {"shift_right_logical": 1, "shift_right_arithmetic": 1, "convert_element_type": 0, "select_n": 0}
 DIVISIONS = {"div", "rem", "sqrt", "rsqrt"}
