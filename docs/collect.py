@@ -26,7 +26,7 @@ SHOWN = {
     "gradient_descent-regimes.svg",
     "monte_carlo-convergence-convergence.svg",
     "neural_ode-pelts.svg",
-    "newton-convergence-order.svg",
+    "newton-order.svg",
     "vanishing_gradients-gradient_by_layer.svg",
 }
 

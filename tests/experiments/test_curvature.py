@@ -38,4 +38,4 @@ def test_factors_follow_their_data(run):
 
 @pytest.mark.parametrize("part", SMALL)
 def test_figures_can_be_drawn(run, part):
-    assert len(registry.load(f"curvature:{part}").part.figures(run(part).dataset)) == 1
+    assert len(registry.load(f"curvature.{part}").part.figures(run(part).dataset)) == 1

@@ -25,10 +25,10 @@ def test_pelts_are_fitted_and_blocks_are_eulers_steps(tmp_path):
 
 def test_backsolve_keeps_little_and_nears_the_discrete_gradient(tmp_path):
     sweep = {"grid": {"adjoint": ["direct", "all checkpoints", "backsolve"], "num_steps": [4, 16, 256, 8192]}}
-    run = _run(tmp_path, "neural_ode_adjoints:memory", sweep, batch=8, hidden=8)
+    run = _run(tmp_path, "neural_ode_adjoints.memory", sweep, batch=8, hidden=8)
     data, told = run.dataset, lambda dataset: verdicts(run, dataset)
     constant, reverse = "adjoint-constant-memory", "adjoint-gradient-by-reverse-ode"
-    assert survivors("neural_ode_adjoints:memory", data) == []
+    assert survivors("neural_ode_adjoints.memory", data) == []
     assert told(data) == {constant: "confirmed", reverse: "qualified"}
     growing = (data.adjoint == "backsolve") * 8.0 * (data.num_steps > 16)
     assert told(data.assign(temporaries=data.temporaries + growing))[constant] == "refuted"
@@ -43,11 +43,11 @@ def test_backsolve_keeps_little_and_nears_the_discrete_gradient(tmp_path):
 def test_stiffness_spoils_backsolve_alone(tmp_path):
     cases = {f"Van der Pol, μ = {mu:g}": {"problem": "van-der-pol", "rate": mu} for mu in (1.0, 10.0)}
     sweep = {"cases": cases, "grid": {"adjoint": ["checkpointed", "backsolve"]}}
-    run = _run(tmp_path, "neural_ode_adjoints:accuracy", sweep)
+    run = _run(tmp_path, "neural_ode_adjoints.accuracy", sweep)
     stiff = "backsolve-gradient-fails-when-stiff"
     recovered = {"adjoint-reverse-solve-recovers-the-trajectory": "not judged"}  # no contraction was run
     assert verdicts(run, run.dataset) == {stiff: "confirmed", **recovered}
-    assert survivors("neural_ode_adjoints:accuracy", run.dataset) == []
+    assert survivors("neural_ode_adjoints.accuracy", run.dataset) == []
     assert set(run.figures) == {"gradient_error"}
     data = run.dataset
     assert not data.solved.sel(adjoint="backsolve").values[-1]

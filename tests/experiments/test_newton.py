@@ -14,7 +14,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 @pytest.fixture(scope="module")
 def convergence(tmp_path_factory):
     return lab.run(
-        CONFIGS / "newton-convergence.yaml",
+        CONFIGS / "newton.yaml",
         "method=gradient-descent,newton",
         "descent_steps=400",
         out=tmp_path_factory.mktemp("runs"),
@@ -25,7 +25,7 @@ def convergence(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cost(tmp_path_factory):
     config = {
-        "experiment": "newton:cost",
+        "experiment": "newton.cost",
         "dtype": "float64",
         "params": {"repeats": 1},
         "sweep": {"grid": {"n": [16, 32, 64, 128]}},
@@ -107,8 +107,8 @@ def test_other_data_changes_the_verdict(convergence, claim, name, at, value, ver
 
 
 def test_no_number_survives_nan(convergence, cost):
-    assert survivors("newton:convergence", convergence.dataset) == []
-    assert survivors("newton:cost", cost.dataset) == []
+    assert survivors("newton.convergence", convergence.dataset) == []
+    assert survivors("newton.cost", cost.dataset) == []
 
 
 @pytest.mark.parametrize("steps", [2, 10])
@@ -134,7 +134,7 @@ def test_labels_do_not_name_the_problem(convergence):
 
 
 def test_convergence_of_one_point_draws(tmp_path):
-    config = {"experiment": "newton:convergence", "dtype": "float64", "params": {"problem": "rosenbrock"}}
+    config = {"experiment": "newton.convergence", "dtype": "float64", "params": {"problem": "rosenbrock"}}
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
     assert {claim.verdict for claim in run.claims} == {"not judged"}

@@ -1,220 +1,20 @@
-"""What the adjoints of an ODE solve keep in memory, and when the continuous one's gradient is wrong.
-
-``memory`` sets memory and gradients against the number of equal steps, ``accuracy`` the gradient's error against the
-stiffness of the field.
-"""
+"""When is the gradient of the continuous adjoint wrong?"""
 
 import functools
-import json
 from typing import Literal
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, between, close, equal, holds, less, over
+from experiments.neural_ode_adjoints import base_params
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, less, over
 
-# --- memory: what an adjoint keeps ------------------------------------------------------------------------------------
-
-Keeping = Literal["checkpointed", "all checkpoints", "two checkpoints", "backsolve", "direct"]
-
-
-class MemoryConfig(Config):
-    """The gradient of a flow's end in a perceptron's weights, by one adjoint and a number of equal steps."""
-
-    adjoint: Keeping = "checkpointed"
-    """all and two checkpoints are the checkpointed adjoint with that many states kept; two make it recompute a lot"""
-    num_steps: int = pydantic.Field(default=32, gt=0)
-    """equal steps over the unit of time"""
-    solver: Literal["euler", "heun", "bosh3", "rk4", "tsit5", "dopri5", "dopri8"] = "rk4"
-    """the Runge-Kutta method"""
-    dimension: int = pydantic.Field(default=4, gt=0)
-    """size of a state"""
-    hidden: int = pydantic.Field(default=32, gt=0)
-    """width of the perceptron's hidden layer"""
-    batch: int = pydantic.Field(default=256, gt=0)
-    """states carried along"""
+kind = "host"
+dtype = "float64"
 
 
-MEMORY_VARIABLES = {
-    "temporaries": Variable((), "B", "temporary memory of the compiled gradient"),
-    "outputs": Variable((), "B", "memory of its outputs"),
-    "gradient": Variable(("parameter",), "", "gradient in the field's weights"),
-}
-
-
-def _memory_run(config, key):
-    """Compile the gradient, read XLA's account of its memory, and take it once."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcalc import models
-    from jaxcalc.programs import compiled
-
-    checkpoints = {"all checkpoints": config.num_steps, "two checkpoints": 2}.get(config.adjoint)
-    field = models.mlp_field(config.dimension, config.hidden, num_hidden=1)
-    model = models.neural_ode(
-        field,
-        solver=config.solver,
-        num_steps=config.num_steps,
-        adjoint="checkpointed" if config.adjoint.endswith("checkpoints") else config.adjoint,
-        checkpoints=checkpoints,
-    )
-    init_key, state_key = jax.random.split(key)
-    params, states = field.init(init_key), jax.random.normal(state_key, (config.batch, config.dimension), float)
-    gradient = jax.grad(lambda params, states: jnp.mean(model.apply(params, states, jnp.array([0.0, 1.0]))[-1] ** 2))
-    program = compiled.executable(gradient, params, states)
-    leaves = jax.tree.leaves(program(params, states))
-    return {
-        "temporaries": np.asarray(program.temporaries),
-        "outputs": np.asarray(program.outputs),
-        "gradient": np.concatenate([np.ravel(leaf) for leaf in leaves]),
-    }
-
-
-def _gaps(dataset):
-    """The relative distance of each adjoint's gradient from the direct one's, or None where that was not taken."""
-    if "adjoint" not in dataset.dims or "direct" not in dataset.adjoint:
-        return None
-    direct = dataset.gradient.sel(adjoint="direct")
-    return ((dataset.gradient - direct) ** 2).sum("parameter") ** 0.5 / (direct**2).sum("parameter") ** 0.5
-
-
-_LOOKS = {
-    "all checkpoints": ("checkpointed", {"linestyle": "-.", "marker": "D"}),
-    "two checkpoints": ("checkpointed", {"linestyle": ":", "marker": "v"}),
-}
-
-
-def _look(adjoint):
-    """The line of an adjoint."""
-    from jaxcalc import style
-
-    name, changes = _LOOKS.get(str(adjoint), (str(adjoint), {}))
-    return style.method(name, **changes, label=str(adjoint))
-
-
-def _memory_figures(dataset):
-    """Memory against steps, and the distance between backsolve's gradient and the discrete one."""
-    from jaxcalc import style
-
-    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
-        return {}
-    data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
-    gaps = _gaps(data)
-    figure, axes = style.subplots(1, 2, width="page", height=2.9)
-    figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
-    steps = data.num_steps.values
-    for adjoint in data.adjoint.values:
-        one = data.sel(adjoint=adjoint)
-        axes[0].loglog(steps, (one.temporaries + one.outputs) / 1e6, **_look(adjoint))
-    axes[0].set_xlabel("Runge-Kutta steps")
-    axes[0].set_ylabel("temporaries + outputs, MB")
-    axes[0].legend()
-    if gaps is None or "backsolve" not in data.adjoint:
-        axes[1].set_axis_off()
-        return {"memory": figure}
-    for adjoint in data.adjoint.values:
-        line = gaps.sel(adjoint=adjoint)
-        if adjoint != "direct":
-            axes[1].loglog(steps, line.where(line > 0), **_look(adjoint))
-    gap = gaps.sel(adjoint="backsolve").values
-    order = _order(_params(data)["solver"])
-    shown = steps[gap > 1e-13]
-    if len(shown):
-        axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
-    axes[1].axhline(np.finfo(float).eps, color="#999999", linewidth=0.7)
-    axes[1].annotate("rounding", (steps[0], np.finfo(float).eps), xytext=(0, 3), textcoords="offset points", ha="left")
-    axes[1].set_xlabel("Runge-Kutta steps")
-    axes[1].set_ylabel("gap to the direct gradient")
-    axes[1].legend()
-    return {"memory": figure}
-
-
-def _params(dataset):
-    """The base parameters that a dataset was run with."""
-    return json.loads(dataset.attrs["params"])
-
-
-def _order(solver):
-    """The order of a Runge-Kutta method."""
-    from jaxcalc.transforms.flow import SOLVER_ORDERS
-
-    return SOLVER_ORDERS[solver]
-
-
-def _memory_tables(dataset):
-    """Megabytes by adjoint and steps."""
-    if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
-        return {}
-    total = (dataset.temporaries + dataset.outputs) / 1e6
-    rows = [
-        {"adjoint": str(a)}
-        | {f"{n} steps": f"{float(total.sel(adjoint=a, num_steps=n)):.2f}" for n in dataset.num_steps.values}
-        for a in dataset.adjoint.values
-    ]
-    return {"Memory of the gradient, MB": rows}
-
-
-def _by_steps(dataset):
-    """The dataset over adjoint and steps, other axes at their first, steps ascending."""
-    dataset = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
-    return dataset.sortby("num_steps")
-
-
-def _constant_memory(dataset):
-    """Bytes by steps; through the solver the exponent is read where steps outweigh what does not grow."""
-    dataset = _by_steps(dataset)
-    steps = dataset.num_steps.values
-    if len(steps) < 3 or steps[-1] < 16 * steps[0]:
-        raise NotJudged("it takes three numbers of steps or more, over a factor of 16")
-    total = dataset.temporaries + dataset.outputs
-    back, kept = (total.sel(adjoint=a).values for a in ("backsolve", "all checkpoints"))
-    exponent = np.diff(np.log(kept[-2:])) / np.diff(np.log(steps[-2:]))
-    return Finding(
-        equal(back, back[0]) & close({"solver_exponent": exponent}),
-        measured=f"backsolve {back.min():.0f} to {back.max():.0f} bytes; all checkpoints {kept[0]:.0f} to "
-        f"{kept[-1]:.0f}, exponent {exponent[0]:.3f} between the largest numbers of steps",
-        figure="memory",
-    )
-
-
-def _reverse_ode(dataset):
-    """How fast the continuous gradient nears the discrete one, in double precision and clear of rounding."""
-    dataset = _by_steps(dataset)
-    gaps = _gaps(dataset)
-    if gaps is None or dataset.gradient.dtype != np.float64:
-        raise NotJudged("it takes gradients in double precision, backsolve's beside the solver's own")
-    steps, gap = dataset.num_steps.values, gaps.sel(adjoint="backsolve").values
-    clear = ~(gap <= 1e-12)  # below it rounding is what is seen
-    solver = str(over(dataset, "solver").solver.values[0])
-    if clear.sum() < 2:
-        raise NotJudged("fewer than two gaps are clear of rounding")
-    order = -np.polyfit(np.log(steps[clear]), np.log(gap[clear]), 1)[0]
-    return Finding(
-        close(order, _order(solver), 0.3),
-        limits=less(1e-9, gap[0]),
-        measured=f"order {order:.2f} of {_order(solver)}",
-        figure="memory",
-        note=f"It is the exact flow's gradient, not the solver's: {gap[0]:.1e} apart at {steps[0]} steps.",
-    )
-
-
-memory = Part(
-    MemoryConfig,
-    MEMORY_VARIABLES,
-    "host",
-    _memory_run,
-    figures=_memory_figures,
-    claims={"adjoint-constant-memory": _constant_memory, "adjoint-gradient-by-reverse-ode": _reverse_ode},
-    tables=_memory_tables,
-    doc="What does each adjoint of an ODE solve keep in memory as steps are added?",
-)
-
-
-# --- accuracy: when the continuous gradient is wrong ------------------------------------------------------------------
-
-
-class AccuracyConfig(Config):
+class Config(lab.Config):
     """The gradient of a loss on a trajectory in the field's parameters, by one adjoint at one tolerance."""
 
     problem: Literal["van-der-pol", "lotka-volterra", "cubic-relaxation"] = "van-der-pol"
@@ -229,7 +29,7 @@ class AccuracyConfig(Config):
     """the Runge-Kutta method"""
 
 
-ACCURACY_VARIABLES = {
+VARIABLES = {
     "gradient": Variable(("parameter",), "", "gradient of the loss in the field's parameters"),
     "reference": Variable(("parameter",), "", "the same in closed form, or at tolerance 1e-12 through the steps"),
     "gradient_error": Variable((), "", "relative error of the gradient"),
@@ -293,7 +93,7 @@ def _compiled_return(problem, solver, tolerance):
 _FAILURES = ("maximum number of solver steps was reached", "minimum step size was reached")
 
 
-def _accuracy_run(config, key):
+def run(config, key):
     """The gradient, its reference, and whether the trajectory can be solved back."""
     import jax
 
@@ -330,7 +130,7 @@ def _families(dataset):
     for name in [d for d in data.gradient_error.dims if d not in ("case", "adjoint", "rate")]:
         data = data.isel({name: 0})
     if "case" not in data.dims:
-        return {_params(data)["problem"]: data} if "rate" in data.dims else {}
+        return {base_params(data)["problem"]: data} if "rate" in data.dims else {}
     found = {}
     for family in dict.fromkeys(str(case).split(",")[0] for case in data.case.values):
         mine = data.sel(case=[c for c in data.case.values if str(c).split(",")[0] == family])
@@ -342,10 +142,8 @@ def _families(dataset):
     return found
 
 
-def _accuracy_figures(dataset):
+def figures(dataset):
     """Gradient error against the field's rate by adjoint, and whether the trajectory can be solved back."""
-    from jaxcalc import style
-
     families = _families(dataset)
     if not families or "adjoint" not in dataset.dims:
         return {}
@@ -387,8 +185,6 @@ def _logarithmic(ax, values):
 
 def _draw_return(ax, families):
     """How far from its start a trajectory ends that is solved forwards and back."""
-    from jaxcalc import style
-
     lines = {family: data.reconstruction_error.isel(adjoint=0) for family, data in families.items()}
     _logarithmic(ax, np.concatenate([line.values for line in lines.values()]))
     top = ax.get_ylim()[1] / 3
@@ -418,7 +214,7 @@ def _draw_return(ax, families):
     ax.legend(loc="lower right")
 
 
-def _accuracy_tables(dataset):
+def tables(dataset):
     """Relative gradient error by problem and adjoint."""
     if "case" not in dataset.dims or "adjoint" not in dataset.dims:
         return {}
@@ -435,7 +231,7 @@ def _family(dataset, name, mild, stiff, tolerance):
     family = _families(over(dataset, "adjoint")).get(name)
     if family is None or not (family.rate[0] <= mild and family.rate[-1] >= stiff):
         raise NotJudged(f"it takes the {name} at rates from {mild:g} to {stiff:g}")
-    used = family.tolerance.values if "tolerance" in family.coords else _params(family)["tolerance"]
+    used = family.tolerance.values if "tolerance" in family.coords else base_params(family)["tolerance"]
     if np.max(used) > tolerance:
         raise NotJudged(f"it takes a tolerance of {tolerance:g}")
     return family
@@ -479,16 +275,7 @@ def _wrong_when_stiff(dataset):
     )
 
 
-accuracy = Part(
-    AccuracyConfig,
-    ACCURACY_VARIABLES,
-    "host",
-    _accuracy_run,
-    figures=_accuracy_figures,
-    claims={
-        "adjoint-reverse-solve-recovers-the-trajectory": _recovered,
-        "backsolve-gradient-fails-when-stiff": _wrong_when_stiff,
-    },
-    tables=_accuracy_tables,
-    doc="When is the gradient of the continuous adjoint wrong?",
-)
+claims = {
+    "adjoint-reverse-solve-recovers-the-trajectory": _recovered,
+    "backsolve-gradient-fails-when-stiff": _wrong_when_stiff,
+}

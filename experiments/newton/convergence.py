@@ -1,18 +1,20 @@
-"""Newton's method: how much faster than descent it converges, and what a step costs."""
+"""Order of convergence of Newton's method and of gradient descent."""
 
 from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config, Finding, NotJudged, Part, Variable, below, between, close, equal
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, equal
+
+kind = "compiled"
+dtype = "float64"
 
 _NOTE: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "color": "#333333"}
 
-# ---------------------------------------------------------------------------------------------------- convergence
 
-
-class ConvergenceConfig(Config):
+class Config(lab.Config):
     """One method on one problem."""
 
     problem: Literal[
@@ -35,7 +37,19 @@ class ConvergenceConfig(Config):
     """Steps of gradient descent."""
 
 
-def run_convergence(config: ConvergenceConfig, key: Any) -> dict[str, Any]:
+VARIABLES = {
+    "step": Variable(("step",), "", "step"),
+    "error": Variable(("step",), "", "distance to the optimum"),
+    "gradient_norm": Variable(("step",), "", "norm of the gradient"),
+    "order": Variable((), "", "estimated order of convergence"),
+    "rate": Variable((), "", "factor by which the error changes a step"),
+    "steps": Variable((), "", "steps to 1e-8 of the first error; -1 not reached"),
+    "rank": Variable((), "", "rank of the Hessian at the start"),
+    "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
+}
+
+
+def run(config, key):
     """The error at every step and the order that it shows."""
     import jax
     import jax.numpy as jnp
@@ -76,7 +90,7 @@ def run_convergence(config: ConvergenceConfig, key: Any) -> dict[str, Any]:
     }
 
 
-def _solver(config: ConvergenceConfig, largest: float) -> Any:
+def _solver(config, largest):
     """The solver that the config names; ``largest`` is the curvature that sets its scale."""
     from jaxcalc.solvers import gradient_descent, newton
 
@@ -92,7 +106,7 @@ def _solver(config: ConvergenceConfig, largest: float) -> Any:
 _QUARTIC_STEPS = 20  # clear of rounding
 
 
-def _with_axes(dataset: Any) -> Any:
+def _with_axes(dataset):
     """The dataset with a case and a method axis; a plain axis of problems serves as the cases."""
     import json
 
@@ -109,16 +123,14 @@ def _with_axes(dataset: Any) -> Any:
     return dataset
 
 
-def draw_convergence(dataset: Any) -> dict[str, Any]:
+def figures(dataset):
     """The error against the step, and each error against the one before it."""
     data = _with_axes(dataset)
     return {"errors": _draw_errors(data), "order": _draw_order(data)}
 
 
-def _draw_errors(data: Any) -> Any:
+def _draw_errors(data):
     """One panel a problem, one line a method."""
-    from jaxcalc import style
-
     count = data.sizes["case"]
     columns = min(count, 4)
     rows = -(-count // columns)
@@ -152,10 +164,8 @@ def _draw_errors(data: Any) -> Any:
     return figure
 
 
-def _draw_order(data: Any) -> Any:
+def _draw_order(data):
     """Each error against the one before it: the slope is the order."""
-    from jaxcalc import style
-
     figure, panel = style.subplots(1, 1, height=3.0)
     line = np.geomspace(1e-13, 1.0, 50)
     for method in ("gradient-descent", "newton"):
@@ -199,19 +209,19 @@ def _successive(error: np.ndarray) -> np.ndarray:
     return np.stack([usable[at], usable[at + 1]])
 
 
-def _cases(data: Any, *problems: str) -> np.ndarray:
+def _cases(data, *problems):
     """The positions of the cases on these problems."""
     return np.flatnonzero(np.isin(data["problem"].values.astype(str), problems))
 
 
-def _read(dataset: Any) -> Any:
+def _read(dataset):
     """The dataset by case and method, in double precision: single leaves too few errors to read an order from."""
     if dataset.attrs["dtype"] != "float64":
         raise NotJudged("single precision leaves too few errors to read an order from")
     return _with_axes(dataset)
 
 
-def _orders(data: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+def _orders(data):
     """Cases with a regular Hessian where both methods went far enough, and their orders: Newton's, descent's."""
     newton, descent = (data.sel({"method": method}) for method in ("newton", "gradient-descent"))
     far = [
@@ -225,7 +235,7 @@ def _orders(data: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
     return names, newton["order"].values[far], descent["order"].values[far]
 
 
-def _judge_order(dataset: Any) -> Finding:
+def _judge_order(dataset):
     data = _read(dataset)
     names, orders, slow = _orders(data)
     valley = _cases(data, "rosenbrock")
@@ -238,7 +248,7 @@ def _judge_order(dataset: Any) -> Finding:
     )
 
 
-def _judge_singular(dataset: Any) -> Finding:
+def _judge_singular(dataset):
     data = _read(dataset)
     _, orders, _ = _orders(data)
     flat = _cases(data, "quartic")
@@ -261,7 +271,7 @@ def _far(error: np.ndarray, fraction: float, steps: int) -> bool:
     return error.size > 3 and bool(error.min() <= fraction * error[0] or error.size > steps)
 
 
-def _judge_quadratic_model(dataset: Any) -> Finding:
+def _judge_quadratic_model(dataset):
     """One step on a quadratic, to the rounding of a solve with its matrix: eps times the condition number."""
     newton = _with_axes(dataset).sel({"method": "newton"})
     eps = float(np.finfo(dataset.attrs["dtype"]).eps)
@@ -278,7 +288,7 @@ def _judge_quadratic_model(dataset: Any) -> Finding:
     )
 
 
-def _houses(dataset: Any) -> tuple[Any, Any]:
+def _houses(dataset):
     """Newton's runs on all houses and on the one that is stated."""
     data = _read(dataset)
     many, one = _cases(data, "house-prices"), _cases(data, "one-house")
@@ -287,7 +297,7 @@ def _houses(dataset: Any) -> tuple[Any, Any]:
     return data.isel(case=many[0]), data.isel(case=one[0])
 
 
-def _judge_one_house(dataset: Any) -> Finding:
+def _judge_one_house(dataset):
     single = _houses(dataset)[1].sel({"method": "newton"})
     return Finding(
         equal({"hessian_rank": single["rank"]}, {"hessian_rank": 2}) & between(single["steps"], 0, 1),
@@ -296,7 +306,7 @@ def _judge_one_house(dataset: Any) -> Finding:
     )
 
 
-def _judge_more_houses(dataset: Any) -> Finding:
+def _judge_more_houses(dataset):
     whole = _houses(dataset)[0].sel({"method": "newton"})
     return Finding(
         equal(whole["rank"], 2) & equal(whole["steps"], 1),
@@ -305,7 +315,7 @@ def _judge_more_houses(dataset: Any) -> Finding:
     )
 
 
-def _rosenbrock_note(valley: Any) -> str:
+def _rosenbrock_note(valley):
     """What the errors on Rosenbrock's valley say, where few steps leave no order to read."""
     error = valley["error"].values
     near = np.flatnonzero((error[:-1] < 1) & (error[1:] > 1e-15))
@@ -316,7 +326,7 @@ def _rosenbrock_note(valley: Any) -> str:
     )
 
 
-def tabulate_convergence(dataset: Any) -> dict[str, list[dict[str, Any]]]:
+def tables(dataset):
     """Steps to 1e-8 of the first error and the order, by problem."""
     data = _with_axes(dataset)
     rows = []
@@ -331,208 +341,10 @@ def tabulate_convergence(dataset: Any) -> dict[str, list[dict[str, Any]]]:
     return {"Steps to 1e-8 of the first error; order of convergence": rows}
 
 
-convergence = Part(
-    Config=ConvergenceConfig,
-    VARIABLES={
-        "step": Variable(("step",), "", "step"),
-        "error": Variable(("step",), "", "distance to the optimum"),
-        "gradient_norm": Variable(("step",), "", "norm of the gradient"),
-        "order": Variable((), "", "estimated order of convergence"),
-        "rate": Variable((), "", "factor by which the error changes a step"),
-        "steps": Variable((), "", "steps to 1e-8 of the first error; -1 not reached"),
-        "rank": Variable((), "", "rank of the Hessian at the start"),
-        "status": Variable((), "", "0 converged, 1 out of steps, 2 diverged, 3 not finite"),
-    },
-    kind="compiled",
-    run=run_convergence,
-    figures=draw_convergence,
-    claims={
-        "newton-quadratic-gd-linear": _judge_order,
-        "newton-quadratic-needs-nonsingular-hessian": _judge_singular,
-        "newton-step-from-quadratic-model": _judge_quadratic_model,
-        "newton-on-the-running-example": _judge_one_house,
-        "newton-on-more-houses": _judge_more_houses,
-    },
-    tables=tabulate_convergence,
-    doc="Order of convergence of Newton's method and of gradient descent.",
-)
-
-
-# ---------------------------------------------------------------------------------------------------- cost
-
-
-class CostConfig(Config):
-    """One Newton step on the chained Rosenbrock function of n variables."""
-
-    n: int = pydantic.Field(64, ge=2)
-    """Number of variables."""
-    repeats: int = pydantic.Field(7, ge=1)
-    """Readings of the clock."""
-    blas_threads: int = pydantic.Field(1, ge=1)
-    """Threads of the library that factors the matrix: with one, a busy machine does not bend the curve."""
-    count_limit: int = pydantic.Field(256, ge=2)
-    """Up to this n an inverse is computed by written-out elimination with its operations counted."""
-
-
-def run_cost(config: CostConfig, key: Any) -> dict[str, Any]:
-    """Seconds and operations of a step's pieces: gradient, Hessian, solve."""
-    import jax
-    import jax.numpy as jnp
-    from threadpoolctl import threadpool_limits
-
-    from jaxcalc import measure
-    from jaxcalc.functions import elimination, problems
-    from jaxcalc.programs.compiled import executable
-    from jaxcalc.solvers import newton, solve_positive
-
-    problem = problems.rosenbrock(config.n)
-    # Near the optimum, where the Hessian is positive definite.
-    x = jnp.asarray(problem.optimum + 1e-3 * np.random.default_rng(0).standard_normal(config.n))
-    gradient = executable(jax.grad(problem.function), x)
-    hessian = executable(jax.hessian(problem.function), x)
-    slope, matrix = gradient(x), hessian(x)
-    solve = executable(solve_positive, matrix, slope)
-    solver = newton(factorization="cholesky")
-    at = solver.start(problem.function, x)
-    step = executable(lambda at: solver.advance(problem.function, at), at)
-    calls = {
-        "gradient": lambda: gradient(x),
-        "hessian": lambda: hessian(x),
-        "solve": lambda: solve(matrix, slope),
-        "step": lambda: step(at),
-    }
-    with threadpool_limits(config.blas_threads, user_api="blas"):
-        timings = measure.interleave(calls, repeats=config.repeats)
-    counted = config.n <= config.count_limit
-    inverse = elimination.gauss_jordan_inverse(np.asarray(matrix)).operations if counted else np.nan
-    solved = elimination.solve_cholesky(np.asarray(matrix), np.asarray(slope)).operations if counted else np.nan
-    return {
-        "piece": np.array(list(timings)),
-        "repeat": np.arange(config.repeats),
-        "seconds": np.stack([timing.samples for timing in timings.values()]),
-        "gradient_operations": gradient.flops,
-        "hessian_operations": hessian.flops,
-        "solve_operations": float(elimination.cholesky_operations(config.n)),
-        "solve_counted": float(solved),
-        "inverse_operations": float(inverse),
-        "solve_hidden": len(solve.opaque) > 0,
-    }
-
-
-def draw_cost(dataset: Any) -> dict[str, Any]:
-    """Operations and seconds against n, the slopes 1, 2 and 3 beside them."""
-    from jaxcalc import style
-
-    if "n" not in dataset.dims or dataset.sizes["n"] < 2:
-        return {}
-    n = dataset["n"].values.astype(float)
-    figure, (left, right) = style.subplots(1, 2, width="page", height=3.0)
-    looks = {
-        "gradient": {"color": style.COLORS["blue"], "marker": "o"},
-        "hessian": {"color": style.COLORS["green"], "marker": "^"},
-        "solve": {"color": style.COLORS["vermilion"], "marker": "s"},
-        "step": {"color": style.COLORS["black"], "marker": "D"},
-    }
-    for piece, slope in (("gradient", 1), ("hessian", 2), ("solve", 3)):
-        count = dataset[f"{piece}_operations"].values
-        left.loglog(n, count, **looks[piece])
-        left.loglog(n, count[-1] * (n / n[-1]) ** slope, **style.THEORY)
-        text = f"{piece}: slope {slope}"
-        left.annotate(
-            text, (n[-1], count[-1]), (6, 0), textcoords="offset points", va="center", color=looks[piece]["color"]
-        )
-    left.set(xlabel="variables n", ylabel="operations", title="Operations of a Newton step")
-    left.set_xlim(n[0] / 1.3, n[-1] * 12)
-    left.set_xticks([tick for tick in (10, 100, 1000, 10_000) if n[0] <= tick <= n[-1]])
-    for piece in dataset["piece"].values:
-        seconds = dataset["seconds"].sel(piece=piece)
-        middle = seconds.median("repeat").values
-        right.loglog(n, middle, **looks[str(piece)])
-        low, high = (seconds.quantile(q, "repeat").values for q in (0.25, 0.75))
-        right.fill_between(n, low, high, color=looks[str(piece)]["color"], alpha=0.2, linewidth=0)
-        right.plot([], [], **looks[str(piece)], label=str(piece))
-    solve = dataset["seconds"].sel(piece="solve").median("repeat").values
-    right.loglog(n[n >= 256], solve[-1] * (n[n >= 256] / n[-1]) ** 3, **style.THEORY, label="slope 3")
-    right.set(xlabel="variables n", ylabel="seconds (median, quartiles)", title="Time of a Newton step")
-    right.legend(loc="upper left")
-    style.panel_labels((left, right))
-    figure.set_label(
-        "One Newton step in n variables: counted operations and time, each with its parts; dashed lines are "
-        "powers of n."
-    )
-    return {"cost": figure}
-
-
-def _sizes(dataset: Any, least: int, *pieces: str) -> list[np.ndarray]:
-    """Sizes from the least on that were counted, and the operations of some pieces of a step there."""
-    dataset = dataset.sortby("n")
-    n = dataset["n"].values.astype(float)
-    used = (n >= least) & (n <= float(dataset["count_limit"]))
-    if used.sum() < 2 or n[used][-1] < 2 * n[used][0]:
-        raise NotJudged(f"it takes sizes from {least} on over a factor of two")
-    return [n[used], *(dataset[piece].values[used] for piece in pieces)]
-
-
-def _cubic(dataset: Any) -> Finding:
-    # Below 32 the lower powers of n show in the exponent.
-    n, inverse = _sizes(dataset, 32, "inverse_operations")
-    exponent = _slope(n, inverse)
-    return Finding(
-        close(exponent, 3.0, 0.05),
-        measured=f"{exponent:.3f} for n = {n[0]:g} to {n[-1]:g}",
-        figure="cost",
-        note="Counted while the elimination ran.",
-    )
-
-
-def _huge(dataset: Any) -> Finding:
-    from jaxcalc.functions.elimination import gauss_jordan_operations
-
-    n, inverse = _sizes(dataset, 32, "inverse_operations")
-    power, count = _slope(n, inverse), gauss_jordan_operations(10**8)
-    return Finding(
-        equal(inverse, [gauss_jordan_operations(int(size)) for size in n]) & equal(10.0 ** (8 * round(power)), 1e24),
-        measured=f"n^{round(power)} = {10.0 ** (8 * round(power)):.12g}; Gauss-Jordan {count:.6g}, "
-        f"{count / 1e15 / 3.156e7:.0f} years at 1e15 a second",
-    )
-
-
-def _solve_bound(dataset: Any) -> Finding:
-    pieces = ("gradient_operations", "hessian_operations", "solve_counted")
-    n, *counts = _sizes(dataset, 64, *pieces)
-    exponents = [_slope(n, count) for count in counts]
-    return Finding(
-        close(exponents, [1.0, 2.0, 3.0], 0.1),
-        measured=", ".join(f"{value:.2f}" for value in exponents) + f" for n = {n[0]:g} to {n[-1]:g}",
-        figure="cost",
-    )
-
-
-def _slope(n: np.ndarray, cost: np.ndarray) -> float:
-    """The exponent of a power law, by least squares in the logarithms."""
-    return float(np.polyfit(np.log(n), np.log(cost), 1)[0])
-
-
-cost = Part(
-    Config=CostConfig,
-    VARIABLES={
-        "piece": Variable(("piece",), "", "piece of a Newton step", measured=False),
-        "repeat": Variable(("repeat",), "", "reading", measured=False),
-        "seconds": Variable(("piece", "repeat"), "s", "time of one call", measured=True),
-        "gradient_operations": Variable((), "", "operations of the gradient, XLA's count", measured=False),
-        "hessian_operations": Variable((), "", "operations of jax.hessian, XLA's count", measured=False),
-        "solve_operations": Variable((), "", "operations of a Cholesky solve, by formula", measured=False),
-        "solve_counted": Variable((), "", "operations of a Cholesky solve, counted", measured=False),
-        "inverse_operations": Variable((), "", "operations of Gauss-Jordan's inverse, counted", measured=False),
-        "solve_hidden": Variable((), "", "whether XLA's count misses the solve, a library call", measured=False),
-    },
-    kind="timed",
-    run=run_cost,
-    figures=draw_cost,
-    claims={
-        "hessian-inversion-cubic": _cubic,
-        "newton-1e24-operations": _huge,
-        "newton-step-is-solve-bound": _solve_bound,
-    },
-    doc="What one Newton step costs against the number of variables.",
-)
+claims = {
+    "newton-quadratic-gd-linear": _judge_order,
+    "newton-quadratic-needs-nonsingular-hessian": _judge_singular,
+    "newton-step-from-quadratic-model": _judge_quadratic_model,
+    "newton-on-the-running-example": _judge_one_house,
+    "newton-on-more-houses": _judge_more_houses,
+}

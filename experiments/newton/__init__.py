@@ -1,0 +1,1 @@
+"""Newton's method: how much faster than descent it converges, and what a step costs."""
