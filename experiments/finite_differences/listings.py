@@ -1,10 +1,12 @@
 """What do the listings of popular texts print, and where do they go wrong?"""
 
+import functools
+
 import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, cited, close, equal, less
+from jaxcalc.lab import FACTS, Finding, Variable, above, below, cited, close, equal, judge_facts, less, pack_facts
 
 kind = "host"
 dtype = "float64"
@@ -18,9 +20,8 @@ class Config(lab.Config):
 
 
 VARIABLES = {
-    "listing": Variable(("listing",), "", "what was run"),
-    "printed": Variable(("listing", "place"), "", "the numbers that it gives"),
-    "parameters": Variable(("parameters",), "", "number of parameters"),
+    **FACTS,
+    "parameters": Variable(("parameters",), "", "number of parameters n"),
     "central_calls": Variable(("parameters",), "", "evaluations for a central gradient, counted"),
     "forward_calls": Variable(("parameters",), "", "evaluations for a forward gradient, counted"),
 }
@@ -38,8 +39,8 @@ def _sliced_gradient(f, w, h=1e-07):
         above, below = w[:], w[:]
         above[i] += h
         below[i] -= h
-        found.append(float((f(above) - f(below)) / (2 * h)))
-    return found
+        found.append((f(above) - f(below)) / (2 * h))
+    return np.array(found)
 
 
 def _copied_gradient(f, w, h=1e-07):
@@ -81,134 +82,138 @@ def _counted(fun):
     return (lambda x: jax.pure_callback(count, out, x, vmap_method="sequential")), calls
 
 
-def _calls(sizes, scheme):
-    """How often the library evaluates a function for its gradient."""
+def _calls(make, size):
+    """How often a derivative of the library evaluates its function of so many parameters."""
     import jax
+    import jax.numpy as jnp
+
+    fun, calls = _counted(lambda x: np.sum(x**2))
+    jax.block_until_ready(jax.jit(make(fun))(jnp.ones(size)))
+    return calls[0]
+
+
+def run(config, key):
+    from jaxcalc.engines import finite_differences
+
+    calls = {
+        scheme: [_calls(functools.partial(finite_differences.gradient, scheme=scheme), n) for n in config.sizes]
+        for scheme in ("central", "forward")
+    }
+    return {
+        **pack_facts(_slopes() | _gradients() | _checks() | _hessians() | _troubles(config)),
+        "parameters": np.array(config.sizes),
+        "central_calls": np.array(calls["central"]),
+        "forward_calls": np.array(calls["forward"]),
+    }
+
+
+def _slopes():
+    from jaxcalc.engines import finite_differences
+
+    square, at, h = lambda x: x * x, 3.0, 1e-7
+    slope = lambda x, scheme: float(finite_differences.derivative(square, scheme=scheme, step=h)(x))
+    as_asked = (square(at + h) - square(at)) / h, (square(at) - square(at - h)) / h, _quotient(square, at, h)
+    as_taken = [slope(at, scheme) for scheme in ("forward", "backward", "central")]
+    return {
+        "central-difference-square-table": [slope(float(x), "central") for x in range(-2, 3)],
+        "three-differences-at-3": abs(np.array([as_asked, as_taken]) - 6.0),
+    }
+
+
+def _bowl(w):
+    return w[0] ** 2 + 3 * w[1] ** 2
+
+
+def _gradients():
     import jax.numpy as jnp
 
     from jaxcalc.engines import finite_differences
 
-    found = []
-    for n in sizes:
-        fun, calls = _counted(lambda x: np.sum(x**2))
-        jax.block_until_ready(jax.jit(finite_differences.gradient(fun, scheme=scheme))(jnp.ones(n)))
-        found.append(calls[0])
-    return np.array(found)
+    gradient = finite_differences.gradient(_bowl, step=1e-7)
+    listed = _sliced_gradient(_bowl, [2.0, 1.0])
+    return {
+        "numerical-gradient-bowl-at-2-1": [listed, gradient(jnp.asarray([2.0, 1.0]))],
+        "numerical-gradient-slice-copy": [listed, _sliced_gradient(_bowl, np.array([2.0, 1.0]))],
+        "numerical-gradient-bowl-at-4-2": [
+            _copied_gradient(_bowl, np.array([4.0, 2.0])),
+            _copied_gradient(_bowl, np.array([4, 2])),
+            gradient(jnp.asarray([4, 2])),
+        ],
+    }
 
 
-def _checks() -> list[bool]:
-    """Whether a right and a wrong rule pass: JAX's checker to order 2, and this library's."""
+def _checks():
+    """What checkers say of right and wrong gradients."""
     import jax
     import jax.numpy as jnp
     from jax.test_util import check_grads
 
     from jaxcalc.engines import check_gradient
 
-    def with_slope(factor):
+    product = lambda w: w[0] ** 2 + 3 * w[0] * w[1]
+    exact = lambda w: jnp.stack([2 * w[0] + 3 * w[1], 3 * w[0]])
+
+    def difference(dtype):
+        right, found = np.array([8.0, 3.0]), _copied_gradient(product, np.array([1, 2], dtype), 1e-5)
+        return np.linalg.norm(right - found) / (np.linalg.norm(right) + np.linalg.norm(found))
+
+    reports = [check_gradient(product, exact, jnp.asarray([1, 2], dtype)) for dtype in ("float64", "float32")]
+
+    def verdicts(factor):
+        """Of a rule wrong by a factor: does JAX's checker to order 2 accept it, does this library's, and all of it?"""
         wave = jax.custom_vjp(lambda x: jnp.sin(x) * x)
         slope = lambda x: factor * (jnp.cos(x) * x + jnp.sin(x))
         wave.defvjp(lambda x: (jnp.sin(x) * x, x), lambda x, g: (g * slope(x),))
-        return wave
-
-    x, found = jnp.asarray(1.3), []
-    for factor in (1.0, 1.5):
-        fun = with_slope(factor)
+        x = jnp.asarray(1.3)
+        report = check_gradient(wave, jax.grad(wave), x)
         try:
-            check_grads(fun, (x,), order=2, modes=("rev",))
-            accepted = True
+            check_grads(wave, (x,), order=2, modes=("rev",))
         except AssertionError:
-            accepted = False
-        report = check_gradient(fun, jax.grad(fun), x)
-        found += [accepted, report.passed, report.num_unresolved == 0]
-    return found
+            return [False, report.passed, report.num_unresolved == 0]
+        return [True, report.passed, report.num_unresolved == 0]
+
+    return {
+        "gradient-check-quadratic": [
+            *map(difference, ("float64", "float32", "int64")),
+            *(report.passed and report.num_unresolved == 0 for report in reports),
+        ],
+        "gradcheck-compares-analytic-and-numeric": [verdicts(1.0), verdicts(1.5)],
+    }
 
 
-def _relative_difference(dtype):
-    """The listing's gradient check of x^2 + 3 x y at (1, 2)."""
-    w = np.array([1, 2], dtype)
-    exact = np.array([2 * w[0] + 3 * w[1], 3 * w[0]], float)
-    found = np.asarray(_copied_gradient(lambda w: w[0] ** 2 + 3 * w[0] * w[1], w, 1e-5), float)
-    return float(np.linalg.norm(exact - found) / (np.linalg.norm(exact) + np.linalg.norm(found)))
-
-
-def run(config, key):
-    import jax
+def _hessians():
     import jax.numpy as jnp
 
-    from jaxcalc.engines import check_gradient, finite_differences
+    from jaxcalc.engines import finite_differences
 
-    bowl, h = lambda w: w[0] ** 2 + 3 * w[1] ** 2, 1e-7
-    gradient = finite_differences.gradient(bowl, step=h)
-    square, at = lambda x: x * x, 3.0
-    kinds = ("forward", "backward", "central")
-    nominal = ((square(at + h) - square(at)) / h, (square(at) - square(at - h)) / h, _quotient(square, at, h))
-    exact = [float(finite_differences.derivative(square, scheme=kind, step=h)(at)) for kind in kinds]
+    tallied, four = [], lambda h: _four_points(_bowl, np.ones(2), h)
+    _four_points(lambda w: tallied.append(w) or _bowl(w), np.ones(2), 1e-5)
+    own = finite_differences.hessian(_bowl)(jnp.ones(2))
+    counts = [len(tallied), _calls(finite_differences.hessian, 2)]
+    return {"numerical-hessian-print": np.concatenate([four(1e-5).ravel(), four(1e-4).ravel(), own.ravel(), counts])}
 
-    product = lambda w: w[0] ** 2 + 3 * w[0] * w[1]
-    analytic = lambda w: jnp.stack([2 * w[0] + 3 * w[1], 3 * w[0]])
-    reports = [check_gradient(product, analytic, jnp.asarray([1, 2], dtype)) for dtype in ("float64", "float32")]
 
-    curved, calls = _counted(lambda w: w[0] ** 2 + 3 * w[1] ** 2)
-    jax.block_until_ready(jax.jit(finite_differences.hessian(curved))(jnp.ones(2)))
-    four = [0]
+def _troubles(config):
+    from jaxcalc.engines import finite_differences
 
-    def tallied(w):
-        four[0] += 1
-        return bowl(w)
-
-    _four_points(tallied, np.ones(2), 1e-5)
-
-    x = np.linspace(0.2, 1.2, 401)
-    single = lambda h: np.abs(_quotient(np.sin, x.astype("float32"), np.float32(h)) / np.cos(x) - 1).max()
+    h, x = 1e-7, np.linspace(0.2, 1.2, 401)
+    wrong = lambda x, h: abs(_quotient(np.sin, x, h) / np.cos(x.astype(float)) - 1).max()
+    single = lambda h: wrong(x.astype("float32"), np.float32(h))
     draw = np.random.default_rng(0)
     noisy = lambda x: x**2 + 1e-6 * draw.standard_normal(config.draws)
-    wide = float(finite_differences.step_sizes(1.0, noise=1e-6))
-    found = {
-        "square, -2 to 2": [float(finite_differences.derivative(square, step=h)(float(x))) for x in range(-2, 3)],
-        "errors at 3, step as asked": [abs(value - 6.0) for value in nominal],
-        "errors at 3, step as taken": [abs(value - 6.0) for value in exact],
-        "bowl at (2, 1), list": _sliced_gradient(bowl, [2.0, 1.0]),
-        "bowl at (2, 1), library": gradient(jnp.asarray([2.0, 1.0])),
-        "bowl at (2, 1), array by slice": _sliced_gradient(bowl, np.array([2.0, 1.0])),
-        "bowl at (4, 2), floats": _copied_gradient(bowl, np.array([4.0, 2.0])),
-        "bowl at (4, 2), integers": _copied_gradient(bowl, np.array([4, 2])),
-        "bowl at (4, 2), integers, library": gradient(jnp.asarray([4, 2])),
-        "relative difference by dtype": [_relative_difference(dtype) for dtype in ("float64", "float32", "int64")],
-        "library's check by dtype": [report.passed and report.num_unresolved == 0 for report in reports],
-        "right rule accepted": _checks(),
-        "Hessian, h = 1e-5": _four_points(bowl, np.ones(2), 1e-5),
-        "Hessian, h = 1e-4": _four_points(bowl, np.ones(2), 1e-4),
-        "Hessian, library": finite_differences.hessian(bowl)(jnp.ones(2)),
-        "Hessian, evaluations": [four[0], calls[0]],
-        "sine, relative error": [np.abs(_quotient(np.sin, x, h) / np.cos(x) - 1).max(), single(h), single(5e-3)],
-        "floor at 1": [_quotient(np.floor, 1.0, h)],
-        "noisy square, spread": [_quotient(noisy, 1.0, h).std(), _quotient(noisy, 1.0, wide).std()],
-    }
-    widest = max(np.size(values) for values in found.values())
-    padded = [
-        np.pad(np.ravel(np.asarray(v, float)), (0, widest - np.size(v)), constant_values=np.nan) for v in found.values()
-    ]
+    spread = lambda h: _quotient(noisy, 1.0, h).std()
+    knowing = float(finite_differences.step_sizes(1.0, noise=1e-6))
     return {
-        "listing": np.array(list(found)),
-        "printed": np.stack(padded),
-        "parameters": np.array(config.sizes),
-        "central_calls": _calls(config.sizes, "central"),
-        "forward_calls": _calls(config.sizes, "forward"),
+        "numerical-differentiation-works-for-any-function": [
+            *(wrong(x, h), single(h), single(5e-3)),
+            _quotient(np.floor, 1.0, h),
+            *(spread(h), spread(knowing)),
+        ]
     }
 
 
-def _printed(dataset, name, count):
-    """The numbers of a listing, as many as it gives; NaN pads the rest, and may be among them."""
-    return dataset.printed.sel(listing=name).values[:count]
-
-
-def _judge_square(dataset):
-    return close(_printed(dataset, "square, -2 to 2", 5))
-
-
-def _judge_three(dataset):
-    nominal = _printed(dataset, "errors at 3, step as asked", 3)
-    exact = _printed(dataset, "errors at 3, step as taken", 3)
+def _judge_three(numbers):
+    nominal, exact = numbers.reshape(2, 3)
     named = zip(("forward", "backward", "central"), nominal)
     return Finding(
         less(nominal[2], nominal[:2]) & less(exact[2], exact[:2]),
@@ -217,17 +222,18 @@ def _judge_three(dataset):
     )
 
 
-def _judge_bowl(dataset):
-    listed = _printed(dataset, "bowl at (2, 1), list", 2)
-    own = _printed(dataset, "bowl at (2, 1), library", 2)
-    words = f"list {listed.tolist()}, library {own.tolist()}"
-    return Finding(close(listed) & close(own), measured=words)
+def _judge_bowl(numbers):
+    listed, own = numbers.reshape(2, 2)
+    return Finding(close(listed) & close(own), measured=f"list {listed.tolist()}, library {own.tolist()}")
 
 
-def _judge_dtypes(dataset):
-    floats = _printed(dataset, "bowl at (4, 2), floats", 2)
-    integers = _printed(dataset, "bowl at (4, 2), integers", 2)
-    own = _printed(dataset, "bowl at (4, 2), integers, library", 2)
+def _judge_slices(numbers):
+    of_list, of_array = numbers.reshape(2, 2)
+    return Finding(close(of_list), limits=~close(of_array))
+
+
+def _judge_dtypes(numbers):
+    floats, integers, own = numbers.reshape(3, 2)
     shown = [np.round(values, 8).tolist() for values in (floats, integers, own)]
     return Finding(
         close(floats),
@@ -237,21 +243,18 @@ def _judge_dtypes(dataset):
     )
 
 
-def _judge_relative_difference(dataset):
-    found = _printed(dataset, "relative difference by dtype", 3)
-    passed = _printed(dataset, "library's check by dtype", 2)
+def _judge_relative_difference(numbers):
+    found, passed = numbers[:3], numbers[3:]
     named = ", ".join(f"{k} {v:.3g}" for k, v in zip(("float64", "float32", "int"), found))
-    rightly = f"{int(passed.sum())} of 2 floating-point dtypes"
     return Finding(
         below(found[0]),
         limits=~below(found[1:]),
-        measured=f"{named}; steps by dtype pass the right gradient in {rightly}",
+        measured=f"{named}; steps by dtype pass the right gradient in {passed.sum():g} of 2 floating-point dtypes",
     )
 
 
-def _judge_checkers(dataset):
-    # Of each rule: JAX's checker, this library's, and whether that resolved every entry.
-    right, wrong = np.split(_printed(dataset, "right rule accepted", 6), 2)
+def _judge_checkers(numbers):
+    right, wrong = numbers.reshape(2, 3)
     return Finding(
         equal(right, [1, 1, 1]) & equal(wrong, [0, 0, 1]),
         measured=f"right rule accepted {right[:2].astype(bool).tolist()}, "
@@ -277,59 +280,53 @@ def _judge_forward_calls(dataset):
     )
 
 
-def _judge_hessian(dataset):
-    hessian = _printed(dataset, "Hessian, h = 1e-5", 4)
-    finer = _printed(dataset, "Hessian, h = 1e-4", 4)
-    four, own = map(int, _printed(dataset, "Hessian, evaluations", 2))
-    at = f"{np.round(hessian, 8).tolist()} at 1e-5, {np.round(finer, 8).tolist()} at 1e-4"
+def _judge_hessian(numbers):
+    hessian, longer, _ = numbers[:12].reshape(3, 4)
+    four, own = numbers[12:]
     return Finding(
         close(hessian),
         # NumPy prints eight decimals.
         limits=~close(hessian, tolerance=5e-9),
-        measured=f"{at}; {four} evaluations, {own} by the library",
+        measured=f"{np.round(hessian, 8).tolist()} at 1e-5, {np.round(longer, 8).tolist()} at 1e-4; "
+        f"{four:g} evaluations, {own:g} by the library",
     )
 
 
-def _judge_any_function(dataset):
-    double, single, longer = _printed(dataset, "sine, relative error", 3)
-    (at_floor,) = _printed(dataset, "floor at 1", 1)
-    spread, wider = _printed(dataset, "noisy square, spread", 2)
-    sine = f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g})"
+def _judge_any_function(numbers):
+    double, single, longer, at_floor, spread, wider = numbers
     return Finding(
         close({"relative_error": double}, tolerance=1e-6),
         limits=above(abs(at_floor), 1e3) & above(single, 0.1) & above(spread, 1.0),
-        measured=f"{sine}; floor at 1 {at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by "
-        f"{spread:.2g} ({wider:.2g} by a step that knows the noise)",
+        measured=f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g}); floor at 1 "
+        f"{at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by {spread:.2g} ({wider:.2g} by a step that knows "
+        "the noise)",
     )
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.2, height=2.8)
-    n = dataset.parameters.values
-    axis.plot(n, dataset.central_calls, "^", color=style.COLORS["vermilion"], label="central")
-    axis.plot(n, dataset.forward_calls, "o", color=style.COLORS["blue"], label="forward")
-    axis.plot(n, 2 * n, **style.THEORY)
-    axis.plot(n, n + 1, **style.THEORY)
-    axis.set(xscale="log", yscale="log", xlabel="parameters n", ylabel="evaluations of the function")
-    axis.legend(loc="upper left")
+    n, count = dataset.parameters, "evaluations of the function"
+    counts = {"central": dataset.central_calls, "forward": dataset.forward_calls}
+    theory = {"central": 2 * n, "forward": n + 1}
+    figure, _ = style.chart(counts, theory=theory, log="xy", linestyle="", legend="upper left", ylabel=count)
     figure.set_label("Evaluations that a gradient by differences takes, counted. Dashed: 2 n and n + 1.")
     return {"calls": figure}
 
 
 claims = {
-    "central-difference-square-table": _judge_square,
-    "three-differences-at-3": _judge_three,
-    "numerical-gradient-bowl-at-2-1": _judge_bowl,
-    "numerical-gradient-slice-copy": lambda dataset: Finding(
-        close(_printed(dataset, "bowl at (2, 1), list", 2)),
-        limits=~close(_printed(dataset, "bowl at (2, 1), array by slice", 2)),
+    **judge_facts(
+        {
+            "central-difference-square-table": close,
+            "three-differences-at-3": _judge_three,
+            "numerical-gradient-bowl-at-2-1": _judge_bowl,
+            "numerical-gradient-slice-copy": _judge_slices,
+            "numerical-gradient-bowl-at-4-2": _judge_dtypes,
+            "gradient-check-quadratic": _judge_relative_difference,
+            "gradcheck-compares-analytic-and-numeric": _judge_checkers,
+            "numerical-hessian-print": _judge_hessian,
+            "numerical-differentiation-works-for-any-function": _judge_any_function,
+        }
     ),
-    "numerical-gradient-bowl-at-4-2": _judge_dtypes,
-    "gradient-check-quadratic": _judge_relative_difference,
-    "gradcheck-compares-analytic-and-numeric": _judge_checkers,
     "central-difference-costs-2n-evals": _judge_central_calls,
     "nudge-test-needs-one-pass-per-parameter": _judge_forward_calls,
-    "numerical-hessian-print": _judge_hessian,
-    "numerical-differentiation-works-for-any-function": _judge_any_function,
     "torch-gradcheck-and-clip-apis": cited,
 }

@@ -1,6 +1,7 @@
 """How does the error of a difference quotient depend on its step, and what is the best step?"""
 
-from typing import Any, get_args
+import itertools
+from typing import get_args
 
 import numpy as np
 import pydantic
@@ -88,72 +89,69 @@ def _judge_orders(dataset):
 
 def tables(dataset):
     rows = []
-    for precision in map(str, dataset.precision.values):
-        for scheme in map(str, dataset.scheme.values):
-            one = dataset.sel(precision=precision, scheme=scheme)
-            best = int(np.nanargmin(one.error.values))
-            rows.append(
-                {
-                    "precision": precision,
-                    "scheme": scheme,
-                    "order": int(one.order),
-                    "best step": float(f"{float(dataset.step[best]):.2g}"),
-                    "error there": float(f"{float(one.error[best]):.2g}"),
-                    "step by theory": float(f"{float(one.theory_step):.2g}"),
-                    "error at it": float(f"{float(one.theory_error):.2g}"),
-                    "automatic differentiation": float(f"{float(one.floor):.2g}"),
-                }
-            )
+    two = lambda value: float(f"{float(value):.2g}")
+    for precision, scheme in itertools.product(dataset.precision.values, dataset.scheme.values):
+        one = dataset.sel(precision=precision, scheme=scheme)
+        best = one.error.argmin("step")
+        rows.append(
+            {
+                "precision": str(precision),
+                "scheme": str(scheme),
+                "order": int(one.order),
+                "best step": two(one.step[best]),
+                "error there": two(one.error[best]),
+                "step by theory": two(one.theory_step),
+                "error at it": two(one.theory_error),
+                "automatic differentiation": two(one.floor),
+            }
+        )
     return {"Best step and the step by theory": rows}
+
+
+def _tell_floor(panel, floor):
+    """The error of automatic differentiation, as a line or, where there is none, in words at the foot."""
+    if floor:
+        panel.axhline(floor, color=style.COLORS["grey"], linewidth=1.0)
+    told, at = "jax.grad" + ("" if floor else ": exact"), (0.98, floor or 1e-17)
+    look = {"ha": "right", "va": "top", "fontsize": 7}
+    panel.annotate(told, at, (0, -2), xycoords=panel.get_yaxis_transform(), textcoords="offset points", **look)
 
 
 def figures(dataset):
     figure, panels = style.subplots(1, 2, width="page", height=3.2, sharey=True)
-    # One-sided quotients coincide: backward is drawn open, around forward.
-    colors = ("blue", "sky", "vermilion", "green", "purple", "orange")
-    for panel, precision in zip(panels, map(str, dataset.precision.values)):
-        data = dataset.sel(precision=precision)
-        for scheme, color, marker in zip(map(str, data.scheme.values), colors, "oo^DvP"):
-            one = data.sel(scheme=scheme)
-            backward = scheme == "backward"
-            look: dict[str, Any] = {"color": style.COLORS[color], "marker": marker, "label": scheme, "markersize": 3}
-            if backward:
-                look |= {
-                    "markersize": 5,
-                    "markerfacecolor": "none",
-                    "markeredgewidth": 0.7,
-                    "linewidth": 0,
-                    "zorder": 1,
-                }
-            if scheme == "complex step":
-                # Of central's order: a wide line below it.
-                look |= {"linewidth": 3.5, "marker": "", "alpha": 0.6, "zorder": 1}
-            panel.plot(data.step, np.maximum(one.error.values, 1e-17), **look)
-            if not backward and scheme != "complex step":
-                panel.plot(
-                    one.theory_step,
-                    max(float(one.theory_error), 1e-17),
-                    "*",
-                    markersize=11,
-                    markeredgewidth=0.6,
-                    markeredgecolor="black",
-                    color=style.COLORS[color],
-                    zorder=4,
-                )
-        eps = float(np.finfo(precision).eps)
-        for order, scale in ((1, 0.6), (2, 0.6), (4, 0.15)):
-            line = scale * data.step.values**order
-            panel.plot(data.step[line > eps], line[line > eps], **style.THEORY)
-        panel.axhline(max(float(data.floor), 1e-17), color="black", linewidth=1.0, label="automatic differentiation")
-        panel.set(xscale="log", yscale="log", xlabel="step h", title=precision, ylim=(4e-18, 20), xlim=(eps / 4, 1))
-    panels[0].set_ylabel("relative error of the derivative")
-    handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4)
+    looks = {
+        "backward": {"linestyle": (0, (1, 1.5)), "linewidth": 2.4},  # along forward
+        "complex step": {"linewidth": 4, "alpha": 0.5, "zorder": 1},  # along central
+    }
+    eps = dataset.floor.copy(data=[np.finfo(str(name)).eps for name in dataset.precision.values])
+    lines = {f"order {order}": scale * dataset.step**order for order, scale in ((1, 0.2), (2, 0.2), (4, 0.05))}
+    style.chart(
+        dataset.error,
+        "step",
+        hue="scheme",
+        col="precision",
+        theory={order: line.where(line > eps) for order, line in lines.items()},
+        looks=looks,
+        axes=panels,
+        marker="",
+        log="xy",
+        ylim=(4e-19, 20),
+        legend="below",
+        ylabel="relative error of the derivative",
+    )
+    for panel, precision in zip(panels, dataset.precision.values):
+        data, least = dataset.sel(precision=precision), float(eps.sel(precision=precision))
+        panel.set(xlim=(least / 4, 1), xlabel="step h")
+        for scheme in data.scheme.values[data.theory_step.values > least]:
+            best, color = data.sel(scheme=scheme), style.method(str(scheme))["color"]
+            edge = {"markeredgecolor": "black", "markeredgewidth": 0.6}
+            panel.plot(best.theory_step, best.theory_error, "*", markersize=10, zorder=4, color=color, **edge)
+        _tell_floor(panel, float(data.floor))
     style.panel_labels(panels)
     figure.set_label(
         "Derivative of exp(sin x) by difference quotients: truncation falls with the step, rounding grows. Stars: the "
-        "step by theory (the complex step's is far to the left). Dashed: slopes 1, 2 and 4. An exact "
-        "result is drawn at 1e-17."
+        "step by theory (the complex step's is far to the left). Dashed: slopes 1, 2 and 4. Triangles at the foot: "
+        "no error in any bit."
     )
     return {"steps": figure}
 
