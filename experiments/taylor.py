@@ -132,28 +132,23 @@ def _against_the_gradient(dataset):
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.4, height=2.9)
-    for case, color, marker in zip(map(str, dataset["case"].values), ("blue", "vermilion", "green"), "os^"):
-        error = np.maximum(dataset.error.sel({"case": case}).values, 1e-17)
-        axis.plot(dataset.degree, error, marker + "-", color=style.COLORS[color], label=_CASES[case])
-    n = dataset.degree.values[:17]
-    axis.plot(n, [1 / math.factorial(int(k) + 1) for k in n], **style.THEORY)
-    axis.set(yscale="log", xlabel="degree of the polynomial", ylabel="absolute error")
-    axis.legend(loc="lower left")
-    figure.set_label(
+    looks = {case: {"label": label} for case, label in _CASES.items()}
+    left_out = 1 / np.cumprod(dataset.degree + 1.0)  # 1 / (n + 1)!
+    theory = dataset.error[0].copy(data=left_out)
+    degrees, panels = style.chart(
+        dataset.error, "degree", hue="case", theory=theory, looks=looks, log="y", ylim=(1e-18, 1e4)
+    )
+    panels[0, 0].set(xlabel="degree of the polynomial", ylabel="absolute error")
+    degrees.set_label(
         "Adding terms helps inside the radius of convergence, hurts outside, and does nothing for a flat function. "
         "Dashed: the first term left out of the series of e."
     )
-    drawn, panel = style.subplots(width=4.4, height=2.9)
-    for power, row, color, name in zip(
-        (2, 3), dataset.model_error.values, ("blue", "vermilion"), ("linear", "quadratic")
-    ):
-        panel.plot(dataset.length, row, "os"[power - 2], color=style.COLORS[color], label=name)
-        panel.plot(dataset.length, row[-1] * (dataset.length / dataset.length[-1]) ** power, **style.THEORY)
-    panel.set(xscale="log", yscale="log", xlabel="length of the step", ylabel="error of the model")
-    panel.legend(loc="lower right")
-    drawn.set_label("Local models of a function of five variables. Dashed: orders 2 and 3.")
-    return {"degrees": figure, "models": drawn}
+    linear, quadratic = dataset.model_error
+    lines = {"linear model": linear, "quadratic model": quadratic}
+    slopes = {"linear model": 2, "quadratic model": 3}
+    models, _ = style.chart(lines, "length", slopes=slopes, log="xy", ylabel="error of the model")
+    models.set_label("Local models of a function of five variables. Dashed: orders 2 and 3.")
+    return {"degrees": degrees, "models": models}
 
 
 claims = {

@@ -214,13 +214,14 @@ def figures(dataset):
         "Four landscapes whose gradient is zero at the dot, and the eigenvalues of the Hessian there; blue is low, red "
         "high. Eigenvalues of one sign mean a bowl or a dome, of both signs a saddle; zero leaves it open."
     )
-    drawn, axis = style.subplots(width=4.4, height=2.8)
-    axis.plot(dataset.angle, dataset.slope, color=style.COLORS["blue"])
-    axis.axhline(float(dataset.gradient_slope), **style.THEORY)
-    axis.axvline(float(dataset.gradient_angle) % 360, **style.THEORY)
-    axis.set(xlabel="direction (degrees)", ylabel="slope along the direction", xticks=range(0, 361, 60))
-    drawn.set_label("The slope along each unit direction. Dashed: the norm of the gradient, and its direction.")
-    return {"landscapes": figure, "slopes": drawn}
+    steepest = dataset.gradient_slope.expand_dims(angle=[0.0, 360.0])
+    slopes, panels = style.chart(
+        dataset["slope"], theory=steepest, xlabel="direction (degrees)", ylabel="slope along the direction"
+    )
+    panels[0, 0].axvline(float(dataset.gradient_angle) % 360, **style.THEORY)
+    panels[0, 0].set_xticks(range(0, 361, 60))
+    slopes.set_label("The slope along each unit direction. Dashed: the norm of the gradient, and its direction.")
+    return {"landscapes": figure, "slopes": slopes}
 
 
 claims = {
