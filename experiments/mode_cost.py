@@ -70,17 +70,16 @@ def run(config, key):
     workload = _workload(config, key)
     routes = workloads.transforms(workload)
     chosen = {name: routes[name] for name in config.transforms if name in routes}
-    sizes = {"num_inputs": workload.num_inputs, "num_outputs": workload.num_outputs}
     return {
         "transform": np.array(config.transforms),
-        **sizes,
+        "num_inputs": workload.num_inputs,
+        "num_outputs": workload.num_outputs,
         **survey(chosen, config.transforms, config),
     }
 
 
 def figures(dataset):
-    found = {}
-    slices = _slices(dataset)
+    found, slices = {}, _slices(dataset)
     if slices:
         found["crossing"] = _draw_crossing(slices)
     if "case" not in dataset.dims and _fewest(dataset) > 2:
@@ -331,9 +330,8 @@ def _judge_corners(dataset):
 
 def _judge_passes(dataset):
     scalar = _plane(dataset, least=1).sel(outputs=[1], inputs=_plane(dataset)["inputs"])
-    exponents = {"forward_exponent": "jacfwd", "reverse_exponent": "grad"}
-    found = {name: _growth(scalar, transform, "inputs") for name, transform in exponents.items()}
-    return Finding(close(found), figure="crossing")
+    forward, reverse = (_growth(scalar, transform, "inputs") for transform in ("jacfwd", "grad"))
+    return Finding(close({"forward_exponent": forward, "reverse_exponent": reverse}), figure="crossing")
 
 
 def _judge_modes_by_case(dataset):

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from jaxcalc.lab import registry
+from jaxcalc.lab.config import runs
 from jaxcalc.lab.schema import write
 from jaxcalc.lab.sweep import open_plan
 
@@ -34,11 +35,11 @@ for name in sys.argv[1:]:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT / "configs")))
 def test_every_config_is_good_and_fits_its_schema(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    plan = open_plan(path)
+    plans = [open_plan(config) for config in runs(path)]
     up = "../" * (len(path.relative_to(ROOT / "configs").parts) - 1)
     first = path.read_text().partition("\n")[0]
     assert first == f"# yaml-language-server: $schema={up}schema.json"
-    assert plan.num_points
+    assert all(plan.num_points for plan in plans)
 
 
 def test_one_schema_knows_every_question_and_what_it_takes(tmp_path, monkeypatch):
@@ -53,7 +54,9 @@ def test_one_schema_knows_every_question_and_what_it_takes(tmp_path, monkeypatch
     for path in CONFIGS:
         plain = yaml.safe_load(path.read_text())
         assert set(plain) <= set(document["properties"])
-        assert set(plain.get("params") or {}) <= set(questions[plain["experiment"]]["params"]["properties"])
+        for run in plain.get("runs", {"": {}}).values():
+            known = questions[{**plain, **run}["experiment"]]["params"]["properties"]
+            assert {*plain.get("params", {}), *run.get("params", {})} <= set(known)
     assert set(re.findall(r'"#/\$defs/([^"]+)"', json.dumps(document))) <= set(document["$defs"])
 
 

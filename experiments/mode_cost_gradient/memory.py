@@ -1,11 +1,9 @@
-"""What does a gradient cost beside the value: operations against parameters, memory against depth?"""
-
-from typing import Any
+"""What memory does a gradient need as a network gets deeper, and what do checkpoints cost in time?"""
 
 import numpy as np
 import pydantic
 
-from experiments.mode_cost_gradient import Measured, counted, median_seconds, short, timed_record
+from experiments._survey import Measured, median, points, short, survey, surveyed
 from jaxcalc import style
 from jaxcalc.lab import NotJudged, Variable, slope
 
@@ -21,18 +19,11 @@ class Config(Measured):
     """images of the training loss"""
 
 
-CHECKPOINTS = {
-    "none": ("reverse", "everything stored"),
-    "layers": ("forward", "checkpoint every layer"),
-    "segments": ("checkpointed", r"checkpoint every $\sqrt{L}$ layers"),
-}
-
-# Loops hide their operations from XLA's count, so that only seconds and bytes are kept.
-_MEMORY = ("seconds", "compile_seconds", "temporaries", "footprint")
+_SURVEYED = ("seconds", "compile_seconds", "operations", "temporaries", "footprint")
 
 VARIABLES = {
     "checkpoint": Variable(("checkpoint",), "", "what the backward pass finds stored"),
-    **{name: variable for name, variable in counted("checkpoint").items() if name in _MEMORY},
+    **{name: surveyed("checkpoint")[name] for name in _SURVEYED},
 }
 
 
@@ -46,71 +37,72 @@ def run(config, key):
         model = classifier.scanned(config.width, config.depth, checkpoint=checkpoint)
         workload = classifier.training_loss(key, model, batch=config.batch)
         routes[checkpoint] = (jax.grad(workload.fun), workload.arguments)
-    record = timed_record(routes, list(routes), config)
-    return {"checkpoint": np.array(list(routes)), **{name: record[name] for name in _MEMORY}}
+    found = survey(routes, list(routes), config)
+    return {"checkpoint": np.array(list(routes)), **{name: found[name] for name in _SURVEYED}}
 
 
 def _deep(dataset):
     """The points along depth; of any other sweep, the first."""
     if dataset.sizes.get("depth", 1) < 2:
-        return None
-    return dataset.isel({dim: 0 for dim in dataset.dims if dim not in ("depth", "checkpoint", "repeat")})
+        raise NotJudged("needs several depths")
+    return points(dataset, "depth")
+
+
+_LOOKS = {
+    "none": style.method("reverse", label="everything stored"),
+    "layers": style.method("forward", label="checkpoint every layer"),
+    "segments": style.method("checkpointed", label="checkpoint every √L layers"),
+    "gradient": {"color": style.COLORS["grey"], "marker": "", "label": "the gradient itself"},
+}
 
 
 def figures(dataset):
     """Memory for intermediates against depth, and what the recomputation costs in time."""
-    data = _deep(dataset)
-    if data is None:
+    if dataset.sizes.get("depth", 1) < 2:
         return {}
-    depth = data["depth"].values
-    figure, (left, right) = style.subplots(1, 2, width="page", height=3.0)
-    gradient_bytes = (data.footprint - data.temporaries).isel(checkpoint=0)
-    for name, (look, label) in CHECKPOINTS.items():
-        line = style.method(look, label=label)
-        left.plot(depth, data.temporaries.sel(checkpoint=name), **line)
-        seconds = data.seconds.sel(checkpoint=name)
-        low, middle, high = (seconds.quantile(q, "repeat", skipna=False).values for q in (0.25, 0.5, 0.75))
-        right.errorbar(depth, middle, [middle - low, high - middle], elinewidth=0.8, **line)
-    left.plot(depth, gradient_bytes, color=style.COLORS["grey"], label="the gradient itself")
-    anchors = ((1.0, "none", "$L$"), (0.5, "segments", r"$\sqrt{L}$"))
-    for power, name, text in anchors:
-        end = float(data.temporaries.sel(checkpoint=name)[-1])
-        line = {**style.THEORY, "zorder": 3, "label": "theory" if power == 1 else None}
-        left.plot(depth, end * (depth / depth[-1]) ** power, **line)
-        left.annotate(text, (depth[-1], end), (5, 0), textcoords="offset points", va="center")
-    left.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="memory (bytes)", title="temporaries")
-    right.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="time (s)", title="time")
-    for panel in (left, right):
-        panel.set_xticks(depth, [str(value) for value in depth])
+    data = _deep(dataset)
+    figure, panels = style.subplots(1, 2, width="page", height=3.0)
+    sizes = {str(name): data.temporaries.sel(checkpoint=name) for name in data.checkpoint.values}
+    sizes["gradient"] = (data.footprint - data.temporaries).isel(checkpoint=0)
+    both = {"looks": _LOOKS, "log": "xy", "xlabel": "depth $L$"}
+    style.chart(
+        sizes,
+        "depth",
+        slopes={"none": 1.0, "segments": 0.5},
+        axes=panels[0],
+        legend="below",
+        ylabel="temporaries (bytes)",
+        **both,
+    )
+    style.chart(data.seconds, "depth", hue="checkpoint", axes=panels[1], legend=None, ylabel="time (s)", **both)
+    for panel in panels:
+        panel.set_xticks(data.depth.values, [str(value) for value in data.depth.values])
         panel.minorticks_off()
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    style.panel_labels((left, right))
+    style.panel_labels(panels)
     figure.set_label(
-        "The gradient of a network whose layers are scanned: XLA's temporaries, and time (medians with quartiles)."
+        "The gradient of a network whose layers are scanned: XLA's temporaries (dashed: exponents 1 and 1/2), and "
+        "time (medians with quartiles)."
     )
     return {"memory": figure}
 
 
+def tables(dataset):
+    if dataset.sizes.get("depth", 1) < 2:
+        return {}
+    data, rows = _deep(dataset), []
+    for depth in data.depth.values[:12]:
+        row = {"depth": int(depth)}
+        for name in data.checkpoint.values:
+            point = data.sel(depth=depth, checkpoint=name)
+            row |= {f"{name}, MB": short(point.temporaries / 1e6), f"{name}, ms": short(1e3 * median(point.seconds))}
+        rows.append(row)
+    return {"Temporaries and time of the gradient": rows}
+
+
 def _judge_memory(dataset):
     data = _deep(dataset)
-    if data is None:
-        raise NotJudged("needs several depths")
-    grows = lambda checkpoint, power: slope(data["depth"], data.temporaries.sel(checkpoint=checkpoint), power)
+    grows = lambda checkpoint, power: slope(data.depth, data.temporaries.sel(checkpoint=checkpoint), power)
     return grows("none", 1.0) & grows("segments", 0.5)
-
-
-def tables(dataset):
-    data = _deep(dataset)
-    if data is None:
-        return {}
-    rows = []
-    for point in (data.isel(depth=index) for index in range(data.sizes["depth"])):
-        row: dict[str, Any] = {"depth": int(point["depth"])}
-        for name in CHECKPOINTS:
-            row[f"{name}, MB"] = short(point.temporaries.sel(checkpoint=name) / 1e6)
-            row[f"{name}, ms"] = short(1e3 * median_seconds(point).sel(checkpoint=name))
-        rows.append(row)
-    return {"Temporaries and time of the gradient": rows[:12]}
 
 
 claims = {"forward-caches-intermediates": _judge_memory}
