@@ -2,14 +2,21 @@
 
 The normal equations on worked data, the rank of one house among it (``examples``); the error of four closed forms
 against the condition number, with and without a residual (``conditioning``); and what they cost beside gradient descent
-in the number of samples and of weights, counted and timed, with the crossing (``cost``).
+in the number of samples and of weights, counted and timed, with the crossing (``cost``); and what units do to all of
+them (``scaling``).
 """
 
 import numpy as np
 
 from jaxcalc.lab import NotJudged
 
-NAMES = {"normal": "normal equations", "inverse": "inverse of $X'X$", "qr": "QR", "svd": "SVD"}
+LOOKS = {
+    "normal": {"label": "normal equations"},
+    "inverse": {"label": "inverse of $X'X$"},
+    "qr": {"label": "QR"},
+    "svd": {"label": "SVD"},
+    "gradient-descent": {"label": "gradient descent"},
+}
 
 
 def fitted_power(x: np.ndarray, y: np.ndarray) -> float:

@@ -3,7 +3,7 @@
 import numpy as np
 import pydantic
 
-from experiments.least_squares import NAMES, fitted_power
+from experiments.least_squares import LOOKS, fitted_power
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less
 
@@ -11,6 +11,7 @@ kind = "host"
 dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
+_BOUNDS = {r"$\epsilon\,\kappa$": 1, r"$\epsilon\,\kappa^2$": 2}
 
 
 class Config(lab.Config):
@@ -110,38 +111,33 @@ def _squared(dataset):
 
 
 def figures(dataset):
-    median = _medians(dataset)
-    figure, panels = style.subplots(1, median.sizes["residual"], width="page", height=3.0, sharey=True, squeeze=False)
-    kappa = median.condition_number.values
-    for panel, residual in zip(panels.flat, median.residual.values):
-        for method in map(str, median["method"].values):
-            one = median.sel({"residual": residual, "method": method})
-            look = style.method(method, label=NAMES.get(method, method), markersize=3.5)
-            if method == "svd":  # lies on QR
-                look |= {"markerfacecolor": "none", "markeredgewidth": 0.9, "linestyle": "none", "markersize": 6}
-            panel.plot(kappa, one, **look)
-        for power in (1, 2):
-            line = _EPS * kappa**power
-            panel.plot(kappa[line < 3], line[line < 3], **style.THEORY)
-            reach = kappa[line < 3][-1]
-            panel.annotate(
-                rf"$\epsilon\,\kappa{'^2' if power == 2 else ''}$",
-                (reach, _EPS * reach**power),
-                (-4, 5) if power == 2 else (2, -9),
-                textcoords="offset points",
-                ha="right",
-                fontsize=7.5,
-            )
-        panel.set(xscale="log", yscale="log", xlabel=r"condition number of $X$,  $\kappa$", ylim=(1e-16, 30))
-        panel.set_title("y within reach of X" if residual == 0 else f"residual {residual:g} times the fit")
-    panels[0, 0].set_ylabel("relative error of the weights")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    kappa = dataset.condition_number
+    bounds = {name: (_EPS * kappa**power).where(_EPS * kappa**power < 3) for name, power in _BOUNDS.items()}
+    residuals = dataset.residual.values.tolist()
+    svd = {"markerfacecolor": "none", "markeredgewidth": 0.9, "linestyle": "", "markersize": 6}  # lies on QR
+    figure, panels = style.chart(
+        dataset.error.where(dataset.error.notnull().all("design")),
+        "condition_number",
+        hue="method",
+        col="residual",
+        theory=bounds,
+        looks=LOOKS | {"svd": LOOKS["svd"] | svd},
+        titles={r: f"residual {r:g} times the fit" if r else "y within reach of X" for r in residuals},
+        log="xy",
+        xlabel=r"condition number of $X$,  $\kappa$",
+        ylabel="relative error of the weights",
+        ylim=(1e-16, 1e5),
+        height=3.0,
+    )
+    for panel in panels.flat:
+        for name, line in bounds.items():
+            end = float(kappa.where(line.notnull()).max()), float(line.max())
+            panel.annotate(name, end, (-3, 6), textcoords="offset points", ha="right", fontsize=7.5)
     style.panel_labels(panels)
     figure.set_label(
-        "The relative error of the weights by four closed forms against the condition number, medians over random "
-        "designs; dashed: the rounding unit times its first and second power. Where the Cholesky factor does not exist "
-        "the normal equations' line ends."
+        "The relative error of the weights by four closed forms against the condition number, medians and quartiles "
+        "over random designs; dashed: the rounding unit times its first and second power. Where the Cholesky factor "
+        "does not exist for every design the normal equations' line ends."
     )
     return {"errors": figure}
 

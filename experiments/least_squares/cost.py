@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pydantic
 
-from experiments.least_squares import NAMES, fitted_power
+from experiments.least_squares import LOOKS, fitted_power
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less, over
 
@@ -150,33 +150,33 @@ def figures(dataset):
     if not _grid(dataset) or dataset.sizes["d"] < 2:
         return {}
     one = dataset.isel(n=-1)
-    d = one.d.values.astype(float)
+    steps, n, d = float(one.num_steps.isel(d=-1)), float(one.n), one.d
+    bounds = {"descent": 4.0 * n * d * steps, "product": 2.0 * n * d**2}
     figure, (left, right) = style.subplots(1, 2, width="page", height=3.1)
-    for method in map(str, one["method"].values):
-        look = style.method(method, label=NAMES.get(method, "gradient descent"))
-        mine = one.sel({"method": method})
-        left.plot(d, mine.operations, **look)
-        right.plot(d, mine.seconds.median("repeat"), **look)
-        low, high = (mine.seconds.quantile(q, "repeat") for q in (0.25, 0.75))
-        right.fill_between(d, low, high, color=look["color"], alpha=0.2, linewidth=0)
-    steps, n = float(one.num_steps.isel(d=-1)), float(one.n)
-    left.plot(d, 4 * n * d * steps, **style.THEORY)
-    left.plot(d, 2 * n * d**2, **style.THEORY)
-    for panel, name in ((left, "operations"), (right, "seconds")):
+    for panel, name, theory, title in (
+        (left, "operations", bounds, f"Counted, n = {n:g}"),
+        (right, "seconds", None, "Timed, medians and quartiles"),
+    ):
+        style.chart(
+            one[name],
+            "d",
+            hue="method",
+            theory=theory,
+            looks=LOOKS,
+            log="xy",
+            axes=panel,
+            legend=None,
+            xlabel="weights d",
+            ylabel={"operations": name, "seconds": "time (s)"}[name],
+        )
+        panel.set_title(title)
+        panel.set_xticks(d.values, [f"{value:g}" for value in d.values])
         found = _crossings(dataset, name)["normal"]
         if np.isfinite(found):
             panel.axvline(found, color=style.COLORS["grey"], linewidth=0.8, linestyle=":")
-            panel.annotate(
-                f"d = {found:.0f}", (found, 0.03), (-3, 0), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="right", fontsize=7,
-            )  # fmt: skip
-        panel.set(xscale="log", yscale="log", xlabel="weights d")
-        panel.set_xticks(d, [f"{value:g}" for value in d], fontsize=6.5)
-        panel.xaxis.set_minor_formatter("")
-    left.set(ylabel="operations", title=f"Counted, n = {n:g}")
-    right.set(ylabel="seconds (median, quartiles)", title="Timed")
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+            place = {"xy": (found, 0.03), "xycoords": ("data", "axes fraction")}
+            panel.annotate(f"d = {found:.0f}", xytext=(-3, 0), textcoords="offset points", ha="right", **place)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     style.panel_labels((left, right))
     figure.set_label(
         f"Least squares with {n:g} samples and d weights: closed forms beside {steps:.0f} steps of gradient descent "

@@ -9,6 +9,7 @@ QUESTIONS = {
     "functions.encodings": {},
     "functions.graphs": {"names": ["square", "sigmoid", "relu", "abs", "log"], "points": 40},
     "functions.limits": {},
+    "least_squares.scaling": {"num_steps": 2000},
 }
 
 
