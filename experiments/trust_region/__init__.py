@@ -4,10 +4,10 @@ Newton's plain step beside gradient descent on two textbook functions (``example
 rising dimension, by solver: a minimum, another stationary point, or nowhere (``nonconvex``).
 """
 
-NAMES = {
-    "gradient-descent": "gradient descent",
-    "newton": "Newton",
-    "newton-cg": "Newton-CG",
-    "trust-region": "trust region",
-    "bfgs": "BFGS",
+LOOKS = {
+    "gradient-descent": {"label": "gradient descent"},
+    "newton": {"label": "Newton"},
+    "newton-cg": {"label": "Newton-CG"},
+    "trust-region": {"label": "trust region"},
+    "bfgs": {"label": "BFGS"},
 }

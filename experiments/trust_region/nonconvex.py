@@ -1,16 +1,13 @@
 """Where do random starts end without convexity, by solver and dimension?"""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pydantic
 
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less, over
-
-if TYPE_CHECKING:
-    pass
-from experiments.trust_region import NAMES
+from experiments.trust_region import LOOKS
 from jaxcalc import lab, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -61,8 +58,7 @@ def run(config, key):
     }
 
 
-def shared(config):
-    return {"kind": np.array(_KINDS)}
+shared = lambda config: {"kind": np.array(_KINDS)}
 
 
 def _swept(dataset):
@@ -90,9 +86,8 @@ def _falls(dataset):
     share = newton.values
     theory = share[0] ** n
     # Four standard errors of a share, and those of the one-dimensional share carried to the power n.
-    slack = (
-        4 * np.sqrt(theory * (1 - theory) / number) + 4 * n * theory * np.sqrt((1 / share[0] - 1) / number) + 2 / number
-    )
+    errors = np.sqrt(theory * (1 - theory) / number) + n * theory * np.sqrt((1 / share[0] - 1) / number)
+    slack = 4 * errors + 2 / number
     return Finding(
         below(abs(share - theory) / slack, 1.0) & less(share[-1], share[0]),
         measured=", ".join(f"{part:.3f} at n = {size}" for part, size in zip(share, n)),
@@ -110,47 +105,47 @@ def _ends_in_minima(dataset):
 
 
 def figures(dataset):
+    import xarray
+
     if not _swept(dataset):
         return {}
     shares = _shares(dataset)
-    methods = list(map(str, shares["method"].values))
-    n = shares.dimension.values
+    n, starts = shares.dimension.values, dataset.sizes["start"]
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9, gridspec_kw={"width_ratios": (3, 2)})
-    bottom = np.zeros(len(methods))
     largest = shares.isel(dimension=-1)
+    before = largest.cumsum("kind") - largest
+    names = [LOOKS[method]["label"] for method in largest["method"].values]
     for kind, color, hatch in zip(_KINDS, ("blue", "orange", "grey"), ("", "///", "xx")):
-        width = largest.sel(kind=kind).values
-        left.barh(
-            [NAMES[method] for method in methods],
-            width,
-            left=bottom,
-            color=style.COLORS[color],
-            hatch=hatch,
-            edgecolor="white",
-            label=kind,
-            height=0.7,
-        )
-        bottom += width
-    left.set(xlabel=f"share of {dataset.sizes['start']} starts, n = {n[-1]}", xlim=(0, 1))
+        bar = {"color": style.COLORS[color], "hatch": hatch, "edgecolor": "white", "height": 0.7, "label": kind}
+        left.barh(names, largest.sel(kind=kind), left=before.sel(kind=kind), **bar)
+    left.set(xlabel=f"share of {starts} starts, n = {n[-1]}", xlim=(0, 1))
     left.invert_yaxis()
     left.grid(visible=False)
-    for method in methods:
-        right.plot(n, shares.sel({"method": method, "kind": "minimum"}), **style.method(method))
-    right.annotate("all others", (n[0], 1.0), (0, -11), textcoords="offset points", fontsize=7.5)
-    if "newton" in methods and n[0] == 1:
-        fine = np.linspace(1, n[-1], 50)
-        base = float(shares.sel({"method": "newton", "kind": "minimum"})[0])
-        right.plot(fine, base**fine, **style.THEORY)
-        right.annotate(f"Newton, ${base:.2f}^n$", (3, base**3), (5, 4), textcoords="offset points", fontsize=7.5)
-    right.set(xscale="log", xlabel="variables n", ylabel="share that reaches a minimum", ylim=(-0.03, 1.06))
+    minimum = shares.sel(kind="minimum").drop_vars("kind")
+    error = 2 * np.sqrt(minimum * (1 - minimum) / starts)
+    fine = np.geomspace(1, n[-1], 50)
+    newton = minimum.sel({"method": "newton"})[0] if "newton" in minimum["method"] and n[0] == 1 else None
+    style.chart(
+        minimum,
+        "dimension",
+        hue="method",
+        band=(minimum - error, minimum + error),
+        theory=None if newton is None else newton ** xarray.DataArray(fine, {"dimension": fine}, ("dimension",)),
+        looks=LOOKS,
+        log="x",
+        axes=right,
+        legend="ends",
+        xlabel="variables n",
+        ylabel="share that reaches a minimum",
+        ylim=(-0.03, 1.06),
+    )
     right.set_xticks(n, [f"{size:g}" for size in n])
     right.minorticks_off()
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     style.panel_labels((left, right))
     figure.set_label(
-        "Where random starts end on Styblinski and Tang's function, which has 2^n minima among 3^n stationary points. "
-        "Dashed: the n-th power of Newton's share in one variable."
+        "Where random starts end on Styblinski and Tang's function, which has 2^n minima among 3^n stationary points; "
+        "b with two standard errors. Dashed: the n-th power of Newton's share in one variable."
     )
     return {"outcomes": figure}
 
