@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Swept, Variable
+from jaxcalc.lab import Check, Config, Finding, NotJudged, Part, Swept, Variable, above, below, close, equal, less, over
+from jaxcalc.lab.judge import Judge
 
 if TYPE_CHECKING:
     import xarray
@@ -41,25 +41,19 @@ def _look(method: str, **changes: Any) -> dict[str, Any]:
     return style.method(method, **{"color": style.COLORS[color], "marker": marker, "label": name, **changes})
 
 
-def _with_axes(dataset: "xarray.Dataset", *names: str) -> "xarray.Dataset":
-    """The dataset with those axes, of length 1 where they were not swept."""
-    params = {"seed": dataset.attrs.get("seed", 0), **json.loads(dataset.attrs.get("params", "{}"))}
-    missing = {name: [params[name]] for name in names if name not in dataset.dims}
-    return dataset.drop_vars(list(missing), errors="ignore").expand_dims(missing)
-
-
-def _coverage(data: "xarray.Dataset", level: float, over: str = "seed") -> "xarray.DataArray":
+def _coverage(data: "xarray.Dataset", level: float, axis: str = "seed") -> "xarray.DataArray":
     """How often the interval of that level about the estimate holds the integral."""
     from scipy.stats import t
 
     quantile = data.degrees_of_freedom.copy(data=t.ppf(0.5 + level / 2, data.degrees_of_freedom.values))
     width = quantile * data.standard_error
-    return (abs(data.value - data.exact) <= width).mean(over)
+    off = abs(data.value - data.exact)
+    return (off <= width).where(np.isfinite(off) & np.isfinite(width)).mean(axis, skipna=False)
 
 
 def _beyond_chance(coverage: "xarray.DataArray", level: float, runs: int) -> float:
     """By how many binomial standard deviations a coverage lies off its level, at worst."""
-    return float((abs(coverage - level) / np.sqrt(level * (1 - level) / runs)).max())
+    return float((abs(coverage - level) / np.sqrt(level * (1 - level) / runs)).max(skipna=False))
 
 
 # A hundred comparisons stay below 4 standard deviations in 199 of 200 experiments, if all is well.
@@ -152,7 +146,8 @@ def shared_by_convergence(config: Convergence) -> dict[str, Any]:
 def _typical(data: "xarray.Dataset") -> "xarray.DataArray":
     """The root mean square error over seeds; of the pole, which has none, the median error."""
     error = data.value - data.exact
-    return np.sqrt((error**2).mean("seed")).where(data.integrand != "pole", abs(error).median("seed"))
+    size = np.sqrt((error**2).mean("seed", skipna=False))
+    return size.where(data.integrand != "pole", abs(error).median("seed", skipna=False))
 
 
 def _slope(typical: "xarray.DataArray", method: str, integrand: str) -> float:
@@ -162,72 +157,44 @@ def _slope(typical: "xarray.DataArray", method: str, integrand: str) -> float:
     return measure.exponent(one.evaluations.values, one.values)
 
 
-def claims_of_convergence(dataset: "xarray.Dataset") -> list[Claim]:
-    data = _with_axes(dataset, "method", "evaluations", "seed")
-    typical, methods = _typical(data), list(map(str, data.method.values))
-    claims = []
-    for method in methods:
-        claims.append(_claim_of_slope(method, {name: _slope(typical, method, name) for name in _INTEGRANDS}))
-        claims.append(_claim_of_honesty(method, data.sel({"method": method})))
-    if set(methods) == set(get_args(Method)):
-        last = typical.isel(evaluations=-1).sel(integrand=_FINITE)
-        gain = last.sel({"method": "monte-carlo"}) / last.sel({"method": "sobol"})
-        claims.append(
-            Claim(
-                "sobol-beats-monte-carlo",
-                "With as many evaluations, randomised Sobol points have the smaller error.",
-                float(gain.min()) > 1.0,
-                measured=", ".join(f"{name}: {float(gain.sel(integrand=name)):.3g} times" for name in _FINITE),
-                expected=f"on all integrands of finite variance, {int(last.evaluations)} evaluations",
-                figure="convergence",
-            )
+def _judge_slope(method: str, stated: Callable[[dict[str, float]], Check], limits: Callable[..., Check]) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        typical = _typical(over(dataset, "method", "evaluations", "seed"))
+        slopes = {name: _slope(typical, method, name) for name in _INTEGRANDS}
+        return Finding(
+            stated(slopes) & above(typical.sel({"method": method}), 0.0),  # a slope leaves out what is not
+            limits=limits(slopes),
+            measured=", ".join(f"{name} {slope:.3f}" for name, slope in slopes.items()),
+            figure="convergence",
         )
-    return claims
+
+    return judge
 
 
-def _claim_of_slope(method: str, slopes: dict[str, float]) -> Claim:
-    told = ", ".join(f"{name} {slope:.3f}" for name, slope in slopes.items())
-    if method == "monte-carlo":
-        return Claim(
-            "monte-carlo-slope",
-            "The error of Monte Carlo falls like one over the root of the number of points.",
-            all(abs(slopes[name] + 0.5) <= 0.05 * 0.5 for name in _FINITE),
-            abs(slopes["pole"] + 0.5) > 0.05,
-            "slope -1/2 within 5 %; with infinite variance that of the median is -1/4",
-            told,
-            "qualified",
-            "convergence",
-            "It takes a finite variance: without one the central limit theorem does not apply.",
+def _judge_honesty(method: str) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        data = over(dataset, "method", "evaluations", "seed").sel({"method": method})
+        finite, runs = data.sel(integrand=_FINITE), data.sizes["seed"]
+        worst = max(_beyond_chance(_coverage(finite, level), level, runs) for level in _LEVELS)
+        held, of_pole = 100 * _coverage(finite, 0.95), 100 * _coverage(data.sel(integrand="pole"), 0.95)
+        return Finding(
+            below(worst, _CHANCE),
+            limits=less(of_pole.max(), 90.0),
+            measured=f"at worst {worst:.2f} away; 95 % intervals: {float(held.min()):.1f} to "
+            f"{float(held.max()):.1f} %, of the pole at most {float(of_pole.max()):.1f} %",
+            figure="coverage",
         )
-    return Claim(
-        "sobol-slope",
-        "The error of randomised Sobol points falls at least like one over the number of points.",
-        max(slopes["smooth"], slopes["kink"]) <= -0.95,
-        slopes["jump"] > -0.95,
-        "slope -1 within 5 %, or steeper",
-        told,
-        "qualified",
-        "convergence",
-        "It takes bounded variation, which a jump across the axes does not have.",
-    )
+
+    return judge
 
 
-def _claim_of_honesty(method: str, data: "xarray.Dataset") -> Claim:
-    finite, runs = data.sel(integrand=_FINITE), data.sizes["seed"]
-    worst = max(_beyond_chance(_coverage(finite, level), level, runs) for level in _LEVELS)
-    held, of_pole = 100 * _coverage(finite, 0.95), 100 * _coverage(data.sel(integrand="pole"), 0.95)
-    return Claim(
-        f"{method}-error-is-honest",
-        f"Intervals from the standard error that comes with {_LOOKS[method][2]} points hold the integral as often as "
-        "they promise.",
-        worst <= _CHANCE,
-        float(of_pole.max()) < 90,
-        f"coverage at 50 to 95 % within {_CHANCE:g} binomial standard deviations of {runs} runs",
-        f"at worst {worst:.2f} away; 95 % intervals: {float(held.min()):.1f} to {float(held.max()):.1f} %, of the pole "
-        f"at most {float(of_pole.max()):.1f} %",
-        "qualified",
-        "coverage",
-        "It takes a finite variance.",
+def _sobol_beats(dataset: "xarray.Dataset") -> Finding:
+    last = _typical(over(dataset, "method", "evaluations", "seed")).isel(evaluations=-1).sel(integrand=_FINITE)
+    gain = last.sel({"method": "monte-carlo"}) / last.sel({"method": "sobol"})
+    return Finding(
+        less(1.0, gain),
+        measured=", ".join(f"{name}: {float(gain.sel(integrand=name)):.3g} times" for name in _FINITE),
+        figure="convergence",
     )
 
 
@@ -240,7 +207,7 @@ _RATES = {
 
 
 def figures_of_convergence(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
-    data = _with_axes(dataset, "method", "evaluations", "seed")
+    data = over(dataset, "method", "evaluations", "seed")
     return {"convergence": _draw_errors(data), "coverage": _draw_coverage(data)}
 
 
@@ -318,7 +285,22 @@ convergence = Part(
     run_convergence,
     shared=shared_by_convergence,
     figures=figures_of_convergence,
-    claims=claims_of_convergence,
+    claims={
+        "monte-carlo-slope": _judge_slope(
+            "monte-carlo",
+            lambda slopes: close([slopes[name] for name in _FINITE], -0.5, 0.025),
+            # With an infinite variance the slope of the median is -1/4.
+            lambda slopes: ~close(slopes["pole"], -0.5, 0.05),
+        ),
+        "sobol-slope": _judge_slope(
+            "sobol",
+            lambda slopes: below([slopes["smooth"], slopes["kink"]], -0.95),
+            lambda slopes: less(-0.95, slopes["jump"]),
+        ),
+        "monte-carlo-error-is-honest": _judge_honesty("monte-carlo"),
+        "sobol-error-is-honest": _judge_honesty("sobol"),
+        "sobol-beats-monte-carlo": _sobol_beats,
+    },
     doc="How fast does the error of Monte Carlo and of Sobol points fall, and is the error they report honest?",
 )
 
@@ -371,25 +353,17 @@ def run_scrambling(config: Scrambling, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_scrambling(dataset: "xarray.Dataset") -> list[Claim]:
+def _scrambling_gains(dataset: "xarray.Dataset") -> Finding:
     from jaxcalc import measure
 
     smooth = dataset.rmse.sel(integrand="smooth")
-    slopes = {name: measure.exponent(dataset.evaluations, smooth.sel({"method": name})) for name in _RANDOM}
+    slopes = [measure.exponent(dataset.evaluations, smooth.sel({"method": name})) for name in _RANDOM]
     shifted, scrambled = (dataset.rmse.isel(evaluations=-1).sel({"method": name}) for name in _RANDOM)
-    gain = shifted / scrambled
-    gains = ", ".join(f"{float(gain.sel(integrand=name)):.3g} ({name})" for name in _FINITE)
-    return [
-        Claim(
-            "scrambling-gains-on-smooth-integrands",
-            "On smooth integrands the error of Sobol points falls like n^(-3/2) if their digits are scrambled, and "
-            "like n^-1 if they are only shifted.",
-            abs(slopes["sobol, scrambled"] / -1.5 - 1) <= 0.05 and abs(slopes["sobol"] / -1.0 - 1) <= 0.05,
-            expected="slopes -3/2 and -1 within 5 %",
-            measured=f"{slopes['sobol, scrambled']:.3f} and {slopes['sobol']:.3f}; with most points smaller by {gains}",
-            figure="scrambling",
-        )
-    ]
+    gains = ", ".join(f"{float(shifted.sel(integrand=n) / scrambled.sel(integrand=n)):.3g} ({n})" for n in _FINITE)
+    return Finding(
+        close(slopes, [-1.0, -1.5], 0.05, relative=True) & above(dataset.rmse, 0.0),
+        measured=f"{slopes[1]:.3f} and {slopes[0]:.3f}; with most points smaller by {gains}",
+    )
 
 
 def figures_of_scrambling(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -425,7 +399,7 @@ scrambling = Part(
     "host",
     run_scrambling,
     figures=figures_of_scrambling,
-    claims=claims_of_scrambling,
+    claims={"scrambling-gains-on-smooth-integrands": _scrambling_gains},
     doc="What do scrambled digits add to Sobol points that are shifted at random?",
 )
 
@@ -482,72 +456,64 @@ def shared_by_importance(config: Importance) -> dict[str, Any]:
 
 def _relative_spread(data: "xarray.Dataset", p: float) -> "xarray.DataArray":
     """The standard deviation of one draw over the probability, from that of the estimates."""
-    return data.value.std("seed", ddof=1) * np.sqrt(data.num_samples.max().item()) / p
+    return data.value.std("seed", ddof=1, skipna=False) * np.sqrt(data.num_samples.max().item()) / p
 
 
-def claims_of_importance(dataset: "xarray.Dataset") -> list[Claim]:
-    data = _with_axes(dataset, "mean", "scale", "seed")
-    params, runs = json.loads(dataset.attrs["params"]), data.sizes["seed"]
-    tuned = {"mean": params["threshold"], "scale": 1.0}
-    if tuned["mean"] not in data["mean"].values or tuned["scale"] not in data["scale"].values:
-        return []
+def _proposals(dataset: "xarray.Dataset") -> tuple[Any, dict[str, float], dict[str, float]]:
+    """The data by proposal and seed, the proposal at the threshold, and the one farthest beyond it."""
+    data = over(dataset, "mean", "scale", "seed")
+    tuned = {"mean": float(dataset.threshold), "scale": 1.0}
+    return data, tuned, {"mean": float(data["mean"].max()), "scale": 1.0}
+
+
+def _saves_variance(dataset: "xarray.Dataset") -> Finding:
+    data, tuned, beyond = _proposals(dataset)
     p = float(dataset.exact)
-    spread, held = _relative_spread(data, p), _coverage(data, 0.95)
-    gain = float((1 - p) / p / spread.sel(tuned) ** 2)
+    gain = float((1 - p) / p / _relative_spread(data, p).sel(tuned) ** 2)
+    return Finding(
+        above(gain, 1000.0),
+        limits=less(_coverage(data, 0.95).sel(beyond), 0.5),
+        measured=f"probability {p:.4g}; variance {gain:.4g} times smaller",
+    )
+
+
+def _variance_is_the_integral(dataset: "xarray.Dataset") -> Finding:
+    data, _, _ = _proposals(dataset)
     theory = np.interp(data["mean"], dataset.theory_mean, dataset.theory_spread)
     # Where the draws tell the probability to better than a third, and so their own spread too.
-    seen = theory < np.sqrt(float(dataset.num_samples)) / 3
-    off = abs(spread.sel(scale=1.0).values[seen] / theory[seen] - 1)
-    chance = _CHANCE / np.sqrt(2 * runs)
-    beyond = {"mean": float(data["mean"].max()), "scale": 1.0}
-    missed = float(abs(data.value.sel(beyond) - p).median("seed") / p)
-    told = float(data.standard_error.sel(beyond).median("seed") / p)
-    return [
-        Claim(
-            "importance-sampling-reduces-variance",
-            "Importance sampling estimates a rare event with a small part of plain Monte Carlo's variance.",
-            gain >= 1000,
-            float(held.sel(beyond)) < 0.5,
-            "with the proposal moved to the threshold, at most a thousandth",
-            f"probability {p:.4g}; variance {gain:.4g} times smaller",
-            "qualified",
-            "importance",
-            "A proposal that misses part of the event is worse than none.",
-        ),
-        Claim(
-            "importance-variance-is-the-integral",
-            "The variance of importance sampling is the integral of the squared integrand over the proposal's density, "
-            "less the square of the integral.",
-            bool((off <= chance).all()) and bool(seen.any()),
-            expected=f"standard deviation within {100 * chance:.1f} % ({_CHANCE:g} standard errors of {runs} runs)",
-            measured=f"off by at most {100 * float(off.max()):.1f} % at {int(seen.sum())} proposals",
-            figure="importance",
-        ),
-        Claim(
-            "importance-error-is-honest",
-            "With a proposal that covers the event, the reported standard error can be trusted.",
-            _beyond_chance(held.sel(tuned), 0.95, runs) <= _CHANCE,
-            expected=f"95 % within {_CHANCE:g} binomial standard deviations of {runs} runs",
-            measured=f"{100 * float(held.sel(tuned)):.1f} %",
-            figure="importance",
-        ),
-        Claim(
-            "a-bad-proposal-hides-its-error",
-            "A proposal that hardly reaches part of the event gives a wrong estimate, and a standard error that does "
-            "not show it.",
-            float(held.sel(beyond)) < 0.5 and told < missed / 2,
-            expected="95 % intervals that hold the probability in fewer than half of the runs",
-            measured=f"mean {beyond['mean']:g}: {100 * float(held.sel(beyond)):.1f} %; median relative error "
-            f"{missed:.3g}, told {told:.3g}",
-            figure="importance",
-        ),
-    ]
+    seen = ~(theory >= np.sqrt(float(dataset.num_samples)) / 3)
+    spread = _relative_spread(data, float(dataset.exact)).sel(scale=1.0).values
+    off, chance = abs(spread[seen] / theory[seen] - 1), _CHANCE / np.sqrt(2 * data.sizes["seed"])
+    return Finding(
+        below(off, chance),
+        measured=f"off by at most {100 * off.max():.1f} % at {seen.sum()} proposals",
+    )
+
+
+def _importance_error(dataset: "xarray.Dataset") -> Finding:
+    data, tuned, _ = _proposals(dataset)
+    held = _coverage(data, 0.95).sel(tuned)
+    return Finding(
+        below(_beyond_chance(held, 0.95, data.sizes["seed"]), _CHANCE), measured=f"{100 * float(held):.1f} %"
+    )
+
+
+def _hidden_error(dataset: "xarray.Dataset") -> Finding:
+    data, _, beyond = _proposals(dataset)
+    p, held = float(dataset.exact), _coverage(data, 0.95).sel(beyond)
+    missed = abs(data.value.sel(beyond) - p).median("seed", skipna=False) / p
+    told = data.standard_error.sel(beyond).median("seed", skipna=False) / p
+    return Finding(
+        less(held, 0.5) & less(told, missed / 2),
+        measured=f"mean {beyond['mean']:g}: {100 * float(held):.1f} %; median relative error "
+        f"{float(missed):.3g}, told {float(told):.3g}",
+    )
 
 
 def figures_of_importance(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     from jaxcalc import style
 
-    data = _with_axes(dataset, "mean", "scale", "seed")
+    data = over(dataset, "mean", "scale", "seed")
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9, gridspec_kw={"width_ratios": [1, 1.15]})
     p, means = float(dataset.exact), data["mean"].values
     unit = data.sel(scale=1.0, method="nearest")
@@ -597,7 +563,12 @@ importance = Part(
     run_importance,
     shared=shared_by_importance,
     figures=figures_of_importance,
-    claims=claims_of_importance,
+    claims={
+        "importance-sampling-reduces-variance": _saves_variance,
+        "importance-variance-is-the-integral": _variance_is_the_integral,
+        "importance-error-is-honest": _importance_error,
+        "a-bad-proposal-hides-its-error": _hidden_error,
+    },
     doc="How much variance does importance sampling save on a rare event, and how does a bad proposal spoil it?",
 )
 
@@ -682,8 +653,8 @@ def run_dimension(config: Dimension, key: Any) -> dict[str, Any]:
     }
 
 
-def _slope_in(data: "xarray.Dataset", method: str, d: int) -> float:
-    """The slope of the smooth integrand's error against the grid's cells, or the points drawn; NaN below 3 sizes."""
+def _slope_in(data: "xarray.Dataset", method: str, d: int) -> float | None:
+    """The slope of the smooth integrand's error against the grid's cells, or the points drawn; None below 3 sizes."""
     from jaxcalc import measure
 
     at = data.sel({"method": method, "dimension": d, "integrand": "oscillation"})
@@ -691,86 +662,71 @@ def _slope_in(data: "xarray.Dataset", method: str, d: int) -> float:
         return measure.exponent(at.evaluations, at.error)
     panels = at.points.values - 1
     # Two panels per axis and more, and an error above rounding.
-    good = (panels >= 2) & (at.error.values > 1e-13)
-    if len(set(panels[good])) < 3:
-        return float("nan")
-    return measure.exponent(panels[good].astype(float) ** d, at.error.values[good])
+    good = ~(panels < 2) & ~(at.error.values <= 1e-13)
+    cells, error = panels[good].astype(float) ** d, at.error.values[good]
+    if len(set(cells)) < 3:
+        return None
+    return float(np.polyfit(np.log(cells), np.log(error), 1)[0])
 
 
 def _crossing(data: "xarray.Dataset", method: str, other: str, integrand: str) -> float:
-    """The dimension from which on the other method has the smaller error, at the largest budget."""
+    """The dimension from which on the other method has the smaller error, at the largest budget.
+
+    One past the last where it never has; NaN where an error is.
+    """
     from jaxcalc import measure
 
-    if not {method, other} <= set(data.method.values):
+    at = data.isel(evaluations=-1).sel(integrand=integrand)
+    grid, random = at.sel({"method": method}), at.error.sel({"method": other})
+    afforded = ~(grid.points.values == 0)
+    curves = grid.error.values[afforded], random.values[afforded]
+    if not np.isfinite(curves).all():
         return float("nan")
-    at = data.isel(evaluations=-1).sel(integrand=integrand).error
-    return measure.crossing(data.dimension, at.sel({"method": method}), at.sel({"method": other}))
+    found = measure.crossing(data.dimension.values[afforded], *curves)
+    return float(data.dimension[-1]) + 1.0 if np.isnan(found) else found
 
 
-def claims_of_dimension(dataset: "xarray.Dataset") -> list[Claim]:
-    data = _with_axes(dataset, "method", "evaluations")
-    methods = set(map(str, data.method.values))
-    claims = _claims_of_grids(data, [name for name in _ORDERS if name in methods])
-    if "monte-carlo" in methods:
-        claims.append(_claim_of_no_curse(data, int(json.loads(dataset.attrs["params"])["repeats"])))
-    if {"monte-carlo", *_ORDERS} <= methods:
-        claims.append(_claim_of_crossing(data))
-    return claims
-
-
-def _claims_of_grids(data: "xarray.Dataset", grids: list[str]) -> list[Claim]:
-    slopes = {(name, int(d)): _slope_in(data, name, int(d)) for name in grids for d in data.dimension.values}
-    slopes = {at: slope for at, slope in slopes.items() if np.isfinite(slope)}
+def _grid_slopes(dataset: "xarray.Dataset") -> Finding:
+    data = over(dataset, "method", "evaluations")
+    grids = [name for name in _ORDERS if name in data["method"].values]
+    slopes = {(name, d): _slope_in(data, name, d) for name in grids for d in map(int, data.dimension.values)}
+    slopes = {at: slope for at, slope in slopes.items() if slope is not None}
     if not slopes:
-        return []
-    off = {(name, d): slope * d / -_ORDERS[name] - 1 for (name, d), slope in slopes.items()}
-    worst = max(off, key=lambda at: abs(off[at]))
+        raise NotJudged("no budget affords three grids")
     told = [f"{name}, d = {d}: {slope:.3f}" for (name, d), slope in slopes.items()]
-    return [
-        Claim(
-            "grid-slopes",
-            "The error of a product grid of a rule of order k falls like the number of its cells to the power -k/d.",
-            abs(off[worst]) <= 0.05,
-            expected="slopes -k/d within 5 % where a budget affords three grids",
-            measured="; ".join(told) + f"; farthest: {worst[0]}, d = {worst[1]}, {100 * off[worst]:+.1f} %",
-            figure="slopes",
-        )
-    ]
+    return Finding(
+        close(list(slopes.values()), [-_ORDERS[name] / d for name, d in slopes], 0.05, relative=True),
+        measured="; ".join(told),
+        figure="slopes",
+    )
 
 
-def _claim_of_no_curse(data: "xarray.Dataset", runs: int) -> Claim:
-    last = data.sel({"method": "monte-carlo", "integrand": "oscillation"}).isel(evaluations=-1).error
-    allowed = 1 + _CHANCE / np.sqrt(runs)  # of a ratio of two root mean squares, each known to 1 / sqrt(2 runs)
-    return Claim(
-        "monte-carlo-does-not-feel-the-dimension",
-        "At a fixed variance the error of Monte Carlo does not grow with the dimension.",
-        float(last.max() / last[0]) <= allowed,
-        expected=f"at most {allowed:.2f} of that in one dimension ({_CHANCE:g} standard errors of {runs} runs)",
-        measured=f"at most {float(last.max() / last[0]):.3f}; in {int(last.dimension[-1])} dimensions "
-        f"{float(last[-1] / last[0]):.3f}",
+def _no_curse(dataset: "xarray.Dataset") -> Finding:
+    data = over(dataset, "method", "evaluations").sel({"method": "monte-carlo", "integrand": "oscillation"})
+    last = data.isel(evaluations=-1).error.values
+    allowed = 1 + _CHANCE / np.sqrt(float(dataset.repeats))  # of a ratio of two root mean squares
+    return Finding(
+        below(last / last[0], allowed),
+        measured=f"at most {(last / last[0]).max():.3f}; in {int(data.dimension[-1])} dimensions "
+        f"{last[-1] / last[0]:.3f}",
         figure="dimensions",
     )
 
 
-def _claim_of_crossing(data: "xarray.Dataset") -> Claim:
+def _overtakes(dataset: "xarray.Dataset") -> Finding:
+    data = over(dataset, "method", "evaluations")
     at = {(name, i): _crossing(data, name, "monte-carlo", i) for name in _ORDERS for i in _OF_DIMENSION}
-    return Claim(
-        "monte-carlo-overtakes-at-twice-the-order",
-        "Monte Carlo beats the product of a rule of order k from dimension 2 k on.",
-        abs(at["trapezoid", "oscillation"] - 2 * _ORDERS["trapezoid"]) <= 1.0,
-        abs(at["simpson", "kink"] - 2 * _ORDERS["simpson"]) > 1.0,
-        "error curves that cross within one dimension of 4 for the trapezoid rule",
-        "; ".join(f"{name}, {i}: d = {d:.2f}" for (name, i), d in at.items())
+    return Finding(
+        close(at["trapezoid", "oscillation"], 2.0 * _ORDERS["trapezoid"], 1.0),
+        limits=~close(at["simpson", "kink"], 2.0 * _ORDERS["simpson"], 1.0),
+        measured="; ".join(f"{name}, {i}: d = {d:.2f}" for (name, i), d in at.items())
         + f" ({int(data.evaluations[-1])} evaluations)",
-        "qualified",
-        "dimensions",
-        "It takes k derivatives: at a kink Simpson's rule has order 2 as well. And it takes many evaluations: with few "
-        "points per axis, where each rule rounds them down, constants count as much as rates.",
+        figure="dimensions",
     )
 
 
 def figures_of_dimension(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
-    data = _with_axes(dataset, "method", "evaluations")
+    data = over(dataset, "method", "evaluations")
     return {"dimensions": _draw_dimensions(data), "slopes": _draw_slopes(data)}
 
 
@@ -851,7 +807,11 @@ dimension = Part(
     "host",
     run_dimension,
     figures=figures_of_dimension,
-    claims=claims_of_dimension,
+    claims={
+        "grid-slopes": _grid_slopes,
+        "monte-carlo-does-not-feel-the-dimension": _no_curse,
+        "monte-carlo-overtakes-at-twice-the-order": _overtakes,
+    },
     doc="From which dimension on do random points beat a grid with as many evaluations?",
 )
 
@@ -910,39 +870,35 @@ def run_memory(config: Memory, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_memory(dataset: "xarray.Dataset") -> list[Claim]:
-    from jaxcalc import measure
+def _bounded_memory(method: str) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        from jaxcalc import measure
 
-    claims, n = [], dataset.evaluations.values
-    for method in map(str, dataset.method.values):
-        at = dataset.sel({"method": method})
+        at, n = dataset.sel({"method": method}), dataset.evaluations.values
         first = int(np.argmax(n >= 10**6))  # from a million points on every chunk is full
-        chunked, whole = at.chunked.values, at.at_once.values
+        chunked, whole, growth = at.chunked.values, at.at_once.values, at.growth.values
         each = (chunked[-1] - chunked[first]) / max(n[-1] - n[first], 1)
-        growth, score = float(at.growth.max()), float(abs(at.error[-1]) / at.standard_error[-1])
-        claims.append(
-            Claim(
-                f"{method}-memory-is-bounded",
-                f"The mean over 10^8 {_LOOKS[method][2]} points takes the memory of a chunk, and remembers no point.",
-                bool(n[-1] >= 10**8 and n[first] >= 10**6 and each < 0.08 and growth < 2**26),
-                expected="beyond a million points less than 1 % of a number (8 B) for each; resident memory that grows "
-                "by less than 64 MiB",
-                measured=f"{chunked[-1] / 1e6:.3g} MB compiled for {n[-1]} points, {each:.2g} B for each further one "
-                f"(all at once {whole[-1] / 1e9:.3g} GB, growing like n^{measure.exponent(n, whole):.2f}); resident "
-                f"memory grew by {growth / 1e6:.3g} MB in {float(at.seconds[-1]):.3g} s",
-                figure="memory",
-            )
+        return Finding(
+            above(n[-1], 10**8) & less(each, 0.08) & less(growth, 2.0**26) & less(chunked[-1], whole[-1]),
+            measured=f"{chunked[-1] / 1e6:.3g} MB compiled for {n[-1]} points, {each:.2g} B for each further one "
+            f"(all at once {whole[-1] / 1e9:.3g} GB, growing like n^{measure.exponent(n, whole):.2f}); resident "
+            f"memory grew by {growth.max() / 1e6:.3g} MB",
+            figure="memory",
         )
-        claims.append(
-            Claim(
-                f"{method}-of-many-points-is-right",
-                f"The mean over 10^8 {_LOOKS[method][2]} points lies within what it reports of the integral.",
-                bool(n[-1] >= 10**8 and score <= _CHANCE),
-                expected=f"within {_CHANCE:g} standard errors",
-                measured=f"{score:.2f} standard errors of {float(at.standard_error[-1]):.2g}",
-            )
+
+    return judge
+
+
+def _right_in_the_end(method: str) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        last = dataset.sel({"method": method}).isel(evaluations=-1)
+        score = abs(float(last.error)) / float(last.standard_error)
+        return Finding(
+            above(float(last.evaluations), 10**8) & below(score, _CHANCE),
+            measured=f"{score:.2f} standard errors of {float(last.standard_error):.2g}",
         )
-    return claims
+
+    return judge
 
 
 def figures_of_memory(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -983,7 +939,10 @@ memory = Part(
     "timed",
     run_memory,
     figures=figures_of_memory,
-    claims=claims_of_memory,
+    claims={
+        **{f"{method}-memory-is-bounded": _bounded_memory(method) for method in get_args(Method)},
+        **{f"{method}-of-many-points-is-right": _right_in_the_end(method) for method in get_args(Method)},
+    },
     doc="Does the mean over 10^8 points fit in the memory of a chunk?",
 )
 
@@ -1038,29 +997,28 @@ def run_examples(config: Examples, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
-    points, told = dataset.grid_points.values, dataset.standard_error.values
-    per_axis = points ** (1.0 / dataset.grid_dimension.values)
-    bias = float(abs(dataset.gradient - dataset.exact_gradient).max())
-    spread = (dataset.gradient_error**2).sum("arm")
-    gain = float(spread[0] / spread[1])
-    curse, policy = entry("curse-of-dimensionality"), entry("policy-gradient-is-monte-carlo")
-    return [
-        judged(
-            curse.id,
-            bool((points == np.array(curse.numbers[0], int) ** dataset.grid_dimension.values).all())
-            and len(points) > 2,
-            # A standard error of 1,000 draws is known to 2 %, its largest of four to 6 %.
-            limits=float(told.max() / told[0]) <= 1.1,
-            measured=f"{points[0]} to {points[-1]} points, {per_axis[-1]:.6g} per axis; standard errors of 1,000 draws "
-            + ", ".join(f"{error:.4f} (d = {int(d)})" for d, error in zip(dataset.dimension.values, told)),
-        ),
-        judged(
-            policy.id,
-            bias <= policy.tolerance,
-            measured=f"bias {bias:.2g}; with the mean reward taken off, {gain:.3g} times less variance",
-        ),
-    ]
+def _curse(dataset: "xarray.Dataset") -> Finding:
+    points, told, d = (dataset[name].values for name in ("grid_points", "standard_error", "grid_dimension"))
+    if points.size < 3:
+        raise NotJudged("it takes three grids or more")
+    errors = ", ".join(f"{error:.4f} (d = {int(k)})" for k, error in zip(dataset.dimension.values, told))
+    return Finding(
+        equal(points, 10.0**d),
+        # A standard error of 1,000 draws is known to 2 %, its largest of four to 6 %.
+        limits=below(told / told[0], 1.1),
+        measured=f"{points[0]:g} to {points[-1]:g} points, {points[-1] ** (1 / d[-1]):.6g} per axis; standard errors "
+        f"of 1,000 draws {errors}",
+    )
+
+
+def _policy(dataset: "xarray.Dataset") -> Finding:
+    bias = abs(dataset.gradient - dataset.exact_gradient).values
+    spread = (dataset.gradient_error**2).sum("arm", skipna=False).values
+    return Finding(
+        close({"bias": bias.max()}) & less(spread[1], spread[0]),
+        measured=f"bias {bias.max():.2g}; with the mean reward taken off, {spread[0] / spread[1]:.3g} times less "
+        "variance",
+    )
 
 
 examples = Part(
@@ -1077,6 +1035,6 @@ examples = Part(
     },
     "host",
     run_examples,
-    claims=claims_of_examples,
+    claims={"curse-of-dimensionality": _curse, "policy-gradient-is-monte-carlo": _policy},
     doc="What do the curse of dimension and policy gradients come to, in numbers?",
 )

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Config, Finding, Part, Variable, above, below, close, equal, less
 
 if TYPE_CHECKING:
     import xarray
@@ -81,51 +80,52 @@ def _order(dataset: "xarray.Dataset", rule: str, integrand: str) -> float:
     return -measure.exponent(dataset.panels.values, dataset.error.sel(rule=rule, integrand=integrand).values)
 
 
-def claims_of_errors(dataset: "xarray.Dataset") -> list[Claim]:
+def _error(dataset: "xarray.Dataset", rule: str, integrand: str) -> np.ndarray:
+    return dataset.error.sel(rule=rule, integrand=integrand).values
+
+
+def _beats_riemann(dataset: "xarray.Dataset") -> Finding:
+    left, trapezoid = (_order(dataset, rule, "exp") for rule in ("left", "trapezoid"))
+    return Finding(
+        close({"left": left, "trapezoid": trapezoid})
+        & less(_error(dataset, "trapezoid", "exp"), _error(dataset, "left", "exp")),
+        measured=f"orders {left:.4f} and {trapezoid:.4f}",
+        figure="rules",
+    )
+
+
+def _most_accurate(dataset: "xarray.Dataset") -> Finding:
+    order, rough = _order(dataset, "simpson", "exp"), _order(dataset, "simpson", "sqrt")
+    at = 1  # eight panels
+    periodic = [_error(dataset, rule, "periodic")[at] for rule in ("trapezoid", "simpson")]
+    smooth = [_error(dataset, rule, "sin")[at] for rule in ("gauss-legendre", "simpson")]
+    others = [_error(dataset, rule, "exp") for rule in _RULES[:3]]
+    return Finding(
+        close({"order": order}) & less([_error(dataset, "simpson", "exp")] * 3, others),
+        limits=less(*periodic) | less(*smooth) | less(rough, 2.0),
+        measured=f"order {order:.4f}, on the root {rough:.3f}; with 8 panels on a full period {periodic[1]:.2g} "
+        f"against {periodic[0]:.2g} (trapezoid), on the sine {smooth[1]:.2g} against {smooth[0]:.2g} (Gauss)",
+        figure="rules",
+    )
+
+
+def _sample_average(dataset: "xarray.Dataset") -> Finding:
     from jaxcalc import measure
 
-    error = lambda rule, integrand: dataset.error.sel(rule=rule, integrand=integrand).values
-    left, trapezoid, simpson = (_order(dataset, rule, "exp") for rule in ("left", "trapezoid", "simpson"))
-    rough = _order(dataset, "simpson", "sqrt")
-    at = 1  # eight panels
-    periodic = error("trapezoid", "periodic")[at], error("simpson", "periodic")[at]
-    smooth = error("gauss-legendre", "sin")[at], error("simpson", "sin")[at]
     slope = measure.exponent(dataset.draws.values, dataset.rmse.values)
+    every = above(dataset.rmse, 0.0)  # the exponent leaves out what is not
+    return Finding(close({"rmse_slope": slope}) & every, measured=f"slope {slope:.4f}", figure="sampling")
+
+
+def _printed(dataset: "xarray.Dataset") -> Finding:
     estimates, told = dataset.estimate.values, float(dataset.standard_error.mean(skipna=False))
-    spread, centre = float(estimates.std()), float(estimates.mean())
-    printed = float(np.mean(np.round(estimates, 4) == 2.0))
-    return [
-        judged(
-            "trapezoid-beats-riemann",
-            abs(left - 1.0) <= entry("trapezoid-beats-riemann").tolerance
-            and abs(trapezoid - 2.0) <= entry("trapezoid-beats-riemann").tolerance
-            and bool((error("trapezoid", "exp") < error("left", "exp")).all()),
-            measured=f"orders {left:.4f} and {trapezoid:.4f}",
-            figure="rules",
-        ),
-        judged(
-            "simpson-most-accurate",
-            abs(simpson - 4.0) <= entry("simpson-most-accurate").tolerance
-            and all(bool((error("simpson", "exp") < error(rule, "exp")).all()) for rule in _RULES[:3]),
-            limits=bool(periodic[0] < periodic[1] or smooth[0] < smooth[1] or rough < 2.0),
-            measured=f"order {simpson:.4f}, on the root {rough:.3f}; with 8 panels on a full period {periodic[1]:.2g} "
-            f"against {periodic[0]:.2g} (trapezoid), on the sine {smooth[1]:.2g} against {smooth[0]:.2g} (Gauss)",
-            figure="rules",
-        ),
-        judged(
-            "monte-carlo-sample-average",
-            abs(slope + 0.5) <= entry("monte-carlo-sample-average").tolerance,
-            measured=f"slope {slope:.4f}",
-            figure="sampling",
-        ),
-        judged(
-            "monte-carlo-sin-0-pi",
-            abs(centre - 2.0) <= entry("monte-carlo-sin-0-pi").tolerance and abs(spread / told - 1.0) <= 0.2,
-            limits=printed < 0.5,
-            measured=f"standard error {told:.4f}, spread {spread:.4f}; {100 * printed:.1f} % of runs print 2.0000",
-            figure="sampling",
-        ),
-    ]
+    spread, printed = estimates.std(), np.mean(np.round(estimates, 4) == 2.0)
+    return Finding(
+        close(estimates.mean()) & close(spread / told, 1.0, 0.2),
+        limits=less(printed, 0.5),
+        measured=f"standard error {told:.4f}, spread {spread:.4f}; {100 * printed:.1f} % of runs print 2.0000",
+        figure="sampling",
+    )
 
 
 def figures_of_errors(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -185,7 +185,12 @@ errors = Part(
     "host",
     run_errors,
     figures=figures_of_errors,
-    claims=claims_of_errors,
+    claims={
+        "trapezoid-beats-riemann": _beats_riemann,
+        "simpson-most-accurate": _most_accurate,
+        "monte-carlo-sample-average": _sample_average,
+        "monte-carlo-sin-0-pi": _printed,
+    },
     doc="How fast do quadrature rules and random sampling converge?",
 )
 
@@ -272,29 +277,28 @@ _STATED = {
 }
 
 
-def claims_of_examples(dataset: "xarray.Dataset") -> list[Claim]:
-    found = {str(name): float(value) for name, value in zip(dataset.quantity.values, dataset.found.values)}
-    claims = []
-    for id, (expected, names) in _STATED.items():
-        allowed = entry(id).tolerance
-        values = [found[name] for name in names]
-        holds = all(abs(value - expected) <= allowed for value in values)
-        if id == "double-integral-xy":
-            holds = holds and abs(found["inner"]) <= allowed
-        claims.append(judged(id, holds, measured=", ".join(f"{value:.10g}" for value in values)))
-    signed, unsigned = found["signed area"], found["unsigned area"]
-    id = "integral-is-area-under-curve"
+def _found(dataset: "xarray.Dataset", *names: str) -> np.ndarray:
+    return dataset.found.sel(quantity=list(names)).values
+
+
+def _worked(expected: float, names: tuple[str, ...]) -> Any:
+    """Some quantities held against one number, within the ledger's tolerance."""
+    return lambda dataset: close(_found(dataset, *names), expected)
+
+
+def _double(dataset: "xarray.Dataset") -> Finding:
+    expected, names = _STATED["double-integral-xy"]
+    return Finding(close(_found(dataset, *names), expected) & below(abs(_found(dataset, "inner"))))
+
+
+def _area(dataset: "xarray.Dataset") -> Finding:
+    (triangle,), (signed, unsigned) = _found(dataset, "2x"), _found(dataset, "signed area", "unsigned area")
     # Where the integrand has one sign the integral is the area: 2x over [0, 3] is a triangle of width 3 and height 6.
-    triangle = abs(found["2x"] - 3.0 * 6.0 / 2) <= entry(id).tolerance
-    claims.append(
-        judged(
-            id,
-            triangle,
-            limits=abs(signed - unsigned) > 1.0,
-            measured=f"the triangle under 2x: {found['2x']:.10g}; sin on [0, 2 pi]: {signed:.2g}, area {unsigned:.10g}",
-        )
+    return Finding(
+        close(triangle, 3.0 * 6.0 / 2),
+        limits=less(1.0, abs(signed - unsigned)),
+        measured=f"the triangle under 2x: {triangle:.10g}; sin on [0, 2 pi]: {signed:.2g}, area {unsigned:.10g}",
     )
-    return claims
 
 
 examples = Part(
@@ -305,6 +309,11 @@ examples = Part(
     },
     "host",
     run_examples,
-    claims=claims_of_examples,
+    claims={
+        **{id: _worked(*stated) for id, stated in _STATED.items()},
+        "double-integral-xy": _double,
+        "np-trapz-call": lambda dataset: equal(_found(dataset, "numpy has trapz"), 1.0),
+        "integral-is-area-under-curve": _area,
+    },
     doc="What do worked integrals come to, and do the theorems about integrals hold?",
 )
