@@ -3,14 +3,3 @@
 Accuracy of every engine on one function (``accuracy``), the operations each counts for a gradient (``cost``), formulas
 that swell (``symbolic``), and the small facts of tapes, dual numbers and computational graphs (``facts``).
 """
-
-LOOKS = {
-    "jax forward": ("blue", "o"),
-    "jax reverse": ("vermilion", "s"),
-    "dual": ("sky", "v"),
-    "tape": ("green", "^"),
-    "symbolic": ("purple", "D"),
-    "complex step": ("grey", "X"),
-    "richardson": ("black", "*"),
-    "central": ("orange", "P"),
-}

@@ -119,17 +119,25 @@ def _judge_formulas(dataset):
     )
 
 
+_CURVES = {
+    "derivative as a formula": ("derivative_operations", "vermilion", "s"),
+    "function as a formula": ("value_operations", "black", "o"),
+    "derivative, equal parts once": ("shared_operations", "orange", "D"),
+    "reverse-mode program": ("program_size", "blue", "^"),
+}
+
+
 def figures(dataset):
-    figure, axis = style.subplots(width=4.6, height=2.9)
-    for name, label, color, marker in (
-        ("derivative_operations", "derivative as a formula", "vermilion", "s"),
-        ("value_operations", "function as a formula", "black", "o"),
-        ("shared_operations", "derivative, equal parts shared", "orange", "D"),
-        ("program_size", "reverse-mode program", "blue", "^"),
-    ):
-        axis.plot(dataset.depth, dataset[name], color=style.COLORS[color], marker=marker, label=label)
-    axis.set(yscale="log", xlabel="turns of the logistic map", ylabel="operations")
-    axis.legend(loc="upper left")
+    figure, _ = style.chart(
+        {label: dataset[name] for label, (name, *_) in _CURVES.items()},
+        "depth",
+        looks={label: {"color": style.COLORS[c], "marker": m} for label, (_, c, m) in _CURVES.items()},
+        log="y",
+        ylabel="operations",
+        legend="upper left",
+        width=4.6,
+        height=2.9,
+    )
     figure.set_label("Formulas swell with the depth of a program, its derivative as a program does not.")
     return {"growth": figure}
 

@@ -2,11 +2,12 @@
 
 Four engines share the names ``derivative`` and ``gradient``, so they are reached through their modules:
 ``finite_differences`` (values alone), ``dual`` (forward mode), ``tape`` (reverse mode), ``symbolic`` (SymPy).
-``manual`` writes the backward pass of one network out by hand, and ``check_gradient`` judges any gradient by values
-alone. None of them calls ``jax.grad`` or its kin: an oracle never calls what it judges.
+``scalar`` is reverse mode as popular texts print it, ``manual`` the backward pass of one network written out by hand,
+and ``check_gradient`` judges any gradient by values alone. None of them calls ``jax.grad`` or its kin: an oracle never
+calls what it judges.
 """
 
-from jaxcalc.engines import dual, finite_differences, manual, symbolic, tape
+from jaxcalc.engines import dual, finite_differences, manual, scalar, symbolic, tape
 from jaxcalc.engines.gradient_check import GradientReport, check_gradient
 from jaxcalc.engines.stencils import Scheme, Stencil, fornberg_weights, stencil
 
@@ -19,6 +20,7 @@ __all__ = [
     "finite_differences",
     "fornberg_weights",
     "manual",
+    "scalar",
     "stencil",
     "symbolic",
     "tape",
