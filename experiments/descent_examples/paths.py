@@ -84,33 +84,26 @@ def shared(config):
 
 def figures(dataset):
     """The paths on the contours of the loss, up to three rates."""
-    import json
-
-    data = dataset if "rate" in dataset.dims else dataset.expand_dims(rate=[np.nan])
-    in_thousands = json.loads(dataset.attrs.get("params", "{}")).get("scaling") == "thousands"
-    count = min(3, data.sizes["rate"])
-    figure, panels = style.subplots(1, count, width="page", height=2.75, sharey=True, squeeze=False)
-    levels = np.geomspace(float(data["surface"].quantile(0.003)), float(data["surface"].max()), 12)
-    for panel, index, color in zip(panels[0], range(count), ("blue", "green", "vermilion")):
-        lane = data.isel(rate=index)
-        surface = lane["surface"].transpose("second", "first")
-        panel.contour(lane["first"], lane["second"], surface, levels=levels, colors="#B8B8B8", linewidths=0.6)
-        path = lane["path"].transpose("step", "weight").values
-        shown = path[: _first_outside(path, lane["first"].values, lane["second"].values) + 1]
-        panel.plot(*shown.T, color=style.COLORS[color], marker="o", markersize=2.6, linewidth=1.0)
-        panel.plot(*lane["optimum"].values, color="black", marker="*", markersize=8, linestyle="")
-        panel.set(xlim=lane["first"][[0, -1]], ylim=lane["second"][[0, -1]])
+    data = lab.over(dataset, "rate").isel(rate=slice(0, 3))
+    in_thousands = "scaling" in data.coords and data.scaling.item() == "thousands"
+    figure, panels = style.subplots(1, data.sizes["rate"], width="page", height=2.75, sharey=True, squeeze=False)
+    surface = data.surface.transpose("second", "first")
+    levels = np.geomspace(float(surface.quantile(0.003)), float(surface.max()), 12)
+    low, high = np.transpose([data[name].values[[0, -1]] for name in ("first", "second")])
+    star = {"marker": "*", "markersize": 11, "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
+    for panel, (_, lane), color in zip(panels[0], data.groupby("rate"), ("blue", "green", "vermilion")):
+        lane = lane.squeeze("rate")
+        panel.contour(data["first"], data.second, surface, levels=levels, colors="#B8B8B8", linewidths=0.6)
+        path = lane.path.transpose("step", "weight").values
+        outside = ((path < low) | (path > high)).any(axis=1)
+        shown = path[: outside.argmax() + 1] if outside.any() else path  # until it leaves the surface
+        panel.plot(*shown.T, "o-", color=style.COLORS[color], markersize=2.6, linewidth=1)
+        panel.plot(*lane.optimum, **star, markeredgewidth=0.8, zorder=5)
+        panel.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         panel.set_xlabel(f"weight of lot size{' (1000 $ / 1000 ft²)' if in_thousands else ''}")
-        gap = lane["gap"].values
-        panel.set_title(rf"$\eta\,\lambda_{{\max}}$ = {float(lane['rate']):.3g}:  loss × {gap[-1] / gap[0]:.2g}")
+        left = float(lane.gap[-1] / lane.gap[0])
+        panel.set_title(rf"$\eta\,\lambda_{{\max}}$ = {float(lane.rate):.3g}:  loss × {left:.2g}")
         panel.grid(visible=False)
     panels[0, 0].set_ylabel(f"weight of bedrooms{' (1000 $ each)' if in_thousands else ''}")
     figure.set_label("Paths of gradient descent over the contours of the house-price loss; the star is the optimum.")
     return {"contour": figure}
-
-
-def _first_outside(path: np.ndarray, first: np.ndarray, second: np.ndarray) -> int:
-    """The index of the first point off the drawn surface, the path's length if there is none."""
-    low, high = np.array([first[0], second[0]]), np.array([first[-1], second[-1]])
-    outside = ~np.all((path >= low) & (path <= high), axis=1)
-    return int(np.argmax(outside)) if outside.any() else len(path)

@@ -1,7 +1,6 @@
 """The numbers of textbook examples, step by step."""
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pydantic
@@ -12,6 +11,10 @@ from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal
 
 kind = "compiled"
 dtype = "float64"
+
+_EPS = float(np.finfo(float).eps)
+_HOUSE = ("house tiny rate", "house 0.99 limit", "house 1.01 limit")
+_BOWL = ("bowl 0.1", "bowl 0.3")
 
 
 class Config(lab.Config):
@@ -72,152 +75,91 @@ def run(config, key):
 
 def figures(dataset):
     """One house at three rates; the bowl's steep coordinate at two."""
-    figures = {}
-    house = _present(dataset, "house tiny rate", "house 0.99 limit", "house 1.01 limit")
-    if house:
-        figure, panel = style.subplots(1, 1, height=2.7)
-        for data, color in zip(house.values(), ("blue", "green", "vermilion")):
-            loss = data["loss"].where(data["loss"] > 0).values
-            panel.loglog(np.arange(len(loss))[1:], loss[1:], color=style.COLORS[color])
-            last = int(np.flatnonzero(np.isfinite(loss))[-1])
-            panel.annotate(
-                f"{float(data['rate']):.3g}\n({float(data['rate'] / data['limit']):.3g} of 2/L)",
-                (last, loss[last]),
-                (5, 0),
-                textcoords="offset points",
-                va="center",
-                color=style.COLORS[color],
-                fontsize=7,
-            )
-        panel.set(xlabel="step", ylabel="squared error of one house ($²)", xlim=(1, 6e5))
-        panel.set_xticks([1, 10, 100, 1000, 10_000])
-        figure.set_label("Loss on a single house, stable below the rate 2/L; beside each curve its rate.")
-        figures["one-house"] = figure
-    bowl = _present(dataset, "bowl 0.1", "bowl 0.3")
-    if bowl:
-        figure, panel = style.subplots(1, 1)
-        for data, color, mark in zip(bowl.values(), ("blue", "vermilion"), "os"):
-            steep = data["x"].isel(coordinate=1, step=slice(0, 11))
-            panel.plot(
-                range(steep.size), steep, color=style.COLORS[color], marker=mark, label=f"rate {float(data['rate']):g}"
-            )
-        panel.axhline(0, color="black", linewidth=0.7)
-        panel.set(xlabel="step", ylabel="steep coordinate $x_1$ of $x_0^2 + 3x_1^2$")
-        panel.legend(title="limit 2/L = 0.333")
-        figure.set_label("The steep coordinate flips its sign at every step where the rate is above 1/L.")
-        figures["bowl"] = figure
-    return figures
-
-
-def _present(dataset, *labels):
-    """The named cases, cut to the steps and coordinates that each has; empty unless all are there."""
-    if "case" not in dataset.dims or not set(labels) <= set(dataset["case"].values.tolist()):
-        return {}
+    cases = set(dataset.case.values.tolist()) if "case" in dataset.dims else set()
+    colors = [{"color": style.COLORS[name]} for name in ("blue", "green", "vermilion")]
     found = {}
-    for label in labels:
-        one = dataset.sel(case=label)
-        steps = np.flatnonzero(np.isfinite(one["x"].isel(coordinate=0).values))
-        found[label] = one.isel(step=slice(0, int(steps[-1]) + 1 if steps.size else 1))
-    return found
-
-
-class _Run(NamedTuple):
-    """One descent: its problem, its rate absolute and as a multiple of 2/L, and its finite iterates."""
-
-    problem: str
-    rate: float
-    limit: float
-    x: np.ndarray
-    loss: np.ndarray
-    gradient: np.ndarray
-
-    def matches(self, problem: str, start: Sequence[float], steps: int, *, rate: float = 0.0, share: float = 0.0):
-        """Whether it is this problem from this start, at this rate (absolute or a share of 2/L), at least so long."""
-        return (
-            self.problem == problem
-            and len(self.x) > steps
-            and np.allclose(self.x[0], start, rtol=1e-6, atol=0)
-            and np.isclose(self.rate, rate or share * self.limit, rtol=1e-6, atol=0)
+    if cases >= set(_HOUSE):
+        house = dataset.sel(case=list(_HOUSE))
+        labels = [f"{rate:.3g} ({rate / house.limit[0]:.3g} of 2/L)" for rate in house.rate.values]
+        figure, _ = style.chart(
+            house.loss.isel(step=slice(1, None)),
+            "step",
+            hue="case",
+            looks={name: look | {"label": label} for name, look, label in zip(_HOUSE, colors, labels)},
+            log="xy",
+            legend="ends",
+            xlabel="step",
+            ylabel="squared error of one house ($²)",
+            width=4.6,
+            height=2.8,
         )
-
-
-def _runs(dataset):
-    """Every run of a dataset, whatever was swept."""
-    import json
-
-    params = json.loads(dataset.attrs.get("params", "{}"))
-    swept = list(dataset["rate"].dims)
-    stacked = dataset.stack({"_run": swept}, create_index=False) if swept else dataset.expand_dims("_run")
-    found = []
-    for index in range(stacked.sizes["_run"]):
-        one = stacked.isel(_run=index)
-        problem = str(one["problem"].item() if "problem" in one.coords else params.get("problem"))
-        x = one["x"].transpose("step", "coordinate").values
-        good = np.isfinite(x[:, 0])
-        steps = len(good) if good.all() else int(np.argmin(good))
-        if not steps:
-            continue
-        own = np.isfinite(x[0])
-        gradient = one["gradient"].transpose("step", "coordinate").values[:steps, own]
-        rate, limit = float(one["rate"]), float(one["limit"])
-        found.append(_Run(problem, rate, limit, x[:steps, own], one["loss"].values[:steps], gradient))
+        figure.set_label("Loss on a single house, stable below the rate 2/L; beside each curve its rate.")
+        found["one-house"] = figure
+    if cases >= set(_BOWL):
+        bowl = dataset.sel(case=list(_BOWL))
+        labels = [f"rate {rate:g}" for rate in bowl.rate.values]
+        figure, panels = style.chart(
+            bowl.x.isel(coordinate=1, step=slice(0, 11)),
+            "step",
+            hue="case",
+            looks={name: look | {"label": label} for name, look, label in zip(_BOWL, colors[::2], labels)},
+            legend="upper right",
+            xlabel="step",
+            ylabel="steep coordinate $x_1$",
+        )
+        panels[0, 0].axhline(0, color="black", linewidth=0.7)
+        figure.set_label(
+            "The steep coordinate of the bowl x₀² + 3x₁² flips its sign at every step where the rate is above "
+            "1/L = 1/6; the limit is 2/L."
+        )
+        found["bowl"] = figure
     return found
 
 
-def _first(dataset, problem, start, steps, **rate):
-    """The first run of that example that goes on for so many steps, all of them finite."""
-    for run in _runs(dataset):
-        if run.matches(problem, start, steps, **rate):
-            return run
-    told = ", ".join(f"{name} {value:g}" for name, value in rate.items())
-    raise NotJudged(f"needs {steps} finite steps on the {problem} from {tuple(start)}, {told}")
-
-
-def _eps(dataset):
-    return float(np.finfo(dataset.attrs["dtype"]).eps)
-
-
-def _slow(dataset, steps):
-    """The bowl of the textbook, at its rate."""
-    return _first(dataset, "bowl", (4, 2), steps, rate=0.1)
-
-
-def _house(dataset, steps, start=(0, 0), **rate):
-    if _eps(dataset) > 1e-12:
+def _case(dataset, name):
+    """One worked example; what its run lacks, steps among it, leaves a claim not judged."""
+    if dataset.attrs["dtype"] != "float64":
         raise NotJudged("needs double precision")
-    return _first(dataset, "one-house", start, steps, **rate)
+    return dataset.sel(case=name)
+
+
+def _at(dataset, name, step):
+    """Its first two coordinates, and the loss and the gradient, after so many steps."""
+    return _case(dataset, name).sel(step=step).isel(coordinate=slice(0, 2))
 
 
 def _judge_one_step(dataset):
-    run = _slow(dataset, 1)
-    x, loss = run.x[1], run.loss
-    lands = close(x, (3.2, 0.8), 16 * _eps(dataset)) & equal(run.gradient[0], (8.0, 12.0))
-    lands &= close(loss[:2], (28.0, 12.16), 64 * _eps(dataset), relative=True)
-    return Finding(lands, measured=f"({x[0]:.12g}, {x[1]:.12g}); loss {loss[0]:g} to {loss[1]:.6g}")
+    start, end = (_at(dataset, "bowl 0.1", step) for step in (0, 1))
+    lands = close(end.x, (3.2, 0.8), 16 * _EPS) & equal(start.gradient, (8.0, 12.0))
+    lands &= close([start.loss, end.loss], (28.0, 12.16), 64 * _EPS, relative=True)
+    x, y = end.x.values
+    words = f"({x:.12g}, {y:.12g}); loss {float(start.loss):g} to {float(end.loss):.6g}"
+    return Finding(lands, measured=words)
 
 
 def _judge_fifty_steps(dataset):
-    run = _slow(dataset, 50)
-    x, loss = run.x[50], run.loss[50]
-    closed = close(x, (4 * 0.8**50, 2 * 0.4**50), 1000 * _eps(dataset), relative=True)
-    return Finding(close(loss) & closed, measured=f"{loss:.3g} at ({x[0]:.4g}, {x[1]:.4g})")
+    end = _at(dataset, "bowl 0.1", 50)
+    closed = close(end.x, (4 * 0.8**50, 2 * 0.4**50), 1000 * _EPS, relative=True)
+    x, y = end.x.values
+    return Finding(close(end.loss) & closed, measured=f"{float(end.loss):.3g} at ({x:.4g}, {y:.4g})")
 
 
 def _judge_print(dataset):
-    run = _slow(dataset, 50)
-    printed = np.round(run.x, 6)
-    zeros = np.flatnonzero(np.all(printed == 0, axis=1))
+    printed = _case(dataset, "bowl 0.1").x.isel(coordinate=slice(0, 2)).round(6)
+    zeros = np.flatnonzero((printed == 0).all("coordinate"))
     words = f"zeros from step {zeros[0]}" if zeros.size else "no zeros in this run"
-    return Finding(close(printed[50]), measured=f"{printed[50].tolist()}; {words}")
+    at_50 = printed.sel(step=50)
+    return Finding(close(at_50), measured=f"{at_50.values.tolist()}; {words}")
 
 
 def _judge_oscillation(dataset):
-    runs = (_slow(dataset, 5), _first(dataset, "bowl", (4, 2), 5, rate=0.3))
-    slow, fast = (int(np.sum(np.diff(np.sign(run.x[:6, 1])) != 0)) for run in runs)
+    steep = [_case(dataset, name).x.isel(coordinate=1).sel(step=np.arange(6)) for name in _BOWL]
+    # A NaN has no sign: the number of flips is none either.
+    slow, fast = (float((abs(np.sign(x.values[1:]) - np.sign(x.values[:-1])) / 2).sum()) for x in steep)
     return Finding(
         equal(fast),
         limits=equal(slow, 0),
-        measured=f"{fast} sign flips at rate 0.3, {slow} at 0.1",
+        measured=f"{fast:g} sign flips at rate 0.3, {slow:g} at 0.1",
         figure="bowl",
         note="It oscillates above 1/L = 0.167; below that poor conditioning costs slowness.",
     )
@@ -225,43 +167,41 @@ def _judge_oscillation(dataset):
 
 def _judge_loop(dataset):
     """The loss falls at every step, down to rounding."""
-    loss = _first(dataset, "sphere", (0, 0, 0), 4, rate=0.1).loss
-    rounded = loss < loss[0] * (16 * _eps(dataset)) ** 2
+    loss = _case(dataset, "sphere").loss.values
+    rounded = loss < loss[0] * (16 * _EPS) ** 2
     falling = loss[: int(np.argmax(rounded)) + 1] if rounded.any() else loss
+    if falling.size <= 4:
+        raise NotJudged("needs four steps")
     words = f"{loss[0]:g} to {falling[-1]:.2g} in {len(falling) - 1} steps"
     return Finding(less(falling[1:], falling[:-1]), measured=words)
 
 
 def _judge_partials(dataset):
-    run = next((run for run in _runs(dataset) if run.problem == "one-house" and not run.x[0].any()), None)
-    if run is None:
-        raise NotJudged("needs one house from the origin")
-    first, second = run.gradient[0]
-    exact = close([first, second], (-8.4e8, -2.1e6), 16 * _eps(dataset), relative=True)
+    first, second = _at(dataset, "house tiny rate", 0).gradient.values
+    exact = close([first, second], (-8.4e8, -2.1e6), 16 * _EPS, relative=True)
     return Finding(exact, measured=f"({first:.6g}, {second:.6g}), ratio {first / second:.6g}")
 
 
 def _judge_tiny_rate(dataset):
-    run = _house(dataset, 5000, rate=1e-10)
-    x, left = run.x[5000], run.loss[5000] / run.loss[0]
+    start, end = (_at(dataset, "house tiny rate", step) for step in (0, 5000))
+    left, (x, y) = float(end.loss / start.loss), end.x.values
     return Finding(
-        close(x),
+        close(end.x),
         limits=above(left, 0.05),
-        measured=f"({x[0]:.4f}, {x[1]:.4f})",
+        measured=f"({x:.4f}, {y:.4f})",
         figure="one-house",
-        note=f"Stable, but the loss is still {run.loss[5000]:.3g} of {run.loss[0]:.4g}: "
+        note=f"Stable, but the loss is still {float(end.loss):.3g} of {float(start.loss):.4g}: "
         f"{np.sqrt(left):.1%} of the residual remains.",
     )
 
 
 def _judge_threshold(dataset):
-    below_it, above_it = (_first(dataset, "one-house", (0, 0), 2000, share=share) for share in (0.99, 1.01))
-    tiny = _first(dataset, "one-house", (0, 0), 2000, rate=1e-10)
-    start = float(below_it.loss[0])
-    fell, grew, left = (float(run.loss[2000]) for run in (below_it, above_it, tiny))
+    tiny, stable, unstable = (_case(dataset, name) for name in _HOUSE)
+    start = float(stable.loss.sel(step=0))
+    left, fell, grew = (float(one.loss.sel(step=2000)) for one in (tiny, stable, unstable))
     return Finding(
-        close(below_it.limit) & less(fell, 1e-6 * start) & less(start, grew) & less(0.1 * start, left),
-        measured=f"threshold {below_it.limit:.4e}: loss after 2000 steps {fell:.2g} below it, "
+        close(stable.limit) & less(fell, 1e-6 * start) & less(start, grew) & less(0.1 * start, left),
+        measured=f"threshold {float(stable.limit):.4e}: loss after 2000 steps {fell:.2g} below it, "
         f"{grew:.2g} above; at 1e-10 still {left / start:.0%} of the start's",
         figure="one-house",
     )
@@ -269,14 +209,15 @@ def _judge_threshold(dataset):
 
 def _judge_dominance(dataset):
     """The ratio of the weights from the origin, and from elsewhere: the minima form a line."""
-    x, other = _house(dataset, 2000, share=0.99).x[-1], _house(dataset, 1, (0, 5000), share=0.5)
-    y, loss = other.x[-1], float(other.loss[-1])
+    x = _at(dataset, "house 0.99 limit", 2000).x.values
+    other = _at(dataset, "house from (0, 5000)", 50)
+    y = other.x.values
     return Finding(
         close(x[0] / x[1], 400.0, 1e-9),
         limits=above(abs(y[0] / y[1] - 400.0), 1.0),
         measured=f"{x[0] / x[1]:.6f} from the origin",
         note=f"The start decides: from (0, 5000) it ends at ({y[0]:.3f}, {y[1]:.3f}) with loss "
-        f"{loss:.2g}, since the minima form a line.",
+        f"{float(other.loss):.2g}, since the minima form a line.",
     )
 
 

@@ -93,7 +93,7 @@ def figures(dataset):
         **shared,
         axes=right,
         ylabel="$|y|$, the way down from the saddle",
-        ylim=(2e-5, 1e6),
+        ylim=(1e-5, 1e6),
     )
     right.set_title("$x^2 - y^2$ from (1, 0.001)")
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)

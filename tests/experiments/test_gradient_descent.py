@@ -34,7 +34,7 @@ def conditioning(tmp_path_factory):
 @pytest.fixture(scope="module")
 def worked(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    return lab.run(CONFIGS / "descent_examples-worked.yaml", out=out, progress=False)
+    return lab.run(f"{CONFIGS}/descent_examples.yaml:worked", out=out, progress=False)
 
 
 def _run(tmp_path, name, sweep=None, **params):
