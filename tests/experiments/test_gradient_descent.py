@@ -15,7 +15,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def rates(tmp_path_factory):
     return _run(
         tmp_path_factory.mktemp("runs"),
-        "gradient_descent:rates",
+        "gradient_descent.rates",
         {
             "cases": {"houses": {"problem": "house-all"}, "tumours": {"problem": "breast-cancer"}},
             "vmap": {"rate": [0.1, 1.0, 1.9, 2.1], "seed": [0, 1]},
@@ -28,7 +28,7 @@ def rates(tmp_path_factory):
 def conditioning(tmp_path_factory):
     cases = {f"kappa {k}": {"problem": "quadratic", "condition_number": float(k)} for k in (3, 10, 30, 100)}
     sweep = {"cases": cases, "vmap": {"seed": [0, 1, 2]}}
-    return _run(tmp_path_factory.mktemp("runs"), "gradient_descent:conditioning", sweep)
+    return _run(tmp_path_factory.mktemp("runs"), "gradient_descent.conditioning", sweep)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_factor_that_should_be_there_is_missed(rates):
 
 
 def test_rates_without_a_sweep_still_draw(tmp_path):
-    run = _run(tmp_path, "gradient_descent:rates", num_steps=20)
+    run = _run(tmp_path, "gradient_descent.rates", num_steps=20)
     assert run.messages == []
     assert set(run.figures) == {"regimes"}
 
