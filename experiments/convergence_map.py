@@ -6,24 +6,19 @@ one program; gradient descent and momentum, whose edges are ``2 / L`` and ``2 (1
 
 import functools
 import operator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 import pydantic
 
-from jaxcalc import lab
+from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below
 
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
-
 kind = "compiled"
+dtype = "float64"
 
 
 class Config(lab.Config):
-    """A quadratic with curvatures from 1 to the condition number."""
-
     method: Literal["gradient-descent", "momentum"] = "gradient-descent"
     """the solver; momentum is the heavy ball"""
     rate: Swept[float] = pydantic.Field(0.1, gt=0)
@@ -45,7 +40,7 @@ VARIABLES = {
 }
 
 
-def run(config: Config, key: Any) -> dict[str, Any]:
+def run(config, key):
     import jax.numpy as jnp
 
     from jaxcalc.solvers import gradient_descent, iterate, momentum
@@ -63,75 +58,72 @@ def run(config: Config, key: Any) -> dict[str, Any]:
     return {"remaining": remaining, "factor": remaining ** (1.0 / config.num_steps), "status": found.status}
 
 
-_AXES = ("method", "condition_number", "rate")
+def _by_method(dataset):
+    """Each method's runs over condition number and rate, and its edge of stability times the largest curvature."""
+    data = lab.over(dataset, "method", "condition_number", "rate").transpose("method", "condition_number", "rate")
+    edge = lambda name: 2.0 * (1.0 + float(data.decay)) if name == "momentum" else 2.0
+    names = data["method"].values.tolist()
+    return {name: (data.isel({"method": i}), edge(name)) for i, name in enumerate(names)}
 
 
-def _edge(dataset: "xarray.Dataset", method: str) -> float:
-    """The edge of stability times the largest curvature."""
-    import json
-
-    decay = float(json.loads(dataset.attrs.get("params", "{}")).get("decay", 0.9))
-    return 2.0 * (1.0 + decay) if method == "momentum" else 2.0
-
-
-def _edges(dataset: "xarray.Dataset") -> Finding:
-    data = dataset.transpose(*_AXES)
-    reach = data.rate.values[None, :] * data.condition_number.values[:, None]
+def _edges(dataset):
     checks, told = [], []
-    for method in map(str, data["method"].values):
-        edge = _edge(dataset, method)
-        left = data.remaining.sel({"method": method}).values
+    methods = _by_method(dataset)
+    if "gradient-descent" not in methods:
+        raise NotJudged("it takes gradient descent")
+    for name, (one, edge) in methods.items():
+        reach = (one.condition_number * one.rate).values
         # What has overflowed has grown; a NaN is no number and stays one.
-        left = np.where(np.isposinf(left), np.finfo(float).max, left)
+        left = np.where(np.isposinf(one.remaining), np.finfo(float).max, one.remaining)
         # Within a tenth of the edge a few hundred steps leave it open.
         stable, unstable = left[reach < 0.9 * edge], left[reach > 1.1 * edge]
         checks.append(below(stable, 1.0) & above(unstable, 1.0))
-        told.append(f"{method}: at most {stable.max():.3f} below {edge:g}/L, at least {unstable.min():.3g} above")
-    if "gradient-descent" not in data["method"].values:
-        raise NotJudged("it takes gradient descent")
+        told.append(f"{name}: at most {stable.max():.3f} below {edge:g}/L, at least {unstable.min():.3g} above")
     return Finding(functools.reduce(operator.and_, checks), measured="; ".join(told), figure="map")
 
 
 claims = {"stability-edge-is-two-over-l": _edges}
 
+_GROWS = "#F3C9B0"
 
-def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+
+def figures(dataset):
     from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Patch
 
-    from jaxcalc import style
-
-    if set(dataset.remaining.dims) != set(_AXES):
+    methods = _by_method(dataset)
+    if min(dataset.remaining.sizes.get(axis, 1) for axis in ("rate", "condition_number")) < 2:
         return {}
-    data = dataset.transpose(*_AXES)
-    methods = [str(m) for m in data["method"].values]
     figure, panels = style.subplots(1, len(methods), width="page", height=3.2, squeeze=False, sharex=True, sharey=True)
-    kappa, rate = data.condition_number.values, data.rate.values
-    image, grows = None, "#F3C9B0"
-    colors = colormaps["cividis_r"].with_extremes(bad=grows)
-    for panel, method in zip(panels.flat, methods):
-        factor = data.factor.sel({"method": method}).values
+    colors, norm = colormaps["cividis_r"].with_extremes(bad=_GROWS), LogNorm(1, 1e4)
+    for panel, (name, (one, edge)) in zip(panels.flat, methods.items()):
+        rate, kappa, factor = one.rate.values, one.condition_number.values, one.factor.values
         with np.errstate(divide="ignore"):
-            steps = np.log(1e-6) / np.log(factor)
-        shown = np.ma.masked_where(~(factor < 1), np.maximum(steps, 1.0))
-        image = panel.pcolormesh(
-            rate, kappa, shown, cmap=colors, norm=LogNorm(1, 1e4), shading="nearest", rasterized=True
+            steps = np.maximum(np.log(1e-6) / np.log(factor), 1.0)
+        panel.pcolormesh(
+            rate,
+            kappa,
+            np.ma.masked_where(~(factor < 1), steps),
+            cmap=colors,
+            norm=norm,
+            shading="nearest",
+            rasterized=True,
         )
-        edge = _edge(dataset, method) / kappa
-        panel.plot(edge, kappa, **{**style.THEORY, "color": "black", "zorder": 3, "linewidth": 1.3})
-        if method == "gradient-descent":
+        panel.plot(edge / kappa, kappa, **{**style.THEORY, "color": "black", "zorder": 3, "linewidth": 1.3})
+        if name == "gradient-descent":
             panel.plot(2 / (1 + kappa), kappa, color="black", linewidth=1.0, linestyle=":", zorder=3)
-        name = "2/L" if method == "gradient-descent" else r"2(1+$\beta$)/L"
-        panel.set_title(f"{method.replace('-', ' ')}, edge {name} dashed", fontsize=8)
-        panel.set(xscale="log", yscale="log", xlabel=r"learning rate × least curvature", xlim=(rate[0], rate[-1]))
-        panel.set_ylim(kappa[0], kappa[-1])
+        told = r"2(1+$\beta$)/L" if name == "momentum" else "2/L"
+        panel.set_title(f"{name.replace('-', ' ')}, edge {told} dashed")
+        panel.set(xscale="log", yscale="log", xlabel="learning rate × least curvature")
+        panel.set(xlim=(rate[0], rate[-1]), ylim=(kappa[0], kappa[-1]))
         panel.grid(visible=False)
     panels[0, 0].set_ylabel("condition number")
-    assert image is not None
-    bar = figure.colorbar(image, ax=panels, label="steps to a millionth of the distance", pad=0.02)
-    figure.legend(handles=[Patch(color=grows, label="diverges")], loc="outside lower center")
-    bar.outline.set_visible(False)
+    mappable = ScalarMappable(norm, colors)
+    bar = figure.colorbar(mappable, ax=panels, label="steps to a millionth of the distance", pad=0.02)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    figure.legend(handles=[Patch(color=_GROWS, label="diverges")], loc="outside lower center")
     figure.set_label(
         "Steps that take the distance to the optimum to a millionth, at the mean factor of the run. Dashed: the edge "
         "of stability; dotted: the best rate of gradient descent, 2/(μ + L)."
