@@ -1,7 +1,7 @@
 """Quadrature rules on the unit interval: nodes and weights that carry the degree they are exact to."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,7 +11,16 @@ import numpy as np
 
 from jaxcalc import checks
 
-__all__ = ["RULES", "Rule", "RuleName", "gauss_kronrod", "integrate_samples", "quadrature_rule"]
+__all__ = [
+    "RULES",
+    "Rule",
+    "RuleName",
+    "affordable_points",
+    "gauss_kronrod",
+    "integrate_samples",
+    "product_integral",
+    "quadrature_rule",
+]
 
 RuleName = Literal["left", "right", "midpoint", "trapezoid", "simpson", "gauss-legendre", "tanh-sinh"]
 
@@ -243,3 +252,38 @@ def _check_abscissae(x: jax.typing.ArrayLike, n: int) -> None:
     if jnp.shape(x) != (n,):
         raise ValueError(f"integrate_samples: x must have shape ({n},) like y along axis, got {jnp.shape(x)}.")
     checks.not_nan("integrate_samples", "x", jnp.asarray(x), "Leave those samples out.")
+
+
+def affordable_points(name: RuleName, budget: int, dimension: int) -> int:
+    """Points per axis of the finest product grid within a budget of evaluations; 0 if the rule has none so coarse.
+
+    Args:
+      name: the rule on each axis.
+      budget: evaluations at most, ``n ** dimension``.
+      dimension: of the grid.
+
+    Raises:
+      ValueError: for an unknown rule, or a dimension below 1.
+    """
+    checks.one_of("affordable_points", "name", name, get_args(RuleName))
+    checks.integer("affordable_points", "dimension", dimension, least=1)
+    n = int(budget ** (1 / dimension)) + 1
+    while n**dimension > budget:
+        n -= 1
+    n -= name == "simpson" and n % 2 == 0
+    return n if n >= {"trapezoid": 2, "simpson": 3}.get(name, 1) else 0
+
+
+def product_integral(fun: Callable[[Sequence[np.ndarray]], np.ndarray], rule: Rule, dimension: int) -> np.ndarray:
+    """The integral over the unit cube by the product of a rule with itself.
+
+    Args:
+      fun: from ``dimension`` coordinates, sparse arrays that broadcast to the grid, to values on the grid, with any
+        further axes before the grid's.
+      rule: as ``quadrature_rule`` gives it; the grid has ``len(rule.nodes) ** dimension`` points.
+      dimension: of the cube.
+    """
+    total = fun(np.meshgrid(*[rule.nodes] * dimension, indexing="ij", sparse=True))
+    for _ in range(dimension):
+        total = total @ rule.weights
+    return total

@@ -5,8 +5,9 @@ import pytest
 import scipy.integrate
 import scipy.special
 
-from experiments import monte_carlo
+from experiments.monte_carlo import dimension
 from jaxcalc import lab
+from jaxcalc.functions import integrands, quadrature
 from tests.verdicts import changed as all_changed
 from tests.verdicts import claims, survivors, verdicts
 
@@ -47,14 +48,14 @@ def run(cache, tmp_path_factory):
         if part not in found:
             params, sweep = SMALL[part]
             config = {
-                "experiment": f"monte_carlo:{part}",
+                "experiment": f"monte_carlo.{part}",
                 "dtype": "float64",
                 "params": params,
                 "sweep": sweep,
             }
             found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
             assert found[part].messages == []
-            assert survivors(f"monte_carlo:{part}", found[part].dataset) == []
+            assert survivors(f"monte_carlo.{part}", found[part].dataset) == []
         return found[part]
 
     return make
@@ -176,7 +177,7 @@ def on_grids(power=1.0):
     import xarray
 
     def one(method, budget):
-        found = monte_carlo.run_dimension(monte_carlo.Dimension(method=method, evaluations=budget, most=5), None)
+        found = dimension.run(dimension.Config(method=method, evaluations=budget, most=5), None)
         names = {"error": ("dimension", "integrand"), "points": ("dimension",)}
         data = {name: (dims, found[name]) for name, dims in names.items()}
         return xarray.Dataset(data, {name: found[name] for name in ("dimension", "integrand")})
@@ -188,9 +189,9 @@ def on_grids(power=1.0):
 
 
 def test_dimension_turns_its_verdicts(run):
-    slopes = claims("monte_carlo:dimension", on_grids())["grid-slopes"]
+    slopes = claims("monte_carlo.dimension", on_grids())["grid-slopes"]
     assert slopes.passed, slopes.measured
-    assert claims("monte_carlo:dimension", on_grids(power=0.9))["grid-slopes"].verdict == "refuted"
+    assert claims("monte_carlo.dimension", on_grids(power=0.9))["grid-slopes"].verdict == "refuted"
     found = run("dimension")
     data, name = found.dataset, "monte-carlo-overtakes-at-twice-the-order"
     kind, of_random = data["method"], data.error.sel({"method": "monte-carlo"})
@@ -254,15 +255,15 @@ def test_figures_are_drawn(run, part, names):
 
 def test_integrals_are_those_of_the_integrands():
     """SciPy's quad in one dimension, with the kink told; the product rule that the grids use in two."""
-    one = lambda x: monte_carlo._oscillation_and_kink(x - 0.5, abs(x - 0.3), 1, np)
-    exact = monte_carlo._their_integrals(1)
+    one = lambda x: integrands.genz_pair(x - 0.5, abs(x - 0.3), 1, xp=np)
+    exact = integrands.genz_integrals(1)
     for i in range(2):
         found = scipy.integrate.quad(lambda x, i=i: float(one(x)[i]), 0, 1, points=[0.3], epsabs=1e-13)[0]
         np.testing.assert_allclose(exact[i], found, rtol=1e-12)
-    wave, kink = monte_carlo._on_grid("gauss-legendre", 64, 2) - monte_carlo._their_integrals(2)
+    wave, kink = dimension._on_grid("gauss-legendre", 64, 2) - integrands.genz_integrals(2)
     assert abs(wave) < 1e-13 and abs(kink) < 1e-3
-    smooth = scipy.integrate.quad(lambda x: float(monte_carlo._integrands(np.array([x]))[0]), 0, 1)[0]
-    np.testing.assert_allclose(monte_carlo._integrals(1)[0], smooth, rtol=1e-6)
+    smooth = scipy.integrate.quad(lambda x: float(integrands.integrands(np.array([x]))[0]), 0, 1)[0]
+    np.testing.assert_allclose(integrands.integrals(1)[0], smooth, rtol=1e-6)
 
 
 def test_the_product_rule_is_the_iterated_one(x64):
@@ -272,24 +273,24 @@ def test_the_product_rule_is_the_iterated_one(x64):
 
     def fun(x, y, z):
         x = jnp.stack([x, y, z])
-        return monte_carlo._oscillation_and_kink((x - 0.5).sum(), abs(x - 0.3).sum(), 3, jnp)
+        return integrands.genz_pair((x - 0.5).sum(), abs(x - 0.3).sum(), 3)
 
     nested = iterated_integral(fun, method="simpson", num_points=5)([(0.0, 1.0)] * 3)
-    np.testing.assert_allclose(monte_carlo._on_grid("simpson", 5, 3), nested, rtol=1e-13)
+    np.testing.assert_allclose(dimension._on_grid("simpson", 5, 3), nested, rtol=1e-13)
 
 
 def test_a_grid_is_the_finest_affordable():
     for method in ("trapezoid", "simpson", "gauss-legendre"):
         for d in (2, 3, 7, 20):
-            n, step = monte_carlo._affordable(method, 4096, d), 2 if method == "simpson" else 1
+            n, step = quadrature.affordable_points(method, 4096, d), 2 if method == "simpson" else 1
             assert n**d <= 4096 and (n == 0 or (n + step) ** d > 4096)
-    assert monte_carlo._affordable("trapezoid", 4096, 12) == 2
-    assert monte_carlo._affordable("trapezoid", 4096, 13) == 0
+    assert quadrature.affordable_points("trapezoid", 4096, 12) == 2
+    assert quadrature.affordable_points("trapezoid", 4096, 13) == 0
 
 
 def test_all_dimensions_at_once(x64):
     import jax.numpy as jnp
 
     x = np.linspace(0.05, 0.9, 5)
-    each = [monte_carlo._oscillation_and_kink((x[:d] - 0.5).sum(), abs(x[:d] - 0.3).sum(), d, np) for d in range(1, 6)]
-    np.testing.assert_allclose(monte_carlo._in_all_dimensions(jnp.asarray(x)), each, rtol=1e-14)
+    each = [integrands.genz_pair((x[:d] - 0.5).sum(), abs(x[:d] - 0.3).sum(), d, xp=np) for d in range(1, 6)]
+    np.testing.assert_allclose(dimension._in_all_dimensions(jnp.asarray(x)), each, rtol=1e-14)

@@ -56,4 +56,4 @@ def test_examples_turn_their_verdicts(run):
 
 
 def test_figures_can_be_drawn(run):
-    assert set(registry.load("quadrature:errors").part.figures(run("errors").dataset)) == {"rules", "sampling"}
+    assert set(registry.load("quadrature.errors").part.figures(run("errors").dataset)) == {"rules", "sampling"}
