@@ -97,7 +97,7 @@ def figures(dataset):
     if min(dataset.remaining.sizes.get(axis, 1) for axis in ("rate", "condition_number")) < 2:
         return {}
     figure, panels = style.subplots(1, len(methods), width="page", height=3.2, squeeze=False, sharex=True, sharey=True)
-    colors, norm = colormaps["cividis_r"].with_extremes(bad=_GROWS), LogNorm(1, 1e4)
+    colors, norm = colormaps["cividis_r"].with_extremes(bad=_GROWS), LogNorm(10, 1e4)
     for panel, (name, (one, edge)) in zip(panels.flat, methods.items()):
         rate, kappa, factor = one.rate.values, one.condition_number.values, one.factor.values
         with np.errstate(divide="ignore"):
@@ -121,7 +121,7 @@ def figures(dataset):
         panel.grid(visible=False)
     panels[0, 0].set_ylabel("condition number")
     mappable = ScalarMappable(norm, colors)
-    bar = figure.colorbar(mappable, ax=panels, label="steps to a millionth of the distance", pad=0.02)
+    bar = figure.colorbar(mappable, ax=panels, label="steps to a millionth of the distance", pad=0.02, extend="min")
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     figure.legend(handles=[Patch(color=_GROWS, label="diverges")], loc="outside lower center")
     figure.set_label(
