@@ -6,10 +6,15 @@ from jaxcalc import lab
 from tests.verdicts import survivors
 
 QUESTIONS = {
+    "critical_points.network": {"starts": 150},
+    "critical_points.own": {"samples": 300, "starts": 60},
     "functions.encodings": {},
     "functions.graphs": {"names": ["square", "sigmoid", "relu", "abs", "log"], "points": 40},
     "functions.limits": {},
     "least_squares.scaling": {"num_steps": 2000},
+    "losses.tasks": {"draws": 100, "num_steps": 1000},
+    "tracing.debug": {"starts": [2.0, 3.0], "length": 20, "prints": [1, 20], "repeats": 2, "min_seconds": 0.0},
+    "tracing.nans": {},
 }
 
 
