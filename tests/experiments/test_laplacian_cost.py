@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxcalc import lab
-from jaxcalc.lab import registry
+from tests.verdicts import survivors
+from tests.verdicts import verdicts as judged
 
 pytestmark = pytest.mark.usefixtures("no_peers")
 
@@ -14,11 +15,6 @@ def start(tmp_path, part, params, **sweep):
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
     return run
-
-
-def judged(run, dataset):
-    part = registry.load(run.dataset.attrs["experiment"]).part
-    return {claim.id: claim.verdict for claim in part.claims(dataset)}
 
 
 def test_networks(tmp_path):
@@ -31,12 +27,13 @@ def test_networks(tmp_path):
     assert float(data.error.sel(route=["auto", "forward-laplacian"]).max()) < 1e-4
     assert np.isnan(data.seconds.sel(route="folx dense")).all()
     assert set(run.figures) == {"routes"}
-    assert "no-slower-than-folx-dense" not in {claim.id for claim in run.claims}
+    assert judged(run, data)["no-slower-than-folx-dense"] == "not judged"
+    assert survivors("laplacian_cost:time", data) == []
     even = data.seconds.fillna(0) * 0 + 1.0
-    good = data.assign(seconds=even)
+    good = data.assign(seconds=even, readings=0 * data.readings + 2)
     assert set(judged(run, good).values()) == {"confirmed"}
     assert len(judged(run, good)) == 4
-    slow = good.assign(seconds=even.where(data.route != "auto", 1.3), error=data.error.fillna(0) + 1)
+    slow = good.assign(seconds=even.where(data.route != "auto", 1.3), error=data.error * 0 + 1)
     assert set(judged(run, slow).values()) == {"refuted"}
 
 
@@ -48,9 +45,10 @@ def test_programs(tmp_path):
     assert np.isnan(data.outcome.sel(route="folx dense")).all()
     assert {claim.id: claim.verdict for claim in run.claims} == {
         "works-on-every-program": "confirmed",
-        "never-a-silent-wrong-answer": "confirmed",
+        "never-a-silent-wrong-laplacian": "confirmed",
         "works-where-peers-fail": "confirmed",  # jet is always there
     }
+    assert survivors("laplacian_cost:programs", data) == []
     wrong = data.assign(outcome=data.outcome * 0)
     assert set(judged(run, wrong).values()) == {"refuted"}
     peers = data.assign(outcome=data.outcome.where(data.route != "jet", 1.0))
