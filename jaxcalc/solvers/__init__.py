@@ -24,7 +24,7 @@ from jaxcalc.solvers.least_squares import (
     levenberg_marquardt,
     root,
 )
-from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares
+from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares, reweighted_least_squares
 from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, start_at
@@ -75,6 +75,7 @@ __all__ = [
     "ordinary_least_squares",
     "performance_profile",
     "project",
+    "reweighted_least_squares",
     "root",
     "sgd",
     "solve_positive",

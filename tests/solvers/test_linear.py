@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares
+from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares, reweighted_least_squares
 from tests.tolerance import assert_close, ulps
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -82,6 +82,27 @@ def test_normal_equations_lose_twice_the_digits():
     assert error["normal", 1e6] > 100 * error["qr", 1e6]
     # 3 is the log10 of the ratio of the condition numbers: once for qr, twice for the normal equations.
     assert 4.0 < np.log10(error["normal", 1e6] / error["normal", 1e3]) < 8.0
+
+
+def test_reweighting_finds_the_least_sum_of_a_loss():
+    from scipy.optimize import linprog
+
+    from jaxcalc.functions.losses import huber
+
+    design, target = _data(31, 3)
+    target[:4] += 20.0
+    squares = reweighted_least_squares(design, target, lambda r: 2 * r)
+    np.testing.assert_allclose(squares, ordinary_least_squares(design, target), rtol=1e-12)
+    # Of Huber's loss: the gradient vanishes.
+    found = reweighted_least_squares(design, target, lambda r: huber.gradient(r, jnp.zeros_like(r)), num_steps=200)
+    residual = design @ found - target
+    np.testing.assert_allclose(design.T @ np.clip(residual, -1, 1), 0, atol=1e-10)
+    # Of the absolute loss: the linear programme with a slack to each side.
+    eye = np.eye(31)
+    costs = np.r_[np.zeros(3), np.ones(62)]
+    bounds = [(None, None)] * 3 + [(0, None)] * 62
+    exact = linprog(costs, A_eq=np.c_[design, eye, -eye], b_eq=target, bounds=bounds).x[:3]
+    np.testing.assert_allclose(reweighted_least_squares(design, target, jnp.sign, num_steps=300), exact, atol=1e-5)
 
 
 def test_wrong_use_is_told():
