@@ -15,6 +15,7 @@ CHAPTERS = {
         "ad_engines",
         "backpropagation",
         "curvature",
+        "tracing",
     ),
     "optimisation": (
         "gradient_descent",
