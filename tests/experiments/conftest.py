@@ -47,5 +47,5 @@ def no_peers(monkeypatch):
     """Peers are as if they were not installed: they are extras, and slow to import."""
     from jaxcalc.lab import registry
 
-    registry.load("laplacian_cost:time")  # the repository's modules are back, whatever a test of the lab has put there
+    registry.load("laplacian_cost.time")  # the repository's modules are back, whatever a test of the lab has put there
     monkeypatch.setattr("experiments._contest.installed", lambda name: False)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("no_peers")
 
 
 def start(tmp_path, part, params, **sweep):
-    config = {"experiment": f"laplacian_cost:{part}", "params": params, "sweep": sweep}
+    config = {"experiment": f"laplacian_cost.{part}", "params": params, "sweep": sweep}
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
     return run
@@ -28,7 +28,7 @@ def test_networks(tmp_path):
     assert np.isnan(data.seconds.sel(route="folx dense")).all()
     assert set(run.figures) == {"routes"}
     assert judged(run, data)["no-slower-than-folx-dense"] == "not judged"
-    assert survivors("laplacian_cost:time", data) == []
+    assert survivors("laplacian_cost.time", data) == []
     even = data.seconds.fillna(0) * 0 + 1.0
     good = data.assign(seconds=even, readings=0 * data.readings + 2)
     assert set(judged(run, good).values()) == {"confirmed"}
@@ -48,7 +48,7 @@ def test_programs(tmp_path):
         "never-a-silent-wrong-laplacian": "confirmed",
         "works-where-peers-fail": "confirmed",  # jet is always there
     }
-    assert survivors("laplacian_cost:programs", data) == []
+    assert survivors("laplacian_cost.programs", data) == []
     wrong = data.assign(outcome=data.outcome * 0)
     assert set(judged(run, wrong).values()) == {"refuted"}
     peers = data.assign(outcome=data.outcome.where(data.route != "jet", 1.0))
