@@ -1,7 +1,8 @@
 """How good are Taylor polynomials, in order and in reach?
 
-The error of polynomials against their degree, inside and outside the radius of convergence; of the linear and the
-quadratic model against the length of the step; and which step of given length the linear model likes best.
+The error of polynomials against their degree, inside and outside the radius of convergence; of the
+linear and the quadratic model against the length of the step; and which step of given length the
+linear model likes best.
 """
 
 import math
@@ -140,8 +141,8 @@ def figures(dataset):
     )
     panels[0, 0].set(xlabel="degree of the polynomial", ylabel="absolute error")
     degrees.set_label(
-        "Adding terms helps inside the radius of convergence, hurts outside, and does nothing for a flat function. "
-        "Dashed: the first term left out of the series of e."
+        "Adding terms helps inside the radius of convergence, hurts outside, and does nothing for "
+        "a flat function. Dashed: the first term left out of the series of e."
     )
     linear, quadratic = dataset.model_error
     lines = {"linear model": linear, "quadratic model": quadratic}

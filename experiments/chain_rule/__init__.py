@@ -1,8 +1,9 @@
 """Do the rules of differentiation hold, to rounding, and what do textbook examples come to?
 
-Every rule as a hand-written formula against automatic differentiation (``rules``), worked examples against what is
-printed of them (``examples``), compositions of fifty layers as products of local derivatives (``chain``), and what a
-derivative is in the first place: a limit, a tangent, a sign, a stationary point (``foundations``).
+Every rule as a hand-written formula against automatic differentiation (``rules``), worked examples
+against what is printed of them (``examples``), compositions of fifty layers as products of local
+derivatives (``chain``), and what a derivative is in the first place: a limit, a tangent, a sign, a
+stationary point (``foundations``).
 """
 
 import functools
@@ -11,9 +12,19 @@ import math
 TABLE = ("xn", "exp", "ln", "sin", "cos", "sigmoid", "tanh", "relu", "abs", "ax", "loga")
 """The reference table of derivatives, in the order in which it is printed."""
 
-_NAMED = {"xn": ("cube", {}), "ln": ("log", {}), "ax": ("exponential", {"a": 2.5}), "loga": ("logarithm", {"a": 2.5})}
-# No point between the ends of relu and abs is their kink.
-_ENDS = {"xn": (0.3, 3), "ln": (0.2, 4), "loga": (0.2, 4), "relu": (-4, 1.3 * math.pi), "abs": (-4, 1.3 * math.pi)}
+_NAMED = {  # entries that the library calls otherwise, with their parameters
+    "xn": ("cube", {}),
+    "ln": ("log", {}),
+    "ax": ("exponential", {"a": 2.5}),
+    "loga": ("logarithm", {"a": 2.5}),
+}
+_BESIDE_KINK = (-4, 1.3 * math.pi)  # no point between is the kink at 0
+_ENDS = {
+    "xn": (0.3, 3),
+    "ln": (0.2, 4),
+    "loga": (0.2, 4),
+    **dict.fromkeys(("relu", "abs"), _BESIDE_KINK),
+}
 
 
 def table_entry(name):

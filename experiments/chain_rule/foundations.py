@@ -148,12 +148,13 @@ def _at(values, h):
 
 def figures(dataset):
     h = dataset.h
-    errors = {"quotient of sin at 1": dataset.quotient_error, "tangent of exp at 0.3": dataset.tangent_error}
+    quotient, tangent = dataset.quotient_error, dataset.tangent_error
+    errors = {"quotient of sin at 1": quotient, "tangent of exp at 0.3": tangent}
     leading = {"quotient": h * np.sin(1) / 2, "tangent": h**2 * np.exp(0.3) / 2}
     limit, _ = style.chart(errors, "h", theory=leading, log="xy", ylim=(1e-20, 1), ylabel="error")
     limit.set_label(
-        "The difference quotient's error falls with h until rounding takes over; the tangent's falls with its square, "
-        "to an exact 0. Dashed: h |f''| / 2 and h^2 f'' / 2."
+        "The difference quotient's error falls with h until rounding takes over; the tangent's "
+        "falls with its square, to an exact 0. Dashed: h |f''| / 2 and h^2 f'' / 2."
     )
     share = "points where the value falls (%)"
     signs, _ = style.chart(100 * dataset.falls, "step", log="x", ylabel=share, ylim=(0, 105))

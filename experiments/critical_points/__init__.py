@@ -1,4 +1,4 @@
-"""What do gradients and Hessians say about points where the gradient is zero, and about their surroundings?
+"""What do gradients and Hessians say about points where the gradient is zero?
 
 Bowls, domes and saddles of two variables, Jacobians and steepest directions (``landscapes``); the
 stationary points of a small network (``network``); convexity and stationary points of a function of
@@ -17,7 +17,7 @@ POINTS = {
     "value": Variable(("point",), "", "the function there; points rise with it"),
     "gradient_norm": Variable(("point",), "", "largest entry of the gradient there"),
     "eigenvalues": Variable(("point", "eigenvalue"), "", "of the Hessian there, in rising order"),
-    "rise": Variable(("point",), "", "largest change of the function a small step along an eigenvector"),
+    "rise": Variable(("point",), "", "largest change of the function a step along an eigenvector"),
     "fall": Variable(("point",), "", "least change of the function along one"),
     "starts": Variable(("point",), "", "starts whose search ended there"),
     "tried": Variable((), "", "starts of the search"),
@@ -26,17 +26,17 @@ POINTS = {
 
 
 def stationary_points(fun, starts, max_steps=500, where=None, same="place"):
-    """Where searches for a zero of the gradient end, each point once, with the second derivative test.
+    """Where searches for a zero of the gradient end, each point once and classified.
 
-    The search is for ``grad fun(x) = 0`` by Levenberg and Marquardt's method, which is drawn to saddles
-    as it is to minima.
+    The search is for ``grad fun(x) = 0`` by Levenberg and Marquardt's method, which is drawn to
+    saddles as it is to minima.
 
     Args:
       fun: ``x (n,) -> scalar``.
       starts: (starts, n).
       where: ``x (n,) -> bool``, which points count; by default all.
-      same: points are one if they agree in ``"place"``, or, where symmetries map them to each other, in
-        ``"spectrum"``: in value and eigenvalues.
+      same: points are one if they agree in ``"place"``, or, where symmetries map them to each
+        other, in ``"spectrum"``: in value and eigenvalues.
 
     Returns:
       Arrays by the names of ``POINTS``.
@@ -59,7 +59,8 @@ def stationary_points(fun, starts, max_steps=500, where=None, same="place"):
     x, counts, value, rise, fall, told = jax.jit(jax.vmap(search))(starts)
     good = np.flatnonzero(told.stationary & counts & jnp.isfinite(value))
     rows = x if same == "place" else jnp.column_stack([value, told.eigenvalues])
-    _, first, number = np.unique(np.round(rows[good], 4) + 0.0, axis=0, return_index=True, return_counts=True)
+    rows = np.round(rows[good], 4) + 0.0  # no negative zeros
+    _, first, number = np.unique(rows, axis=0, return_index=True, return_counts=True)
     order = np.argsort(value[good][first])
     kept = good[first][order]
     found = {"value": value, "gradient_norm": told.gradient_norm, "eigenvalues": told.eigenvalues}
@@ -77,7 +78,7 @@ def all_stationary(dataset):
 
 
 def agrees_with_values(dataset):
-    """The judge: beside minima the function rises, beside maxima it falls, beside saddles it does both."""
+    """The judge: beside minima the function rises, beside maxima it falls, beside saddles both."""
     rise, fall = dataset.rise, dataset.fall
     signs = {"minimum": fall, "maximum": -rise, "saddle": np.minimum(rise, -fall)}
     changes = [numbers[(dataset.kind == kind).values] for kind, numbers in signs.items()]
@@ -107,11 +108,11 @@ def listed(dataset):
 
 
 def draw_points(panels, dataset, name):
-    """Values of the stationary points in one panel, the eigenvalues of their Hessians in the other."""
+    """Values of stationary points in one panel, eigenvalues of their Hessians in the other."""
     left, right = panels
     spectra = dataset.eigenvalues
     sizes = abs(spectra.values).ravel()
-    if sizes.any():  # linear up to the least eigenvalue or 1/300 of the largest, orders of magnitude beyond
+    if sizes.any():  # linear up to the least of them or 1/300 of the largest
         right.set_yscale("symlog", linthresh=max(sizes.min(), sizes.max() / 300))
     places = np.arange(1, dataset.sizes["point"] + 1)
     for kind in ("minimum", "saddle", "maximum", "degenerate"):

@@ -1,7 +1,8 @@
 """What do gradients, Jacobians and Hessians say about functions of several variables?
 
-Hessian eigenvalues tell bowls from domes and saddles at points where the gradient is zero; the gradient points along
-the steepest ascent; worked Jacobians and Hessians against what is printed of them.
+Hessian eigenvalues tell bowls from domes and saddles at points where the gradient is zero; the
+gradient points along the steepest ascent; worked Jacobians and Hessians against what is printed of
+them.
 """
 
 import numpy as np
@@ -211,8 +212,9 @@ def figures(dataset):
         axis.grid(visible=False)
     panels[0].set_ylabel("y")
     figure.set_label(
-        "Four landscapes whose gradient is zero at the dot, and the eigenvalues of the Hessian there; blue is low, red "
-        "high. Eigenvalues of one sign mean a bowl or a dome, of both signs a saddle; zero leaves it open."
+        "Four landscapes whose gradient is zero at the dot, and the eigenvalues of the Hessian "
+        "there; blue is low, red high. Eigenvalues of one sign mean a bowl or a dome, of both "
+        "signs a saddle; zero leaves it open."
     )
     steepest = dataset.gradient_slope.expand_dims(angle=[0.0, 360.0])
     slopes, panels = style.chart(

@@ -48,7 +48,8 @@ def run(config, key):
     weights, unravel = ravel_pytree(model.init(key))
     inputs = jnp.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
     targets = -inputs.prod(1)
-    loss = lambda w: jnp.mean((model.apply(unravel(w), inputs)[:, 0] - targets) ** 2) + config.decay * w @ w
+    outputs = lambda w: model.apply(unravel(w), inputs)[:, 0]
+    loss = lambda w: jnp.mean((outputs(w) - targets) ** 2) + config.decay * w @ w
     starts = config.spread * jax.random.normal(key, (config.starts, weights.size))
     return stationary_points(loss, starts, same="spectrum")
 
@@ -74,8 +75,9 @@ def figures(dataset):
     draw_points(panels, dataset, "loss")
     style.panel_labels(panels)
     figure.set_label(
-        "Stationary points of a tanh network on XOR, found from random weights by a search for zeros of "
-        "the gradient, and the eigenvalues of the Hessian at each: below the dashed line the loss falls."
+        "Stationary points of a tanh network on XOR, found from random weights by a search for "
+        "zeros of the gradient, and the eigenvalues of the Hessian at each: below the dashed line "
+        "the loss falls."
     )
     return {"points": figure}
 

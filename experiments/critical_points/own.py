@@ -33,7 +33,7 @@ _ROUNDING = 1e-9  # up to which, relative, a chord touches the graph and an eige
 
 class Config(lab.Config):
     function: str = pydantic.Field("jaxcalc.functions.landscapes:styblinski_tang", pattern=r"^[\w.]+:[\w.]+$")
-    """``package.module:name`` of a function from an array (dimension,) to a number, written in jax.numpy"""
+    """``package.module:name`` of a function in jax.numpy from an array (dimension,) to a number"""
     dimension: int = pydantic.Field(2, ge=1)
     """number of variables"""
     low: float = -5.0
@@ -54,8 +54,8 @@ class Config(lab.Config):
 
 VARIABLES = {
     **POINTS,
-    "margin": Variable(("sample",), "", "chord less function at a random place of a random chord, relative"),
-    "curvature": Variable(("sample",), "", "least eigenvalue of the Hessian there, over the largest in size"),
+    "margin": Variable(("sample",), "", "chord less function, relative, at a place of a chord"),
+    "curvature": Variable(("sample",), "", "least over largest eigenvalue of the Hessian there"),
     "share": Variable(("share",), "", "place along the chord that lies lowest"),
     "along": Variable(("share",), "", "the function along it"),
     "chord": Variable(("share",), "", "the chord itself"),
@@ -68,7 +68,7 @@ def _imported(name) -> Callable[..., Any]:
     try:
         found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"function {name!r} cannot be imported from the current folder: {error}") from None
+        raise ValueError(f"function {name!r} cannot be imported from here: {error}") from None
     if not callable(found):
         raise ValueError(f"function {name!r} cannot be called, it is a {type(found).__name__}")
     return found
@@ -83,7 +83,8 @@ def run(config, key):
     fun = _imported(config.function)
     keys = jax.random.split(key, 4)
     box = {"minval": config.low, "maxval": config.high}
-    first, second = (jax.random.uniform(k, (config.samples, config.dimension), **box) for k in keys[:2])
+    drawn = lambda key, count: jax.random.uniform(key, (count, config.dimension), **box)
+    first, second = drawn(keys[0], config.samples), drawn(keys[1], config.samples)
     shares = jax.random.uniform(keys[2], (config.samples,))
 
     @jax.jit
@@ -93,15 +94,15 @@ def run(config, key):
         chord = (1 - t) * fun(a) + t * fun(b)
         eigenvalues = jnp.linalg.eigvalsh(hessian(fun)(x))
         size = abs(eigenvalues).max()
-        return (chord - fun(x)) / jnp.maximum(abs(chord), 1.0), eigenvalues[0] / jnp.where(size, size, 1.0)
+        margin = (chord - fun(x)) / jnp.maximum(abs(chord), 1.0)
+        return margin, eigenvalues[0] / jnp.where(size, size, 1.0)
 
     margin, curvature = sampled(first, second, shares)
     worst = jnp.argmin(margin)
     a, b, share = first[worst], second[worst], jnp.linspace(0.0, 1.0, 101)
     inside = lambda x: jnp.all((x >= config.low) & (x <= config.high))
-    starts = jax.random.uniform(keys[3], (config.starts, config.dimension), **box)
     return {
-        **stationary_points(fun, starts, where=inside),
+        **stationary_points(fun, drawn(keys[3], config.starts), where=inside),
         "margin": margin,
         "curvature": curvature,
         "share": share,
@@ -113,16 +114,17 @@ def run(config, key):
 def _agree(dataset):
     chords, curvature = (above(dataset[name], -_ROUNDING) for name in ("margin", "curvature"))
     shares = [float((dataset[name] < -_ROUNDING).mean()) for name in ("margin", "curvature")]
+    told = "not convex" if any(shares) else "nothing against convexity"
     return Finding(
         (chords & curvature) | (~chords & ~curvature),
-        measured="{:.3g} of the chords lie below the function, {:.3g} of the Hessians have a negative "
-        "eigenvalue: {}".format(*shares, "not convex" if any(shares) else "nothing against convexity"),
+        measured="{:.3g} of the chords lie below the function, {:.3g} of the Hessians have a "
+        "negative eigenvalue: {}".format(*shares, told),
         figure="convexity",
     )
 
 
 def _saddles_refute(dataset):
-    """Whether all stationary points are minima, or a Hessian tells that the function is not convex."""
+    """Whether all stationary points are minima, or a Hessian tells that it is not convex."""
     bent = (dataset.kind == "saddle") | (dataset.kind == "maximum")
     return Finding(
         equal(bent.sum(), 0) | below(dataset.curvature.min(skipna=False), -_ROUNDING),

@@ -1,34 +1,26 @@
 """What do the listings of popular texts print, and where do they go wrong?"""
 
-import functools
-
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import FACTS, Finding, Variable, above, below, cited, close, equal, judge_facts, less, pack_facts
+from experiments.finite_differences import evaluations
+from jaxcalc import lab
+from jaxcalc.lab import FACTS, Finding, above, below, cited, close, equal, judge_facts, less, pack_facts
 
 kind = "host"
 dtype = "float64"
 
 
 class Config(lab.Config):
-    sizes: tuple[int, ...] = (10, 100, 1000)
-    """numbers of parameters for which function values are counted"""
     draws: int = pydantic.Field(2000, ge=100)
     """noisy quotients"""
 
 
-VARIABLES = {
-    **FACTS,
-    "parameters": Variable(("parameters",), "", "number of parameters n"),
-    "central_calls": Variable(("parameters",), "", "evaluations for a central gradient, counted"),
-    "forward_calls": Variable(("parameters",), "", "evaluations for a forward gradient, counted"),
-}
+VARIABLES = {**FACTS}
 
 
 def _quotient(f, x, h):
-    """The central quotient as listings have it: by the step that was asked for, not by the one that is taken."""
+    """The central quotient as listings have it: by the step as asked for, not as taken."""
     return (f(x + h) - f(x - h)) / (2 * h)
 
 
@@ -67,44 +59,8 @@ def _four_points(f, w, h):
     return found
 
 
-def _counted(fun):
-    """A scalar function and the number of its evaluations so far, also where they are batched."""
-    import jax
-
-    calls = [0]
-
-    def count(x):
-        calls[0] += 1
-        return np.asarray(fun(np.asarray(x)), "float32")
-
-    # The thread that calls back does not know that float64 is on; for counting, precision does not matter.
-    out = jax.ShapeDtypeStruct((), "float32")
-    return (lambda x: jax.pure_callback(count, out, x, vmap_method="sequential")), calls
-
-
-def _calls(make, size):
-    """How often a derivative of the library evaluates its function of so many parameters."""
-    import jax
-    import jax.numpy as jnp
-
-    fun, calls = _counted(lambda x: np.sum(x**2))
-    jax.block_until_ready(jax.jit(make(fun))(jnp.ones(size)))
-    return calls[0]
-
-
 def run(config, key):
-    from jaxcalc.engines import finite_differences
-
-    calls = {
-        scheme: [_calls(functools.partial(finite_differences.gradient, scheme=scheme), n) for n in config.sizes]
-        for scheme in ("central", "forward")
-    }
-    return {
-        **pack_facts(_slopes() | _gradients() | _checks() | _hessians() | _troubles(config)),
-        "parameters": np.array(config.sizes),
-        "central_calls": np.array(calls["central"]),
-        "forward_calls": np.array(calls["forward"]),
-    }
+    return pack_facts(_slopes() | _gradients() | _checks() | _hessians() | _troubles(config))
 
 
 def _slopes():
@@ -112,7 +68,8 @@ def _slopes():
 
     square, at, h = lambda x: x * x, 3.0, 1e-7
     slope = lambda x, scheme: float(finite_differences.derivative(square, scheme=scheme, step=h)(x))
-    as_asked = (square(at + h) - square(at)) / h, (square(at) - square(at - h)) / h, _quotient(square, at, h)
+    forward, backward = (square(at + h) - square(at)) / h, (square(at) - square(at - h)) / h
+    as_asked = forward, backward, _quotient(square, at, h)
     as_taken = [slope(at, scheme) for scheme in ("forward", "backward", "central")]
     return {
         "central-difference-square-table": [slope(float(x), "central") for x in range(-2, 3)],
@@ -154,13 +111,14 @@ def _checks():
     exact = lambda w: jnp.stack([2 * w[0] + 3 * w[1], 3 * w[0]])
 
     def difference(dtype):
-        right, found = np.array([8.0, 3.0]), _copied_gradient(product, np.array([1, 2], dtype), 1e-5)
-        return np.linalg.norm(right - found) / (np.linalg.norm(right) + np.linalg.norm(found))
+        found, right = _copied_gradient(product, np.array([1, 2], dtype), 1e-5), [8.0, 3.0]
+        return np.linalg.norm(found - right) / (np.linalg.norm(right) + np.linalg.norm(found))
 
-    reports = [check_gradient(product, exact, jnp.asarray([1, 2], dtype)) for dtype in ("float64", "float32")]
+    points = [jnp.asarray([1, 2], dtype) for dtype in ("float64", "float32")]
+    reports = [check_gradient(product, exact, point) for point in points]
 
     def verdicts(factor):
-        """Of a rule wrong by a factor: does JAX's checker to order 2 accept it, does this library's, and all of it?"""
+        """Whether JAX's checker accepts a rule off by a factor, and this library's, and wholly."""
         wave = jax.custom_vjp(lambda x: jnp.sin(x) * x)
         slope = lambda x: factor * (jnp.cos(x) * x + jnp.sin(x))
         wave.defvjp(lambda x: (jnp.sin(x) * x, x), lambda x, g: (g * slope(x),))
@@ -189,8 +147,9 @@ def _hessians():
     tallied, four = [], lambda h: _four_points(_bowl, np.ones(2), h)
     _four_points(lambda w: tallied.append(w) or _bowl(w), np.ones(2), 1e-5)
     own = finite_differences.hessian(_bowl)(jnp.ones(2))
-    counts = [len(tallied), _calls(finite_differences.hessian, 2)]
-    return {"numerical-hessian-print": np.concatenate([four(1e-5).ravel(), four(1e-4).ravel(), own.ravel(), counts])}
+    counts = [len(tallied), evaluations(finite_differences.hessian, 2)]
+    matrices = np.ravel([four(1e-5), four(1e-4), own])
+    return {"numerical-hessian-print": [*matrices, *counts]}
 
 
 def _troubles(config):
@@ -224,7 +183,8 @@ def _judge_three(numbers):
 
 def _judge_bowl(numbers):
     listed, own = numbers.reshape(2, 2)
-    return Finding(close(listed) & close(own), measured=f"list {listed.tolist()}, library {own.tolist()}")
+    words = f"list {listed.tolist()}, library {own.tolist()}"
+    return Finding(close(listed) & close(own), measured=words)
 
 
 def _judge_slices(numbers):
@@ -262,24 +222,6 @@ def _judge_checkers(numbers):
     )
 
 
-def _judge_central_calls(dataset):
-    n, calls = dataset.parameters.values, dataset.central_calls.values
-    per_parameter = np.polyfit(n, calls, 1)[0]
-    return Finding(
-        close({"evals_per_parameter": calls / n, "n_1e6": np.rint(1e6 * per_parameter)}),
-        measured=dict(zip(map(str, n), calls.tolist())),
-    )
-
-
-def _judge_forward_calls(dataset):
-    n, calls = dataset.parameters.values, dataset.forward_calls.values
-    counted = ", ".join(f"{size}: {count}" for size, count in zip(n, calls))
-    return Finding(
-        close({"evals": np.rint(np.polyval(np.polyfit(n, calls, 1), 1e8))}),
-        measured=f"{counted}; one for each parameter and one to start from",
-    )
-
-
 def _judge_hessian(numbers):
     hessian, longer, _ = numbers[:12].reshape(3, 4)
     four, own = numbers[12:]
@@ -287,8 +229,8 @@ def _judge_hessian(numbers):
         close(hessian),
         # NumPy prints eight decimals.
         limits=~close(hessian, tolerance=5e-9),
-        measured=f"{np.round(hessian, 8).tolist()} at 1e-5, {np.round(longer, 8).tolist()} at 1e-4; "
-        f"{four:g} evaluations, {own:g} by the library",
+        measured=f"{np.round(hessian, 8).tolist()} at 1e-5, "
+        f"{np.round(longer, 8).tolist()} at 1e-4; {four:g} evaluations, {own:g} by the library",
     )
 
 
@@ -297,19 +239,10 @@ def _judge_any_function(numbers):
     return Finding(
         close({"relative_error": double}, tolerance=1e-6),
         limits=above(abs(at_floor), 1e3) & above(single, 0.1) & above(spread, 1.0),
-        measured=f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g}); floor at 1 "
-        f"{at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by {spread:.2g} ({wider:.2g} by a step that knows "
-        "the noise)",
+        measured=f"sine {double:.2g} in float64, in float32 {single:.2g} (step 5e-3: {longer:.2g}); "
+        f"floor at 1 {at_floor:.3g}; noise of 1e-6 spreads a slope of 2 by {spread:.2g} ({wider:.2g} "
+        "by a step that knows the noise)",
     )
-
-
-def figures(dataset):
-    n, count = dataset.parameters, "evaluations of the function"
-    counts = {"central": dataset.central_calls, "forward": dataset.forward_calls}
-    theory = {"central": 2 * n, "forward": n + 1}
-    figure, _ = style.chart(counts, theory=theory, log="xy", linestyle="", legend="upper left", ylabel=count)
-    figure.set_label("Evaluations that a gradient by differences takes, counted. Dashed: 2 n and n + 1.")
-    return {"calls": figure}
 
 
 claims = {
@@ -326,7 +259,5 @@ claims = {
             "numerical-differentiation-works-for-any-function": _judge_any_function,
         }
     ),
-    "central-difference-costs-2n-evals": _judge_central_calls,
-    "nudge-test-needs-one-pass-per-parameter": _judge_forward_calls,
     "torch-gradcheck-and-clip-apis": cited,
 }

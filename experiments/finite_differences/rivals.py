@@ -103,15 +103,17 @@ def figures(dataset):
     share = "points where central loses (%)"
     style.chart(loses.mean("function"), axes=left, band=extremes, log="x", ylabel=share)
     # One-sided quotients coincide: backward stands open, around forward.
-    looks = {"backward": {"linestyle": "", "markerfacecolor": "none", "markeredgewidth": 0.9, "markersize": 7}}
-    style.chart(data.median_error, "rival_step", hue="stencil", looks=looks, axes=right, log="xy", legend="lower left")
+    hollow = {"linestyle": "", "markerfacecolor": "none", "markeredgewidth": 0.9, "markersize": 7}
+    looks, error = {"backward": hollow}, data.median_error
+    style.chart(error, "rival_step", hue="stencil", looks=looks, axes=right, log="xy", legend="lower left")
     best = np.finfo(float).eps ** (1 / 3)
     right.axvline(best, **style.THEORY)
     right.annotate("eps$^{1/3}$", (best, 1e-3), (3, 0), textcoords="offset points")
     style.panel_labels((left, right))
     figure.set_label(
-        "Central against one-sided quotients in float64, over five functions without an inflection (mean; band: from "
-        "the least to the most): central wins while truncation dominates. Dashed: its best step by theory."
+        "Central against one-sided quotients in float64, over five functions without an inflection "
+        "(mean; band: from the least to the most): central wins while truncation dominates. "
+        "Dashed: its best step by theory."
     )
     return {"rivals": figure}
 

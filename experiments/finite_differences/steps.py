@@ -109,12 +109,13 @@ def tables(dataset):
 
 
 def _tell_floor(panel, floor):
-    """The error of automatic differentiation, as a line or, where there is none, in words at the foot."""
+    """The error of automatic differentiation as a line, or in words at the foot if it is 0."""
     if floor:
         panel.axhline(floor, color=style.COLORS["grey"], linewidth=1.0)
     told, at = "jax.grad" + ("" if floor else ": exact"), (0.98, floor or 1e-17)
+    where = {"xycoords": panel.get_yaxis_transform(), "textcoords": "offset points"}
     look = {"ha": "right", "va": "top", "fontsize": 7}
-    panel.annotate(told, at, (0, -2), xycoords=panel.get_yaxis_transform(), textcoords="offset points", **look)
+    panel.annotate(told, at, (0, -2), **where, **look)
 
 
 def figures(dataset):
@@ -124,7 +125,8 @@ def figures(dataset):
         "complex step": {"linewidth": 4, "alpha": 0.5, "zorder": 1},  # along central
     }
     eps = dataset.floor.copy(data=[np.finfo(str(name)).eps for name in dataset.precision.values])
-    lines = {f"order {order}": scale * dataset.step**order for order, scale in ((1, 0.2), (2, 0.2), (4, 0.05))}
+    scales = {1: 0.2, 2: 0.2, 4: 0.05}
+    lines = {f"order {p}": scale * dataset.step**p for p, scale in scales.items()}
     style.chart(
         dataset.error,
         "step",
@@ -144,14 +146,14 @@ def figures(dataset):
         panel.set(xlim=(least / 4, 1), xlabel="step h")
         for scheme in data.scheme.values[data.theory_step.values > least]:
             best, color = data.sel(scheme=scheme), style.method(str(scheme))["color"]
-            edge = {"markeredgecolor": "black", "markeredgewidth": 0.6}
-            panel.plot(best.theory_step, best.theory_error, "*", markersize=10, zorder=4, color=color, **edge)
+            star = {"markersize": 10, "markeredgecolor": "black", "markeredgewidth": 0.6}
+            panel.plot(best.theory_step, best.theory_error, "*", color=color, zorder=4, **star)
         _tell_floor(panel, float(data.floor))
     style.panel_labels(panels)
     figure.set_label(
-        "Derivative of exp(sin x) by difference quotients: truncation falls with the step, rounding grows. Stars: the "
-        "step by theory (the complex step's is far to the left). Dashed: slopes 1, 2 and 4. Triangles at the foot: "
-        "no error in any bit."
+        "Derivative of exp(sin x) by difference quotients: truncation falls with the step, "
+        "rounding grows. Stars: the step by theory (the complex step's is far to the left). "
+        "Dashed: slopes 1, 2 and 4. Triangles at the foot: no error in any bit."
     )
     return {"steps": figure}
 
