@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import Check, Config, Finding, Part, Variable, above, below, cited, close, equal, holds, less
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
 _EPS = float(np.finfo(float).eps)
-
-
-def _largest(values: "xarray.DataArray") -> float:
-    """The largest entry; NaN if any is."""
-    return float(abs(values).max(skipna=False))
 
 
 # -- curves ------------------------------------------------------------------------------------------------------------
@@ -67,104 +61,85 @@ def run_curves(config: Curves, key: Any) -> dict[str, Any]:
     }
 
 
-def _matches_table(dataset: "xarray.Dataset", name: str, id: str, places: list[int]) -> tuple[bool, list[list[float]]]:
-    """Whether values and slopes at some places are those that the ledger prints, and what they are."""
-    known: Any = entry(id).expected
-    mine = dataset.sel(activation=name, x=places)
-    found = [mine.value.values, mine.by_ad.values]
-    gaps = [abs(a - np.array(known[b])) for a, b in zip(found, ("value", "slope"))]
-    fits = all(bool((gap <= entry(id).tolerance).all()) for gap in gaps)
-    return fits, [[float(f"{v:.4f}") for v in row] for row in found]
+def _of(dataset: "xarray.Dataset", name: str) -> tuple["xarray.DataArray", "xarray.DataArray"]:
+    """Value and slope of an activation."""
+    mine = dataset.sel(activation=name)
+    return mine.value, mine.by_ad
 
 
-def claims_of_curves(dataset: "xarray.Dataset") -> list[Claim]:
-    value, slope = (
-        {n: d.sel(activation=n) for n in map(str, d.activation.values)} for d in (dataset.value, dataset.by_ad)
+def _table(name: str, places: list[int]) -> Callable[["xarray.Dataset"], Finding]:
+    """Values and slopes at some places are those that the ledger prints."""
+
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        value, slope = (each.sel(x=places).values for each in _of(dataset, name))
+        told = [[float(f"{v:.4f}") for v in row] for row in (value, slope)]
+        return Finding(close({"value": value, "slope": slope}), measured=told)
+
+    return judge
+
+
+def _sigmoid_slope(dataset: "xarray.Dataset") -> Finding:
+    s, slope = _of(dataset, "sigmoid")
+    gaps = [abs(slope - s * (1 - s)).values, abs(slope - dataset.by_exponentials).values]
+    told = f"largest differences {gaps[0].max():.2g} and {gaps[1].max():.2g}"
+    return Finding(below(gaps), measured=told, figure="activations")
+
+
+def _quarter(dataset: "xarray.Dataset") -> Finding:
+    slope = _of(dataset, "sigmoid")[1]
+    peak, elsewhere = float(slope.sel(x=0)), slope.values[slope.x.values != 0]
+    told = f"{peak:.16g} at 0, at most {elsewhere.max():.6g} elsewhere on the grid"
+    return Finding(close(peak) & less(elsewhere, peak), measured=told, figure="activations")
+
+
+def _leaky(dataset: "xarray.Dataset") -> Finding:
+    x, gentle = dataset.x.values, dataset.leak.values < 1
+    by_maximum = abs(dataset.leaky - dataset.leaky_by_maximum).transpose("leak", "x").values
+    expected = _leaky_slope(dataset.x, dataset.leak).transpose("leak", "x").values
+    slopes = abs(dataset.leaky_by_ad.values - expected)
+    steeper = by_maximum[~gentle][:, abs(x) <= 3].max()
+    both = [by_maximum[gentle], slopes[gentle][:, x != 0]]
+    worst = max(each.max() for each in both)
+    told = f"largest difference {worst:g} for slopes below 1; at slope 2 up to {steeper:g} on [-3, 3]"
+    return Finding(below(both), measured=told)
+
+
+def _elu(dataset: "xarray.Dataset") -> Finding:
+    expected = (dataset.elu + dataset.alpha).where(dataset.x < 0, 1.0)
+    gap = abs(dataset.elu_by_ad - expected).isel(x=dataset.x.values != 0)
+    return Finding(below(gap), figure="activations")
+
+
+def _gelu(dataset: "xarray.Dataset") -> Finding:
+    near = dataset.isel(x=abs(dataset.x.values) <= 6)
+    (exact, slope), (fit, fitted) = _of(near, "gelu"), _of(near, "gelu_tanh")
+    gap = abs(exact - fit).values
+    farthest = abs(float(near.x[int(np.argmax(gap))]))
+    framework, slope_gap = abs(near.framework_gelu - fit).values, abs(slope - fitted).values
+    return Finding(
+        below(gap) & below(framework, 16 * _EPS),
+        # The values part by more than rounding, and the slopes by more than the values may.
+        limits=~below(gap, 1e-6) & ~below(slope_gap),
+        measured=f"values part by up to {gap.max():.3g} at |x| = {farthest:.2f}, slopes by "
+        f"{slope_gap.max():.2g}; the framework's default is the tanh form to {framework.max():.1g}",
+        figure="gelu",
     )
-    x, s, t = dataset.x, value["sigmoid"], value["tanh"]
-    identities = [_largest(slope["sigmoid"] - s * (1 - s)), _largest(slope["sigmoid"] - dataset.by_exponentials)]
-    peak, elsewhere = float(slope["sigmoid"].sel(x=0)), float(slope["sigmoid"].where(x != 0, -np.inf).max())
-    table, sigmoids = _matches_table(dataset, "sigmoid", "sigmoid-table", [-6, -3, 0, 3, 6])
-    table_of_tanh, tanhs = _matches_table(dataset, "tanh", "tanh-table", [-2, -1, 0, 1, 2])
-    at_five = slope["sigmoid"].sel(x=[-5, 5]).values
-    gentle = dataset.leak < 1
-    by_maximum = abs(dataset.leaky - dataset.leaky_by_maximum)
-    leaky = max(
-        _largest(by_maximum.where(gentle, 0.0)),
-        _largest((dataset.leaky_by_ad - _leaky_slope(x, dataset.leak)).where(gentle & (x != 0), 0.0)),
+
+
+def _tanh_slope(dataset: "xarray.Dataset") -> Finding:
+    t, slope = _of(dataset, "tanh")
+    gap = abs(slope - (1 - t**2)).values[abs(dataset.x.values) <= 5]
+    return Finding(
+        below(gap) & equal(slope.sel(x=0), 1.0) & below(slope, 1.0),
+        measured=f"largest difference {gap.max():.2g}, largest slope {slope.values.max():g}",
+        figure="activations",
     )
-    steeper = float(by_maximum.where(~gentle & (abs(x) <= 3), 0.0).max())
-    elu_slope = (dataset.elu + dataset.alpha).where(x < 0, 1.0)
-    elu = _largest((dataset.elu_by_ad - elu_slope).where(x != 0, 0.0))
-    near = abs(x) <= 6
-    gap = abs(value["gelu"] - value["gelu_tanh"]).where(near, 0.0)
-    farthest = abs(float(x[int(np.argmax(gap.values))]))
-    framework = _largest((dataset.framework_gelu - value["gelu_tanh"]).where(near, 0.0))
-    slope_gap = _largest((slope["gelu"] - slope["gelu_tanh"]).where(near, 0.0))
-    tanh_slope = _largest((slope["tanh"] - (1 - t**2)).where(abs(x) <= 5, 0.0))
-    steepest = float(slope["tanh"].max(skipna=False))
-    twice = s.sel(x=x[abs(x) <= 20].values)
-    even = twice.x.values
-    half = even[abs(even) <= 10]
-    scaled = _largest(t.sel(x=half) - (2 * s.sel(x=2 * half).values - 1))
-    printed: Any = entry("tanh-slope-at-3").expected
-    at_three = slope["tanh"].sel(x=[0, 3]).values
-    relu = value["relu"].sel(x=[-2, -1, 0, 1, 2]).values
-    return [
-        judged("sigmoid-at-zero", float(s.sel(x=0)) == 0.5, measured=float(s.sel(x=0)), figure="activations"),
-        judged(
-            "sigmoid-derivative-identity",
-            max(identities) <= entry("sigmoid-derivative-identity").tolerance,
-            measured=f"largest differences {identities[0]:.2g} and {identities[1]:.2g}",
-            figure="activations",
-        ),
-        judged(
-            "sigmoid-derivative-max-quarter",
-            abs(peak - 0.25) <= entry("sigmoid-derivative-max-quarter").tolerance and elsewhere < peak,
-            measured=f"{peak:.16g} at 0, at most {elsewhere:.6g} elsewhere on the grid",
-            figure="activations",
-        ),
-        judged("sigmoid-table", table, measured=sigmoids),
-        judged(
-            "sigmoid-slope-at-5",
-            bool((abs(at_five - 0.0066) <= entry("sigmoid-slope-at-5").tolerance).all()),
-            measured=[float(f"{v:.6f}") for v in at_five],
-        ),
-        judged(
-            "leaky-relu-formula",
-            leaky <= entry("leaky-relu-formula").tolerance,
-            measured=f"largest difference {leaky:g} for slopes below 1; at slope 2 up to {steeper:g} on [-3, 3]",
-        ),
-        judged("elu-derivative", elu <= entry("elu-derivative").tolerance, measured=elu, figure="activations"),
-        judged(
-            "gelu-definition-vs-code",
-            float(gap.max(skipna=False)) <= entry("gelu-definition-vs-code").tolerance and framework <= 16 * _EPS,
-            limits=float(gap.max()) > 1e-6,
-            measured=f"values part by up to {float(gap.max()):.3g} at |x| = {farthest:.2f}, "
-            f"slopes by {slope_gap:.2g}; the framework's default is the tanh form to {framework:.1g}",
-            figure="gelu",
-        ),
-        judged(
-            "relu-values",
-            bool((abs(relu - np.array(entry("relu-values").expected)) <= entry("relu-values").tolerance).all()),
-            measured=relu.tolist(),
-        ),
-        judged(
-            "tanh-derivative-identity",
-            tanh_slope <= entry("tanh-derivative-identity").tolerance
-            and steepest == float(slope["tanh"].sel(x=0)) == 1.0,
-            measured=f"largest difference {tanh_slope:.2g}, largest slope {steepest:g}",
-            figure="activations",
-        ),
-        judged("tanh-is-scaled-sigmoid", scaled <= entry("tanh-is-scaled-sigmoid").tolerance, measured=scaled),
-        judged("tanh-table", table_of_tanh, measured=tanhs),
-        judged(
-            "tanh-slope-at-3",
-            bool((abs(at_three - np.array(printed)) <= entry("tanh-slope-at-3").tolerance).all()),
-            measured=[float(f"{v:.6f}") for v in at_three],
-        ),
-        judged("relu-gelu-popularity", None),
-    ]
+
+
+def _scaled_sigmoid(dataset: "xarray.Dataset") -> Check:
+    half = dataset.x.values[abs(dataset.x.values) <= 10]
+    s, t = _of(dataset, "sigmoid")[0], _of(dataset, "tanh")[0]
+    return below(abs(t.sel(x=half).values - (2 * s.sel(x=2 * half).values - 1)))
 
 
 def _leaky_slope(x: "xarray.DataArray", leak: "xarray.DataArray") -> "xarray.DataArray":
@@ -235,7 +210,22 @@ curves = Part(
     "host",
     run_curves,
     figures=figures_of_curves,
-    claims=claims_of_curves,
+    claims={
+        "sigmoid-at-zero": lambda data: Finding(equal(_of(data, "sigmoid")[0].sel(x=0)), figure="activations"),
+        "sigmoid-derivative-identity": _sigmoid_slope,
+        "sigmoid-derivative-max-quarter": _quarter,
+        "sigmoid-table": _table("sigmoid", [-6, -3, 0, 3, 6]),
+        "sigmoid-slope-at-5": lambda data: close(_of(data, "sigmoid")[1].sel(x=[-5, 5])),
+        "leaky-relu-formula": _leaky,
+        "elu-derivative": _elu,
+        "gelu-definition-vs-code": _gelu,
+        "relu-values": lambda data: close(_of(data, "relu")[0].sel(x=[-2, -1, 0, 1, 2])),
+        "tanh-derivative-identity": _tanh_slope,
+        "tanh-is-scaled-sigmoid": _scaled_sigmoid,
+        "tanh-table": _table("tanh", [-2, -1, 0, 1, 2]),
+        "tanh-slope-at-3": lambda data: close(_of(data, "tanh")[1].sel(x=[0, 3])),
+        "relu-gelu-popularity": cited,
+    },
     doc="What are the activations, and are their slopes what the formulas say?",
 )
 
@@ -264,12 +254,13 @@ def _ratio(x: float) -> float:
     return (math.exp(x) - math.exp(-x)) / (math.exp(x) + math.exp(-x))
 
 
-def _or_nan(fun: Callable[[float], float], x: float) -> float:
-    """NaN where Python raises OverflowError."""
+def _raises(fun: Callable[[float], float], x: float) -> bool:
+    """Whether Python's floats overflow on the way."""
     try:
-        return fun(x)
+        fun(x)
     except OverflowError:
-        return math.nan
+        return True
+    return False
 
 
 def run_saturation(config: Saturation, key: Any) -> dict[str, Any]:
@@ -308,12 +299,12 @@ def run_saturation(config: Saturation, key: Any) -> dict[str, Any]:
         "product": np.stack(product),
         "careful": np.stack(careful),
         "exactly_one_from": np.array(ones),
-        "one_branch": np.asarray(_or_nan(_one_branch, -710.0)),
-        "two_branches": np.asarray(_or_nan(_two_branches, -710.0)),
+        "one_branch_raises": np.asarray(_raises(_one_branch, -710.0)),
+        "two_branches": np.asarray(_two_branches(-710.0)),
         "single_zero_from": steps[np.argmax(single == 0)],
         "t": t,
         "ratio_error": np.array([abs(_ratio(u) / math.tanh(u) - 1) for u in t]),
-        "ratio_at_710": np.asarray(_or_nan(_ratio, 710.0)),
+        "ratio_raises_at_710": np.asarray(_raises(_ratio, 710.0)),
         "tanh_at_710": np.asarray(math.tanh(710.0)),
         "mean_of_tanh": jnp.mean(tanh(x)),
         "mean_of_sigmoid": jnp.mean(sigmoid(x)),
@@ -321,44 +312,48 @@ def run_saturation(config: Saturation, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_saturation(dataset: "xarray.Dataset") -> list[Claim]:
-    double = dataset.sel(dtype="float64")
-    inside = double.sigmoid.where(double.z <= 36, 0.5)
-    strict = float(inside.max(skipna=False)) < 1 and float(double.sigmoid_of_negative.min(skipna=False)) > 0
-    ones = {str(d): float(v) for d, v in zip(dataset.dtype.values, dataset.exactly_one_from.values)}
-    stable, plain = float(dataset.two_branches), float(dataset.one_branch)
-    moderate = dataset.ratio_error.values[dataset.t.values >= 0.01].max()
-    tiny, at_710 = float(dataset.ratio_error[0]), float(dataset.ratio_at_710)
-    means = float(dataset.mean_of_tanh), float(dataset.mean_of_sigmoid)
-    within = entry("tanh-zero-centred-sigmoid-not").tolerance
-    return [
-        judged(
-            "sigmoid-open-unit-interval",
-            strict,
-            limits=bool((dataset.sigmoid == 1).any()),
-            measured="exactly 1 from z = " + ", ".join(f"{at:.2f} ({name})" for name, at in ones.items()),
-            figure="saturation",
-        ),
-        judged(
-            "stable-sigmoid-two-branches",
-            np.isfinite(stable) and stable > 0 and np.isnan(plain),
-            measured=f"at -710: {stable:.2g} by two branches, one branch {'overflows' if np.isnan(plain) else plain}; "
-            f"one branch in single precision is 0 from {float(dataset.single_zero_from):g}",
-        ),
-        judged(
-            "tanh-pure-python-ratio-of-exponentials",
-            float(moderate) <= 1e-12 and float(dataset.tanh_at_710) == 1.0,
-            limits=np.isnan(at_710) or tiny > 1e-12,
-            measured=f"relative error {moderate:.1g} for x from 0.01 to 10 and {tiny:.2g} at "
-            f"{float(dataset.t[0]):.0e}; at 710 {'OverflowError' if np.isnan(at_710) else at_710}",
-            figure="ratio",
-        ),
-        judged(
-            "tanh-zero-centred-sigmoid-not",
-            abs(means[0]) <= within and abs(means[1] - 0.5) <= within and float(dataset.least_sigmoid) > 0,
-            measured=f"means {means[0]:.4f} and {means[1]:.4f}, least sigmoid {float(dataset.least_sigmoid):.3g}",
-        ),
-    ]
+def _open_interval(dataset: "xarray.Dataset") -> Finding:
+    double, ones = dataset.sel(dtype="float64"), dataset.exactly_one_from.values
+    told = (f"{at:.2f} ({name})" for at, name in zip(ones, dataset.dtype.values))
+    reached = dataset["sigmoid"].max("z", skipna=False)
+    return Finding(
+        less(double["sigmoid"][double.z.values <= 36], 1.0) & less(0.0, double.sigmoid_of_negative),
+        limits=equal(reached, 1.0) & close(ones, [5.56, 16.64, 36.74], 0.1),
+        measured="exactly 1 from z = " + ", ".join(told),
+        figure="saturation",
+    )
+
+
+def _two_branches_hold(dataset: "xarray.Dataset") -> Finding:
+    stable, single = float(dataset.two_branches), float(dataset.single_zero_from)
+    told = "overflows" if dataset.one_branch_raises else "does not raise"
+    return Finding(
+        close(stable, math.exp(-710), 1e-9, relative=True) & holds(dataset.one_branch_raises) & equal(single, -89.0),
+        measured=f"at -710: {stable:.2g} by two branches, one branch {told}; one branch in single "
+        f"precision is 0 from {single:g}",
+    )
+
+
+def _ratio_of_exponentials(dataset: "xarray.Dataset") -> Finding:
+    error, t = dataset.ratio_error.values, dataset.t.values
+    moderate, tiny = error[t >= 0.01], float(error[0])
+    told = "OverflowError" if dataset.ratio_raises_at_710 else "no error"
+    return Finding(
+        below(moderate, 1e-12) & close({"value_at_710": dataset.tanh_at_710}, tolerance=0.0),
+        limits=holds(dataset.ratio_raises_at_710) | above(tiny, 1e-12),
+        measured=f"relative error {moderate.max():.1g} for x from 0.01 to 10 and {tiny:.2g} at "
+        f"{t[0]:.0e}; at 710 {told}",
+        figure="ratio",
+    )
+
+
+def _centred(dataset: "xarray.Dataset") -> Finding:
+    means = {"tanh_mean": dataset.mean_of_tanh, "sigmoid_mean": dataset.mean_of_sigmoid}
+    of_tanh, of_sigmoid, least = (float(v) for v in (*means.values(), dataset.least_sigmoid))
+    return Finding(
+        close(means) & less(0.0, least),
+        measured=f"means {of_tanh:.4f} and {of_sigmoid:.4f}, least sigmoid {least:.3g}",
+    )
 
 
 def figures_of_saturation(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -397,12 +392,12 @@ saturation = Part(
         "product": Variable(("dtype", "z"), "", "slope as s(1 - s)"),
         "careful": Variable(("dtype", "z"), "", "slope as s(z) s(-z)"),
         "exactly_one_from": Variable(("dtype",), "", "least z with a sigmoid of exactly 1"),
-        "one_branch": Variable((), "", "1 / (1 + e^-x) at -710 in Python; NaN if it raises"),
+        "one_branch_raises": Variable((), "", "whether 1 / (1 + e^-x) raises in Python at -710"),
         "two_branches": Variable((), "", "sigmoid by the sign of x at -710 in Python"),
         "single_zero_from": Variable((), "", "largest whole x where one branch in single precision gives 0"),
         "t": Variable(("t",), "", "argument of tanh"),
         "ratio_error": Variable(("t",), "", "relative error of tanh as a ratio of exponentials"),
-        "ratio_at_710": Variable((), "", "the ratio at 710; NaN if it raises"),
+        "ratio_raises_at_710": Variable((), "", "whether the ratio raises in Python at 710"),
         "tanh_at_710": Variable((), "", "math.tanh at 710"),
         "mean_of_tanh": Variable((), "", "mean output for standard normal inputs"),
         "mean_of_sigmoid": Variable((), "", "mean output for standard normal inputs"),
@@ -411,11 +406,19 @@ saturation = Part(
     "host",
     run_saturation,
     figures=figures_of_saturation,
-    claims=claims_of_saturation,
+    claims={
+        "sigmoid-open-unit-interval": _open_interval,
+        "stable-sigmoid-two-branches": _two_branches_hold,
+        "tanh-pure-python-ratio-of-exponentials": _ratio_of_exponentials,
+        "tanh-zero-centred-sigmoid-not": _centred,
+    },
     doc="Where does floating point leave the formulas of sigmoid and tanh?",
 )
 
 # -- units -------------------------------------------------------------------------------------------------------------
+
+
+_CELLS = ("LSTM cell", "GRU cell")
 
 
 class Units(Config):
@@ -540,65 +543,63 @@ def run_units(config: Units, key: Any) -> dict[str, Any]:
     }
 
 
-def claims_of_units(dataset: "xarray.Dataset") -> list[Claim]:
-    slopes = dict(zip(map(str, dataset.spelling.values), map(float, dataset.slope_at_zero.values)))
+def _slope_at_zero(dataset: "xarray.Dataset") -> Finding:
+    slopes, names = dataset.slope_at_zero.values, dataset.spelling.values
     # Leaky ReLU is another function: it is told, but not a spelling of ReLU.
-    of_relu = [slope for name, slope in slopes.items() if "eaky" not in name]
-    shares = dict(zip(map(str, dataset.source.values), map(float, dataset.zero_share.values)))
-    continuous, *others = shares.values()
-    ratios = (dataset.signal.isel(layer=0) / dataset.signal.isel(layer=-1)).values
-    factor = float(dataset.factor_at_3)
-    dead = dataset.gradient_norm.sel(bias=-50.0).values
-    moved = dataset.moved.values
-    collapse = float(dataset.collapse)
-    count = lambda program, primitive: int(dataset["count"].sel(program=program, primitive=primitive))
-    extra = sum(
-        count("sigmoid and slope", primitive) - count("sigmoid", primitive) for primitive in ("logistic", "tanh", "exp")
+    of_relu = slopes[names != "leaky ReLU"]
+    return Finding(
+        equal(np.minimum(abs(of_relu), abs(of_relu - 1)), 0.0),
+        measured=", ".join(f"{name}: {slope:g}" for name, slope in zip(names, slopes)),
     )
-    lstm, gru = ([count(cell, p) for p in ("logistic", "tanh")] for cell in ("LSTM cell", "GRU cell"))
-    known: Any = entry("tanh-inside-lstm-gates").expected
-    return [
-        judged(
-            "relu-derivative-at-zero-convention",
-            set(of_relu) <= {0.0, 1.0},
-            measured=", ".join(f"{name}: {slope:g}" for name, slope in slopes.items()),
-        ),
-        judged(
-            "relu-zero-has-probability-zero",
-            continuous == 0.0,
-            limits=max(others) > 0,
-            measured=", ".join(f"{name}: {100 * share:.3g} %" for name, share in shares.items()),
-        ),
-        judged(
-            "relu-passes-gradient-unattenuated",
-            factor == 1.0 and ratios[0] > 0.1,
-            limits=float(ratios[1]) < 1e-3,
-            measured=f"factor {factor:g}; over {int(dataset.layer[-1])} layers the signal is multiplied by "
-            + ", ".join(f"{ratio:.2g} ({name})" for name, ratio in zip(dataset.initialisation.values, ratios)),
-            figure="signal",
-        ),
-        judged(
-            "dying-relu",
-            dead[0] == 0.0 and moved[0] == 0.0 and dead[1] > 0 and moved[1] > 0,
-            measured=f"gradient norm {dead[0]:g} (ReLU), {dead[1]:.3g} (leaky); parameters moved by {moved[0]:g}, "
-            f"{moved[1]:.3g}",
-            figure="dead",
-        ),
-        judged("linear-layers-collapse", collapse <= entry("linear-layers-collapse").tolerance, measured=collapse),
-        judged(
-            "sigmoid-backward-reuses-forward",
-            extra == 0 and count("sigmoid", "logistic") + count("sigmoid", "exp") > 0,
-            measured=f"{extra} more transcendental operations with the slope than without",
-        ),
-        judged(
-            "tanh-inside-lstm-gates",
-            # tanh is in the cells, as often as said ...
-            [*lstm, *gru] == [known[name] for name in ("lstm_logistic", "lstm_tanh", "gru_logistic", "gru_tanh")],
-            # ... but an LSTM has three gates and a GRU two, and there are as many sigmoids.
-            limits=lstm[0] == 3 and gru[0] == 2,
-            measured=f"LSTM {lstm[0]} sigmoids and {lstm[1]} tanh for 3 gates; GRU {gru[0]} and {gru[1]} for 2",
-        ),
-    ]
+
+
+def _exact_zeros(dataset: "xarray.Dataset") -> Finding:
+    continuous, *others = shares = dataset.zero_share.values
+    told = (f"{name}: {100 * share:.3g} %" for name, share in zip(dataset.source.values, shares))
+    return Finding(equal(continuous, 0.0), limits=less(0.0, others), measured=", ".join(told))
+
+
+def _unattenuated(dataset: "xarray.Dataset") -> Finding:
+    ratios = (dataset.signal.isel(layer=0) / dataset.signal.isel(layer=-1)).values
+    names, factor = dataset.initialisation.values, float(dataset.factor_at_3)
+    told = ", ".join(f"{ratio:.2g} ({name})" for name, ratio in zip(names, ratios))
+    return Finding(
+        close({"factor": factor}) & above(ratios[0], 0.1),
+        limits=~above(ratios[1], 1e-3),
+        measured=f"factor {factor:g}; over {int(dataset.layer[-1])} layers the signal is multiplied by {told}",
+        figure="signal",
+    )
+
+
+def _dying(dataset: "xarray.Dataset") -> Finding:
+    (relu, leaky), (relu_moved, leaky_moved) = dataset.gradient_norm.sel(bias=-50.0).values, dataset.moved.values
+    return Finding(
+        equal([relu, relu_moved], 0.0) & less(0.0, [leaky, leaky_moved]),
+        measured=f"gradient norm {relu:g} (ReLU), {leaky:.3g} (leaky); parameters moved by {relu_moved:g}, "
+        f"{leaky_moved:.3g}",
+        figure="dead",
+    )
+
+
+def _reuses_forward(dataset: "xarray.Dataset") -> Finding:
+    forward, both = (dataset["count"].sel(program=p).values for p in ("sigmoid", "sigmoid and slope"))
+    extra = (both - forward).sum()
+    return Finding(
+        close({"extra_transcendentals": extra}) & above(forward.sum(), 1),
+        measured=f"{extra} more transcendental operations with the slope than without",
+    )
+
+
+def _gates(dataset: "xarray.Dataset") -> Finding:
+    lstm, gru = (dataset["count"].sel(program=cell, primitive=["logistic", "tanh"]).values for cell in _CELLS)
+    counts = dict(zip(("lstm_logistic", "lstm_tanh", "gru_logistic", "gru_tanh"), (*lstm, *gru)))
+    return Finding(
+        # tanh is in the cells, as often as said ...
+        close(counts, tolerance=0.0),
+        # ... but an LSTM has three gates and a GRU two, and there are as many sigmoids.
+        limits=equal([lstm[0], gru[0]], [3, 2]),
+        measured=f"LSTM {lstm[0]} sigmoids and {lstm[1]} tanh for 3 gates; GRU {gru[0]} and {gru[1]} for 2",
+    )
 
 
 def figures_of_units(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -670,6 +671,14 @@ units = Part(
     "host",
     run_units,
     figures=figures_of_units,
-    claims=claims_of_units,
+    claims={
+        "relu-derivative-at-zero-convention": _slope_at_zero,
+        "relu-zero-has-probability-zero": _exact_zeros,
+        "relu-passes-gradient-unattenuated": _unattenuated,
+        "dying-relu": _dying,
+        "linear-layers-collapse": lambda data: below(data.collapse),
+        "sigmoid-backward-reuses-forward": _reuses_forward,
+        "tanh-inside-lstm-gates": _gates,
+    },
     doc="What becomes of units: kinks, dead units, gradients through twenty layers?",
 )
