@@ -120,3 +120,9 @@ def test_cells_carry_texts_that_can_be_read_and_ticks_of_their_coordinates():
     assert [label.get_text() for label in panel.get_xticklabels()] == ["4", "5", "6"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["1", "2"]
     assert panel.get_ylim()[0] < panel.get_ylim()[1]
+
+
+def test_a_legend_writes_a_solver_as_people_do():
+    labels = [look["label"] for look in style.looks(["newton-cg", "gradient-descent", "mine"])]
+    assert labels == ["Newton-CG", "gradient descent", "mine"] and style.method("bfgs")["label"] == "BFGS"
+    assert style.method("bfgs", label="theirs")["label"] == "theirs"

@@ -121,7 +121,7 @@ def figures(dataset):
         hue="method",
         col="residual",
         theory=bounds,
-        looks=LOOKS | {"svd": LOOKS["svd"] | svd},
+        looks=LOOKS | {"svd": svd},
         titles={r: f"residual {r:g} times the fit" if r else "y within reach of X" for r in residuals},
         log="xy",
         xlabel=r"condition number of $X$,  $\kappa$",

@@ -3,11 +3,3 @@
 Newton's plain step beside gradient descent on two textbook functions (``examples``); and where random starts end in
 rising dimension, by solver: a minimum, another stationary point, or nowhere (``nonconvex``).
 """
-
-LOOKS = {
-    "gradient-descent": {"label": "gradient descent"},
-    "newton": {"label": "Newton"},
-    "newton-cg": {"label": "Newton-CG"},
-    "trust-region": {"label": "trust region"},
-    "bfgs": {"label": "BFGS"},
-}

@@ -3,7 +3,6 @@
 import numpy as np
 import pydantic
 
-from experiments.trust_region import LOOKS
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below
 
@@ -77,7 +76,7 @@ def _mends_both(dataset):
 
 def figures(dataset):
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.8)
-    shared = {"x": "step", "hue": "method", "looks": LOOKS, "log": "y", "legend": None, "xlabel": "step"}
+    shared = {"x": "step", "hue": "method", "log": "y", "legend": None, "xlabel": "step"}
     style.chart(
         abs(dataset.log_cosh).sel(step=slice(0, 8)),
         **shared,

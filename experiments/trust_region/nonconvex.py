@@ -5,7 +5,6 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.trust_region import LOOKS
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less, over
 
@@ -114,7 +113,7 @@ def figures(dataset):
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9, gridspec_kw={"width_ratios": (3, 2)})
     largest = shares.isel(dimension=-1)
     before = largest.cumsum("kind") - largest
-    names = [LOOKS[method]["label"] for method in largest["method"].values]
+    names = [style.method(method)["label"] for method in largest["method"].values]
     for kind, color, hatch in zip(_KINDS, ("blue", "orange", "grey"), ("", "///", "xx")):
         bar = {"color": style.COLORS[color], "hatch": hatch, "edgecolor": "white", "height": 0.7, "label": kind}
         left.barh(names, largest.sel(kind=kind), left=before.sel(kind=kind), **bar)
@@ -131,7 +130,6 @@ def figures(dataset):
         hue="method",
         band=(minimum - error, minimum + error),
         theory=None if newton is None else newton ** xarray.DataArray(fine, {"dimension": fine}, ("dimension",)),
-        looks=LOOKS,
         log="x",
         axes=right,
         legend="ends",

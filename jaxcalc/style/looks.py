@@ -111,6 +111,23 @@ _METHODS = {
     "degenerate": ("grey", "D"),
 }
 
+# Names that a legend writes otherwise than a config.
+_LABELS = {
+    "gradient-descent": "gradient descent",
+    "sgd": "SGD",
+    "nesterov": "Nesterov",
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "newton": "Newton",
+    "damped-newton": "damped Newton",
+    "trust-region": "trust region",
+    "newton-cg": "Newton-CG",
+    "bfgs": "BFGS",
+    "l-bfgs": "L-BFGS",
+    "qr": "QR",
+    "svd": "SVD",
+}
+
 _RC: dict[Any, Any] = {
     "figure.dpi": 150,
     "savefig.dpi": 200,
@@ -172,7 +189,7 @@ def method(name: str, **changes: Any) -> dict[str, Any]:
     else:
         slot = sum(map(ord, name))
         color, marker = _CYCLE[slot % len(_CYCLE)], _MARKERS[slot % len(_MARKERS)]
-    return {"color": COLORS[color], "marker": marker, "label": name, **changes}
+    return {"color": COLORS[color], "marker": marker, "label": _LABELS.get(name, name), **changes}
 
 
 def looks(names: Iterable[str]) -> list[dict[str, Any]]:
