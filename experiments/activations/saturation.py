@@ -1,0 +1,190 @@
+"""Where does floating point leave the formulas of sigmoid and tanh?"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pydantic
+
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, less
+
+kind = "host"
+dtype = "float64"
+
+_DTYPES = ("bfloat16", "float32", "float64")
+
+
+class Config(lab.Config):
+    samples: int = pydantic.Field(1_000_000, ge=10_000)
+    """standard normal inputs for the means"""
+
+
+VARIABLES = {
+    "dtype": Variable(("dtype",), "", "precision"),
+    "z": Variable(("z",), "", "argument"),
+    "sigmoid": Variable(("dtype", "z"), "", "sigmoid"),
+    "sigmoid_of_negative": Variable(("dtype", "z"), "", "sigmoid of -z"),
+    "product": Variable(("dtype", "z"), "", "slope as s(1 - s)"),
+    "careful": Variable(("dtype", "z"), "", "slope as s(z) s(-z)"),
+    "exactly_one_from": Variable(("dtype",), "", "least z with a sigmoid of exactly 1"),
+    "one_branch_raises": Variable((), "", "whether 1 / (1 + e^-x) raises in Python at -710"),
+    "two_branches": Variable((), "", "sigmoid by the sign of x at -710 in Python"),
+    "single_zero_from": Variable((), "", "largest whole x where one branch in single precision gives 0"),
+    "t": Variable(("t",), "", "argument of tanh"),
+    "ratio_error": Variable(("t",), "", "relative error of tanh as a ratio of exponentials"),
+    "ratio_raises_at_710": Variable((), "", "whether the ratio raises in Python at 710"),
+    "tanh_at_710": Variable((), "", "math.tanh at 710"),
+    "mean_of_tanh": Variable((), "", "mean output for standard normal inputs"),
+    "mean_of_sigmoid": Variable((), "", "mean output for standard normal inputs"),
+    "least_sigmoid": Variable((), "", "least output among them"),
+}
+
+
+def _one_branch(x: float) -> float:
+    """The sigmoid as the formula reads, a Python scalar."""
+    return 1 / (1 + math.exp(-x))
+
+
+def _two_branches(x: float) -> float:
+    """The sigmoid by the sign of x: no exponential of a positive number."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _ratio(x: float) -> float:
+    """tanh as a ratio of exponentials, a Python scalar."""
+    return (math.exp(x) - math.exp(-x)) / (math.exp(x) + math.exp(-x))
+
+
+def _raises(fun: Callable[[float], float], x: float) -> bool:
+    """Whether Python's floats overflow on the way."""
+    try:
+        fun(x)
+    except OverflowError:
+        return True
+    return False
+
+
+def run(config, key):
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.functions.activations import activation
+
+    sigmoid, tanh = activation("sigmoid"), activation("tanh")
+    z = np.arange(0, 161) / 4  # quarters up to 40 are numbers of bfloat16 too
+    fine = np.arange(0, 40 * 512 + 1) / 512
+    value, mirrored, product, careful, ones = [], [], [], [], []
+    for dtype in _DTYPES:
+        at = jnp.asarray(z, dtype)
+        s = sigmoid(at)
+        for column, numbers in (
+            (value, s),
+            (mirrored, sigmoid(-at)),
+            (product, s * (1 - s)),
+            (careful, sigmoid.derivative(at)),
+        ):
+            column.append(np.asarray(numbers, np.float64))
+        points = jnp.asarray(fine, dtype)
+        first = int(np.argmax(np.asarray(sigmoid(points)) == 1.0))
+        ones.append(float(points[first]))
+    x = jax.random.normal(key, (config.samples,))
+    t = 10.0 ** np.linspace(-9, 1, 61)
+    steps = -np.arange(0, 130.0, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        single = np.float32(1) / (np.float32(1) + np.exp(-steps))
+    return {
+        "dtype": np.array(_DTYPES),
+        "z": z,
+        "sigmoid": np.stack(value),
+        "sigmoid_of_negative": np.stack(mirrored),
+        "product": np.stack(product),
+        "careful": np.stack(careful),
+        "exactly_one_from": np.array(ones),
+        "one_branch_raises": np.asarray(_raises(_one_branch, -710.0)),
+        "two_branches": np.asarray(_two_branches(-710.0)),
+        "single_zero_from": steps[np.argmax(single == 0)],
+        "t": t,
+        "ratio_error": np.array([abs(_ratio(u) / math.tanh(u) - 1) for u in t]),
+        "ratio_raises_at_710": np.asarray(_raises(_ratio, 710.0)),
+        "tanh_at_710": np.asarray(math.tanh(710.0)),
+        "mean_of_tanh": jnp.mean(tanh(x)),
+        "mean_of_sigmoid": jnp.mean(sigmoid(x)),
+        "least_sigmoid": jnp.min(sigmoid(x)),
+    }
+
+
+def _open_interval(dataset):
+    double, ones = dataset.sel(dtype="float64"), dataset.exactly_one_from.values
+    told = (f"{at:.2f} ({name})" for at, name in zip(ones, dataset.dtype.values))
+    reached = dataset["sigmoid"].max("z", skipna=False)
+    return Finding(
+        less(double["sigmoid"][double.z.values <= 36], 1.0) & less(0.0, double.sigmoid_of_negative),
+        limits=equal(reached, 1.0) & close(ones, [5.56, 16.64, 36.74], 0.1),
+        measured="exactly 1 from z = " + ", ".join(told),
+        figure="saturation",
+    )
+
+
+def _two_branches_hold(dataset):
+    stable, single = float(dataset.two_branches), float(dataset.single_zero_from)
+    told = "overflows" if dataset.one_branch_raises else "does not raise"
+    return Finding(
+        close(stable, math.exp(-710), 1e-9, relative=True) & holds(dataset.one_branch_raises) & equal(single, -89.0),
+        measured=f"at -710: {stable:.2g} by two branches, one branch {told}; one branch in single "
+        f"precision is 0 from {single:g}",
+    )
+
+
+def _ratio_of_exponentials(dataset):
+    error, t = dataset.ratio_error.values, dataset.t.values
+    moderate, tiny = error[t >= 0.01], float(error[0])
+    told = "OverflowError" if dataset.ratio_raises_at_710 else "no error"
+    return Finding(
+        below(moderate, 1e-12) & close({"value_at_710": dataset.tanh_at_710}, tolerance=0.0),
+        limits=holds(dataset.ratio_raises_at_710) | above(tiny, 1e-12),
+        measured=f"relative error {moderate.max():.1g} for x from 0.01 to 10 and {tiny:.2g} at "
+        f"{t[0]:.0e}; at 710 {told}",
+        figure="ratio",
+    )
+
+
+def _centred(dataset):
+    means = {"tanh_mean": dataset.mean_of_tanh, "sigmoid_mean": dataset.mean_of_sigmoid}
+    of_tanh, of_sigmoid, least = (float(v) for v in (*means.values(), dataset.least_sigmoid))
+    return Finding(
+        close(means) & less(0.0, least),
+        measured=f"means {of_tanh:.4f} and {of_sigmoid:.4f}, least sigmoid {least:.3g}",
+    )
+
+
+def figures(dataset):
+    figure, axis = style.subplots(width=4.6, height=3.0)
+    true = dataset.careful.sel(dtype="float64")
+    for name, color, marker in zip(_DTYPES, ("vermilion", "blue", "green"), "so^"):
+        error = np.maximum(abs(dataset["product"].sel(dtype=name) / true - 1), 1e-17)
+        axis.plot(dataset.z, error, color=style.COLORS[color], marker=marker, markevery=8, label=name)
+        at = float(dataset.exactly_one_from.sel(dtype=name))
+        axis.axvline(at, color=style.COLORS[color], linewidth=0.8, linestyle=":")
+    axis.plot(dataset.z, np.finfo(float).eps / 2 * np.exp(dataset.z), **style.THEORY, label="$e^z$ eps/2")
+    axis.set(yscale="log", ylim=(3e-18, 8), xlim=(0, 40), xlabel="argument z", ylabel="relative error of s(1 - s)")
+    axis.legend(loc="lower right", bbox_to_anchor=(0.9, 0.0))
+    figure.set_label(
+        "The slope s(1 - s) loses its digits as 1 - s cancels, and is 0 from where the sigmoid is exactly 1 (dotted): "
+        "the relative error is 1. Dashed: half an eps of double precision times e^z."
+    )
+    ratio, panel = style.subplots(width=4.0, height=2.7)
+    panel.plot(dataset.t, np.maximum(dataset.ratio_error, 1e-17), ".-", color=style.COLORS["blue"], label="measured")
+    panel.plot(dataset.t, np.finfo(float).eps / 2 / dataset.t, **style.THEORY, label="eps / (2 x)")
+    panel.set(xscale="log", yscale="log", xlabel="x", ylabel="relative error", ylim=(5e-18, 1e-6))
+    panel.legend(loc="upper right")
+    ratio.set_label("tanh as a ratio of exponentials loses relative accuracy as x becomes small, and overflows at 710.")
+    return {"saturation": figure, "ratio": ratio}
+
+
+claims = {
+    "sigmoid-open-unit-interval": _open_interval,
+    "stable-sigmoid-two-branches": _two_branches_hold,
+    "tanh-pure-python-ratio-of-exponentials": _ratio_of_exponentials,
+    "tanh-zero-centred-sigmoid-not": _centred,
+}
