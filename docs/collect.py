@@ -1,19 +1,24 @@
 """Write the pages of results from the runs of this machine: ``python docs/collect.py RUNS``, after ``make configs``.
 
-For each config the newest run in RUNS: its time, its claims with verdicts, its tables and figures with captions. A
-config without a run keeps what a page says of it. ``results`` gets every figure and is not kept in git;
+For each config, and each question that no config asks, the newest run in RUNS: its time, its claims with verdicts, its
+tables and figures with captions. What has no run keeps what a page says of it. ``results`` gets every figure and is not kept in git;
 ``docs/results`` the few that its pages show.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from jaxcalc import style
 from jaxcalc.lab import load
+from jaxcalc.lab.config import load as load_config
+from jaxcalc.lab.config import runs as runs_of
+from jaxcalc.lab.config import stem
 from jaxcalc.lab.plot import charts, save_figure
 from jaxcalc.lab.registry import load as load_experiment
+from jaxcalc.lab.summary import runnable
 from jaxcalc.lab.text import number, seconds
 
 HERE = Path(__file__).resolve().parent
@@ -31,9 +36,9 @@ SHOWN = {
 }
 
 
-def newest(runs: Path, stem: str) -> Path | None:
-    """The newest finished run of a config."""
-    found = [p for p in runs.glob(f"{stem}-????????????") if (p / "report.html").exists()]
+def newest(runs: Path, config: str) -> Path | None:
+    """The newest finished run of a config or question."""
+    found = [p for p in runs.glob(f"{load_config(config).stem}-????????????") if (p / "report.html").exists()]
     return max(found, key=lambda p: (p / "report.html").stat().st_mtime, default=None)
 
 
@@ -43,15 +48,16 @@ def rows(header: list[str], lines: list[list[Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *cells])
 
 
-def section(config: Path, run: Path, out: Path, only: set[str] | None) -> tuple[str, dict[str, Any]]:
-    """One config's results as Markdown, and its provenance; its figures, or ``only`` some of them, go to ``out``."""
+def section(config: str, run: Path, out: Path, only: set[str] | None) -> tuple[str, dict[str, Any]]:
+    """One run's results as Markdown, and its provenance; its figures, or ``only`` some of them, go to ``out``."""
     dataset, plan = load(run), json.loads((run / "plan.json").read_text())
     told = [json.loads((run / "trials" / t["hash"] / "provenance.json").read_text()) for t in plan["trials"]]
     time = sum(t["compile_seconds"] + t["run_seconds"] for t in told)
-    name = name_of(config)
     size = f"{plan['points']} points, {plan['programs']} programs"
     facts = f"{size}, {seconds(time)} of compiling and running, {dataset.attrs['dtype']}"
-    parts = [f"## {name}", dataset.attrs["question"], f"`jaxcalc run configs/{name}.yaml`: {facts}."]
+    part = load_experiment(dataset.attrs["experiment"], CONFIGS).part
+    question = dataset.attrs["question"] or part.doc.strip().partition("\n")[0]
+    parts = [f"## {stem(config)}", question, f"`jaxcalc run {config}`: {facts}."]
     claims = json.loads((run / "claims.json").read_text())
     if claims:
         lines = [
@@ -59,7 +65,6 @@ def section(config: Path, run: Path, out: Path, only: set[str] | None) -> tuple[
             for c in claims
         ]
         parts.append(rows(["claim", "expected", "measured", "verdict"], lines))
-    part = load_experiment(dataset.attrs["experiment"], CONFIGS).part
     for title, table in (part.tables(dataset) if part.tables else {}).items():
         parts += [f"**{title}**", rows(list(table[0]), [list(row.values()) for row in table])] if table else []
     with style.context():
@@ -80,35 +85,32 @@ HEADS = {
 }
 
 
-def name_of(config: Path) -> str:
-    """What a config's section is called."""
-    return str(config.relative_to(CONFIGS).with_suffix(""))
-
-
 def kept(page: Path) -> dict[str, str]:
     """The sections that a page has, by name."""
     parts = page.read_text().split("\n## ")[1:] if page.exists() else []
     return {part.split("\n")[0]: "## " + part.strip() for part in parts}
 
 
-def page_of(config: Path) -> str:
-    """The page that a config's results are on."""
-    return "bench.md" if config.parent.name == "bench" else "README.md"
+def configs_of(page: str) -> list[str]:
+    """What a page tells of: the benches, or all other configs and the questions that none asks."""
+    if page == "bench.md":
+        files = sorted(str(path.relative_to(HERE.parent)) for path in (CONFIGS / "bench").glob("*.yaml"))
+        return [config for file in files for config in runs_of(file)]
+    return [config for name in runnable() for config in runs_of(name)]
 
 
 def collect(runs: Path, out: Path, only: set[str] | None) -> None:
-    """Collect every config that has a run; a page none of whose configs has one stays as it is."""
+    """Collect everything that has a run; a page of which nothing has one stays as it is."""
     out.mkdir(exist_ok=True)
     for page, about in HEADS.items():
         sections, machine = kept(out / page), None
-        for config in sorted(CONFIGS.rglob("*.yaml")):
-            run = newest(runs, config.stem) if page_of(config) == page else None
-            if run is not None:
-                sections[name_of(config)], machine = section(config, run, out, only)
+        known = configs_of(page)
+        for config in known:
+            if (run := newest(runs, config)) is not None:
+                sections[stem(config)], machine = section(config, run, out, only)
         if machine is None:
             continue
-        known = [name_of(config) for config in sorted(CONFIGS.rglob("*.yaml"))]
-        texts = [sections[name] for name in known if name in sections]
+        texts = [sections[stem(config)] for config in known if stem(config) in sections]
         (out / page).write_text("\n\n".join([head(machine, about), *texts]) + "\n")
 
     told = "".join((out / page).read_text() for page in HEADS if (out / page).exists())
@@ -130,5 +132,7 @@ and counts carry over.
 
 
 if __name__ == "__main__":
-    collect(Path(sys.argv[1]), HERE.parent / "results", None)
-    collect(Path(sys.argv[1]), HERE / "results", SHOWN)
+    finished = Path(sys.argv[1]).resolve()
+    os.chdir(HERE.parent)  # configs and questions are found from there
+    collect(finished, HERE.parent / "results", None)
+    collect(finished, HERE / "results", SHOWN)
