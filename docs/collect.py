@@ -1,8 +1,8 @@
 """Write the pages of results from the runs of this machine: ``python docs/collect.py RUNS``, after ``make configs``.
 
 For each config, and each question that no config asks, the newest run in RUNS: its time, its claims with verdicts, its
-tables and figures with captions. What has no run keeps what a page says of it. ``results`` gets every figure and is not kept in git;
-``docs/results`` the few that its pages show.
+tables and figures with captions. What has no run keeps what a page says of it. ``results`` gets every figure and is not
+kept in git; ``docs/results`` the few that its pages show.
 """
 
 import json
