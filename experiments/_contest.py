@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments._peers import peers
+
 # Our own strategies, the simplest first, then the peers.
 STRATEGIES: dict[str, tuple[str, ...]] = {
     "jacobian": ("forward", "reverse", "sparse columns", "sparse rows", "bidirectional"),
@@ -196,7 +198,7 @@ def _compile_peers(operator: str, own: _Field, config: Any) -> None:
     """Compile each peer that applies, patterns and colourings ready, as its documentation recommends."""
     from jaxcalc.programs.compiled import executable
 
-    for name, make in _peers(operator, own).items():
+    for name, make in peers(operator, own.instance, own.routes).items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -211,109 +213,6 @@ def _compile_peers(operator: str, own: _Field, config: Any) -> None:
                 own.programs[name] = executable(call, *own.instance.arguments), own.instance.arguments
         except Exception as error:  # whatever a peer raises on a function that it cannot do
             own.status[name] = f"failed: {_first_line(error)}"
-
-
-def _peers(operator: str, own: _Field) -> dict[str, Callable[[], Any]]:
-    """From a peer's name to ``() -> (function, products, the strategy of ours that it resembles)`` or why not."""
-    import jax
-
-    fun, arguments = own.instance.fun, own.instance.arguments
-    n, m = own.instance.num_inputs, own.instance.num_outputs
-    match operator:
-        case "jacobian":
-            pattern = functools.cache(lambda: _asdex_pattern("jacobian", fun, arguments))
-            return {
-                "jax.jacfwd": lambda: (jax.jacfwd(fun), n, "forward"),
-                "jax.jacrev": lambda: (jax.jacrev(fun), m, "reverse"),
-                "asdex columns": lambda: _asdex_jacobian(fun, pattern(), "fwd", n),
-                "asdex rows": lambda: _asdex_jacobian(fun, pattern(), "rev", m),
-                "sparsejac columns": lambda: _sparsejac(fun, arguments, own, "jacfwd", n),
-                "sparsejac rows": lambda: _sparsejac(fun, arguments, own, "jacrev", m),
-            }
-        case "hessian":
-            pattern = functools.cache(lambda: _asdex_pattern("hessian", fun, arguments))
-            return {
-                "jax.hessian": lambda: (jax.hessian(fun), n, "forward-over-reverse"),
-                "asdex star": lambda: _asdex_hessian(fun, pattern(), True, n),
-                "asdex rows": lambda: _asdex_hessian(fun, pattern(), False, n),
-            }
-        case _:
-            return {
-                "trace of jax.hessian": lambda: (_trace_of_hessian(fun, arguments), n, "hessian"),
-                "folx": lambda: (_folx(fun, arguments, 0), 1, "forward-laplacian"),
-                "folx sparse": lambda: (_folx(fun, arguments, 6), 1, "forward-laplacian"),
-            }
-
-
-def _asdex_pattern(operator: str, fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    import asdex  # pyright: ignore[reportMissingImports]
-
-    detect = asdex.jacobian_sparsity if operator == "jacobian" else asdex.hessian_sparsity
-    return detect(fun, *arguments, argnums=0)
-
-
-def _asdex_jacobian(fun: Callable[..., Any], pattern: Any, mode: Any, dense: int) -> Any:
-    import asdex  # pyright: ignore[reportMissingImports]
-
-    coloring = asdex.jacobian_coloring_from_sparsity(pattern, mode=mode)
-    if coloring.num_colors >= dense:
-        return "no fewer products than the dense mode"
-    call = asdex.jacobian_from_coloring(fun, coloring, output_format="dense")
-    return call, coloring.num_colors, "sparse columns" if mode == "fwd" else "sparse rows"
-
-
-def _asdex_hessian(fun: Callable[..., Any], pattern: Any, symmetric: bool, dense: int) -> Any:
-    import asdex  # pyright: ignore[reportMissingImports]
-
-    coloring = asdex.hessian_coloring_from_sparsity(pattern, symmetric=symmetric, postprocess=symmetric)
-    if coloring.num_colors >= dense:
-        return "no fewer products than the dense mode"
-    return asdex.hessian_from_coloring(fun, coloring, output_format="dense"), coloring.num_colors, "sparse star"
-
-
-def _sparsejac(fun: Callable[..., Any], arguments: tuple[Any, ...], own: _Field, mode: str, dense: int) -> Any:
-    """sparsejac takes vectors to vectors and has to be given the pattern: it gets ours."""
-    import jax
-    import jax.numpy as jnp
-    import sparsejac  # pyright: ignore[reportMissingImports]
-    from jax.experimental.sparse import BCOO
-
-    from jaxcalc.programs.sparsity import jacobian_pattern
-
-    x = arguments[0]
-    lengths: list[Any] = [getattr(one, "shape", ()) for one in (jax.eval_shape(fun, *arguments), x)]
-    if any(len(shape) != 1 for shape in lengths):
-        return "does not apply: takes vectors to vectors only"
-    like = "sparse columns" if mode == "jacfwd" else "sparse rows"
-    # It colours no better than we do, and dense graphs take it minutes.
-    if like in own.routes and own.routes[like].passes >= dense:
-        return "no fewer products than the dense mode"
-    matrix = jacobian_pattern(lambda y: fun(y, *arguments[1:]), x).matrix.tocoo()
-    entries = jnp.ones(matrix.nnz, x.dtype), jnp.stack([jnp.asarray(matrix.row), jnp.asarray(matrix.col)], 1)
-    sparse = getattr(sparsejac, mode)(fun, BCOO(entries, shape=(lengths[0][0], lengths[1][0])))
-    return lambda *args: sparse(*args).todense(), math.nan, like
-
-
-def _trace_of_hessian(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    import jax
-    import jax.numpy as jnp
-    from jax.flatten_util import ravel_pytree
-
-    _, unravel = ravel_pytree(arguments[0])
-    return lambda x, *rest: jnp.trace(jax.hessian(lambda flat: fun(unravel(flat), *rest))(ravel_pytree(x)[0]))
-
-
-def _folx(fun: Callable[..., Any], arguments: tuple[Any, ...], sparsity: int) -> Callable[..., Any]:
-    import folx  # pyright: ignore[reportMissingImports]
-    from jax.flatten_util import ravel_pytree
-
-    _, unravel = ravel_pytree(arguments[0])
-
-    def call(x: Any, *rest: Any) -> Any:
-        sweep = folx.forward_laplacian(lambda flat: fun(unravel(flat), *rest), sparsity_threshold=sparsity)
-        return sweep(ravel_pytree(x)[0]).laplacian
-
-    return call
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import pydantic
 from experiments import _contest
 from experiments import derivative_routes as routes
 from experiments.derivative_routes import VARIABLES as VARIABLES
+from experiments.derivative_routes import _figures
 
 kind = "timed"
 dtype = "float64"
@@ -26,7 +27,7 @@ def run(config, key):
     return _contest.hold("jacobian", config)
 
 
-figures = functools.partial(routes.figures, "jacobian")
+figures = functools.partial(_figures.figures, "jacobian")
 tables = functools.partial(routes.tables, "jacobian")
 
 claims = routes.judges("jacobian")

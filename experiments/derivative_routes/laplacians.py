@@ -7,6 +7,7 @@ import pydantic
 from experiments import _contest
 from experiments import derivative_routes as routes
 from experiments.derivative_routes import VARIABLES as VARIABLES
+from experiments.derivative_routes import _figures
 
 kind = "timed"
 dtype = "float64"
@@ -26,7 +27,7 @@ def run(config, key):
     return _contest.hold("laplacian", config)
 
 
-figures = functools.partial(routes.figures, "laplacian")
+figures = functools.partial(_figures.figures, "laplacian")
 tables = functools.partial(routes.tables, "laplacian")
 
 claims = routes.judges("laplacian")
