@@ -6,7 +6,7 @@ import pytest
 from tests.verdicts import changed
 
 EXPERIMENT = "weight_decay"
-SMALL = {"updates": {}, "scales": {}}
+SMALL = {"updates": {}, "scales": {}, "penalties": {"num_steps": 100, "draws": 3}}
 CLAIMS = {
     "updates": [
         "l2-penalty-gradient",
@@ -15,6 +15,11 @@ CLAIMS = {
         "weight-decay-factor",
     ],
     "scales": ["adamw-decouples-decay"],
+    "penalties": [
+        "l1-proximal-steps-give-exact-zeros",
+        "l1-subgradient-steps-give-no-zeros",
+        "ista-gap-within-its-bound",
+    ],
 }
 
 
@@ -56,3 +61,24 @@ def test_scales_follow_their_data(run):
     # Were the penalty's decay even too, there would be nothing to decouple.
     assert changed(run("scales"), shrunk=data.shrunk.where(decoupled, 0.1)) == {id: "refuted"}
     assert set(run("scales").figures) == {"scales"}
+
+
+def test_penalties_follow_their_data(run):
+    data = run("penalties").dataset
+    of = lambda name: data.route == name
+    some, none, bound = CLAIMS["penalties"]
+    farther = data.gap.where(~of("L1, proximal"), data.gap + 1e-9)
+    changes = {
+        some: [
+            {"zeros": data.zeros * ~of("L1, proximal")},
+            {"zeros": data.zeros + of("L2, gradient")},
+            {"zeros": data.zeros + data.spared * of("L1, proximal")},
+            {"optimality": data.optimality + 1e-9},
+        ],
+        none: [{"zeros": data.zeros + of("L1, subgradient")}, {"gap": farther}],
+        bound: [{"bound": 1e-3 * data.bound}],
+    }
+    for claim, broken in changes.items():
+        for change in broken:
+            assert changed(run("penalties"), **change) == {claim: "refuted"}
+    assert set(run("penalties").figures) == {"weights", "gaps"}
