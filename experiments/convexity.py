@@ -5,13 +5,27 @@ Chords, Hessian eigenvalues and the shape that they tell (``shapes``); many star
 learn XOR from a random start (``width``).
 """
 
+import functools
+import operator
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pydantic
 
-from experiments._judged import entry, judged
-from jaxcalc.lab import Claim, Config, Part, Variable
+from jaxcalc.lab import (
+    Config,
+    Finding,
+    NotJudged,
+    Part,
+    Variable,
+    above,
+    below,
+    between,
+    close,
+    equal,
+    less,
+    over,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -147,79 +161,94 @@ def run_shapes(config: Shapes, key: Any) -> dict[str, Any]:
     }
 
 
-def _seen(around: np.ndarray) -> str:
-    """What the values on a small circle say of its centre."""
-    return "minimum" if around.min() > 0 else "maximum" if around.max() < 0 else "neither"
+_SLACK = 1e-12
 
 
-def _told(eigenvalues: np.ndarray) -> str:
-    """What the Hessian's eigenvalues say of a stationary point."""
-    if (eigenvalues == 0).any() and not (eigenvalues.min() < 0 < eigenvalues.max()):
-        return "nothing"
-    return "minimum" if eigenvalues.min() > 0 else "maximum" if eigenvalues.max() < 0 else "neither"
+def _extremes(values):
+    """The least and the largest number, NaN where one is."""
+    return float(np.min(values.values)), float(np.max(values.values))
 
 
-def claims_of_shapes(dataset: "xarray.Dataset") -> list[Claim]:
-    names, shapes = list(map(str, dataset.function.values)), list(map(str, dataset["shape"].values))
-    margin = dict(zip(names, dataset.margin.values))
-    least = dict(zip(names, dataset.least_curvature.values))
-    chord, network = "convex-chord-definition", "network-loss-non-convex"
-    seen = dict(zip(shapes, map(_seen, dataset.around.values)))
-    told = dict(zip(shapes, map(_told, dataset.eigenvalues.values)))
-    values = dict(zip(shapes, dataset.eigenvalues.values))
-    norm = dict(zip(shapes, dataset.gradient_norm.values))
-    shown = lambda chosen: "; ".join(f"{name}: {values[name].tolist()}" for name in chosen)
-    right = all(told[name] == seen[name] == _POINTS[name] for name in _QUADRATICS)
-    undecided = [seen[name] for name in _DEGENERATE if told[name] == "nothing"]
-    saddle, plain = "network-loss-has-saddle-points", entry("network-loss-has-saddle-points").tolerance
-    exact = float(abs(values[_NETWORK] - np.array([-2.0, 2.0])).max())
+def _bowl(values):
+    return less(0.0, values)
+
+
+def _dome(values):
+    return less(values, 0.0)
+
+
+def _mixed(values):
+    low, high = _extremes(values)
+    return less(low, 0.0) & less(0.0, high)
+
+
+_SIGNS = {"minimum": _bowl, "maximum": _dome, "neither": _mixed}
+
+
+def _eigenvalues(dataset, names):
+    return "; ".join(f"{name}: {dataset.eigenvalues.sel({'shape': name}).values.tolist()}" for name in names)
+
+
+def _classified(dataset):
+    """Whether the quadratics' eigenvalues tell what the values around them show."""
+    each = [
+        _SIGNS[_POINTS[name]](values.sel({"shape": name}))
+        for name in _QUADRATICS
+        for values in (dataset.eigenvalues, dataset.around)
+    ]
+    return functools.reduce(operator.and_, each)
+
+
+def _chord(dataset):
+    margin = dataset.margin.sel(function="log-sum-exp")
+    measured = f"smallest margin {_extremes(margin)[0]:.2g} of {margin.size} chords"
+    return Finding(below(-margin), measured=measured, figure="shapes")
+
+
+def _agree(dataset):
+    convex = [name for name, kind in _CHORDS.items() if kind]
+    others = [name for name in _CHORDS if name not in convex]
+    both = (dataset.margin, dataset.least_curvature)
+    least = [_extremes(values.sel(function=name))[0] for name in others for values in both]
+    share = lambda values, name: 100 * float((values.sel(function=name) < -_SLACK).mean())
+    return Finding(
+        above([values.sel(function=convex).values for values in both], -_SLACK) & less(least, -_SLACK),
+        measured=", ".join(
+            f"{name} {share(dataset.margin, name):.1f}% of chords, "
+            f"{share(dataset.least_curvature, name):.1f}% of Hessians"
+            for name in others
+        ),
+        figure="shapes",
+    )
+
+
+def _undecided(dataset):
+    eigenvalues, around = (values.sel({"shape": _DEGENERATE}) for values in (dataset.eigenvalues, dataset.around))
+    shapes = [_SIGNS[_POINTS[name]](around.sel({"shape": name})) for name in _DEGENERATE]
+    zero = equal(np.abs(eigenvalues.values).min(axis=1), 0.0)
+    return Finding(
+        _classified(dataset),
+        limits=functools.reduce(operator.and_, shapes, zero),
+        measured=f"{_eigenvalues(dataset, _DEGENERATE)}: in truth {', '.join(_POINTS[name] for name in _DEGENERATE)}",
+    )
+
+
+def _saddle(dataset):
+    one = dataset.sel({"shape": _NETWORK})
+    return Finding(
+        close({"gradient_norm": one.gradient_norm, "eigenvalues": one.eigenvalues}) & _mixed(one.around),
+        measured=f"gradient {float(one.gradient_norm):.2g}, eigenvalues {one.eigenvalues.values.tolist()}",
+    )
+
+
+def _relabelled(dataset):
     along = dataset.loss_along.values
     middle, ends = float(along[len(along) // 2]), (float(along[0]), float(along[-1]))
-    convex = [name for name in names if _CHORDS[name]]
-    others = [name for name in names if not _CHORDS[name]]
-    slack = 1e-12
-    return [
-        judged(
-            chord,
-            float(margin["log-sum-exp"].min()) >= -entry(chord).tolerance,
-            measured=f"smallest margin {margin['log-sum-exp'].min():.2g} of {margin['log-sum-exp'].size} chords",
-            figure="shapes",
-        ),
-        Claim(
-            "chords-and-curvature-agree",
-            "Chords and Hessians tell the same functions convex: where no chord is below, no curvature is negative.",
-            stated=bool(
-                all(margin[name].min() >= -slack and least[name].min() >= -slack for name in convex)
-                and all(margin[name].min() < -slack and least[name].min() < -slack for name in others)
-            ),
-            expected=f"none below for {', '.join(convex)}; some for {', '.join(others)}",
-            measured=", ".join(
-                f"{name} {100 * (margin[name] < -slack).mean():.1f}% of chords, "
-                f"{100 * (least[name] < -slack).mean():.1f}% of Hessians"
-                for name in others
-            ),
-            figure="shapes",
-        ),
-        judged("hessian-eigenvalue-classification", right, measured=shown(_QUADRATICS)),
-        judged(
-            "hessian-eigenvalues-answer-the-shape",
-            right,
-            limits=len(set(undecided)) > 1,
-            measured=f"{shown(_DEGENERATE)}: in truth {', '.join(seen[name] for name in _DEGENERATE)}",
-        ),
-        judged(
-            saddle,
-            norm[_NETWORK] <= plain and exact <= plain and seen[_NETWORK] == "neither",
-            measured=f"gradient {norm[_NETWORK]:.2g}, eigenvalues {values[_NETWORK].tolist()}",
-        ),
-        judged(
-            network,
-            max(ends) < 0.01 and middle > sum(ends) / 2 + 0.01,
-            measured=f"loss {ends[0]:.2g} at a solution and {ends[1]:.2g} with its units relabelled, {middle:.3g} half "
-            "way",
-            figure="path",
-        ),
-    ]
+    return Finding(
+        less(ends, 0.01) & less(sum(ends) / 2 + 0.01, middle) & above(along, 0.0),
+        measured=f"loss {ends[0]:.2g} at a solution and {ends[1]:.2g} with its units relabelled, {middle:.3g} half way",
+        figure="path",
+    )
 
 
 def figures_of_shapes(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -281,7 +310,16 @@ shapes = Part(
     "host",
     run_shapes,
     figures=figures_of_shapes,
-    claims=claims_of_shapes,
+    claims={
+        "convex-chord-definition": _chord,
+        "chords-and-curvature-agree": _agree,
+        "hessian-eigenvalue-classification": lambda data: Finding(
+            _classified(data), measured=_eigenvalues(data, _QUADRATICS)
+        ),
+        "hessian-eigenvalues-answer-the-shape": _undecided,
+        "network-loss-has-saddle-points": _saddle,
+        "network-loss-non-convex": _relabelled,
+    },
     doc="What do chords and Hessian eigenvalues tell of a function's shape?",
 )
 
@@ -293,6 +331,8 @@ _SHOWN = {
     "six-hump-camel": "six-hump camel",
     "xor-network": "XOR network",
 }
+_TOLERANCE = 1e-9
+_FINITE = (-1e300, 1e300)
 _CONVEX = {
     "quadratic": True,
     "log-sum-exp": True,
@@ -372,40 +412,35 @@ def _distinct(values: np.ndarray) -> int:
     return 1 + int((np.diff(values) > 1e-6).sum()) if values.size else 0
 
 
-def claims_of_starts(dataset: "xarray.Dataset") -> list[Claim]:
-    if "problem" not in dataset.dims:
-        return []
-    id = "convex-local-is-global"
-    names = list(map(str, dataset.problem.values))
-    convex, others = ([n for n in names if _CONVEX[n] is kind] for kind in (True, False))
-    ends = {name: _values(dataset, name) for name in names}
-    enough = all(ends[name].size >= 12 for name in names)
-    spread = {name: float(np.ptp(ends[name])) if ends[name].size else np.nan for name in names}
-    claims = []
-    if convex:
-        claims.append(
-            judged(
-                id,
-                enough and all(spread[name] <= entry(id).tolerance for name in convex),
-                measured=", ".join(f"{name}: spread {spread[name]:.1g} of {ends[name].size} ends" for name in convex),
-                figure="ends",
-            )
-        )
-    if others:
-        claims.append(
-            Claim(
-                "other-functions-have-other-minima",
-                "Without convexity starts end in local minima that differ, in value or at least in place.",
-                stated=enough and "six-hump-camel" in others and _distinct(ends["six-hump-camel"]) == 3,
-                expected="three values on the six-hump camel",
-                measured=", ".join(
-                    f"{name}: {_distinct(ends[name])} values within {spread[name]:.2g}" for name in others
-                ),
-                figure="ends",
-                note="Himmelblau's four minima all have the value 0: a spread of 0 does not make a function convex.",
-            )
-        )
-    return claims
+def _ends(dataset, convex):
+    """By problem, where its starts ended; and whether every start has an end and a status, and 12 or more arrive."""
+    dataset = over(dataset, "problem")
+    ends = {n: _values(dataset, n) for n in map(str, dataset.problem.values) if _CONVEX[n] is convex}
+    if not ends:
+        raise NotJudged(f"it takes a {'convex problem' if convex else 'problem that is not convex'}")
+    mine = dataset.sel(problem=list(ends))
+    told = between(mine.value, *_FINITE) & between(mine.least_curvature, *_FINITE) & between(mine.status, 0, 4)
+    return ends, told & above([values.size for values in ends.values()], 12)
+
+
+def _global(dataset):
+    ends, enough = _ends(dataset, True)
+    spread = {name: float(np.ptp(values)) if values.size else 0.0 for name, values in ends.items()}
+    return Finding(
+        enough & below(spread),
+        measured=", ".join(f"{name}: spread {spread[name]:.1g} of {ends[name].size} ends" for name in ends),
+        figure="ends",
+    )
+
+
+def _others(dataset):
+    ends, enough = _ends(dataset, False)
+    spread = {name: float(np.ptp(values)) if values.size else 0.0 for name, values in ends.items()}
+    return Finding(
+        enough & equal(_distinct(ends["six-hump-camel"]), 3),
+        measured=", ".join(f"{name}: {_distinct(ends[name])} values within {spread[name]:.2g}" for name in ends),
+        figure="ends",
+    )
 
 
 def figures_of_starts(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -429,7 +464,7 @@ def figures_of_starts(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
             markersize=3.5,
             label=_SHOWN.get(name, name),
         )
-    panel.axhline(entry("convex-local-is-global").tolerance, **style.THEORY)
+    panel.axhline(_TOLERANCE, **style.THEORY)
     panel.annotate("tolerance", (0.0, 1e-9), (2, 3), textcoords="offset points", fontsize=7)
     panel.set(yscale="log", xlabel="starts, in the order of where they end", ylabel="value above the lowest found")
     panel.set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1], ["≤ $10^{-16}$", "$10^{-12}$", "$10^{-8}$", "$10^{-4}$", "1"])
@@ -453,7 +488,7 @@ starts = Part(
     "compiled",
     run_starts,
     figures=figures_of_starts,
-    claims=claims_of_starts,
+    claims={"convex-local-is-global": _global, "other-functions-have-other-minima": _others},
     doc="Do all starts reach one value, on convex functions and on others?",
 )
 
@@ -511,28 +546,27 @@ def _bowl_at(rate: float) -> Any:
     return iterate(gradient_descent(rate), bowl, jnp.ones(1), num_steps=100).history["value"]
 
 
-def claims_of_separable(dataset: "xarray.Dataset") -> list[Claim]:
+def _bottom(dataset):
     at = lambda data, name, step: float(dataset[name].sel(data=data).sel(step=step, method="nearest"))
     last = int(dataset.step[-1])
     settled = abs(at("overlapping", "norm", last) / at("overlapping", "norm", last // 10) - 1)
-    growth = [at("separable", "norm", 10**k) for k in range(2, len(str(last)))]
-    losses = [at("separable", "loss", 10**k) for k in range(2, len(str(last)))]
-    steps = np.diff(growth)
-    flat = at("overlapping", "gradient", last)
-    return [
-        judged(
-            "gd-finds-the-bottom-of-convex",
-            settled < 1e-6 and flat < 1e-8,
-            limits=bool((steps > 0.1).all() and (np.diff(losses) < 0).all() and losses[-1] > 0),
-            measured=f"overlapping labels: gradient {flat:.1g}; separable: |w| "
-            + ", ".join(f"{v:.2f}" for v in growth)
-            + " at 1e2, 1e3, ... steps, losses "
-            + ", ".join(f"{v:.0e}" for v in losses),
-            figure="norms",
-            note="Nor with a learning rate above 2/L: at 2.1/L the value of x²/2 is "
-            f"{float(dataset.steep[-1]):.1e} after {dataset.steep.size - 1} steps.",
-        )
-    ]
+    growth, losses = (
+        np.array([at("separable", name, 10**k) for k in range(2, len(str(last)))]) for name in ("norm", "loss")
+    )
+    flat, steep = at("overlapping", "gradient", last), dataset.steep.values
+    return Finding(
+        below(settled, 1e-6) & below(flat, 1e-8),
+        limits=less(0.1, np.diff(growth))
+        & less(losses[1:], losses[:-1])
+        & less(0.0, losses)
+        & less(steep[0], steep[-1]),
+        measured=f"overlapping labels: gradient {flat:.1g}; separable: |w| "
+        + ", ".join(f"{v:.2f}" for v in growth)
+        + " at 1e2, 1e3, ... steps, losses "
+        + ", ".join(f"{v:.0e}" for v in losses),
+        note=f"Nor with a learning rate above 2/L: at 2.1/L the value of x²/2 is {steep[-1]:.1e} after "
+        f"{steep.size - 1} steps.",
+    )
 
 
 def figures_of_separable(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -573,7 +607,7 @@ separable = Part(
     "host",
     run_separable,
     figures=figures_of_separable,
-    claims=claims_of_separable,
+    claims={"gd-finds-the-bottom-of-convex": _bottom},
     doc="Does gradient descent find the bottom of a convex loss that has none?",
 )
 
@@ -626,24 +660,20 @@ def run_width(config: Width, key: Any) -> dict[str, Any]:
 
 
 def _success(dataset: "xarray.Dataset") -> "xarray.DataArray":
-    return dataset.solved.astype(float).mean("start").sortby("width")
+    return dataset.solved.astype(float).mean("start", skipna=False).sortby("width")
 
 
-def claims_of_width(dataset: "xarray.Dataset") -> list[Claim]:
-    if "width" not in dataset.dims or dataset.sizes["width"] < 2:
-        return []
-    rate = _success(dataset)
+def _wide(dataset):
+    rate = _success(over(dataset, "width"))
     widths, shares = rate.width.values, rate.values
-    return [
-        judged(
-            "large-networks-find-good-solutions",
-            widths[-1] >= 16 and shares[-1] >= 0.99,
-            limits=bool(widths[0] <= 4 and shares[0] < 0.9 and (np.diff(shares) >= -0.02).all()),
-            measured=", ".join(f"{share:.3f} at width {width}" for width, share in zip(widths, shares)),
-            figure="width",
-            note="Width makes success reliable here; why is another question, which these data do not settle.",
-        )
-    ]
+    if widths[0] > 4 or widths[-1] < 16:
+        raise NotJudged("it takes widths of at most 4 and at least 16 units")
+    return Finding(
+        above(shares[-1], 0.99) & between(dataset.solved, 0, 1),
+        limits=less(shares[0], 0.9) & above(np.diff(shares), -0.02),
+        measured=", ".join(f"{share:.3f} at width {width}" for width, share in zip(widths, shares)),
+        note="Width makes success reliable here; why is another question, which these data do not settle.",
+    )
 
 
 def figures_of_width(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -688,6 +718,6 @@ width = Part(
     "compiled",
     run_width,
     figures=figures_of_width,
-    claims=claims_of_width,
+    claims={"large-networks-find-good-solutions": _wide},
     doc="How often does a network learn XOR, against its width?",
 )
