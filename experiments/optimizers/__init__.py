@@ -2,7 +2,8 @@
 
 The numbers of textbook examples (``worked``); what bad conditioning costs each method, along the axes and turned
 (``conditioning``); ways down real and artificial valleys, each method at its best rate (``paths``); gradients over
-mini-batches as estimates (``estimates``); classifiers of handwritten digits, trained and held out (``digits``).
+mini-batches as estimates (``estimates``); classifiers of handwritten digits, trained and held out (``digits``), how
+sharp the minima are that batches of each size find (``sharpness``), and quasi-Newton steps beside Adam (``network``).
 """
 
 from typing import Literal
@@ -23,5 +24,39 @@ def solver_named(method, rate, weight_decay=0.0):
             return solvers.lbfgs()
         case "trust-region":
             return solvers.trust_region()
-        case "sgd" | "momentum" | "nesterov" | "adam":
+        case _:  # sgd, momentum, nesterov, adam
             return getattr(solvers, method)(rate)
+
+
+def split_digits(key, samples, gains=1.0):
+    """Digits to train on and the others, as a key draws them: two pairs (images (n, 64), labels (n,)).
+
+    The pixels may have gains, (64,).
+    """
+    import jax
+
+    from jaxcalc.models import classifier
+
+    images, labels = classifier.images(1797)
+    order = jax.random.permutation(key, len(labels))
+    return [(gains * images[rows], labels[rows]) for rows in (order[:samples], order[samples:])]
+
+
+def draw_batch(pair, size):
+    """What draws mini-batches of so many samples, with replacement: key -> (images, labels)."""
+    import jax
+
+    def draw(key):
+        rows = jax.random.randint(key, (size,), 0, len(pair[1]))
+        return pair[0][rows], pair[1][rows]
+
+    return draw
+
+
+def held_out(model, params, pair):
+    """The share of images that a model misreads."""
+    import jax
+    import jax.numpy as jnp
+
+    scores = jax.vmap(model.apply, (None, 0))(params, pair[0])
+    return jnp.mean(jnp.argmax(scores, 1) != pair[1])

@@ -19,11 +19,7 @@ class Config(lab.Config):
     condition_numbers: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
     """largest over smallest curvature of the bowl, rising"""
     methods: tuple[Literal["gradient-descent", "momentum", "nesterov", "adam", "l-bfgs"], ...] = (
-        "gradient-descent",
-        "momentum",
-        "nesterov",
-        "adam",
-        "l-bfgs",
+        *("gradient-descent", "momentum", "nesterov", "adam", "l-bfgs"),
     )
     """methods of minimisation; gradient descent and Adam for the claim"""
     max_steps: int = pydantic.Field(50_000, ge=100)
@@ -124,22 +120,27 @@ def _preconditions(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 2, width="page", height=3.1, sharey=True)
-    kappa = dataset.condition_number.values
-    for panel, orientation in zip(panels, dataset.orientation.values):
-        for name in map(str, dataset.method.values):
-            steps = dataset.steps.sel({"method": name, "orientation": orientation})
-            panel.plot(kappa, steps.where(steps > 0), **style.method(name))
-        for contraction in dataset.contraction.values:
-            panel.plot(kappa, np.log(_TOLERANCE**0.5) / np.log(contraction), **{**style.THEORY, "zorder": 3})
-        panel.plot([], [], **style.THEORY, label="theory, without the transient")
-        panel.set(xscale="log", yscale="log", xlabel="condition number", title=f"Bowl {orientation}")
-    panels[0].set_ylabel(r"steps to $10^{-8}$ of the first loss")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    steps = dataset.steps.where(dataset.steps > 0)
+    theory = np.log(_TOLERANCE**0.5) / np.log(dataset.contraction)
+    figure, panels = style.chart(
+        steps,
+        "condition_number",
+        hue="method",
+        col="orientation",
+        theory={str(k): theory.isel(accelerated=k) for k in range(3)},
+        titles={name: f"Bowl {name}" for name in dataset.orientation.values.tolist()},
+        log="xy",
+        width="page",
+        height=3.1,
+        legend="below",
+        xlabel="condition number",
+        ylabel=r"steps to $10^{-8}$ of the first loss",
+    )
     style.panel_labels(panels)
     figure.set_label(
         "Steps against the condition number of a bowl in two variables, every method at its best numbers: by theory, "
-        "or for Adam the best of six rates. Adam scales coordinates, so it helps a bowl along the axes alone."
+        "or for Adam the best of six rates. Adam scales coordinates, so it helps a bowl along the axes alone. Dashed: "
+        "theory of gradient descent, momentum and Nesterov, without the transient."
     )
     return {"conditioning": figure}
 

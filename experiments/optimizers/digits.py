@@ -1,11 +1,11 @@
 """How do the methods train a classifier of digits on mini-batches, and how does it generalise?"""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
-from experiments.optimizers import Method, solver_named
+from experiments.optimizers import Method, draw_batch, held_out, solver_named, split_digits
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, over
 
@@ -67,42 +67,32 @@ def run(config, key):
     import jax
     import jax.numpy as jnp
 
-    from jaxcalc.models import classifier
     from jaxcalc.solvers import minimize
 
-    images, labels = classifier.images(1797)
     # Spread over the image so that neighbours differ.
-    images = images * 10.0 ** (config.unevenness * np.linspace(-1, 1, 64, dtype=images.dtype)[37 * np.arange(64) % 64])
+    gains = 10.0 ** (config.unevenness * np.linspace(-1, 1, 64, dtype=np.float32)[37 * np.arange(64) % 64])
     model, start, loss = _classifier(config)
     of_split, of_batches = jax.random.split(key)
-    order = jax.random.permutation(of_split, len(labels))
-    train, held_out = ((images[rows], labels[rows]) for rows in (order[: config.samples], order[config.samples :]))
-
-    def draw(key):
-        rows = jax.random.randint(key, (config.batch,), 0, config.samples)
-        return train[0][rows], train[1][rows]
-
+    train, others = split_digits(of_split, config.samples, gains)
+    rate = config.rate if config.method == "sgd" else config.rate / 10
     solution = minimize(
         loss,
         start,
         *train,
-        method=solver_named(
-            config.method, config.rate if config.method == "sgd" else config.rate / 10, config.weight_decay
-        ),
-        batches=draw,
+        method=solver_named(config.method, rate, config.weight_decay),
+        batches=draw_batch(train, config.batch),
         key=of_batches,
         max_steps=config.num_steps,
         history=f"every {_EVERY}",
     )
     assert solution.history is not None
-    scores = jax.vmap(model.apply, (None, 0))(solution.x, held_out[0])
-    lost = loss(solution.x, *held_out)
+    lost = loss(solution.x, *others)
     return {
         "batch_loss": solution.history["value"],
         "loss": solution.value,
         "held_out_loss": lost,
         "diverged": ~jnp.isfinite(lost),
-        "held_out_error": jnp.mean(jnp.argmax(scores, 1) != held_out[1]),
+        "held_out_error": held_out(model, solution.x, others),
     }
 
 
@@ -180,31 +170,41 @@ _UNITS = {"network": "cross-entropy (nats)"}
 
 def _draw_task(task, runs):
     """Training at the best rate, and the loss on held-out images against the rate."""
+    unit = _UNITS.get(task, "squared error")
+    ways = {name: one.isel(rate=_best_rate(one)).batch_loss.isel(step=slice(1, None)) for name, one in runs.items()}
+    held = {name: one.held_out_loss.where(~one.diverged) for name, one in runs.items()}
+    rates = {name: one.rate.values * (1 if name == "sgd" else 0.1) for name, one in runs.items()}
     figure, (left, right) = style.subplots(1, 2, width="page", height=3.1)
-    unit, lowest = _UNITS.get(task, "squared error"), np.inf
-    for index, (name, one) in enumerate(runs.items()):
+    smooth = {name: way.rolling(step=3, center=True, min_periods=1).mean() for name, way in ways.items()}
+    style.chart(
+        smooth,
+        "step",
+        axes=left,
+        legend="below",
+        log="y",
+        xlabel="gradients of a mini-batch",
+        ylabel=f"mini-batch: {unit}",
+        looks={name: {"marker": ""} for name in smooth},
+    )
+    for name, loss in held.items():
+        at = loss.assign_coords(rate=rates[name])
         # Nesterov's line lies on momentum's nearly everywhere.
-        look = style.method(name, markersize=6.5 if name == "momentum" and "nesterov" in runs else 4.0)
-        way = one.isel(rate=_best_rate(one)).batch_loss.mean("seed")
-        held = one.held_out_loss.mean("seed", skipna=False)
-        lowest = min(lowest, float(held.min()))
-        left.plot(way.step[1:] + 1, way[1:], **{**look, "markevery": (index, 8)})
-        right.plot(one.rate * (1 if name == "sgd" else 0.1), held, **look)
-    left.set(xlabel="gradients of a mini-batch", ylabel=f"mini-batch: {unit}", yscale="log")
+        wide: Any = {"markersize": 5.5} if name == "momentum" and "nesterov" in runs else {}
+        style.chart({name: at}, "rate", axes=right, legend=None, log="xy", ylabel=f"held out: {unit}", **wide)
+    middle = [loss.median("seed") for loss in held.values()]
+    least, most = (float(end(loss)) for end, loss in ((np.nanmin, middle), (np.nanmax, middle)))
+    right.set(xlabel="learning rate", ylim=(0.9 * least, min(1.1 * most, 5 * least)))
     left.set_title("Training, each at its best rate")
-    right.set(xscale="log", xlabel="learning rate", ylabel=f"held out: {unit}", yscale="log")
     right.set_title("After training")
-    right.set_ylim(0.95 * lowest, 5 * lowest)
     for panel in (left, right):
         low, high = panel.get_ylim()
-        panel.minorticks_off()
         ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0) if low <= tick <= high]
         panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        panel.yaxis.minorticks_off()
     style.panel_labels((left, right))
     figure.set_label(
-        "A classifier of digits trained on mini-batches: means over random splits and batches. What lies above the "
-        "upper edge diverged or hardly learned."
+        "A classifier of digits trained on mini-batches: medians over random splits and batches, bands between the "
+        "quartiles; training in means of three. What lies above the upper edge diverged or hardly learned."
     )
     return figure
 

@@ -73,14 +73,19 @@ def _unbiased(dataset):
 
 
 def figures(dataset):
-    figure, panel = style.subplots()
-    size = dataset["size"].values
-    panel.loglog(size, dataset.variance, "o", color=style.COLORS["blue"], label="mini-batches")
-    panel.loglog(size, float(dataset.single_variance) / size, **style.THEORY, label="variance of one sample / size")
-    panel.set_xticks(size, [str(n) for n in size])
-    panel.set(xlabel="samples in a mini-batch", ylabel="variance of the gradient")
-    panel.legend()
-    figure.set_label("The gradient over a mini-batch is right in the mean; its variance falls as one over the size.")
+    figure, panels = style.chart(
+        dataset.variance,
+        "size",
+        theory=dataset.single_variance / dataset["size"],
+        log="xy",
+        ylabel="variance of the gradient",
+        linestyle="",
+    )
+    panels[0, 0].set_xticks(dataset["size"].values, map(str, dataset["size"].values))
+    figure.set_label(
+        "The gradient over a mini-batch is right in the mean; its variance falls as one over the size. "
+        "Dashed: the variance of one sample over the size."
+    )
     return {"variance": figure}
 
 

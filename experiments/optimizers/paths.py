@@ -61,7 +61,7 @@ def _valley(config, name):
             return problems.house_prices(("lotsize", "bedrooms"), "thousands")
         case "quadratic":
             return problems.quadratic(config.condition_number, 2)
-        case "rosenbrock":
+        case _:
             return problems.rosenbrock()
 
 
@@ -88,7 +88,7 @@ def run(config, key):
     ).history
 
 
-def share_paths(config):
+def shared(config):
     import jax
     import jax.numpy as jnp
 
@@ -100,7 +100,8 @@ def share_paths(config):
         surface = jax.vmap(jax.vmap(problem.function))(grid) - problem.minimum
         for row, value in zip(found.values(), (problem.optimum, *axes, surface)):
             row.append(value)
-    return {"valley": np.array(list(_WINDOWS)), **{name: np.stack(rows) for name, rows in found.items()}}
+    steps = {"step": np.arange(config.num_steps + 1), "valley": np.array(list(_WINDOWS))}
+    return steps | {name: np.stack(rows) for name, rows in found.items()}
 
 
 def _best(tried):
@@ -122,6 +123,7 @@ def figures(dataset):
     }
 
 
+_FLOOR = 1e-14  # of the first loss: below it all is rounding
 _TITLES = {"houses": "House prices", "quadratic": "Quadratic", "rosenbrock": "Rosenbrock's valley"}
 _AXES = {"houses": ("price of 1000 square feet ($1000)", "price of a bedroom ($1000)")}
 _ON_CONTOURS = ("gradient-descent", "momentum", "nesterov", "adam", "trust-region")
@@ -159,14 +161,13 @@ def _draw_progress(problems, methods, best):
     for panel, problem in zip(panels[0], problems):
         for name in methods:
             run = best[problem, name]
-            share = np.fmin.accumulate((run.gap / run.gap[0]).values)
-            work = run.evaluations.values
-            done = np.flatnonzero(share < 1e-14)
+            share, work = np.fmin.accumulate((run.gap / run.gap[0]).values), run.evaluations.values
+            done = np.flatnonzero(share < _FLOOR)
             stop = int(done[0]) + 1 if done.size else len(share)
             marks = np.searchsorted(work[:stop], np.geomspace(work[0], work[stop - 1], 7))
             look = style.method(name, markevery=sorted({min(int(mark), stop - 1) for mark in marks}))
-            panel.plot(work[:stop], np.maximum(share[:stop], 1e-14), **look)
-        panel.set(xscale="log", yscale="log", xlabel="evaluations", title=_TITLES[problem], ylim=(5e-15, 3))
+            panel.plot(work[:stop], np.maximum(share[:stop], _FLOOR), **look)
+        panel.set(xscale="log", yscale="log", xlabel="evaluations", title=_TITLES[problem], ylim=(_FLOOR / 2, 3))
     panels[0, 0].set_ylabel("left of the loss, least so far")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     style.panel_labels(panels)
@@ -179,17 +180,23 @@ def _draw_progress(problems, methods, best):
 
 def _draw_rates(dataset, problems, methods):
     """What is left at the end against the rate."""
-    figure, panels = style.subplots(1, len(problems), width="page", height=3.0, squeeze=False, sharey=True)
-    for panel, problem in zip(panels[0], problems):
-        for name in [name for name in methods if name not in ("l-bfgs", "trust-region")]:
-            gap = dataset.gap.sel({"problem": problem, "method": name})
-            share = (gap.isel(step=-1) / gap.isel(step=0)).clip(min=1e-14)
-            # Nesterov's line lies on momentum's nearly everywhere.
-            size = 6.5 if name == "momentum" else 4.0
-            panel.plot(dataset.rate, share.where(share < 30), **style.method(name, markersize=size))
-        panel.set(xscale="log", yscale="log", xlabel="learning rate, scaled", title=_TITLES[problem], ylim=(3e-15, 30))
-    panels[0, 0].set_ylabel(f"left of the loss after {dataset.sizes['step'] - 1} steps")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    share = (dataset.gap.isel(step=-1) / dataset.gap.isel(step=0)).clip(min=_FLOOR)
+    drawn = [name for name in methods if name not in ("l-bfgs", "trust-region")]
+    figure, panels = style.chart(
+        share.where(share < 30).sel({"problem": problems, "method": drawn}),
+        "rate",
+        hue="method",
+        col="problem",
+        looks={"momentum": {"markersize": 5.5}},  # Nesterov's line lies on it nearly everywhere
+        titles=_TITLES,
+        log="xy",
+        width="page",
+        height=3.0,
+        legend="below",
+        xlabel="learning rate, scaled",
+        ylabel=f"left of the loss after {dataset.sizes['step'] - 1} steps",
+        ylim=(_FLOOR / 3, 30),
+    )
     style.panel_labels(panels)
     figure.set_label(
         "How much the learning rate matters. Rates of Adam and AdamW are in units of the farthest that a variable must "
@@ -197,6 +204,3 @@ def _draw_rates(dataset, problems, methods):
         "Drawn from 1e-14 on."
     )
     return figure
-
-
-shared = lambda config: {"step": np.arange(config.num_steps + 1), **share_paths(config)}

@@ -164,26 +164,29 @@ def _defaults(dataset):
 
 
 def figures(dataset):
-    figure, panel = style.subplots(width=4.6, height=3.0)
-    steps = 1 + np.arange(dataset.sizes["step"] - 1)
-    for run, line in (
-        ("gradient-descent 0.01", "-"),
-        ("momentum 0.01", "-"),
-        ("adam 0.001", "-"),
-        ("adam 0.1", (0, (1, 1))),
-    ):
-        name, rate = run.split()
-        look = style.method(name, linestyle=line, marker="", label=f"{name}, rate {rate}")
-        loss = dataset.loss.sel(run=run).values[1:]
-        panel.loglog(steps, np.where(loss > 1e-17, loss, np.nan), **look)
+    loss = dataset.loss.assign_coords(step=np.arange(dataset.sizes["step"])).isel(step=slice(1, None))
+    named = lambda run: run.replace(" ", ", rate ")
+    lines = {named(run): loss.sel(run=run).where(lambda value: value > 1e-17) for run in _RUNS}
+    looks = {named(run): style.method(method, label=named(run), marker="") for run, (method, _) in _RUNS.items()}
+    looks["adam, rate 0.1"]["linestyle"] = (0, (1, 1))
+    figure, panels = style.chart(
+        lines,
+        "step",
+        looks=looks,
+        log="xy",
+        ylim=(1e-16, 300),
+        ylabel="loss, $x_0^2 + 3x_1^2$",
+        legend="lower left",
+        width=4.6,
+        height=3.0,
+    )
+    panel = panels[0, 0]
     for run, step in (("momentum 0.01", 100), ("adam 0.001", 200)):
         look = style.method(run.split()[0], linestyle="", label=None, markersize=6)
-        panel.plot(step, dataset.loss.sel(run=run)[step], **look)
+        panel.plot(step, loss.sel(run=run, step=step), **look)
     panel.axhline(2 * 0.25e-8, **style.THEORY)
     panel.annotate("prints as 0.0000", (1.2, 1e-8), color=style.THEORY["color"], fontsize=7, va="bottom")
-    panel.set(xlabel="step", ylabel="loss, $x_0^2 + 3x_1^2$", ylim=(1e-16, 300), xlim=(1, steps[-1]))
     panel.set_yticks(10.0 ** np.arange(-15, 3, 3))
-    panel.legend(loc="lower left")
     figure.set_label(
         "Two runs that are often said to print zeros, at the marked steps, and how far from it they are. "
         "Dashed: about where four decimals print as zeros. Adam at rate 0.1 leaves the minimum again once its second "

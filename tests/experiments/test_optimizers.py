@@ -7,7 +7,7 @@ import xarray
 from experiments.optimizers import digits as digits_question
 from jaxcalc import lab
 from jaxcalc.lab import registry
-from tests.verdicts import changed, mutated, verdicts
+from tests.verdicts import changed, mutated, survivors, verdicts
 
 EXPERIMENT = "optimizers"
 SMALL = {
@@ -143,6 +143,27 @@ def test_no_claim_survives_nan(run, digits, part):
     data = (digits if part == "digits" else run(part)).dataset
     for variable, word, before, after in mutated(f"optimizers.{part}", data):
         assert word != "not a number" or after.verdict == "not judged", (variable, before.id)
+
+
+def test_how_sharp_minima_are_follows_the_data(cache, tmp_path):
+    config = {
+        "experiment": "optimizers.sharpness",
+        "params": {"width": 4, "samples": 60, "num_steps": 40, "num_products": 8},
+        "sweep": {"grid": {"batch": [4, 16]}, "vmap": {"seed": {"range": [0, 6]}}},
+    }
+    run = lab.run(config, out=tmp_path, progress=False)
+    id = "small-batches-find-flatter-minima"
+    assert run.messages == [] and set(run.figures) == {"sharpness"}
+    # Made up: twice as sharp at the large batch, more or less, and as good or worse on the images held out.
+    wobble = 1 + 0.1 * run.dataset.seed / 6
+    sharp, loss = wobble * (1 + (run.dataset.batch > 4)) ** wobble, wobble + 0.01 * (run.dataset.batch > 4)
+    found = lambda **changes: verdicts(run, run.dataset.assign({"sharpness": sharp, "held_out_loss": loss} | changes))
+    assert found() == {id: "qualified"}
+    assert found(held_out_loss=loss + (run.dataset.batch > 4)) == {id: "confirmed"}
+    assert found(sharpness=1 / sharp) == {id: "refuted"}
+    assert verdicts(run, run.dataset.isel(seed=[0, 1])) == {id: "not judged"}
+    assert verdicts(run, run.dataset.isel(batch=[0])) == {id: "not judged"}
+    assert survivors("optimizers.sharpness", run.dataset.assign(sharpness=sharp, held_out_loss=loss)) == []
 
 
 def test_a_rate_is_picked_without_the_losses_that_it_is_judged_by():
