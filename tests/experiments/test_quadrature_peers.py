@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from experiments import quadrature_peers
+from experiments._quadratures import by_quadax, by_scipy
 from jaxcalc import lab
+from jaxcalc.functions.integrands import hard_integrals
 from jaxcalc.lab import registry
-from tests.verdicts import verdicts
+from tests.verdicts import survivors, verdicts
 
 INTEGRANDS = ["kink", "heavy tail"]
 
@@ -35,7 +37,8 @@ def test_without_quadax(run):
     assert data.error.sel(route="jaxcalc").notnull().sum("place").values.tolist() == [3, 1]
     assert float(data.error.sel(route="jaxcalc").max()) < 1e-3
     assert set(run.figures) == {"honesty", "cost"}
-    assert {claim.id for claim in run.claims} == {
+    assert survivors("quadrature_peers", data) == []
+    assert {claim.id for claim in run.claims if claim.verdict != "not judged"} == {
         "reported-errors-are-bounds",
         "converged-means-within-tolerance",
         "exceeded-no-more-often-than-peers",
@@ -48,7 +51,9 @@ def beside_quadax(run):
     """As if quadax had been there: slower by a half, but with a hundredth of the evaluations on the tail."""
     data, theirs = run.dataset, run.dataset.route == "quadax"
     ours, tail = data.sel(route="jaxcalc"), data.integrand == "heavy tail"
-    filled = {name: data[name].where(~theirs, ours[name]) for name in ("error", "claimed", "converged", "evaluations")}
+    names = ("error", "claimed", "converged", "evaluations", "finite")
+    filled = {name: data[name].where(~theirs, ours[name]) for name in names}
+    filled["present"] = data.present | True
     filled["evaluations"] = filled["evaluations"].where(~(theirs & tail), ours.evaluations / 100)
     steady = data.seconds * 0
     for name in ("seconds", "batch_seconds"):
@@ -89,10 +94,11 @@ def test_verdicts_follow_the_data(run, beside_quadax):
     assert turned(seconds=data.seconds.where(data.route != "scipy", 1.0)) == {"runs-no-slower-than-scipy": "confirmed"}
 
 
-def test_counts_beyond_chance(beside_quadax):
+def test_counts_beyond_chance(run, beside_quadax):
     """Exceeded at each of 30 places, where peers are at none."""
     data = beside_quadax.isel(place=np.zeros(30, int))
-    judged = lambda data: {claim.id: claim.verdict for claim in quadrature_peers.claims(data)}
+    data = data.assign(num_places=0 * data.num_places + 30)
+    judged = lambda data: verdicts(run, data)
     assert judged(data)["exceeded-no-more-often-than-peers"] == "confirmed"
     more = data.error.where(data.route != "jaxcalc", 3 * data.claimed + 1e-14)
     assert judged(data.assign(error=more))["exceeded-no-more-often-than-peers"] == "refuted"
@@ -101,23 +107,23 @@ def test_counts_beyond_chance(beside_quadax):
 def test_integrals_of_the_table():
     """SciPy's quad, whose bound is widened by the rounding of the result."""
     config = quadrature_peers.Config()
-    for name, case in quadrature_peers._cases().items():
+    for name, case in hard_integrals().items():
         if name == "pole inside":
             continue
-        value, error, _, _ = quadrature_peers._by_scipy(case, config, np.array([0.3])).single()
+        value, error, _, _ = by_scipy(case, config, np.array([0.3])).single()
         np.testing.assert_allclose(value, case.exact(np.float64(0.3)), rtol=1e-13, atol=error, err_msg=name)
 
 
 def test_the_table_is_the_choice():
     from typing import get_args
 
-    assert tuple(quadrature_peers._cases()) == get_args(quadrature_peers.Integrand)
+    assert tuple(hard_integrals()) == get_args(quadrature_peers.Integrand)
 
 
 def test_quadax_takes_the_same_integrals(x64):
     pytest.importorskip("quadax")
     config = quadrature_peers.Config(tolerance=1e-6, max_intervals=16)
-    case = quadrature_peers._cases()["smooth"]
-    value, claimed, converged, evaluations = quadrature_peers._by_quadax(case, config, np.array([0.3])).single()
+    case = hard_integrals()["smooth"]
+    value, claimed, converged, evaluations = by_quadax(case, config, np.array([0.3])).single()
     assert abs(value - case.exact(np.array(0.3))) <= claimed + 1e-14
     assert converged and evaluations == 21
