@@ -78,6 +78,6 @@ def test_success_follows_its_data(run):
 
 def test_figures_can_be_drawn(run):
     for part, names in (("shapes", {"shapes", "path"}), ("separable", {"norms"})):
-        assert set(registry.load(f"convexity:{part}").part.figures(run(part).dataset)) == names
+        assert set(registry.load(f"convexity.{part}").part.figures(run(part).dataset)) == names
     assert set(run("starts").figures) == {"ends"}
     assert set(run("width").figures) == {"width"}
