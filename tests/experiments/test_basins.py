@@ -15,7 +15,7 @@ NEAREST, SADDLES = "descent-reaches-the-nearest-minimum", "newton-is-drawn-to-sa
 @pytest.fixture(scope="module")
 def starts(cache, tmp_path_factory):
     config = {
-        "experiment": "basins:starts",
+        "experiment": "basins.starts",
         "dtype": "float64",
         "params": {"resolution": 17, "max_steps": 300},
         "sweep": {"grid": {"method": ["gradient-flow", "newton", "trust-region"]}},
@@ -62,8 +62,8 @@ def test_borders_and_turns_follow_their_data(run):
 
 def test_a_resolution_that_cannot_be_halved_is_refused():
     with pytest.raises(ValueError, match="a power of two"):
-        registry.load("basins:roots").part.Config(resolution=100)
+        registry.load("basins.roots").part.Config(resolution=100)
 
 
 def test_figures_can_be_drawn(run):
-    assert set(registry.load("basins:roots").part.figures(run("roots").dataset)) == {"roots"}
+    assert set(registry.load("basins.roots").part.figures(run("roots").dataset)) == {"roots"}
