@@ -10,6 +10,7 @@ kind = "host"
 dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
+_BY_AD = "slope, by AD"
 
 
 class Config(lab.Config):
@@ -98,10 +99,10 @@ def _quarter(dataset):
 
 
 def _leaky(dataset):
-    x, gentle = dataset.x.values, dataset.leak.values < 1
-    by_maximum = abs(dataset.leaky - dataset.leaky_by_maximum).transpose("leak", "x").values
-    expected = _leaky_slope(dataset.x, dataset.leak).transpose("leak", "x").values
-    slopes = abs(dataset.leaky_by_ad.values - expected)
+    x, leak = dataset.x.values, dataset.leak.values[:, None]
+    gentle = dataset.leak.values < 1
+    by_maximum = abs(dataset.leaky - dataset.leaky_by_maximum).values
+    slopes = abs(dataset.leaky_by_ad.values - np.where(x < 0, leak, 1.0))
     steeper = by_maximum[~gentle][:, abs(x) <= 3].max()
     both = [by_maximum[gentle], slopes[gentle][:, x != 0]]
     worst = max(each.max() for each in both)
@@ -147,45 +148,49 @@ def _scaled_sigmoid(dataset):
     return below(abs(t.sel(x=half).values - (2 * s.sel(x=2 * half).values - 1)))
 
 
-def _leaky_slope(x, leak):
-    """The slope that leaky ReLU should have: ``leak`` below 0, 1 above."""
-    return (0 * x + leak).where(x < 0, 1.0)
-
-
 def figures(dataset):
-    names = [str(name) for name in dataset.activation.values]
-    near = dataset.sel(x=dataset.x[abs(dataset.x) <= 4].values)
-    figure, axes = style.subplots(3, 4, width="page", height=5.2, sharex=True)
-    panels = np.ravel(axes)
-    for panel, name in zip(panels, names):
+    near, wide = (dataset.isel(x=abs(dataset.x.values) <= reach) for reach in (4, 6))
+    names = dataset.activation.values
+    looks = {"value": {"color": style.COLORS["blue"]}, _BY_AD: {"color": style.COLORS["vermilion"]}}
+    figure, panels = style.subplots(3, 4, width="page", height=5.2, sharex=True)
+    for name, panel in zip(names, panels.flat):
         mine = near.sel(activation=name)
-        panel.plot(near.x, mine.value, color=style.COLORS["blue"], label="value")
-        panel.plot(near.x, mine.by_ad, color=style.COLORS["vermilion"], label="slope, by AD")
+        style.chart(
+            {"value": mine.value, _BY_AD: mine.by_ad},
+            "x",
+            looks=looks,
+            axes=panel,
+            legend=None,
+            xlabel="",
+            ylabel="",
+            xlim=(-4, 4),
+            ylim=(-4.2, 4.2) if name in ("linear", "quadratic") else None,
+            band=None,
+            marker="",
+        )
         panel.plot(near.x, mine.derivative, **{**style.THEORY, "zorder": 3}, label="slope, closed form")
-        panel.set_title(name)
-        panel.set_xlim(-4, 4)
-        if name in ("linear", "quadratic"):
-            panel.set_ylim(-4.2, 4.2)
-    for panel in panels[len(names) :]:
-        panel.axis("off")
-        panel.legend(*panels[0].get_legend_handles_labels(), loc="center")
-    axes[1, 3].tick_params(labelbottom=True)
-    for panel in axes[-1, :3]:
+        panel.set_title(str(name))
+    for panel in panels.flat[len(names) - 4 :]:  # the lowest of each column
+        panel.tick_params(labelbottom=True)
+    for panel in panels[-1]:
         panel.set_xlabel("x")
-    for panel in axes[:, 0]:
-        panel.set_ylabel("value, slope")
+    for panel in panels.flat[len(names) :]:
+        panel.axis("off")
+        panel.legend(*panels[0, 0].get_legend_handles_labels(), loc="center")
     figure.set_label(
-        "Activations and their slopes. At the kinks of ReLU and leaky ReLU automatic differentiation takes a side: 0 "
-        "and 1."
+        "Activations and their slopes. At the kinks of ReLU and leaky ReLU automatic "
+        "differentiation takes a side: 0 and 1."
     )
-    wide = dataset.sel(x=dataset.x[abs(dataset.x) <= 6].values)
-    gelu, panel = style.subplots(width=4.4, height=2.7)
-    exact, fitted = wide.sel(activation="gelu"), wide.sel(activation="gelu_tanh")
-    panel.plot(wide.x, 1e4 * (fitted.value - exact.value), color=style.COLORS["blue"], label="value")
-    panel.plot(wide.x, 1e4 * (fitted.by_ad - exact.by_ad), color=style.COLORS["vermilion"], label="slope")
-    panel.set(xlabel="x", ylabel="tanh form less exact form ($10^{-4}$)", xlim=(-6, 6))
-    panel.legend(loc="upper left", ncols=2)
-    panel.set_ylim(-10, 13)
+    exact, fitted = (wide.sel(activation=name) for name in ("gelu", "gelu_tanh"))
+    gelu, _ = style.chart(
+        {"value": 1e4 * (fitted.value - exact.value), _BY_AD: 1e4 * (fitted.by_ad - exact.by_ad)},
+        "x",
+        looks=looks,
+        xlabel="x",
+        ylabel="tanh form less exact form ($10^{-4}$)",
+        width=4.4,
+        height=2.7,
+    )
     gelu.set_label(
         "What most code calls GELU is a fit: its value and slope less those of x times the normal distribution."
     )

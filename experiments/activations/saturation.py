@@ -74,20 +74,12 @@ def run(config, key):
     sigmoid, tanh = activation("sigmoid"), activation("tanh")
     z = np.arange(0, 161) / 4  # quarters up to 40 are numbers of bfloat16 too
     fine = np.arange(0, 40 * 512 + 1) / 512
-    value, mirrored, product, careful, ones = [], [], [], [], []
+    rows = []
     for dtype in _DTYPES:
-        at = jnp.asarray(z, dtype)
-        s = sigmoid(at)
-        for column, numbers in (
-            (value, s),
-            (mirrored, sigmoid(-at)),
-            (product, s * (1 - s)),
-            (careful, sigmoid.derivative(at)),
-        ):
-            column.append(np.asarray(numbers, np.float64))
-        points = jnp.asarray(fine, dtype)
-        first = int(np.argmax(np.asarray(sigmoid(points)) == 1.0))
-        ones.append(float(points[first]))
+        at, points = jnp.asarray(z, dtype), jnp.asarray(fine, dtype)
+        s, first = sigmoid(at), jnp.argmax(sigmoid(points) == 1.0)
+        rows.append((s, sigmoid(-at), s * (1 - s), sigmoid.derivative(at), points[first]))
+    names = ("sigmoid", "sigmoid_of_negative", "product", "careful", "exactly_one_from")
     x = jax.random.normal(key, (config.samples,))
     t = 10.0 ** np.linspace(-9, 1, 61)
     steps = -np.arange(0, 130.0, dtype=np.float32)
@@ -96,11 +88,7 @@ def run(config, key):
     return {
         "dtype": np.array(_DTYPES),
         "z": z,
-        "sigmoid": np.stack(value),
-        "sigmoid_of_negative": np.stack(mirrored),
-        "product": np.stack(product),
-        "careful": np.stack(careful),
-        "exactly_one_from": np.array(ones),
+        **{name: np.stack([np.asarray(row, float) for row in column]) for name, column in zip(names, zip(*rows))},
         "one_branch_raises": np.asarray(_raises(_one_branch, -710.0)),
         "two_branches": np.asarray(_two_branches(-710.0)),
         "single_zero_from": steps[np.argmax(single == 0)],
@@ -159,26 +147,43 @@ def _centred(dataset):
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.6, height=3.0)
     true = dataset.careful.sel(dtype="float64")
-    for name, color, marker in zip(_DTYPES, ("vermilion", "blue", "green"), "so^"):
-        error = np.maximum(abs(dataset["product"].sel(dtype=name) / true - 1), 1e-17)
-        axis.plot(dataset.z, error, color=style.COLORS[color], marker=marker, markevery=8, label=name)
-        at = float(dataset.exactly_one_from.sel(dtype=name))
-        axis.axvline(at, color=style.COLORS[color], linewidth=0.8, linestyle=":")
-    axis.plot(dataset.z, np.finfo(float).eps / 2 * np.exp(dataset.z), **style.THEORY, label="$e^z$ eps/2")
-    axis.set(yscale="log", ylim=(3e-18, 8), xlim=(0, 40), xlabel="argument z", ylabel="relative error of s(1 - s)")
-    axis.legend(loc="lower right", bbox_to_anchor=(0.9, 0.0))
+    unit = np.finfo(float).eps / 2
+    looks = dict(zip(_DTYPES, style.looks(_DTYPES)))
+    figure, panels = style.chart(
+        abs(dataset["product"] / true - 1),
+        "z",
+        hue="dtype",
+        theory=unit * np.exp(dataset.z),
+        log="y",
+        xlabel="argument z",
+        ylabel="relative error of s(1 - s)",
+        xlim=(0, 40),
+        ylim=(3e-18, 8),
+        width=4.6,
+        height=3.0,
+    )
+    for name, at in zip(_DTYPES, dataset.exactly_one_from.values):
+        panels[0, 0].axvline(at, color=looks[name]["color"], linewidth=0.8, linestyle=":")
     figure.set_label(
         "The slope s(1 - s) loses its digits as 1 - s cancels, and is 0 from where the sigmoid is exactly 1 (dotted): "
         "the relative error is 1. Dashed: half an eps of double precision times e^z."
     )
-    ratio, panel = style.subplots(width=4.0, height=2.7)
-    panel.plot(dataset.t, np.maximum(dataset.ratio_error, 1e-17), ".-", color=style.COLORS["blue"], label="measured")
-    panel.plot(dataset.t, np.finfo(float).eps / 2 / dataset.t, **style.THEORY, label="eps / (2 x)")
-    panel.set(xscale="log", yscale="log", xlabel="x", ylabel="relative error", ylim=(5e-18, 1e-6))
-    panel.legend(loc="upper right")
-    ratio.set_label("tanh as a ratio of exponentials loses relative accuracy as x becomes small, and overflows at 710.")
+    ratio, _ = style.chart(
+        dataset.ratio_error,
+        "t",
+        theory=unit / dataset.t,
+        log="xy",
+        xlabel="x",
+        ylabel="relative error",
+        ylim=(5e-18, 1e-6),
+        width=4.0,
+        height=2.7,
+    )
+    ratio.set_label(
+        "tanh as a ratio of exponentials loses relative accuracy as x becomes small, and overflows at 710. Dashed: "
+        "eps / (2 x)."
+    )
     return {"saturation": figure, "ratio": ratio}
 
 

@@ -216,44 +216,48 @@ def _gates(dataset):
 
 
 def figures(dataset):
-    figure, axis = style.subplots(width=4.2, height=2.8)
-    last = int(dataset.layer[-1])
-    for name, color, marker in zip(dataset.initialisation.values, ("blue", "vermilion"), "os"):
-        signal = dataset.signal.sel(initialisation=name)
-        axis.plot(
-            last - dataset.layer,
-            signal / signal[-1],
-            color=style.COLORS[color],
-            marker=marker,
-            label=f"weights: {name}",
-        )
-    back = np.arange(last + 1)
-    axis.plot(back, 0.125 ** (back / 2), **style.THEORY, label=r"$8^{-l/2}$")
-    axis.plot(back, np.ones(last + 1), **style.THEORY)
-    axis.set(yscale="log", xlabel="layers passed backwards", ylabel="gradient over its first size", ylim=(1e-11, 1e4))
-    axis.legend(loc="upper right")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    back = dataset.layer[-1] - dataset.layer
+    passed = (dataset.signal / dataset.signal.isel(layer=-1)).assign_coords(layer=back.values)
+    expected = {"He": 1.0**back, "half": 0.125 ** (back / 2)}
+    told = {name: {"label": f"weights: {name}"} for name in dataset.initialisation.values}
+    figure, panels = style.chart(
+        passed,
+        "layer",
+        hue="initialisation",
+        looks=told,
+        theory={name: size.assign_coords(layer=back.values) for name, size in expected.items()},
+        log="y",
+        xlabel="layers passed backwards",
+        ylabel="gradient over its first size",
+        ylim=(1e-11, 1e2),
+        legend="lower left",
+        width=4.2,
+        height=2.8,
+    )
+    panels[0, 0].xaxis.get_major_locator().set_params(integer=True)
     figure.set_label(
         "An active ReLU passes the gradient unchanged, the weights do not: ReLU is no cure by itself. Dashed: the "
-        "expected size for infinite width, 1 for He's weights."
+        "expected size for infinite width, 1 for He's weights and $8^{-l/2}$ for weights of half the usual deviation."
     )
-    dead, panel = style.subplots(width=4.2, height=2.8)
-    for name, color, marker in zip(dataset.unit.values, ("vermilion", "blue"), "so"):
-        panel.plot(
-            dataset.bias,
-            dataset.gradient_norm.sel(unit=name),
-            color=style.COLORS[color],
-            marker=marker,
-            label=str(name),
-        )
-    panel.set_yscale("symlog", linthresh=1e-3, linscale=0.4)
-    panel.set_xscale("symlog", linthresh=5)
-    panel.set_xticks([-50, -20, -10, -5, 0, 4], ["-50", "-20", "-10", "-5", "0", "4"])
-    panel.set(xlabel="bias of the unit", ylabel="gradient, 1-norm", xlim=(-60, 5))
-    panel.set_ylim(-2e-4, 60)
-    panel.set_yticks([0, 1e-3, 1e-2, 1e-1, 1, 10], ["0", "$10^{-3}$", "$10^{-2}$", "$10^{-1}$", "1", "10"])
-    panel.legend(loc="upper left")
-    dead.set_label("A ReLU unit whose bias keeps it below 0 for every sample has a gradient of exactly 0.")
+    dead, panels = style.chart(
+        dataset.gradient_norm,
+        "bias",
+        hue="unit",
+        looks={"relu": {"label": "ReLU"}, "leaky_relu": {"label": "leaky ReLU"}},
+        log="y",
+        xlabel="bias of the unit",
+        ylabel="gradient, 1-norm",
+        xlim=(-60, 5),
+        ylim=(1.5e-3, 60),
+        width=4.2,
+        height=2.8,
+    )
+    panels[0, 0].set_xscale("symlog", linthresh=5)
+    panels[0, 0].set_xticks([-50, -20, -10, -5, 0, 4], ["-50", "-20", "-10", "-5", "0", "4"])
+    panels[0, 0].minorticks_off()
+    dead.set_label(
+        "A ReLU unit whose bias keeps it below 0 for every sample has a gradient of exactly 0 (hollow triangles)."
+    )
     return {"signal": figure, "dead": dead}
 
 
