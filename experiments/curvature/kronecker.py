@@ -98,7 +98,7 @@ def _factored(dataset):
         close({"linear_layer_error": linear.max()})
         & below(dataset.by_ad, 1e-12)
         & between(hidden.max(), 0.01, 1.0)
-        & below(stored, size / 4),
+        & between(stored, 1, size / 4),
         measured=f"linear layer: error {linear.max():.1g}; hidden layer: median {100 * np.median(hidden):.1f}%, from "
         f"{100 * hidden.min():.0f}% to {100 * hidden.max():.0f}% over {hidden.size} networks, {stored:g} numbers for "
         f"{size}",
@@ -127,7 +127,7 @@ def figures(dataset):
     bar = figure.colorbar(image, ax=panels, shrink=0.8, label="entry of the Fisher matrix")
     bar.outline.set_visible(False)
     figure.set_label(
-        "A hidden layer's block of the Fisher matrix, the Config product of its two factors, and their difference, "
+        "A hidden layer's block of the Fisher matrix, the Kronecker product of its two factors, and their difference, "
         f"{100 * float(dataset.hidden_error[0]):.0f}% in the Frobenius norm: {int(dataset.stored)} numbers in place of "
         f"{exact.size}."
     )
