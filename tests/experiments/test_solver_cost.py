@@ -9,10 +9,10 @@ FAST = {"repeats": 2, "min_seconds": 0.0}
 
 
 def start(tmp_path, part, params, **sweep):
-    config = {"experiment": f"solver_cost:{part}", "dtype": "float64", "params": {**FAST, **params}, "sweep": sweep}
+    config = {"experiment": f"solver_cost.{part}", "dtype": "float64", "params": {**FAST, **params}, "sweep": sweep}
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
-    assert survivors(f"solver_cost:{part}", run.dataset) == []
+    assert survivors(f"solver_cost.{part}", run.dataset) == []
     return run
 
 

@@ -1,0 +1,130 @@
+"""What do the solvers cost beside the loops that they replace?
+
+4,096 starts in one program against one compiled solve called for each, and against a Python loop over steps
+(``lanes``); the time of a step against plain optax in a scan (``steps``); what the history adds (``history``); and how
+far Newton's method by conjugate gradients goes, with scales and without (``size``).
+"""
+
+from typing import Any
+
+import numpy as np
+import pydantic
+
+from jaxcalc import lab, style
+from jaxcalc.lab import Variable
+
+NAMES = {
+    "gradient-descent": "gradient descent",
+    "momentum": "momentum",
+    "adam": "Adam",
+    "newton": "Newton",
+    "trust-region": "trust region",
+    "l-bfgs": "L-BFGS",
+}
+
+
+class Timed(lab.Config):
+    repeats: int = pydantic.Field(7, ge=1)
+    """rounds of timing, in which all take turns"""
+    min_seconds: float = pydantic.Field(1e-2, ge=0)
+    """how long one reading lasts at least, in seconds"""
+
+
+def readings(calls, config):
+    from jaxcalc import measure
+
+    read = measure.interleave(calls, repeats=config.repeats, min_seconds=config.min_seconds)
+    return {"route": np.array(list(calls)), "seconds": np.array([timing.samples for timing in read.values()])}
+
+
+def compiled(fun, *args):
+    import jax
+
+    return jax.jit(fun).lower(*args).compile()
+
+
+def ratio(data, route, over):
+    """The median over rounds of one route's time over another's."""
+    return (data.seconds.sel(route=route) / data.seconds.sel(route=over)).median("repeat", skipna=False)
+
+
+def ratios_of(dataset, route, over, chosen=lambda point: True):
+    """The same by point of the sweep."""
+    return {point_label(names): float(ratio(p, route, over)) for names, p in sweep_points(dataset) if chosen(p)}
+
+
+def told(ratios: dict[str, float]) -> str:
+    return ", ".join(f"{name}: {value:.3g}" for name, value in ratios.items())
+
+
+def sweep_points(dataset):
+    """Every point of the sweep, with its coordinates in the order of the dataset's other dimensions."""
+    axes = [str(name) for name in dataset.seconds.dims if name not in ("route", "repeat")]
+    for places in np.ndindex(*(dataset.sizes[name] for name in axes)):
+        point = dataset.isel(dict(zip(axes, places)))
+        yield tuple(point[name].item() for name in axes), point
+
+
+def point_label(names):
+    return ", ".join(NAMES.get(str(name), str(name)) for name in names)
+
+
+def bars(dataset, routes, over, axis, label, limit=None):
+    """Each route's time over one's, a row for each point; ``axis`` says what is shown."""
+    from matplotlib import ticker
+
+    points = list(sweep_points(dataset))
+    apart = 0.28
+    figure, panel = style.subplots(1, 1, width=5.6, height=1.0 + 0.2 * len(points) * (1 + 0.6 * len(routes)))
+    for shift, (route, look) in enumerate(zip(routes, style.looks(routes))):
+        for place, (_, point) in enumerate(points):
+            rounds = (point.seconds.sel(route=route) / point.seconds.sel(route=over)).values
+            if not np.isfinite(rounds).all():
+                continue
+            low, middle, high = np.quantile(rounds, [0.25, 0.5, 0.75])
+            height = place + (shift - (len(routes) - 1) / 2) * apart
+            panel.plot([low, high], [height, height], color=look["color"], lw=1.2)
+            panel.plot(middle, height, marker="o", ms=4.5, ls="", color=look["color"])
+            panel.annotate(f"{middle:.3g}×", (high, height), xytext=(4, 0), textcoords="offset points", va="center",
+                           fontsize=6.5)  # fmt: skip
+        panel.plot([], [], marker="o", ms=4.5, ls="", color=look["color"], label=route)
+    panel.axvline(1.0, **style.THEORY)
+    if limit is not None:
+        panel.axvline(limit, color=style.COLORS["grey"], lw=0.8, ls=":")
+    panel.set_yticks(range(len(points)), [point_label(names) for names, _ in points])
+    panel.set_ylim(len(points) - 0.4, -0.6)
+    panel.set(xscale="log", xlabel=axis)
+    left, right = panel.get_xlim()
+    panel.set_xlim(min(left, 0.8), right * 1.6)
+    if right < 20:
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+    panel.grid(axis="y", visible=False)
+    if len(routes) > 1:
+        panel.legend(fontsize=6.5, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    figure.set_label(label)
+    return figure
+
+
+def table(dataset, over):
+    rows = []
+    for names, point in sweep_points(dataset):
+        medians = point.seconds.median("repeat")
+        row: dict[str, Any] = {"": point_label(names), "steps": int(point.num_steps)}
+        for route in point.route.values:
+            row[f"{route}, ms"] = float(f"{1e3 * float(medians.sel(route=route)):.4g}")
+        row |= {
+            f"{route} / {over}": float(f"{float(ratio(point, str(route), over)):.3g}")
+            for route in point.route.values
+            if route != over
+        }
+        rows.append(row)
+    return rows
+
+
+TIMES = {
+    "route": Variable(("route",), "", "how it is done", measured=False),
+    "seconds": Variable(("route", "repeat"), "s", "run time"),
+    "num_steps": Variable((), "1", "steps of the lane that took most", measured=False),
+}
