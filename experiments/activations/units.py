@@ -89,6 +89,39 @@ def _counts() -> dict[str, dict[str, int]]:
     return {p: {n: count(program, n) for n in ("logistic", "tanh", "exp")} for p, program in programs.items()}
 
 
+def _dead_unit(steps, key):
+    """The gradient of a single unit by its bias, and how far descent moves it from a bias of -50."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxcalc.functions.activations import activation
+
+    inputs = jax.random.normal(key, (256, 4))
+    targets = jnp.sin(inputs[:, 0])
+    biases = jnp.array([-50.0, -20.0, -10.0, *np.arange(-6.0, 4.5, 0.5)])
+
+    def gradient(phi, bias, weights):
+        loss = lambda p: jnp.mean((phi(inputs @ p[:-1] + p[-1]) - targets) ** 2)
+        return jax.grad(loss)(jnp.append(weights, bias))
+
+    weights = jnp.full(4, 0.5)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def moved(phi):
+        start = jnp.append(weights, -50.0)
+        end, _ = jax.lax.scan(lambda p, _: (p - 0.1 * gradient(phi, p[-1], p[:-1]), None), start, length=steps)
+        return jnp.abs(end - start).max()
+
+    norms = lambda phi: jax.vmap(lambda b: jnp.abs(gradient(phi, b, weights)).sum())(biases)
+    units = {name: activation(name) for name in ("relu", "leaky_relu")}
+    return {
+        "unit": np.array(list(units)),
+        "bias": biases,
+        "gradient_norm": np.stack([norms(phi) for phi in units.values()]),
+        "moved": np.array([float(moved(phi)) for phi in units.values()]),
+    }
+
+
 def run(config, key):
     import jax
     import jax.numpy as jnp
@@ -105,31 +138,13 @@ def run(config, key):
         "leaky ReLU": leaky.value,
     }
     shares, counts = _zero_shares(config.samples, keys[0]), _counts()
-
     network = deep_network(8, config.width, 1, max_depth=config.layers, phi=relu, initialisation="he")
     x = jax.random.normal(keys[1], (32, 8))
     gains = {"He": 1.0, "deviation 0.5/sqrt(n)": 0.5 / 2**0.5}
     flow = lambda gain: gradient_flow(network, lambda y: y[:, 0], network.init(keys[2], gain=gain), x, config.layers)
     signals = jax.jit(jax.vmap(lambda gain: flow(gain).signal))(jnp.array(list(gains.values())))
 
-    inputs = jax.random.normal(keys[3], (256, 4))
-    targets = jnp.sin(inputs[:, 0])
-    biases = jnp.array([-50.0, -20.0, -10.0, *np.arange(-6.0, 4.5, 0.5)])
-
-    def gradient(phi, bias, weights):
-        loss = lambda p: jnp.mean((phi(inputs @ p[:-1] + p[-1]) - targets) ** 2)
-        return jax.grad(loss)(jnp.append(weights, bias))
-
-    weights = jnp.full(4, 0.5)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def moved(phi):
-        start = jnp.append(weights, -50.0)
-        end, _ = jax.lax.scan(lambda p, _: (p - 0.1 * gradient(phi, p[-1], p[:-1]), None), start, length=config.steps)
-        return jnp.abs(end - start).max()
-
-    norms = lambda phi: jax.vmap(lambda b: jnp.abs(gradient(phi, b, weights)).sum())(biases)
-    pair = {"relu": relu, "leaky_relu": leaky}
+    dead = _dead_unit(config.steps, keys[3])
     stack = jax.random.normal(key, (6, 8, 8))
     vectors = jax.random.normal(keys[1], (8, 50))
     one = jnp.linalg.multi_dot(list(stack))
@@ -145,10 +160,7 @@ def run(config, key):
         "initialisation": np.array(list(gains)),
         "layer": np.arange(config.layers + 1),
         "signal": signals,
-        "unit": np.array(list(pair)),
-        "bias": biases,
-        "gradient_norm": np.stack([norms(phi) for phi in pair.values()]),
-        "moved": np.array([float(moved(phi)) for phi in pair.values()]),
+        **dead,
         "collapse": jnp.linalg.norm(through - one @ vectors) / jnp.linalg.norm(through),
         "program": np.array(list(counts)),
         "primitive": np.array(["logistic", "tanh", "exp"]),

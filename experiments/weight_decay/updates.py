@@ -99,7 +99,9 @@ def _equal_for_sgd(dataset):
 
 def _different_for_adam(dataset):
     apart = _pairs(dataset, "adam")
-    told = f"weights differ by up to {apart.max():.3g}"
+    end = dataset.sel({"method": "adam"}).isel(step=-1)
+    norms = [np.linalg.norm(weights) for weights in (end.penalty, end.decoupled)]
+    told = f"weights differ by up to {apart.max():.3g}; norms at the end {norms[0]:.3f} and {norms[1]:.3f}"
     return Finding(~below(apart), measured=told, figure="updates")
 
 
