@@ -14,8 +14,9 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from jaxcalc.lab import Claim, Part, Variable
 from jaxcalc.lab import Config as Base
+from jaxcalc.lab import Finding, NotJudged, Part, Variable, above, below, between, equal, over
+from jaxcalc.lab.judge import Judge
 
 if TYPE_CHECKING:
     import xarray
@@ -50,6 +51,7 @@ def _hold(built: Mapping[str, Built], names: Sequence[str], config: Any, referen
         "products": np.array([built[name][2] if name in built else -1 for name in names], float),
         "footprint": np.array([programs[name].footprint if name in programs else np.nan for name in names], float),
         "error": np.array([error.get(name, np.nan) for name in names]),
+        "reads": np.array([config.repeats if name in timings else 0 for name in names]),
     }
 
 
@@ -59,6 +61,7 @@ _CONTEST = {
     "products": Variable(
         ("route",), "", "products with the Jacobian or its transpose; -1 where not told", measured=False
     ),
+    "reads": Variable(("route",), "", "readings of a route; 0 of what did not run", measured=False),
     "footprint": Variable(("route",), "B", "compiled memory: temporaries and outputs", measured=False),
     "error": Variable(("route",), "", "largest deviation from jax's jacrev, over the largest entry", measured=False),
 }
@@ -76,10 +79,29 @@ def _medians(dataset: "xarray.Dataset") -> "xarray.DataArray":
     return dataset.seconds.median("repeat", skipna=False)
 
 
-def _best(seconds: "xarray.DataArray", names: Sequence[str]) -> float:
-    """The least median among the routes named, of those that ran."""
-    values = seconds.sel(route=[name for name in names if name in seconds.route]).values
-    return float(np.nanmin(values)) if np.isfinite(values).any() else float("nan")
+def _ran(data: "xarray.Dataset", names: Sequence[str]) -> list[str]:
+    """Of some routes those that ran at this point."""
+    reads = {name: float(data.reads.sel(route=name)) for name in names if name in data.route.values}
+    if not np.isfinite(list(reads.values())).all():
+        raise NotJudged("which routes ran is not known")
+    return [name for name, count in reads.items() if count > 0]
+
+
+def _best(data: "xarray.Dataset", names: Sequence[str]) -> float:
+    """The least median among the routes named, of those that ran; NaN for none."""
+    values = [float(_medians(data).sel(route=name)) for name in _ran(data, names)]
+    return float(np.min(values)) if values else float("nan")
+
+
+def _agree(routes: Sequence[str]) -> Judge:
+    """The error of our routes at every point, within rounding."""
+
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        error = dataset.error.sel(route=list(routes))
+        eps = float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)
+        return Finding(below(error, 1e3 * eps), measured=f"{float(error.max()):.2g}, eps being {eps:.2g}")
+
+    return judge
 
 
 # -- arrowhead ---------------------------------------------------------------------------------------------------------
@@ -165,84 +187,57 @@ def run_arrowhead(config: Arrowhead, key: Any) -> dict[str, Any]:
 
 def _sizes(dataset: "xarray.Dataset", problem: str) -> "xarray.Dataset | None":
     """The points of one problem along the sizes, or none."""
-    if "problem" not in dataset.coords or "size" not in dataset.coords:
-        return None
-    data = dataset if "problem" in dataset.dims else dataset.expand_dims("problem")
-    data = data if "size" in data.dims else data.expand_dims("size")
+    data = over(dataset, "problem", "size")
     return _contest.first(data.sel(problem=problem), "size") if problem in data.problem.values else None
 
 
-def claims_of_arrowhead(dataset: "xarray.Dataset") -> list[Claim]:
-    claims = []
-    for problem, ending in (("arrowhead", ""), ("bordered band", "-of-bordered-band")):
-        data = _sizes(dataset, problem)
-        if data is None:
-            continue
-        large = data.isel(size=data["size"].values >= 1000) if (data["size"].values >= 1000).any() else data
-        products = large.products.sel(route=["auto", "auto, BCOO"]).values.ravel()
-        most = 3 if problem == "arrowhead" else 5
-        claims.append(
-            Claim(
-                id=f"few-products{ending}",
-                statement=f"The Jacobian of {problem} is computed from {most} products.",
-                stated=bool(((products >= 1) & (products <= most)).all()),
-                expected=f"at most {most} for n >= 1000",
-                measured=", ".join(f"{v:.0f}" for v in np.unique(products)),
-                figure="sizes",
-            )
+def _of(dataset: "xarray.Dataset", problem: str) -> "xarray.Dataset":
+    data = _sizes(dataset, problem)
+    if data is None:
+        raise NotJudged(f"it takes the {problem}")
+    return data
+
+
+def _few_products(problem: str, most: int) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        data = _of(dataset, problem)
+        large = data["size"].values >= 1000
+        products = data.products.sel(route=["auto", "auto, BCOO"]).isel(size=large if large.any() else slice(None))
+        words = ", ".join(f"{v:.0f}" for v in np.unique(products))
+        return Finding(between(products, 1, most), measured=words, figure="sizes")
+
+    return judge
+
+
+def _faster(problem: str, size: int, route: str, least: float) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        data = _of(dataset, problem)
+        if size not in data["size"].values:
+            raise NotJudged(f"it takes n = {size}")
+        point = data.sel(size=size)
+        dense, ours = _best(point, _DENSE), float(_medians(point).sel(route=route))
+        return Finding(
+            above(dense / ours, least),
+            measured=f"{_contest.in_ms(dense)} ms / {_contest.in_ms(ours)} ms = {dense / ours:.3g}",
+            figure="sizes",
         )
-        wanted = [(1000, "auto", 3.0), (4000, "auto, BCOO", 50.0)] if problem == "arrowhead" else [(1000, "auto", 10.0)]
-        for size, route, least in wanted:
-            if size in data["size"].values:
-                claims.append(_faster(data, problem, size, route, least, ending))
-        claims.append(_not_beaten(data, problem, ending))
-    if claims:
-        ours = dataset.error.sel(route=["auto", "auto, BCOO", "forward", "reverse"])
-        claims.append(_right(float(ours.max(skipna=False)), float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)))
-    return claims
+
+    return judge
 
 
-def _faster(data: "xarray.Dataset", problem: str, size: int, route: str, least: float, ending: str) -> Claim:
-    seconds = _medians(data.sel(size=size))
-    dense, ours = _best(seconds, _DENSE), float(seconds.sel(route=route))
-    word = "bcoo" if "BCOO" in route else "dense"
-    return Claim(
-        id=f"{word}-against-dense-routes{ending}",
-        statement=f"The {word} Jacobian of {problem}, n = {size}, takes {least:g} times less than any dense route.",
-        stated=dense / ours >= least,
-        expected=f"{least:g} times or more",
-        measured=f"{_contest.in_ms(dense)} ms / {_contest.in_ms(ours)} ms = {dense / ours:.3g}",
-        figure="sizes",
-    )
+def _not_beaten(problem: str) -> Judge:
+    def judge(dataset: "xarray.Dataset") -> Finding:
+        data, ratios = _of(dataset, problem), {}
+        for size in data["size"].values:
+            point = data.sel(size=size)
+            for route, others in (("auto", (*_DENSE, *_PEERS)), ("auto, BCOO", _SPARSE_PEERS)):
+                if _ran(point, others):
+                    ours = float(_medians(point).sel(route=route))
+                    ratios[f"{route}, n = {size}"] = ours / _best(point, others)
+        worst = max(ratios, key=ratios.__getitem__)
+        return Finding(below(list(ratios.values()), 1.25), measured=f"{ratios[worst]:.3g} ({worst})", figure="sizes")
 
-
-def _not_beaten(data: "xarray.Dataset", problem: str, ending: str) -> Claim:
-    """No route that was measured, peers included, is faster than what was chosen."""
-    ratios = {}
-    for size in data["size"].values:
-        seconds = _medians(data.sel(size=size))
-        for route, others in (("auto", (*_DENSE, *_PEERS)), ("auto, BCOO", _SPARSE_PEERS)):
-            ratios[f"{route}, n = {size}"] = float(seconds.sel(route=route)) / _best(seconds, others)
-    known = {name: ratio for name, ratio in ratios.items() if np.isfinite(ratio)}
-    worst = max(known, key=known.__getitem__) if known else ""
-    return Claim(
-        id=f"no-route-is-faster{ending}",
-        statement=f"For {problem} no dense route and no peer is faster than the route chosen.",
-        stated=bool(known) and known[worst] <= 1.25,
-        expected="time over that of the best other route at most 1.25 at every size",
-        measured=f"{known[worst]:.3g} ({worst})" if known else "nothing",
-        figure="sizes",
-    )
-
-
-def _right(error: float, eps: float) -> Claim:
-    return Claim(
-        id="jacobians-agree",
-        statement="Every route of ours gives the Jacobian that jax's jacrev gives.",
-        stated=error <= 1e3 * eps,
-        expected=f"largest relative deviation below {1e3 * eps:.2g}",
-        measured=f"{error:.2g}",
-    )
+    return judge
 
 
 _LOOKS: dict[str, dict[str, Any]] = {
@@ -313,10 +308,10 @@ def tables_of_arrowhead(dataset: "xarray.Dataset") -> dict[str, list[dict[str, A
         for size in data["size"].values if data is not None else []:
             point = data.sel(size=size)  # pyright: ignore[reportOptionalMemberAccess]
             seconds = _medians(point)
-            best = _best(seconds, _DENSE)
+            best = _best(point, _DENSE)
             row = {"problem": problem, "n": int(size), "products": int(point.products.sel(route="auto"))}
             for title, names in (("dense", _DENSE), ("asdex", _PEERS), ("peers, BCOO", _SPARSE_PEERS)):
-                row[f"{title} ms"] = _contest.in_ms(_best(seconds, names))
+                row[f"{title} ms"] = _contest.in_ms(_best(point, names))
             for route in ("auto", "auto, BCOO"):
                 own = float(seconds.sel(route=route))
                 row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
@@ -330,7 +325,16 @@ arrowhead = Part(
     kind="timed",
     run=run_arrowhead,
     figures=figures_of_arrowhead,
-    claims=claims_of_arrowhead,
+    claims={
+        "few-products": _few_products("arrowhead", 3),
+        "few-products-of-bordered-band": _few_products("bordered band", 5),
+        "dense-against-dense-routes": _faster("arrowhead", 1000, "auto", 3.0),
+        "dense-against-dense-routes-of-bordered-band": _faster("bordered band", 1000, "auto", 10.0),
+        "bcoo-against-dense-routes": _faster("arrowhead", 4000, "auto, BCOO", 50.0),
+        "no-route-is-faster": _not_beaten("arrowhead"),
+        "no-route-is-faster-of-bordered-band": _not_beaten("bordered band"),
+        "jacobians-agree": _agree(("auto", "auto, BCOO", "forward", "reverse")),
+    },
     tables=tables_of_arrowhead,
     doc="What do Jacobians with dense rows and columns cost, dense and sparse, against dense routes and peers?",
 )
@@ -380,32 +384,14 @@ def _ratio(data: "xarray.Dataset", above: str, below: str) -> float:
     return float((data.seconds.sel(route=above) / data.seconds.sel(route=below)).median("repeat", skipna=False))
 
 
-def claims_of_unequal(dataset: "xarray.Dataset") -> list[Claim]:
+def _cheap_mode(dataset: "xarray.Dataset") -> Finding:
     data = _largest(dataset)
-    against_reverse, against_forward = _ratio(data, "jacrev", "auto"), _ratio(data, "auto", "jacfwd")
-    error, eps = (
-        float(dataset.error.sel(route="auto").max()),
-        float(np.finfo(dataset.attrs.get("dtype", "float32")).eps),
-    )
-    return [
-        Claim(
-            id="cheap-mode-without-being-told",
-            statement="On few inputs and very many outputs the route chosen is at least 50 times faster than jacrev.",
-            stated=against_reverse >= 50,
-            expected="50 times or more",
-            measured=f"{against_reverse:.4g} times, from {float(data.products.sel(route='auto')):.0f} products",
-            figure="outputs",
-        ),
-        Claim(
-            id="nothing-lost-to-jacfwd",
-            statement="The route chosen takes no longer than jacfwd.",
-            stated=against_forward <= 1.05,
-            expected="at most 1.05 of its time",
-            measured=f"{against_forward:.3g}",
-            figure="outputs",
-        ),
-        _right(error, eps),
-    ]
+    faster, products = _ratio(data, "jacrev", "auto"), float(data.products.sel(route="auto"))
+    return Finding(above(faster, 50.0), measured=f"{faster:.4g} times, from {products:.0f} products", figure="outputs")
+
+
+def _nothing_lost(dataset: "xarray.Dataset") -> Finding:
+    return Finding(below(_ratio(_largest(dataset), "auto", "jacfwd"), 1.05), figure="outputs")
 
 
 def figures_of_unequal(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -451,7 +437,11 @@ unequal_shapes = Part(
     kind="timed",
     run=run_unequal,
     figures=figures_of_unequal,
-    claims=claims_of_unequal,
+    claims={
+        "cheap-mode-without-being-told": _cheap_mode,
+        "nothing-lost-to-jacfwd": _nothing_lost,
+        "unequal-jacobian-agrees": _agree(("auto",)),
+    },
     tables=tables_of_unequal,
     doc="Is the cheap mode found on a map of few inputs and very many outputs, without being told?",
 )
@@ -555,54 +545,38 @@ def run_budget(config: Budget, key: Any) -> dict[str, Any]:
     }
 
 
-def _budgets(dataset: "xarray.Dataset") -> "xarray.Dataset | None":
+def _budgets(dataset: "xarray.Dataset") -> "xarray.Dataset":
     """The points along the budgets."""
-    if "budget" not in dataset.coords:
-        return None
-    return _contest.first(dataset if "budget" in dataset.dims else dataset.expand_dims("budget"), "budget")
+    return _contest.first(over(dataset, "budget"), "budget")
 
 
-def claims_of_budget(dataset: "xarray.Dataset") -> list[Claim]:
+def _in_mb(values: Any) -> str:
+    return ", ".join(f"{v / 1e6:.4g}" for v in np.atleast_1d(values))
+
+
+def _inside_budget(dataset: "xarray.Dataset") -> Finding:
     data = _budgets(dataset)
-    if data is None:
-        return []
+    limit, compiled = 1e6 * data["budget"].values, data.compiled_bytes.values
+    need = np.minimum(data.jacfwd_bytes.values, data.jacrev_bytes.values).min()
+    return Finding(
+        equal(data.completed, 1) & below(compiled - limit, 0.0) & above(need, 30 * limit.min()),
+        measured=f"{_in_mb(compiled)} MB; the leaner dense route wants {need / 1e6:.4g} MB",
+        figure="budget",
+    )
+
+
+def _resident_inside(dataset: "xarray.Dataset") -> Finding:
+    data = _budgets(dataset)
     limit, grown = 1e6 * data["budget"].values, data.grown_bytes.values
-    need = float(np.minimum(data.jacfwd_bytes, data.jacrev_bytes).min())
-    compiled, done = data.compiled_bytes.values, data.completed.values == 1
-    text = lambda values: ", ".join(f"{v / 1e6:.4g}" for v in values)
     large = limit >= 256e6  # below, the few MB that XLA's threads and code take are no longer small
-    claims = [
-        Claim(
-            id="compiled-memory-inside-every-budget",
-            statement="A Jacobian whose dense routes want 30 times the memory budget compiles to a program inside it.",
-            stated=bool((done & (compiled <= limit)).all() and need >= 30 * float(limit.min())),
-            expected=f"temporaries and outputs below {text(limit)} MB; the dense routes far above",
-            measured=f"{text(compiled)} MB; the leaner dense route wants {need / 1e6:.4g} MB",
-            figure="budget",
-        )
-    ]
-    if large.any():
-        claims.append(
-            Claim(
-                id="measured-memory-inside-256-MB",
-                statement="With a budget of 256 MB it completes, and the process grows by less than the budget.",
-                stated=bool((done & (grown <= limit))[large].all()),
-                expected=f"growth of the resident memory below {text(limit[large])} MB",
-                measured=f"{text(grown[large])} MB",
-                figure="budget",
-                note=f"At every budget: {text(grown)} MB.",
-            )
-        )
-    return [
-        *claims,
-        Claim(
-            id="budgeted-jacobian-is-right",
-            statement="The Jacobian computed inside the budget times a vector is the directional derivative.",
-            stated=bool((data.error.values <= 1e-4).all()),
-            expected="relative deviation at most 1e-4, in single precision",
-            measured=f"{float(np.max(data.error.values)):.2g}",
-        ),
-    ]
+    if not large.any():
+        raise NotJudged("it takes a budget of 256 MB or more")
+    return Finding(
+        equal(data.completed.values[large], 1) & below((grown - limit)[large], 0.0),
+        measured=f"{_in_mb(grown[large])} MB",
+        figure="budget",
+        note=f"At every budget: {_in_mb(grown)} MB.",
+    )
 
 
 def figures_of_budget(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
@@ -670,7 +644,11 @@ budget = Part(
     kind="timed",
     run=run_budget,
     figures=figures_of_budget,
-    claims=claims_of_budget,
+    claims={
+        "compiled-memory-inside-every-budget": _inside_budget,
+        "measured-memory-inside-256-MB": _resident_inside,
+        "budgeted-jacobian-is-right": lambda dataset: below(_budgets(dataset).error, 1e-4),
+    },
     tables=tables_of_budget,
     doc="Does a Jacobian stay inside a memory budget that its dense routes exceed thirty times?",
 )
