@@ -77,16 +77,18 @@ def bars(dataset, routes, over, axis, label, limit=None):
     apart = 0.28
     figure, panel = style.subplots(1, 1, width=5.6, height=1.0 + 0.2 * len(points) * (1 + 0.6 * len(routes)))
     for shift, (route, look) in enumerate(zip(routes, style.looks(routes))):
-        for place, (_, point) in enumerate(points):
+        for line, (_, point) in enumerate(points):
             rounds = (point.seconds.sel(route=route) / point.seconds.sel(route=over)).values
             if not np.isfinite(rounds).all():
                 continue
             low, middle, high = np.quantile(rounds, [0.25, 0.5, 0.75])
-            height = place + (shift - (len(routes) - 1) / 2) * apart
+            height = line + (shift - (len(routes) - 1) / 2) * apart
             panel.plot([low, high], [height, height], color=look["color"], lw=1.2)
             panel.plot(middle, height, marker="o", ms=4.5, ls="", color=look["color"])
-            panel.annotate(f"{middle:.3g}×", (high, height), xytext=(4, 0), textcoords="offset points", va="center",
-                           fontsize=6.5)  # fmt: skip
+            # Numbers stand away from the line at 1.
+            place, shift_by, side = (high, 4, "left") if middle >= 1 else (low, -4, "right")
+            panel.annotate(f"{float(f'{middle:.3g}'):,g}×", (place, height), (shift_by, 0),
+                           textcoords="offset points", ha=side, va="center", fontsize=6.5)  # fmt: skip
         panel.plot([], [], marker="o", ms=4.5, ls="", color=look["color"], label=route)
     panel.axvline(1.0, **style.THEORY)
     if limit is not None:
@@ -95,7 +97,7 @@ def bars(dataset, routes, over, axis, label, limit=None):
     panel.set_ylim(len(points) - 0.4, -0.6)
     panel.set(xscale="log", xlabel=axis)
     left, right = panel.get_xlim()
-    panel.set_xlim(min(left, 0.8), right * 1.6)
+    panel.set_xlim(min(left / 2.0, 0.8), right * 1.8)
     if right < 20:
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))

@@ -112,12 +112,12 @@ def figures(dataset):
         for j, scaled in enumerate(data.scaled.values)
     }
     looks = {name: {"linestyle": "--" if name.endswith("unscaled") else "-", "markersize": 4} for name in lines}
-    figure, panels = style.subplots(1, 2, width="page", height=2.8)
+    figure, panels = style.subplots(1, 2, width="page", height=3.2)
     common = {"looks": looks, "log": "xy", "xlabel": "number of variables"}
     times = {name: 1e3 * one.seconds for name, one in lines.items()}
     products = {name: one.products for name, one in lines.items()}
     style.chart(times, "dimension", axes=panels[0], ylabel="time (ms)", legend=None, **common)
-    style.chart(products, "dimension", axes=panels[1], ylabel="Hessian-vector products", legend="upper left", **common)
+    style.chart(products, "dimension", axes=panels[1], ylabel="Hessian-vector products", legend="below", **common)
     style.panel_labels(panels)
     figure.set_label(
         "Newton-CG to the default tolerance, with and without scales from the Hessian's diagonal: medians, and "
