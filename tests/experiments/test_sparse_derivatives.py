@@ -11,7 +11,7 @@ pytestmark = pytest.mark.usefixtures("no_peers")
 
 
 def start(tmp_path, part, params, dtype="float32", **sweep):
-    config = {"experiment": f"sparse_derivatives:{part}", "params": params, "sweep": sweep, "dtype": dtype}
+    config = {"experiment": f"sparse_derivatives.{part}", "params": params, "sweep": sweep, "dtype": dtype}
     run = lab.run(config, out=tmp_path / "runs", progress=False)
     assert run.messages == []
     return run
@@ -33,7 +33,7 @@ def test_arrowheads(tmp_path):
     ours = large.route.isin(["auto", "auto, BCOO"])
     good = large.assign(seconds=(large.seconds * 0 + 1e-3).where(ours, 0.1), products=large.products.where(~ours, 3.0))
     good = good.assign(reads=large.reads * 0 + 2)
-    assert survivors("sparse_derivatives:arrowhead", good) == []
+    assert survivors("sparse_derivatives.arrowhead", good) == []
     told = judged(run, good)
     assert set(told.values()) == {"confirmed"}
     assert {"bcoo-against-dense-routes", "dense-against-dense-routes-of-bordered-band", "few-products"} <= set(told)
@@ -77,7 +77,7 @@ def test_budget(tmp_path):
     large = large.assign(completed=some + 1, jacfwd_bytes=some + 8e9, jacrev_bytes=some + 8e9)
     good = large.assign(compiled_bytes=some + 6e7, grown_bytes=some + 7e7, error=some)
     assert set(judged(run, good).values()) == {"confirmed"}
-    assert survivors("sparse_derivatives:budget", good) == []
+    assert survivors("sparse_derivatives.budget", good) == []
     bad = judged(run, good.assign(compiled_bytes=good.error + 3e8, grown_bytes=good.error + 3e8, error=good.error + 1))
     assert set(bad.values()) == {"refuted"}
     never = good.assign(grown_bytes=good.error + np.nan)

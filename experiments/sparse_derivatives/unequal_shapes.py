@@ -1,0 +1,116 @@
+"""Is the cheap mode found on a map of few inputs and very many outputs, without being told?"""
+
+import pydantic
+
+from experiments import _contest
+from experiments.sparse_derivatives import (
+    CONTEST,
+    Built,
+    agree,
+    hold,
+    look_of,
+    medians,
+    planned,
+)
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, above, below
+
+kind = "timed"
+
+
+class Config(lab.Config):
+    sources: int = pydantic.Field(10, ge=1)
+    """directions on the sky, two inputs each"""
+    antennas: int = pydantic.Field(128, ge=1)
+    """antennas"""
+    channels: int = pydantic.Field(16, ge=1)
+    """frequencies"""
+    repeats: int = pydantic.Field(9, ge=1)
+    """rounds of timing; every round reads each program once"""
+    min_seconds: float = pydantic.Field(5e-3, ge=0)
+    """how long one reading lasts at least, in seconds"""
+
+
+VARIABLES = {
+    "num_inputs": Variable((), "", "number of inputs n", measured=False),
+    "num_outputs": Variable((), "", "number of outputs m", measured=False),
+    **CONTEST,
+}
+
+
+def run(config, key):
+    import jax
+
+    from jaxcalc.functions import workloads
+
+    made = workloads.phase_delay(key, sources=config.sources, antennas=config.antennas, channels=config.channels)
+    fun, arguments = made.fun, made.arguments
+    built: dict[str, Built] = {
+        "auto": planned(fun, arguments),
+        "jacfwd": (jax.jacfwd(fun), arguments, made.num_inputs),
+        "jacrev": (jax.jacrev(fun), arguments, made.num_outputs),
+    }
+    assert made.jacobian is not None
+    contest = hold(built, ("auto", "jacfwd", "jacrev"), config, made.jacobian(*arguments))
+    return {"num_inputs": made.num_inputs, "num_outputs": made.num_outputs, **contest}
+
+
+def _largest(dataset):
+    """The point with the most outputs."""
+    data = _contest.first(dataset, "antennas")
+    return data.isel(antennas=-1) if "antennas" in data.dims else data
+
+
+def _ratio(data, above, below):
+    """The median over rounds of one route's time over another's: what slows a round cancels."""
+    return float((data.seconds.sel(route=above) / data.seconds.sel(route=below)).median("repeat", skipna=False))
+
+
+def _cheap_mode(dataset):
+    data = _largest(dataset)
+    faster, products = _ratio(data, "jacrev", "auto"), float(data.products.sel(route="auto"))
+    return Finding(above(faster, 50.0), measured=f"{faster:.4g} times, from {products:.0f} products", figure="outputs")
+
+
+def _nothing_lost(dataset):
+    return Finding(below(_ratio(_largest(dataset), "auto", "jacfwd"), 1.05), figure="outputs")
+
+
+def figures(dataset):
+    from jaxcalc import measure
+
+    data = _contest.first(dataset, "antennas")
+    if data.sizes.get("antennas", 1) < 2:
+        return {}
+    figure, panel = style.subplots(height=2.8)
+    m, seconds = data.num_outputs.values.astype(float), medians(data)
+    for route in ("jacrev", "jacfwd", "auto"):
+        values = seconds.sel(route=route).values
+        panel.plot(m, values, **look_of(route) | {"label": f"{route}: $m^{{{measure.exponent(m, values):.1f}}}$"})
+    panel.set(xscale="log", yscale="log", xlabel="outputs $m$", ylabel="time (s)")
+    panel.set_xticks(m, [f"{v:.0f}" for v in m])
+    panel.minorticks_off()
+    panel.legend()
+    figure.set_label(f"The Jacobian of {int(data.num_inputs.max())} inputs and m outputs, an interferometer's phases.")
+    return {"outputs": figure}
+
+
+def tables(dataset):
+    data = _largest(dataset)
+    rows = [
+        {
+            "route": str(route),
+            "products": int(data.products.sel(route=route)),
+            "ms": _contest.in_ms(medians(data).sel(route=route)),
+            "memory, MB": float(f"{float(data.footprint.sel(route=route)) / 1e6:.4g}"),
+        }
+        for route in data.route.values
+    ]
+    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": rows}
+
+
+claims = {
+    "cheap-mode-without-being-told": _cheap_mode,
+    "nothing-lost-to-jacfwd": _nothing_lost,
+    "unequal-jacobian-agrees": agree(("auto",)),
+}
