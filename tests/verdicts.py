@@ -12,11 +12,8 @@ from jaxcalc.lab.judge import Claim, verdict
 def claims(name: str, dataset: Any) -> dict[str, Any]:
     """Every claim of an experiment, judged from a dataset."""
     experiment = registry.load(name)
-    judges = experiment.part.claims or {}
-    if callable(judges):
-        return {claim.id: claim for claim in judges(dataset)}
     known = experiment.ledger()
-    return {id: verdict(known[id], judge, dataset) for id, judge in judges.items()}
+    return {id: verdict(known[id], judge, dataset) for id, judge in experiment.part.claims.items()}
 
 
 def verdicts(run: Any, dataset: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ _JUDGE = (
     "above", "below", "between", "cited", "close", "equal", "holds", "less", "orders", "slope",
 )  # fmt: skip
 _HOMES = {
-    "Claim": "jaxcalc.lab.experiment",
+    "Claim": "jaxcalc.lab.judge",
     "Config": "jaxcalc.lab.experiment",
     "Part": "jaxcalc.lab.experiment",
     "Swept": "jaxcalc.lab.experiment",
@@ -56,11 +56,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from jaxcalc.lab.errors import ConfigError
-    from jaxcalc.lab.experiment import Claim, Config, Part, Swept, Variable
+    from jaxcalc.lab.experiment import Config, Part, Swept, Variable
     from jaxcalc.lab.facts import FACTS, fact, judge_facts, pack_facts
     from jaxcalc.lab.join import over
     from jaxcalc.lab.judge import (
         Check,
+        Claim,
         Finding,
         NotJudged,
         above,

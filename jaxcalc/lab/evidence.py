@@ -1,6 +1,5 @@
 """Every claim in one table: what was expected, what was measured, the verdict and the figure that shows it."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -76,21 +75,9 @@ def sources(folder: Path = Path("configs")) -> dict[str, frozenset[str]]:
     return found
 
 
-class _Perhaps(frozenset[str]):
-    """Claims that a question may judge: of one that lists them itself, every string in its file."""
-
-
 def _named(question: str, near: Path | None) -> frozenset[str]:
     """The ids of the claims that a question names."""
-    experiment = registry.load(question, near)
-    judges = experiment.part.claims or {}
-    return _Perhaps(_strings(experiment.file) & set(in_reach())) if callable(judges) else frozenset(judges)
-
-
-def _strings(file: Path) -> set[str]:
-    """Every string that a module holds."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return frozenset(registry.load(question, near).part.claims)
 
 
 def evidence(names: Sequence[str] = (), *, out: str | Path = "runs", folder: Path = Path("configs")) -> Evidence:
@@ -128,10 +115,9 @@ def in_reach() -> dict[str, ledger.Entry]:
 
 def _needed(wanted: set[str], judges: dict[str, frozenset[str]]) -> list[str]:
     """The fewest configs, taken greedily, that judge what is wanted; in their own order."""
-    chosen = {config for config, ids in judges.items() if isinstance(ids, _Perhaps) and ids & wanted}
-    exact = {config: ids for config, ids in judges.items() if config not in chosen}
+    chosen: set[str] = set()
     left = set(wanted)
-    while best := max(exact, key=lambda config: len(exact[config] & left), default=None):
+    while best := max(judges, key=lambda config: len(judges[config] & left), default=None):
         if not judges[best] & left:
             break
         chosen.add(best)

@@ -1,6 +1,7 @@
 """What an experiment is: a question with a Config, a run, figures and claims."""
 
 import ast
+import dataclasses
 import inspect
 import itertools
 import textwrap
@@ -94,46 +95,6 @@ class Variable(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement judged by data.
-
-    Args:
-      id: a stable name.
-      statement: the claim in one sentence.
-      stated: whether the statement holds in its stated setting; ``None`` when no data can settle it.
-      limits: whether a named counterexample breaks it.
-      expected, measured: what was to be found and what was found, as short text or numbers.
-      expects: the verdict that an independent check reached; the claim passes when the data reach it too.
-      figure: the name of the figure that shows it.
-      note: what is exact where the statement is not; the counterexample's numbers.
-    """
-
-    id: str
-    statement: str
-    stated: bool | None
-    limits: bool = False
-    expected: Any = ""
-    measured: Any = ""
-    expects: Verdict = "confirmed"
-    figure: str | None = None
-    note: str = ""
-
-    @property
-    def verdict(self) -> Verdict:
-        """confirmed, qualified, refuted, or cited where no data can settle it."""
-        if self.stated is None:
-            return "cited"
-        if not self.stated:
-            return "refuted"
-        return "qualified" if self.limits else "confirmed"
-
-    @property
-    def passed(self) -> bool:
-        """Whether the verdict is the expected one."""
-        return self.verdict == self.expects
-
-
-@dataclass(frozen=True)
 class Part:
     """One question: what a module exports under these names.
 
@@ -158,7 +119,7 @@ class Part:
     run: Callable[..., Mapping[str, "Array"]]
     shared: Callable[..., Mapping[str, "Array"]] | None = None
     figures: Callable[["xarray.Dataset"], Mapping[str, "Figure"]] | None = None
-    claims: "Mapping[str, Callable[[xarray.Dataset], Any]] | Callable[[xarray.Dataset], list[Claim]] | None" = None
+    claims: "Mapping[str, Callable[[xarray.Dataset], Any]]" = dataclasses.field(default_factory=dict)
     tables: Callable[["xarray.Dataset"], Mapping[str, list[dict[str, Any]]]] | None = None
     dtype: Dtype = "float32"
     needs: tuple[str, ...] = ()

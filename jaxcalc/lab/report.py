@@ -11,7 +11,6 @@ from typing import Any
 
 from jaxcalc.lab import registry, source
 from jaxcalc.lab.errors import ConfigError, where
-from jaxcalc.lab.experiment import Claim
 from jaxcalc.lab.judge import verdict
 from jaxcalc.lab.ledger import look_up
 from jaxcalc.lab.plot import charts, save_figure
@@ -72,18 +71,12 @@ def _draw(run: Run, experiment: Experiment, captions: dict[str, str], formats: t
 
 def _judge(run: Run, experiment: Experiment, only: Sequence[str] | None) -> None:
     """The verdicts, in ``claims.json`` too; a claim shown by no figure in particular is shown by the only one."""
-    judges = experiment.part.claims or {}
-    if callable(judges):
-        claims = [claim for claim in judges(run.dataset) if only is None or claim.id in only]
-        if odd := [claim for claim in claims if not isinstance(claim, Claim)]:
-            raise TypeError(f"claims must return a list of Claim, got {odd[0]!r}")
-    else:
-        known = experiment.ledger() if judges else {}
-        names = [id for id in judges if only is None or id in only]
-        entries = [look_up(id, known, experiment.name) for id in names]
-        claims = [verdict(entry, judges[entry.id], run.dataset) for entry in entries]
-        if len(run.figures) == 1:
-            claims = [replace(claim, figure=claim.figure or next(iter(run.figures))) for claim in claims]
+    judges = experiment.part.claims
+    known = experiment.ledger() if judges else {}
+    names = [id for id in judges if only is None or id in only]
+    claims = [verdict(look_up(id, known, experiment.name), judges[id], run.dataset) for id in names]
+    if len(run.figures) == 1:
+        claims = [replace(claim, figure=claim.figure or next(iter(run.figures))) for claim in claims]
     told = [{**vars(c), "verdict": c.verdict, "passed": c.passed} for c in claims]
     write_atomically(run.path / "claims.json", json.dumps(told, indent=2, default=str).encode() + b"\n")
     run.claims = claims

@@ -75,8 +75,8 @@ def _of_question(experiment: Experiment, definitions: dict[str, Any]) -> dict[st
     if experiment.kind == "compiled":
         axes["vmap"] = {"properties": {name: axis for name, axis in fields.items() if name in lanes}}
     then: dict[str, Any] = {"params": params, "sweep": {"properties": axes}}
-    if not callable(judges := experiment.part.claims or {}):
-        then["claims"] = {"items": {"enum": list(judges)}} if judges else {"maxItems": 0}
+    judges = experiment.part.claims
+    then["claims"] = {"items": {"enum": list(judges)}} if judges else {"maxItems": 0}
     named = {"properties": {"experiment": {"const": experiment.name}}}
     return {"if": named, "then": {"properties": then}}
 

@@ -158,9 +158,9 @@ def require(experiment: Experiment) -> None:
 
 def _settled(loaded: Loaded, experiment: Experiment) -> Loaded:
     """The config with what the experiment decides where the config does not, and its claims checked."""
-    settings, judges = loaded.settings, experiment.part.claims or {}
+    settings, judges = loaded.settings, experiment.part.claims
     for i, id in enumerate(settings.claims or ()):
-        if not callable(judges) and id not in judges:
+        if id not in judges:
             raise loaded.error(
                 f"experiment {experiment.name!r} judges no claim {id!r}",
                 ("claims", i),

@@ -28,9 +28,7 @@ def run(request, cache, tmp_path_factory):
     def make(part):
         if part not in found:
             known = registry.available()
-            address = f"{name}.{part}" if f"{name}.{part}" in known else f"{name}:{part}"
-            if name in known and name in registry.questions(name, known[name]):
-                address = name
+            address = f"{name}.{part}" if f"{name}.{part}" in known else name  # a subject of one question
             config = {"experiment": address, "dtype": "float64", "params": small.get(part, {})}
             if part in grids:
                 config["sweep"] = {"grid": grids[part]}

@@ -12,7 +12,7 @@ MODULES = {
         More words."""
         from typing import Annotated, Literal
         import pydantic
-        from jaxcalc.lab import Config as Base, Swept, Variable, Claim
+        from jaxcalc.lab import Config as Base, Finding, Swept, Variable, less
 
         class Inner(Base):
             offset: Swept[float] = 0.0
@@ -54,8 +54,7 @@ MODULES = {
             axis.plot(dataset.step, dataset.value.isel({d: 0 for d in dataset.value.dims if d != "step"}))
             return {"descent": figure}
 
-        def claims(dataset):
-            return [Claim("descends", "The value falls.", bool(dataset.value.fillna(0).max() < 100), figure="descent")]
+        claims = {"descends": lambda data: Finding(less(data.value.fillna(0).max(), 100.0), figure="descent")}
         ''',
     "host": '''
         """Ordinary Python."""
@@ -175,6 +174,7 @@ def elsewhere(tmp_path_factory):
     package.mkdir()
     for name, text in MODULES.items():
         (package / f"{name}.py").write_text(textwrap.dedent(text).lstrip("\n"))
+    (package / "ledger.yaml").write_text("- id: descends\n  statement: The value falls.\n")
     return folder
 
 
