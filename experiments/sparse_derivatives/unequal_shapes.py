@@ -69,7 +69,11 @@ def _ratio(data, above, below):
 def _cheap_mode(dataset):
     data = _largest(dataset)
     faster, products = _ratio(data, "jacrev", "auto"), float(data.products.sel(route="auto"))
-    return Finding(above(faster, 50.0), measured=f"{faster:.4g} times, from {products:.0f} products", figure="outputs")
+    return Finding(
+        above(faster, 50.0) & above(products, 1),
+        measured=f"{faster:.4g} times, from {products:.0f} products",
+        figure="outputs",
+    )
 
 
 def _nothing_lost(dataset):

@@ -56,6 +56,7 @@ def test_unequal_shapes(tmp_path):
     assert float(data.products.sel(route="auto").max()) <= 4
     even = data.seconds * 0 + 1.0
     good = data.assign(seconds=even.where(data.route != "jacrev", 60.0))
+    assert survivors("sparse_derivatives.unequal_shapes", good) == []
     assert set(judged(run, good).values()) == {"confirmed"}
     told = judged(run, data.assign(seconds=even.where(data.route != "auto", 1.1)))
     assert told == {
