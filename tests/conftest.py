@@ -14,6 +14,9 @@ EMITTERS = "--xla_cpu_use_fusion_emitters"
 if metadata.version("jaxlib").startswith("0.10.") and EMITTERS not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {EMITTERS}=false".strip()
 
+# On accelerators matrix products round to fewer bits than their dtype has, unless told otherwise.
+os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
+
 
 @pytest.fixture(autouse=True, scope="module")
 def small_process():
