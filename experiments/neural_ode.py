@@ -5,11 +5,12 @@ set beside its flow, as the Euler scheme that they are.
 """
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
 
+from jaxcalc import style
 from jaxcalc.lab import Config as LabConfig
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, less
 
@@ -217,14 +218,13 @@ _CAPTIONS = {
     "spiral": "The field learned from a spiral seen with noise, at regular and at irregular times.",
     "residual_network": (
         "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
-        "against their number."
+        "against their number (dashed: order 1)."
     ),
-    "training": "Training loss of each start.",
+    "training": "Training loss: medians over the starts, and the range of all.",
 }
 
 
 def figures(dataset):
-    """Series with their fits and fields, and Euler's scheme beside the flow."""
     drawn = {}
     series = _by_series(dataset)
     if "pelts" in series:
@@ -263,8 +263,6 @@ def _log_ticks(axis, low, high):
 
 def _draw_pelts(cases):
     """The pelts over the years with each fit, and the fitted fields with the data over them."""
-    from jaxcalc import style
-
     shown = list(cases.items())[:2]
     figure, axes = style.subplots(2, 2, width="page", height=5.2, gridspec_kw={"height_ratios": [0.85, 1.15]})
     for ax in axes.flat[len(shown) :][: 2 - len(shown)]:
@@ -303,8 +301,6 @@ def _draw_pelts(cases):
 
 def _draw_spiral(cases):
     """The spiral's fitted fields, seen at regular and at irregular times."""
-    from jaxcalc import style
-
     shown = list(cases.items())[:2]
     figure, axes = style.subplots(
         1, len(shown), width="page" if len(shown) > 1 else "column", height=3.3, squeeze=False
@@ -323,8 +319,6 @@ def _draw_spiral(cases):
 
 def _draw_euler(cases):
     """A residual network of fitted blocks: its path beside the flow, and its error as blocks are added."""
-    from jaxcalc import style
-
     one = next(iter(cases.values()))
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
     _draw_field(left, one)
@@ -344,32 +338,23 @@ def _draw_euler(cases):
     left.set_xlabel("hare, thousands of pelts" if np.isnan(one.truth_error) else "first component")
     left.set_ylabel("lynx, thousands of pelts" if np.isnan(one.truth_error) else "second component")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    blocks, error = one.blocks.values.astype(float), one.euler_error.values
-    right.loglog(blocks, error, color=style.COLORS["purple"], marker="D")
-    right.loglog(blocks, error[-1] * blocks[-1] / blocks, **style.THEORY, label="order 1")
-    right.set_xlabel("blocks")
-    right.set_ylabel("distance from the flow")
-    right.legend()
+    error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
+    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
+    style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
     return figure
 
 
 def _draw_training(dataset):
-    """The training loss of every case and seed, smoothed by a running mean of 20 steps."""
-    from jaxcalc import style
-
-    figure, ax = style.subplots()
-    cases = dataset.case.values if "case" in dataset.dims else [None]
-    for case, color in zip(cases, ("blue", "vermilion", "green", "purple", "orange", "sky", "black"), strict=False):
-        loss = (dataset.loss if case is None else dataset.sel(case=case).loss).rolling(iteration=20).mean()
-        lines = loss.values.reshape(-1, loss.sizes["iteration"])
-        for i, line in enumerate(lines):
-            ax.plot(dataset.iteration, line, color=style.COLORS[color], linewidth=0.8, label=case if i == 0 else None)
-    ax.set_yscale("log")
-    ax.set_xlabel("step of Adam")
-    ax.set_ylabel("mean squared error in view")
-    if cases[0] is not None:
-        ax.legend(loc="upper right", fontsize=6.5)
-    return figure
+    """The training loss over the starts, smoothed by a running mean of 20 steps."""
+    loss = dataset.loss.rolling(iteration=20).mean()
+    hue = "case" if "case" in loss.dims else None
+    choices: dict[str, Any] = {
+        "log": "y",
+        "xlabel": "step of Adam",
+        "ylabel": "mean squared error in view",
+        "marker": "",
+    }
+    return style.chart(loss, "iteration", hue=hue, band=(0.0, 1.0), legend="upper right", linewidth=0.9, **choices)[0]
 
 
 def tables(dataset):
@@ -396,9 +381,11 @@ def _euler_steps(dataset):
 
 
 def _irregular_times(dataset):
+    # How far the gaps between observations are from equal.
+    unevenness = lambda one: float(np.ptp(np.diff(_observed(one)[0])))
     spirals = list(_by_series(dataset).get("spiral", {}).values())
-    regular = [float(one.truth_error) for one in spirals if _evenness(one) < 1e-6]
-    irregular = [float(one.truth_error) for one in spirals if _evenness(one) >= 1e-6]
+    regular = [float(one.truth_error) for one in spirals if unevenness(one) < 1e-6]
+    irregular = [float(one.truth_error) for one in spirals if unevenness(one) >= 1e-6]
     if not regular or not irregular:
         raise NotJudged("it takes a spiral seen at regular and at irregular times")
     return Finding(
@@ -408,11 +395,6 @@ def _irregular_times(dataset):
         measured=f"distance from the truth {irregular[0]:.4f} against {regular[0]:.4f} at regular times",
         figure="spiral",
     )
-
-
-def _evenness(one):
-    """How far the gaps between observations are from equal."""
-    return float(np.ptp(np.diff(_observed(one)[0])))
 
 
 claims = {"resnet-is-euler-step": _euler_steps, "neural-ode-irregular-time-series": _irregular_times}
