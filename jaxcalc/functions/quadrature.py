@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jaxcalc import checks
 
@@ -17,6 +18,7 @@ __all__ = [
     "RuleName",
     "affordable_points",
     "gauss_kronrod",
+    "integrate_polynomial",
     "integrate_samples",
     "product_integral",
     "quadrature_rule",
@@ -287,3 +289,21 @@ def product_integral(fun: Callable[[Sequence[np.ndarray]], np.ndarray], rule: Ru
     for _ in range(dimension):
         total = total @ rule.weights
     return total
+
+
+def integrate_polynomial(coefficients: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
+    """The integral of ``sum_k c_k x^k`` from ``low`` to ``high``, ``sum_k c_k (high^(k+1) - low^(k+1)) / (k + 1)``.
+
+    Args:
+      coefficients: ``c``, from the constant term on; shape ``(..., n)``, ``n`` from 1 on.
+      low, high: the limits, of shape ``(...)``.
+
+    Raises:
+      ValueError: without a coefficient.
+    """
+    c = np.asarray(coefficients, float)
+    if c.ndim == 0 or c.shape[-1] == 0:
+        raise ValueError(f"integrate_polynomial: expected at least one coefficient, got shape {c.shape}")
+    power = np.arange(1.0, c.shape[-1] + 1)
+    ends = [np.asarray(end, float)[..., None] ** power for end in (high, low)]
+    return ((ends[0] - ends[1]) * c / power).sum(-1)

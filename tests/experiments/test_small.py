@@ -11,6 +11,7 @@ QUESTIONS = {
     "functions.encodings": {},
     "functions.graphs": {"names": ["square", "sigmoid", "relu", "abs", "log"], "points": 40},
     "functions.limits": {},
+    "quadrature.polynomials": {"samples": 20, "most": 11},
     "least_squares.scaling": {"num_steps": 2000},
     "losses.tasks": {"draws": 100, "num_steps": 1000},
     "tracing.debug": {"starts": [2.0, 3.0], "length": 20, "prints": [1, 20], "repeats": 2, "min_seconds": 0.0},

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from numpy.polynomial import Polynomial
 
-from jaxcalc.functions.quadrature import RULES, gauss_kronrod, integrate_samples, quadrature_rule
+from jaxcalc.functions.quadrature import (
+    RULES,
+    gauss_kronrod,
+    integrate_polynomial,
+    integrate_samples,
+    quadrature_rule,
+)
 from tests.tolerance import assert_close, ulps
 
 POLYNOMIAL_RULES = [name for name in RULES if name != "tanh-sinh"]
@@ -126,3 +132,15 @@ def test_samples_of_integers_and_single_precision():
 def test_misuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_polynomials_of_any_coefficients():
+    draw = np.random.default_rng(0)
+    c, low, high = draw.standard_normal((5, 7)), draw.standard_normal(5), draw.standard_normal(5)
+    found = integrate_polynomial(c, low, high)
+    for row, a, b, value in zip(c, low, high, found):
+        primitive = np.polynomial.Polynomial(row).integ()
+        np.testing.assert_allclose(value, primitive(b) - primitive(a), rtol=1e-13)
+    assert integrate_polynomial([2.0], 1.0, 4.0) == 6.0 and integrate_polynomial([0.0, 2.0], 0.0, 3.0) == 9.0
+    with pytest.raises(ValueError, match="at least one coefficient"):
+        integrate_polynomial([], 0.0, 1.0)
