@@ -53,8 +53,10 @@ def run(config, key):
     distance = lambda at: jnp.linalg.norm(at.x)
     found = iterate(solver, fun, start, num_steps=config.num_steps, record=distance, tol=1e-8)
     remaining = found.history[-1] / found.history[0]
-    # Past the largest number the distance is infinite or, in differences of infinities, not a number.
-    remaining = jnp.where(jnp.isnan(remaining), jnp.inf, remaining)
+    # Past the largest number the distance is infinite or, in differences of infinities, not a number. A NaN that no
+    # growth led to stays one.
+    grown = jnp.nanmax(found.history) > found.history[0] * jnp.finfo(remaining.dtype).max ** 0.25
+    remaining = jnp.where(jnp.isnan(remaining) & grown, jnp.inf, remaining)
     return {"remaining": remaining, "factor": remaining ** (1.0 / config.num_steps), "status": found.status}
 
 

@@ -126,3 +126,30 @@ def test_a_legend_writes_a_solver_as_people_do():
     labels = [look["label"] for look in style.looks(["newton-cg", "gradient-descent", "mine"])]
     assert labels == ["Newton-CG", "gradient descent", "mine"] and style.method("bfgs")["label"] == "BFGS"
     assert style.method("bfgs", label="theirs")["label"] == "theirs"
+
+
+def test_names_at_the_ends_keep_apart_and_inside(errors):
+    near = xarray.DataArray(
+        [[1.0, 2.0], [1.0, 2.001], [1.0, 2.002], [1.0, 1.0]],
+        dims=("method", "n"),
+        coords={"method": ["forward", "reverse", "sparse", "newton"], "n": [0.0, 1.0]},
+        name="height",
+    )
+    with style.context():
+        figure, panels = style.chart(near, "n", hue="method", legend="ends")
+        figure.draw_without_rendering()
+    scale = figure.dpi / 72
+    at = {t.get_text(): panels[0, 0].transData.transform(t.xy)[1] / scale + t.xyann[1] for t in panels[0, 0].texts}
+    heights = sorted(at.values())
+    assert set(at) == {"forward", "reverse", "sparse", "Newton"}
+    assert np.diff(heights).min() > 7.0  # a line of text
+    low, high = panels[0, 0].bbox.y0 / scale, panels[0, 0].bbox.y1 / scale
+    assert low - 1 <= heights[0] and heights[-1] <= high + 1
+    assert any(text.arrow_patch is not None for text in panels[0, 0].texts)
+
+
+def test_named_lines_may_each_have_an_axis_of_their_own():
+    line = lambda n: xarray.DataArray(np.arange(1.0, n + 1), dims="n", coords={"n": np.arange(n)}, name="y")
+    with style.context():
+        _, panels = style.chart({"short": line(3), "long": line(6)}, "n", legend=None)
+    assert [len(drawn.get_xdata()) for drawn in panels[0, 0].lines] == [3, 6]

@@ -108,6 +108,12 @@ def _dimension(reached: np.ndarray) -> float:
     return exponent(*_boxes(reached))
 
 
+def _dimensions_by_scale(reached: np.ndarray) -> tuple[float, float]:
+    """The least and the largest exponent between neighbouring sizes of boxes: how far the dimension can be trusted."""
+    local = np.diff(np.log(_boxes(reached)[1])) / np.diff(np.log(_boxes(reached)[0]))
+    return float(local.min()), float(local.max())
+
+
 def _turned(dataset):
     inside, told, shares, symmetric = dataset.disk.values.astype(bool), [], [], []
     for program in map(str, dataset.program.values):
@@ -149,7 +155,8 @@ def figures(dataset):
         depth = np.clip((steps - low) / max(high - low, 1.0), 0, 1)[..., None]
         panel.imshow(colors * (1 - 0.75 * depth), origin="lower", extent=extent, interpolation="nearest")
         panel.scatter(*dataset.root.values.T, s=18, color="black", edgecolors="white", linewidths=0.6, zorder=3)
-        panel.set_title(f"{program}: dimension {_dimension(ends):.2f}")
+        low, high = _dimensions_by_scale(ends)
+        panel.set_title(f"{program}\ndimension {_dimension(ends):.2f} ({low:.2f} to {high:.2f} by scale)")
         panel.set(xlabel="Re $z$ of the start", xlim=extent[:2], ylim=extent[2:], xticks=range(-2, 3))
         panel.grid(visible=False)
     panels[0].set_ylabel("Im $z$ of the start")

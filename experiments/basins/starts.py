@@ -13,13 +13,6 @@ kind = "compiled"
 dtype = "float64"
 
 _CONVERGED = 0
-_NAMES = {
-    "gradient-flow": "gradient flow",
-    "gradient-descent": "gradient descent",
-    "newton": "Newton",
-    "bfgs": "BFGS",
-    "trust-region": "trust region",
-}
 Method = Literal["gradient-flow", "gradient-descent", "momentum", "newton", "bfgs", "trust-region"]
 
 
@@ -188,7 +181,7 @@ def figures(dataset):
             kind, origin="lower", extent=extent, cmap=colors, vmin=-0.5, vmax=number + 1.5, interpolation="nearest"
         )
         _draw_points(panel, data)
-        panel.set_title(f"{_NAMES.get(method, method)}: {100 * shares[method]['nearest']:.0f}% nearest", fontsize=8)
+        panel.set_title(f"{style.method(method)['label']}: {100 * shares[method]['nearest']:.0f}% nearest", fontsize=8)
         panel.grid(visible=False)
         panel.set(xlim=extent[:2], ylim=extent[2:])
     for panel in panels[-1]:

@@ -12,8 +12,6 @@ from jaxcalc.lab import Finding, Variable, above, less
 kind = "compiled"
 dtype = "float64"
 
-_NAMES = {"gradient-descent": "gradient descent", "l-bfgs": "L-BFGS", "bfgs": "BFGS", "newton": "Newton"}
-
 
 class Config(Chosen):
     method: Literal["gradient-descent", "l-bfgs", "bfgs", "newton"] = "bfgs"
@@ -138,7 +136,7 @@ def figures(dataset):
             norm = one.gradient_norm.values / one.gradient_norm.values[0]
             end = np.flatnonzero(norm < 1e-13)
             stop = int(end[0]) + 1 if end.size else norm.size
-            look = style.method(method, label=_NAMES[method], markersize=4, linewidth=1.1)
+            look = style.method(method, markersize=4, linewidth=1.1)
             panel.plot(one.work.values[:stop], np.maximum(norm[:stop], 1e-14), **look, markevery=max(1, stop // 8))
         panel.set(xscale="log", yscale="log", xlabel="gradients evaluated", ylim=(1e-14, 30))
         panel.set_title(TITLES.get(name, name))

@@ -13,15 +13,6 @@ import pydantic
 from jaxcalc import lab, style
 from jaxcalc.lab import Variable
 
-NAMES = {
-    "gradient-descent": "gradient descent",
-    "momentum": "momentum",
-    "adam": "Adam",
-    "newton": "Newton",
-    "trust-region": "trust region",
-    "l-bfgs": "L-BFGS",
-}
-
 
 class Timed(lab.Config):
     repeats: int = pydantic.Field(7, ge=1)
@@ -54,7 +45,7 @@ def ratios_of(dataset, route, over, chosen=lambda point: True):
 
 
 def told(ratios: dict[str, float]) -> str:
-    return ", ".join(f"{name}: {value:.3g}" for name, value in ratios.items())
+    return ", ".join(f"{style.method(name)['label']}: {value:.3g}" for name, value in ratios.items())
 
 
 def sweep_points(dataset):
@@ -66,7 +57,7 @@ def sweep_points(dataset):
 
 
 def point_label(names):
-    return ", ".join(NAMES.get(str(name), str(name)) for name in names)
+    return ", ".join(style.method(str(name))["label"] for name in names)
 
 
 def bars(dataset, routes, over, axis, label, limit=None):

@@ -7,7 +7,6 @@ import numpy as np
 import pydantic
 
 from experiments.solver_cost import (
-    NAMES,
     TIMES,
     Timed,
     bars,
@@ -18,6 +17,7 @@ from experiments.solver_cost import (
     table,
     told,
 )
+from jaxcalc import style
 from jaxcalc.lab import Finding, Variable, above, equal, holds, less
 
 kind = "timed"
@@ -129,24 +129,26 @@ def _lanes(dataset, route, methods=None):
 def _beat_calls(dataset):
     calls = _lanes(dataset, _CALLS)
     checks = above(calls["gradient-descent"], 5.0) & above(calls["newton"], 2.0)
-    return Finding(checks, measured=told({NAMES[name]: value for name, value in calls.items()}), figure="lanes")
+    return Finding(checks, measured=told(calls), figure="lanes")
 
 
 def _beat_loops(dataset):
     methods = ("gradient-descent", "newton")
     loops, steps = (_lanes(dataset, route, methods) for route in (_BOTH_LOOPS, _STEPS))
     timed = dataset.timed.sel({"method": list(methods), "route": _BOTH_LOOPS})
-    shown = lambda ratios: told({NAMES[name]: value for name, value in ratios.items()})
     return Finding(
         above(loops, 20.0) & holds(timed),
-        measured=f"{shown(loops)}; a Python loop over steps of an update of all starts at once, which neither judges "
-        f"nor stops a lane: {shown(steps)}",
+        measured=f"{told(loops)}; a Python loop over steps of an update of all starts at once, which neither judges "
+        f"nor stops a lane: {told(steps)}",
         figure="lanes",
     )
 
 
 def _end_alike(dataset):
-    shares = [(NAMES[str(p["method"].item())], float(p.agreeing), float(p.finite)) for _, p in sweep_points(dataset)]
+    shares = [
+        (style.method(str(p["method"].item()))["label"], float(p.agreeing), float(p.finite))
+        for _, p in sweep_points(dataset)
+    ]
     return Finding(
         equal(dataset.agreeing, 1.0) & less(0.5, dataset.finite),
         measured=", ".join(f"{name} {agreeing:.0%}, {finite:.0%} finite" for name, agreeing, finite in shares),

@@ -228,6 +228,13 @@ def network_in(data, activation, weight_scale, **changes):
     return case
 
 
+def look_of(data, case):
+    """The look of a case's line: its activation's, dotted where it has skip connections."""
+    one = data.sel(case=case)
+    look = style.method(ACTIVATIONS[int(one.activation_index.values.flat[0])], marker="", label=str(case))
+    return {**look, "linestyle": (0, (1, 1)) if float(one.skip.max()) else "-"}
+
+
 def draw_factors(data):
     """What one layer does to the gradient's norm, each case's seeds beside theory, at about twenty layers."""
     from matplotlib.ticker import NullFormatter
@@ -258,37 +265,3 @@ def draw_factors(data):
     ax.set_xlabel(f"gradient's factor per layer ({depth} layers)")
     ax.legend(loc="upper left")
     return figure
-
-
-def label_ends(ax, ends, low, high, points=8.5):
-    """Names at the right of a semilogarithmic plot's lines, moved apart until none overlap, each some points high."""
-    ends = sorted(ends, key=lambda end: end[2])
-    places = np.array([np.log10(end[2]) for end in ends])
-    # The axis is about four fifths of the figure's height.
-    gap = (high - low) * points / (0.8 * 72 * ax.get_figure().get_figheight())
-    for _ in range(200):
-        for i in range(len(places) - 1):
-            short = gap - (places[i + 1] - places[i])
-            if short > 0:
-                places[i] -= short / 2
-                places[i + 1] += short / 2
-        places = np.clip(places, low, high)
-    for (label, x, y, color), place in zip(ends, places, strict=True):
-        ax.annotate(
-            label,
-            (x, y),
-            xytext=(1.03, (place - low) / (high - low)),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=7,
-            color=color,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": color,
-                "linewidth": 0.5,
-                "shrinkA": 0,
-                "shrinkB": 2,
-                "relpos": (0, 0.5),
-            },
-            annotation_clip=False,
-        )

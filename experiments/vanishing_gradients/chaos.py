@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from experiments.vanishing_gradients import NORMAL, deep, label_ends, over_seeds, setting
+from experiments.vanishing_gradients import NORMAL, deep, over_seeds, setting
 from experiments.vanishing_gradients import VARIABLES as VARIABLES
 from experiments.vanishing_gradients import Config as Config
 from experiments.vanishing_gradients import run as run
 from experiments.vanishing_gradients import shared as shared
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, below
+from jaxcalc.lab import Finding, NotJudged, below, over
 
 kind = "compiled"
 dtype = "float64"
@@ -29,7 +29,7 @@ def figures(dataset):
 
 def _draw_chaos(dataset):
     """Across the critical gain: the gradient by layer, and the factor of a layer beside theory."""
-    data = dataset if "seed" in dataset.attenuation.dims else dataset.expand_dims("seed")
+    data = over(dataset, "seed")
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
     depth = int(np.isfinite(data.signal).any([d for d in data.signal.dims if d != "layer"]).sum()) - 1
     ends = []
@@ -39,12 +39,9 @@ def _draw_chaos(dataset):
         left.plot(data.layer, line, color=color)
         theory = data.theory_signal.sel(gain=gain).mean("seed")
         left.plot(data.layer, theory / float(theory[depth]), **style.THEORY)
-        ends.append((rf"$\sigma_w^2$ = {gain**2:.4g}", 0.0, float(line[0]), color))
+        ends.append((rf"$\sigma_w^2$ = {gain**2:.4g}", (0.0, float(line[0])), color))
     left.set_yscale("log")
     left.set_xlim(depth, 0)
-    low, high = (np.log10(v) for v in left.get_ylim())
-    left.set_ylim(10**low, 10**high)
-    label_ends(left, ends, low, high, points=12.5)  # with an exponent above an index
     left.set_xlabel("layer, from the last to the input")
     left.set_ylabel("gradient norm over last layer")
     squared, theory = _squared_factors(data, depth)
@@ -62,6 +59,7 @@ def _draw_chaos(dataset):
     right.set_xlabel(r"variance of weights $\times$ width, $\sigma_w^2$")
     right.set_ylabel("squared gradient's factor per layer")
     right.legend(loc="lower right")
+    style.label_ends(left, ends, size=7.5, spacing=1.6)
     return figure
 
 

@@ -7,7 +7,7 @@ from experiments.vanishing_gradients import (
     CHAINS,
     deep,
     draw_factors,
-    label_ends,
+    look_of,
     network_in,
     over_seeds,
     ratio_at,
@@ -103,32 +103,28 @@ def _draw_layers(data):
 
 def _draw_depths(data):
     """Gradient at the input over gradient at the last layer, against depth, one line per case."""
-    figure, ax = style.subplots(width="page", height=4.3)
     through = over_seeds(data.attenuation)
     low, high = (10.0 ** float(f(np.log10(through)) + step) for f, step in ((np.min, -2), (np.max, 2)))
-    ends = []
-    for case in data.case.values:
-        one = data.sel(case=case)
-        name = ACTIVATIONS[int(one.activation_index.isel(depth=0, seed=0))]
-        dashes = (0, (1, 1)) if float(one.skip.max()) else "-"
-        look = {**style.method(name), "linestyle": dashes, "label": None}
-        ax.fill_between(
-            data.depth, one.attenuation.min("seed"), one.attenuation.max("seed"), color=look["color"], alpha=0.12, lw=0
-        )
-        line = through.sel(case=case)
-        ax.plot(data.depth, line, **look)
-        ends.append((str(case), float(data.depth[-1]), float(line[-1]), look["color"]))
-    bound = data.bound.values[data.depth.values]
-    ax.plot(data.depth, bound, label=r"$0.25^{\mathrm{depth}}$, the bound for unit weights", **style.THEORY)
-    ax.set_xscale("log", base=2)
-    ax.set_yscale("log")
-    ax.set_ylim(low, high)
-    ax.set_xlim(data.depth.min() * 0.93, data.depth.max() * 1.07)
+    bound = data.bound.sel(layer=data.depth)
+    figure, ((ax,),) = style.chart(
+        through,
+        "depth",
+        hue="case",
+        band=(data.attenuation.min("seed"), data.attenuation.max("seed")),
+        theory=bound,
+        looks={case: look_of(data, case) for case in data.case.values.tolist()},
+        log="xy",
+        xlim=(data.depth.min() * 0.93, data.depth.max() * 1.07),
+        ylim=(low, high),
+        xlabel="layers",
+        ylabel="gradient norm at the input over last layer",
+        legend="ends",
+        width="page",
+        height=4.3,
+    )
     ax.set_xticks(data.depth.values, [str(d) for d in data.depth.values])
-    ax.set_xlabel("layers")
-    ax.set_ylabel("gradient norm at the input over last layer")
-    ax.legend(loc="lower left")
-    label_ends(ax, ends, np.log10(low), np.log10(high))
+    ax.minorticks_off()
+    ax.annotate(r"$0.25^{\mathrm{depth}}$, the bound for unit weights (dashed)", (0.03, 0.05), xycoords="axes fraction")
     return figure
 
 

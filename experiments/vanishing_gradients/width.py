@@ -2,19 +2,18 @@
 
 import numpy as np
 
+from experiments.vanishing_gradients import VARIABLES as VARIABLES
+from experiments.vanishing_gradients import Config as Config
 from experiments.vanishing_gradients import (
-    ACTIVATIONS,
     deep,
     draw_factors,
     find,
-    label_ends,
+    look_of,
     network_in,
     over_seeds,
     setting,
     tidy,
 )
-from experiments.vanishing_gradients import VARIABLES as VARIABLES
-from experiments.vanishing_gradients import Config as Config
 from experiments.vanishing_gradients import run as run
 from experiments.vanishing_gradients import shared as shared
 from jaxcalc import style
@@ -42,31 +41,29 @@ def figures(dataset):
 
 def _draw_moments(data):
     """Mean square of each layer's output in the deepest networks, beside mean-field theory."""
-    deepest = data.isel(depth=-1)
-    cases = [c for c in data.case.values if not float(deepest.skip.sel(case=c).max())]
-    figure, ax = style.subplots(width=5.2, height=3.4)
-    ends = []
-    for case in cases:
-        one = deepest.sel(case=case)
-        look = style.method(ACTIVATIONS[int(one.activation_index[0])], marker="")
-        moment = over_seeds(one.moment.isel(layer=slice(1, None)))
-        ax.fill_between(
-            moment.layer, one.moment.min("seed")[1:], one.moment.max("seed")[1:], color=look["color"], alpha=0.12, lw=0
-        )
-        ax.plot(moment.layer, moment, **{**look, "label": None})
-        ax.plot(moment.layer, one.theory_moment.mean("seed")[1:], **style.THEORY)
-        inside = moment.values[: int(deepest.depth)]
-        ends.append((str(case), float(deepest.depth), float(inside[-1]), look["color"]))
-    ax.plot([], [], **style.THEORY, label="mean-field theory")
-    high = 10.0 ** np.ceil(np.log10(float(deepest.moment.sel(case=cases).max())))
-    low = 10.0 ** np.floor(np.log10(min(end[2] for end in ends)))
-    ax.set_yscale("log")
-    ax.set_ylim(low, high)
-    ax.set_xlim(0, float(deepest.depth))
-    ax.set_xlabel("layer")
-    ax.set_ylabel("mean square of the layer's output")
-    ax.legend(loc="lower left")
-    label_ends(ax, ends, np.log10(low), np.log10(high))
+    deepest = data.isel(depth=-1, layer=slice(1, int(data.depth[-1]) + 1))
+    cases = [c for c in data.case.values.tolist() if not float(deepest.skip.sel(case=c).max())]
+    deepest = deepest.sel(case=cases)
+    moment = over_seeds(deepest.moment)
+    low = 10.0 ** np.floor(np.log10(float(moment.isel(layer=-1).min())))
+    high = 10.0 ** np.ceil(np.log10(float(deepest.moment.max())))
+    figure, ((ax,),) = style.chart(
+        moment,
+        "layer",
+        hue="case",
+        band=(deepest.moment.min("seed"), deepest.moment.max("seed")),
+        theory=deepest.theory_moment.mean("seed"),
+        looks={case: look_of(data, case) for case in cases},
+        log="y",
+        xlim=(0, float(data.depth[-1])),
+        ylim=(low, high),
+        xlabel="layer",
+        ylabel="mean square of the layer's output",
+        legend="ends",
+        width=5.2,
+        height=3.4,
+    )
+    ax.annotate("mean-field theory (dashed)", (0.03, 0.05), xycoords="axes fraction")
     return figure
 
 

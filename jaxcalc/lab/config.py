@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal, get_args
 import pydantic
 
 from jaxcalc.lab import registry, source
-from jaxcalc.lab.errors import ConfigError, Mark, nearest
+from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.experiment import Config, Dtype
+from jaxcalc.lab.overrides import COMMAND_LINE, override
 
 Values = dict[str, Any] | list[Any]
 
-_COMMAND_LINE = "command line"
 _RUNS = "runs"  # the key under which a file holds several runs
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -88,7 +88,7 @@ class Loaded:
     @property
     def overridden(self) -> list[source.Path]:
         """The paths that the command line set to a value."""
-        given = [p for p, mark in self.document.values.items() if mark.file == _COMMAND_LINE and p[0] != "sweep"]
+        given = [p for p, mark in self.document.values.items() if mark.file == COMMAND_LINE and p[0] != "sweep"]
         # What a value was put into bears its mark as well.
         return [p for p in given if not any(q[: len(p)] == p for q in given if q != p)]
 
@@ -130,7 +130,7 @@ def load(config: str | Path | dict[str, Any], overrides: Sequence[str] = ()) -> 
     if not isinstance(document.data, dict):
         raise ConfigError("a config is a mapping of keys to values", mark=document.mark(()))
     for argument in overrides:
-        _override(document, argument)
+        override(document, argument, Settings.model_fields)
     _refuse_nan(document)
     settings = validate(Settings, document.data, document, ())
     loaded = Loaded(settings, document, title, folder)
@@ -368,81 +368,3 @@ def _refuse_nan(document: source.Document) -> None:
             walk(child, (*path, key))
 
     walk(document.data, ())
-
-
-# --- overrides -------------------------------------------------------------------------------------------------------
-
-
-def _override(document: source.Document, argument: str) -> None:
-    """Apply ``a.b=value``; several values without brackets make an axis, its kind chosen from the field."""
-    name, equals, text = argument.partition("=")
-    if not equals or not name or not all(name.split(".")):
-        raise ConfigError(f"cannot read the override {argument!r}", remedy="An override reads key=value or a.b=value.")
-    whole = Mark(_COMMAND_LINE, 0, 1, len(argument), argument)
-    steps = (*name.split("."),)
-    if steps[0] not in Settings.model_fields:
-        steps = ("params", *steps)
-    pieces = [_fragment(piece, argument) for piece in _split(text)]
-    head, *inner = steps
-    axis = ".".join(inner) if head == "params" else name
-    varies = bool(head == "params" and inner) or name == "seed"
-    if varies:
-        _drop_axis(document, axis)
-    if len(pieces) > 1 and head == "sweep":
-        _put(document, steps, pieces, whole)
-    elif len(pieces) > 1 and not varies:
-        raise ConfigError(f"{name} cannot be swept: it takes one value", mark=whole)
-    elif len(pieces) > 1:
-        _put(document, ("sweep", "auto", axis), pieces, whole)
-    else:
-        _put(document, steps, pieces[0], whole)
-
-
-def _fragment(text: str, argument: str) -> Any:
-    try:
-        return source.parse(text, _COMMAND_LINE).data if text.strip() else ""
-    except ConfigError as error:
-        raise ConfigError(f"cannot read the override {argument!r}: {error.message}") from None
-
-
-def _split(text: str) -> list[str]:
-    """Split at the commas outside of brackets and quotes."""
-    pieces, depth, quote, start = [], 0, "", 0
-    for i, c in enumerate(text):
-        if quote:
-            quote = "" if c == quote else quote
-        elif c in "\"'":
-            quote = c
-        elif c in "[{(":
-            depth += 1
-        elif c in "]})":
-            depth -= 1
-        elif c == "," and depth == 0:
-            pieces.append(text[start:i])
-            start = i + 1
-    return [*pieces, text[start:]]
-
-
-def _put(document: source.Document, path: source.Path, value: Any, mark: Mark) -> None:
-    target = document.data
-    for depth, step in enumerate(path[:-1]):
-        if not isinstance(target.get(step), dict):
-            if target.get(step) is not None:
-                raise ConfigError(f"{'.'.join(map(str, path[: depth + 1]))} holds a value, not keys", mark=mark)
-            target[step] = {}
-            document.values[path[: depth + 1]] = mark
-        target = target[step]
-    target[path[-1]] = value
-    for known in (document.values, document.keys):
-        for old in [p for p in known if p[: len(path)] == path]:
-            del known[old]
-        known[path] = mark
-
-
-def _drop_axis(document: source.Document, axis: str) -> None:
-    """A value given on the command line replaces an axis of the file."""
-    sweep = document.data.get("sweep")
-    for kind in ("vmap", "grid", "auto"):
-        axes = sweep.get(kind) if isinstance(sweep, dict) else None
-        if isinstance(axes, dict):
-            axes.pop(axis, None)

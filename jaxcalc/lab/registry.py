@@ -75,14 +75,25 @@ def chapters(folder: Path) -> dict[str, tuple[str, ...]]:
 
     Returns:
       ``CHAPTERS`` of that file: chapter -> subjects, each a module or a folder of the folder.
+
+    Raises:
+      ConfigError: the file cannot be read, or its ``CHAPTERS`` is not such a dict.
     """
+    file = folder / "__init__.py"
     try:
-        tree = ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CHAPTERS":
-                return {str(name): tuple(map(str, subjects)) for name, subjects in ast.literal_eval(node.value).items()}
-    except (OSError, SyntaxError, UnicodeDecodeError, ValueError, AttributeError, TypeError):
-        pass
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from None
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CHAPTERS":
+            try:
+                return {name: tuple(subjects) for name, subjects in ast.literal_eval(node.value).items()}
+            except (ValueError, AttributeError, TypeError):
+                raise ConfigError(
+                    f"{file}:{node.lineno}: CHAPTERS must be written out as a dict of a chapter to its subjects"
+                ) from None
     return {}
 
 

@@ -4,7 +4,7 @@ Figures are built without pyplot, so nothing global is left behind, and drawn in
 """
 
 from jaxcalc.style.cells import cells
-from jaxcalc.style.chart import chart, label
+from jaxcalc.style.chart import chart, label, label_ends
 from jaxcalc.style.looks import (
     COLORS,
     COLUMN,
@@ -29,6 +29,7 @@ __all__ = [
     "context",
     "ink",
     "label",
+    "label_ends",
     "looks",
     "method",
     "panel_labels",

@@ -100,6 +100,7 @@ def chart(
     names = list(parts) if named else hues.values.tolist() if hues else [None]
     styles = _styles(names, looks or {}, look)
     figure, panels = _panels(axes, cols, rows, wrap, width, height, sharey)
+    drawn: list[tuple[Axes, list[Any]]] = []
     for (r, c), panel in _places(panels, cols, rows):
         lines = []
         for number, name in enumerate(names):
@@ -108,7 +109,9 @@ def chart(
             if hues:
                 where[hues.dim] = number
             edges = [_pick(edge, where) for edge in band] if band and hasattr(band[0], "dims") else band
-            line = _line(panel, _pick(source, where), across, styles[number], edges, log)
+            # Named values may each have an axis of their own length.
+            along = _along(source, across.name) or across
+            line = _line(panel, _pick(source, where), along, styles[number], edges, log)
             if line is not None:
                 lines.append((styles[number], *line))
                 power = _power(slopes, cols.values.tolist()[c] if cols else None, name)
@@ -119,10 +122,12 @@ def chart(
         title = [_title(along, k, titles or {}) for along, k in ((rows, r), (cols, c)) if along]
         if title:
             panel.set_title(_wrapped(", ".join(title), 0.8 * figure.get_figwidth() / panels.shape[1]))
-        if legend == "ends":
-            _label_ends(figure, panel, lines)
+        drawn.append((panel, lines))
     _label_axes(figure, panels, across, first, xlabel, ylabel)
-    if legend and legend != "ends" and (named or hues):
+    if legend == "ends":
+        for panel, lines in drawn:
+            label_ends(panel, _right_ends(panel, lines))
+    elif legend and (named or hues):
         _draw_legend(figure, panels, legend, hues, styles)
     return figure, panels
 
@@ -341,26 +346,47 @@ def _color_bar(figure: "Figure", panels: np.ndarray, hues: _Along, title: str | 
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
-def _label_ends(figure: "Figure", panel: "Axes", lines: list[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]) -> None:
-    """Names at the right ends of the lines, set apart where the lines end together."""
-    figure.draw_without_rendering()  # the panel's height, which tells what is too near
-    size, scale = 7.0, figure.dpi / 72
-    ends = []
-    for look, x, y in lines:
-        good = np.flatnonzero(np.isfinite(y))
-        if good.size and look.get("label"):
-            at = (x[good[-1]], y[good[-1]])
-            ends.append((panel.transData.transform(at)[1] / scale, at, look))
-    ends.sort(key=lambda end: end[0])
-    wanted = np.array([height for height, *_ in ends])
-    placed = wanted.copy()
+def label_ends(
+    panel: "Axes", ends: Iterable[tuple[str, tuple[float, float], Any]], *, size: float = 7.0, spacing: float = 1.15
+) -> None:
+    """Names at the right ends of lines, set apart and within the panel where they end together.
+
+    Call it last: it draws the figure once to learn the panel's height, and reads its limits.
+
+    Args:
+      panel: the axes that the lines are drawn in.
+      ends: name, the line's end (x, y) and its colour, for each line.
+      size: of the type, in points.
+      spacing: of the lines of text, in sizes; formulas with indices take more than words.
+    """
+    figure: Any = panel.get_figure()
+    figure.draw_without_rendering()
+    scale = figure.dpi / 72
+    height = lambda at: panel.transData.transform(at)[1] / scale
+    ends = sorted(ends, key=lambda end: height(end[1]))
+    low, high = panel.bbox.y0 / scale, panel.bbox.y1 / scale
+    wanted = np.array([height(at) for _, at, _ in ends])
+    placed = np.clip(wanted, low, high)
     for _ in range(200):  # neighbours push each other apart until all have room
-        gaps = np.diff(placed)
-        short = np.maximum(1.15 * size - gaps, 0.0)
-        if not short.any():
+        short = np.maximum(spacing * size - np.diff(placed), 0.0)
+        if not (short > 1e-3).any():
             break
         placed[:-1] -= short / 2
         placed[1:] += short / 2
-    for (height, at, look), there in zip(ends, placed):
-        style = {"fontsize": size, "color": ink(look["color"]), "va": "center", "annotation_clip": False}
-        panel.annotate(str(look["label"]), at, xytext=(5, there - height), textcoords="offset points", **style)
+        placed = np.clip(placed, low, high)
+    moved = abs(placed - wanted) > 0.5 * size
+    for (name, at, color), shift, far in zip(ends, placed - wanted, moved):
+        text: dict[str, Any] = {"fontsize": size, "color": ink(color), "va": "center", "annotation_clip": False}
+        if far:  # a thin line leads from the name to what it names
+            lead = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 1, "relpos": (0, 0.5)}
+            text["arrowprops"] = lead
+        panel.annotate(name, at, xytext=(14 if moved.any() else 5, shift), textcoords="offset points", **text)
+
+
+def _right_ends(panel: "Axes", lines: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]) -> Iterator[Any]:
+    """The ends of lines that lie farthest to the right as drawn."""
+    for look, x, y in lines:
+        good = np.flatnonzero(np.isfinite(y))
+        if good.size and look.get("label"):
+            right = good[np.argmax(panel.transData.transform(np.column_stack([x[good], y[good]]))[:, 0])]
+            yield str(look["label"]), (x[right], y[right]), look["color"]

@@ -124,6 +124,7 @@ _METHODS = {
 # Names that a legend writes otherwise than a config.
 _LABELS = {
     "gradient-descent": "gradient descent",
+    "gradient-flow": "gradient flow",
     "sgd": "SGD",
     "nesterov": "Nesterov",
     "adam": "Adam",

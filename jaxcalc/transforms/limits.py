@@ -181,7 +181,8 @@ def limit_of_composition(
 
     Args:
       outer, inner: from a real scalar to a real scalar.
-      at, choices: as in ``limit``.
+      at: the point.
+      choices: as in ``limit``, for the inner limit.
 
     Returns:
       The ``Continuity`` of ``outer`` at the inner limit. Where it is not continuous, or the inner limit does not exist,
@@ -191,8 +192,9 @@ def limit_of_composition(
       TypeError, ValueError: as ``limit``.
     """
     reached = limit(inner, at, **choices)
-    found = continuity(outer, jnp.where(reached.exists & jnp.isfinite(reached.value), reached.value, 0.0))
-    allowed = found.continuous & reached.exists & jnp.isfinite(reached.value)
+    within = reached.exists & jnp.isfinite(reached.value)
+    found = continuity(outer, jnp.where(within, reached.value, 0.0))
+    allowed = found.continuous & within
     return Continuity(allowed, jnp.where(allowed, found.value, jnp.nan), found.jump, found.limit)
 
 

@@ -131,6 +131,15 @@ def test_what_can_be_run_is_listed_one_a_line(capsys):
     assert "configs/quickstart.yaml" in lines and "taylor" in lines and len(lines) == len(set(lines))
 
 
+def test_chapters_that_are_no_dict_are_told(tmp_path, monkeypatch, capsys):
+    home = tmp_path / "experiments"
+    home.mkdir()
+    (home / "__init__.py").write_text("\nCHAPTERS = [make_it_up()]\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 2
+    assert "__init__.py:2: CHAPTERS must be written out" in capsys.readouterr().err
+
+
 def test_report_again_in_other_formats(finished, capsys):
     before = (finished / "report.html").read_text()
     assert main(["report", str(finished), "--format", "png"]) == 0

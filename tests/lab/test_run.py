@@ -261,9 +261,11 @@ def test_a_coordinate_holds_every_value_once(there, tmp_path, how):
 def test_the_callers_contexts_do_not_reach_in(there, tmp_path):
     import jax
 
+    before = jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision
+    assert before[0] is False and before[1] != "bfloat16"
     with jax.enable_x64(True), jax.default_matmul_precision("bfloat16"):
         assert run({"experiment": "theirs.compiled"}, out=tmp_path / "runs").dataset.value.dtype == np.float32
-    assert not jax.config.jax_enable_x64 and jax.config.jax_default_matmul_precision is None
+    assert (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision) == before
 
 
 def test_a_trial_that_exits_is_a_failure(there, tmp_path):

@@ -5,58 +5,24 @@ whole job in a process that has imported what it needs and compiled nothing: tra
 lab's own ``vmap:`` sweep, also planning, writing the trial, joining the dataset and reporting.
 """
 
-import functools
-from typing import Any, Literal
+import os
+import tempfile
+from typing import Literal
 
+import numpy as np
 import pydantic
 
-from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Part, Swept, Variable
+from experiments.sweep_cost import training
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Variable
 
-Problem = Literal["house prices", "breast cancer"]
-
-
-@functools.cache
-def _problem(name: Problem) -> Any:
-    from jaxcalc.functions import problems
-
-    return problems.house_prices(()) if name == "house prices" else problems.breast_cancer()
+kind = "timed"
 
 
-class Training(Base):
-    problem: Problem = "house prices"
-    """Least squares on all features of 546 houses, or logistic regression on 30 features of 569 patients."""
-    learning_rate: Swept[float] = pydantic.Field(default=0.1, gt=0)
-    """Learning rate of gradient descent."""
-    num_steps: int = pydantic.Field(1000, ge=1)
-    """Gradient steps."""
-
-
-def train(config: Training, key: Any) -> dict[str, Any]:
-    """Gradient descent from a normal start."""
-    import jax
-
-    from jaxcalc.solvers import gradient_descent, iterate
-
-    problem = _problem(config.problem)
-    start = jax.random.normal(key, (problem.dimension,))
-    result = iterate(gradient_descent(config.learning_rate), problem.function, start, num_steps=config.num_steps)
-    return {"loss": result.last.value}
-
-
-training = Part(
-    Config=Training,
-    VARIABLES={"loss": Variable((), "", "training loss after the last step")},
-    kind="compiled",
-    run=train,
-    doc="The job that sweep_cost times: gradient descent on real data.",
-)
-
-
-class Config(Base):
+class Config(lab.Config):
     method: Literal["vmapped by the lab", "one traced program", "one program per point"] = "vmapped by the lab"
     """How the points are run."""
-    problem: Problem = "house prices"
+    problem: training.Problem = "house prices"
     """What is trained."""
     num_rates: int = pydantic.Field(64, ge=1)
     """Learning rates, from 0.001 to 0.3, evenly in logarithms."""
@@ -68,24 +34,24 @@ class Config(Base):
     """A repetition's number."""
 
 
-def _rates(config: Config) -> list[float]:
-    import numpy as np
+VARIABLES = {
+    "seconds": Variable((), "s", "time of the whole job", measured=True),
+    "points": Variable((), "", "points of the sweep", measured=False),
+    "loss": Variable(("rate", "start"), "", "training loss after the last step", measured=False),
+}
 
+
+def _rates(config):
     return np.geomspace(1e-3, 0.3, config.num_rates).tolist()
 
 
-def _params(config: Config) -> dict[str, Any]:
+def _params(config):
     return {"problem": config.problem, "num_steps": config.num_steps}
 
 
-def _by_the_lab(config: Config) -> Any:
-    import os
-    import tempfile
-
-    from jaxcalc import lab
-
+def _by_the_lab(config):
     sweep = {"vmap": {"learning_rate": _rates(config), "seed": {"range": config.num_seeds}}}
-    document = {"experiment": "sweep_cost:training", "params": _params(config), "sweep": sweep}
+    document = {"experiment": "sweep_cost.training", "params": _params(config), "sweep": sweep}
     before = os.environ.get("JAXCALC_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAXCALC_CACHE"] = folder  # an empty compilation cache: the compilation belongs to the job
@@ -97,22 +63,20 @@ def _by_the_lab(config: Config) -> Any:
                 os.environ["JAXCALC_CACHE"] = before
 
 
-def _one_program(config: Config) -> Any:
+def _one_program(config):
     import jax
-    import numpy as np
 
-    base = Training(**_params(config))
-    call = jax.jit(lambda rate, key: train(base.model_copy(update={"learning_rate": rate}), key)["loss"])
+    base = training.Config(**_params(config))
+    call = jax.jit(lambda rate, key: training.run(base.model_copy(update={"learning_rate": rate}), key)["loss"])
     return np.array([[call(rate, jax.random.key(seed)) for seed in range(config.num_seeds)] for rate in _rates(config)])
 
 
-def _program_per_point(config: Config) -> Any:
+def _program_per_point(config):
     import jax
-    import numpy as np
 
-    def point(rate: float, seed: int) -> Any:
-        closed_over = Training(learning_rate=rate, **_params(config))
-        return jax.jit(lambda key: train(closed_over, key)["loss"])(jax.random.key(seed))
+    def point(rate, seed):
+        closed_over = training.Config(learning_rate=rate, **_params(config))
+        return jax.jit(lambda key: training.run(closed_over, key)["loss"])(jax.random.key(seed))
 
     return np.array([[point(rate, seed) for seed in range(config.num_seeds)] for rate in _rates(config)])
 
@@ -124,7 +88,7 @@ _METHODS = {
 }
 
 
-def _prepare(config: Config) -> None:
+def _prepare(config):
     """Everything that is paid once in a process, whatever is run in it: imports, the data, JAX's own lazy loading."""
     import h5netcdf  # noqa: F401
     import jax
@@ -135,32 +99,18 @@ def _prepare(config: Config) -> None:
     import jaxcalc.lab.report
     import jaxcalc.lab.runner  # noqa: F401
 
-    _problem(config.problem)
+    training.load_problem(config.problem)
     jax.jit(lambda x: x + 1)(0)
 
 
-def run(config: Config, key: Any) -> dict[str, Any]:
-    import numpy as np
-
-    from jaxcalc import measure
-
+def run(config, key):
     _prepare(config)
     loss, seconds = measure.once(lambda: _METHODS[config.method](config))
     return {"seconds": np.array(seconds), "loss": np.asarray(loss, float), "points": np.array(loss.size)}
 
 
-kind = "timed"
-VARIABLES = {
-    "seconds": Variable((), "s", "time of the whole job", measured=True),
-    "points": Variable((), "", "points of the sweep", measured=False),
-    "loss": Variable(("rate", "start"), "", "training loss after the last step", measured=False),
-}
-
-
-def _by_method(dataset: Any) -> dict[str, tuple[Any, Any]]:
+def _by_method(dataset):
     """Seconds of every finished attempt and the loss of its first one, by method."""
-    import numpy as np
-
     if "method" not in dataset.coords:
         return {}
     methods = dataset.method.broadcast_like(dataset.seconds).values.ravel()
@@ -174,9 +124,7 @@ def _by_method(dataset: Any) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def tables(dataset: Any) -> dict[str, list[dict[str, Any]]]:
-    import numpy as np
-
+def tables(dataset):
     found = _by_method(dataset)
     if not found:
         return {}
@@ -195,11 +143,7 @@ def tables(dataset: Any) -> dict[str, list[dict[str, Any]]]:
     return {f"A sweep of {int(dataset.points.max())} points, whole job": rows}
 
 
-def figures(dataset: Any) -> dict[str, Any]:
-    import numpy as np
-
-    from jaxcalc import style
-
+def figures(dataset):
     seconds = {method: values for method, (values, _) in _by_method(dataset).items()}
     if not seconds:
         return {}
