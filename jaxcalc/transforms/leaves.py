@@ -57,7 +57,8 @@ class LeafMap:
     def staged(self) -> "LeafMap":
         """The map without its auxiliary output, traced: what is traced several times runs the user's Python once."""
         run = jaxpr_as_fun(jax.make_jaxpr(self.plain)(*abstract(self.inputs)))
-        return replace(self, call=lambda *inputs: (tuple(run(*inputs)), None))
+        # An output that is a literal of the program comes back as a number, which has no shape.
+        return replace(self, call=lambda *inputs: (tuple(map(jnp.asarray, run(*inputs))), None))
 
     @property
     def num_inputs(self) -> int:
