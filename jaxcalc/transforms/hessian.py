@@ -11,7 +11,7 @@ from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, prod
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
-from jaxcalc.transforms.propagate import elementwise, program_of, repeats_itself
+from jaxcalc.transforms.propagate import authored, program_of
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
 
@@ -91,19 +91,13 @@ def hessian(
 def unsymmetric(core: LeafMap) -> str:
     """Why the derivative of a scalar's gradient may differ from its transpose; empty if it does not.
 
-    A custom rule need not be the derivative of anything: what it says of several elements or arguments together, or
-    to a cotangent, need not have a potential, and its second derivative need not be that of its first. Safe are rules
-    of one argument, element by element, that give the function itself beside its tangent.
+    Where a derivative or a transpose is its author's word, it need not be that of what is computed, nor have a
+    potential: ``authored`` tells. A solve that is said to be symmetric, say, is transposed by itself also where its
+    matrix is differentiated in directions that are not symmetric.
     """
     program = program_of(core.plain, *abstract(core.inputs))
-    for equation in program.everything():
-        if equation.name == "custom_vjp_call":
-            return "a custom_vjp may make the Hessian unsymmetric"
-        if equation.name == "custom_jvp_call":
-            moving = [value.inexact for value in equation.inputs]
-            if sum(moving) > 1 or not (elementwise(equation, moving) and repeats_itself(equation)):
-                return "a custom_jvp may make the Hessian unsymmetric"
-    return ""
+    author = next(filter(None, map(authored, program.everything())), "")
+    return f"{author} may make the Hessian unsymmetric" if author else ""
 
 
 def derivative(core: LeafMap, mode: Mode) -> LeafMap:
@@ -121,7 +115,7 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     core = core.staged
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
     symmetric = scalar and not unsymmetric(core)
-    first = Passes(core)
+    first, auto = Passes(core), choices.method == "auto"
 
     @functools.cache
     def gradient(mode: Mode) -> Products:
@@ -141,9 +135,12 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
             and inner == "forward"
             and not first.pull[1]
             and core.num_inputs > _FEW
-            and choices.method == "auto"
+            and auto
         ):
             refused = f"it needs {core.num_inputs} products for each of {core.num_inputs}"
+        if not refused and inner == "forward" and auto and not first.pull[1] and not symmetric:
+            reason = unsymmetric(core)  # jax.hessian differentiates the gradient that reverse mode gives
+            refused = f"{reason}, by reverse mode another one" if reason else ""
         route = (
             Route(method, refused=refused) if refused else _through(dense_route(gradient(inner), outer, method), inner)
         )

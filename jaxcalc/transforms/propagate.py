@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
+from jax.extend.core import Primitive
 
 from jaxcalc.programs import walk
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Solve, While
@@ -23,6 +24,7 @@ __all__ = [
     "Algebra",
     "along",
     "author",
+    "authored",
     "bilinear",
     "bind",
     "elementwise",
@@ -253,6 +255,36 @@ def refusal(who: str, equation: Equation) -> Exception:
         f"{who}: the jax.custom_jvp rule of {author(equation)} does not return the function's own value, so that its "
         "second derivative is not that of its first. Call the function itself in the rule, or use method='nested'."
     )
+
+
+# Primitives of JAX's own, whose derivatives and transposes are those of what they compute.
+_OWN = frozenset(
+    primitive.name
+    for module in (lax, lax.linalg)
+    for primitive in vars(module).values()
+    if isinstance(primitive, Primitive)
+) | {"add_any", "copy_p", "jit", "layout_constraint", "name", "pbroadcast", "psum_invariant", "pvary", "reshard",
+     "random_gamma_grad", "shard_map"}  # fmt: skip
+
+
+def authored(equation: Equation) -> str:
+    """What in an equation has a derivative or a transpose that is its author's word; empty where nothing has.
+
+    Safe among the custom rules are those of one argument, element by element, that give the function itself beside
+    its tangent: they have a potential. Of a primitive that is not JAX's own nothing is known.
+    """
+    moving = [value.inexact for value in equation.inputs]
+    if not any(moving) or not any(value.inexact for value in equation.outputs):
+        return ""  # nothing to differentiate
+    match equation.name:
+        case "custom_vjp_call":
+            return "a custom_vjp"
+        case "custom_jvp_call":
+            safe = sum(moving) == 1 and elementwise(equation, moving) and repeats_itself(equation)
+            return "" if safe else "a custom_jvp"
+        case "custom_linear_solve":
+            return "a custom_linear_solve"
+    return "" if equation.name in _OWN else f"the primitive {equation.name}"
 
 
 def repeats_itself(equation: Equation) -> bool:
