@@ -22,6 +22,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 __all__ = [
+    "argument_numbers",
+    "axis",
+    "dimensions",
     "floating",
     "function",
     "integer",
@@ -31,11 +34,14 @@ __all__ = [
     "num_bytes",
     "number",
     "one_of",
+    "real_array",
     "returns_floating",
     "returns_like",
     "returns_scalar",
     "scalar",
+    "shaped",
     "unknown",
+    "vector",
 ]
 
 T = TypeVar("T")
@@ -96,15 +102,40 @@ def integer(
       TypeError: if it is none: a float (64.0 too), a truth value, a traced value.
       ValueError: if it is below ``least`` or above ``most``.
     """
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = None
-    if whole is None or isinstance(value, (bool, np.bool_)):
+    if not _is_whole(value):
         raise _error(TypeError, who, name, "a whole number", repr(value), remedy)
+    whole = operator.index(value)
     if (least is not None and whole < least) or (most is not None and whole > most):
         raise _error(ValueError, who, name, _range(least, None, most), repr(whole), remedy)
     return whole
+
+
+def argument_numbers(who: str, value: Any) -> int | tuple[int, ...]:
+    """``argnums`` as a Python integer or a tuple of them.
+
+    Raises:
+      TypeError: if it is neither a whole number nor a sequence of such (lists and NumPy's integers too).
+      ValueError: if it is an empty sequence.
+    """
+    expected = "a whole number or a sequence of them"
+    if np.ndim(value) == 0:
+        if isinstance(value, (str, bytes)) or not _is_whole(value):
+            raise _error(TypeError, who, "argnums", expected, repr(value), "")
+        return operator.index(value)
+    numbers = tuple(value)
+    if not all(_is_whole(number) for number in numbers):
+        raise _error(TypeError, who, "argnums", expected, repr(value), "")
+    if not numbers:
+        raise _error(ValueError, who, "argnums", expected, repr(value), "Name what is differentiated.")
+    return tuple(operator.index(number) for number in numbers)
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, (bool, np.bool_))
 
 
 def num_bytes(who: str, name: str, value: Any) -> int | None:
@@ -176,6 +207,65 @@ def scalar(who: str, name: str, value: T, remedy: str = "Use jax.vmap for many."
     return value
 
 
+def shaped(who: str, name: str, shape: tuple[int, ...], *expected: int | str) -> tuple[int, ...]:
+    """The shape, if it has as many axes as expected, and of those lengths.
+
+    Args:
+      *expected: the lengths; the name of one that may be any.
+
+    Raises:
+      ValueError: if it has not.
+    """
+    fits = len(shape) == len(expected) and all(isinstance(b, str) or a == b for a, b in zip(shape, expected))
+    if not fits:
+        words = f"of shape ({', '.join(map(str, expected))}{',' * (len(expected) == 1)})"
+        raise _error(ValueError, who, name, words, f"shape {tuple(shape)}", "")
+    return shape
+
+
+def axis(who: str, name: str, value: Any, shape: tuple[int, ...]) -> int:
+    """The axis of a shape, counted from 0; negative ones count from the end.
+
+    Raises:
+      TypeError: if it is no whole number.
+      ValueError: if the shape has no such axis.
+    """
+    whole, ndim = integer(who, name, value, least=None), len(shape)
+    if not -ndim <= whole < ndim:
+        expected = (
+            f"an axis of shape {tuple(shape)}, {-ndim} to {ndim - 1}" if ndim else "an axis, but shape () has none"
+        )
+        raise _error(ValueError, who, name, expected, repr(whole), "")
+    return whole % ndim
+
+
+def dimensions(who: str, name: str, value: Any) -> tuple[int, ...]:
+    """The lengths of the axes of an array to be made, as Python integers.
+
+    Raises:
+      TypeError: if it is no sequence of whole numbers.
+      ValueError: if one of them is negative.
+    """
+    try:
+        lengths = tuple(integer(who, name, length, least=None) for length in value)
+    except TypeError:
+        raise _error(TypeError, who, name, "a tuple of whole numbers", repr(value), "One axis is (n,).") from None
+    if any(length < 0 for length in lengths):
+        raise _error(ValueError, who, name, "a tuple of whole numbers, each at least 0", repr(value), "")
+    return lengths
+
+
+def real_array(who: str, name: str, value: Any, remedy: str = "Take real and imaginary part apart.") -> Any:
+    """The value as an array of real floating-point numbers; whole numbers and truth values become such.
+
+    Raises:
+      TypeError: if it is complex or holds no numbers.
+    """
+    import jax.numpy as jnp
+
+    return floating(who, name, jnp.asarray(value, jnp.result_type(value, float)), remedy)
+
+
 def not_empty(who: str, name: str, tree: T, remedy: str = "Pass what is to be moved.") -> T:
     """The PyTree, if it holds at least one array.
 
@@ -218,6 +308,37 @@ def like(who: str, name: str, tree: T, of: str, model: Any) -> T:
     return tree
 
 
+def vector(who: str, name: str, tree: Any, of: str, model: Any) -> Any:
+    """The PyTree in the dtypes of another one, if it has its structure and shapes and loses nothing by it.
+
+    Real numbers of any width are taken; shapes and dtypes in place of arrays stay as they are.
+
+    Args:
+      of: the other one's name.
+
+    Raises:
+      ValueError: if it has another structure or shape.
+      TypeError: if it is complex where the other one is real, or holds no numbers.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    def fitted(leaf: Any, like: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        dtype, target = jnp.result_type(leaf), jnp.result_type(like)
+        is_complex = jnp.issubdtype(target, jnp.complexfloating)
+        kinds = (jnp.inexact if is_complex else jnp.floating, jnp.integer)
+        if dtype == jax.dtypes.float0 or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+            expected = f"{'' if is_complex else 'real '}numbers, as {of} is ({target})"
+            is_lossy = jnp.issubdtype(dtype, jnp.complexfloating)
+            remedy = "Take real and imaginary part apart." if is_lossy else ""
+            raise _error(TypeError, who, name, expected, f"{dtype}{list(np.shape(leaf))}", remedy)
+        return jnp.asarray(leaf, target)
+
+    return jax.tree.map(fitted, like(who, name, tree, of, model), model)
+
+
 def _shapes(tree: Any) -> Any:
     import jax
 
@@ -244,11 +365,14 @@ def function(who: str, fun: T, name: str = "fun") -> T:
     return fun
 
 
-def returns_scalar(who: str, output: Any, remedy: str = "For a vector-valued fun use jacobian(fun).") -> Any:
-    """The one leaf of what ``fun`` returns, if it is a real floating-point scalar.
+def returns_scalar(
+    who: str, output: Any, remedy: str = "For a vector-valued fun use jacobian(fun).", *, name: str = "fun"
+) -> Any:
+    """The one leaf of what a function returns, if it is a real floating-point scalar.
 
     Args:
       output: a PyTree of arrays or what has their shapes and dtypes.
+      name: the function's, as the user knows it.
 
     Raises:
       TypeError: if it is anything else.
@@ -259,8 +383,8 @@ def returns_scalar(who: str, output: Any, remedy: str = "For a vector-valued fun
     if [np.shape(leaf) for leaf in leaves] != [()]:
         shapes = ", ".join(str(np.shape(leaf)) for leaf in leaves)
         received = f"shape{'s' * (len(leaves) > 1)} {shapes}" if leaves else "nothing"
-        raise TypeError(f"{who}: fun must return a scalar, got {received}.{' ' * bool(remedy)}{remedy}")
-    returns_floating(who, leaves)
+        raise TypeError(f"{who}: {name} must return a scalar, got {received}.{' ' * bool(remedy)}{remedy}")
+    returns_floating(who, leaves, name=name)
     return leaves[0]
 
 
@@ -276,8 +400,8 @@ def returns_like(who: str, output: T, of: str, model: Any, remedy: str = "") -> 
     return output
 
 
-def returns_floating(who: str, output: T, *, real: bool = True) -> T:
-    """What ``fun`` returns, if all its leaves are floating-point, and real where they must be.
+def returns_floating(who: str, output: T, *, real: bool = True, name: str = "fun") -> T:
+    """What a function returns, if all its leaves are floating-point, and real where they must be.
 
     Raises:
       TypeError: if one is not.
@@ -291,7 +415,7 @@ def returns_floating(who: str, output: T, *, real: bool = True) -> T:
             is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
             remedy = "Take real and imaginary part apart." if is_complex else "Convert it to floats, or leave it out."
             raise TypeError(
-                f"{who}: fun must return {'real ' * real}floating-point numbers, got {dtype}"
+                f"{who}: {name} must return {'real ' * real}floating-point numbers, got {dtype}"
                 f"{list(np.shape(leaf))}. {remedy}"
             )
     return output

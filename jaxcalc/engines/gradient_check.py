@@ -128,7 +128,7 @@ def check_gradient(
     for path, leaf in entries:
         _check_leaf(jax.tree_util.keystr(path), leaf)
     claimed = gradient(x) if callable(gradient) else gradient
-    checks.like("check_gradient", "the gradient", claimed, "x", x)
+    checks.vector("check_gradient", "the gradient", claimed, "x", x)
 
     loss = checks.returns_scalar("check_gradient", jax.eval_shape(fun, x))
     coarsest = [max(jnp.finfo(jnp.result_type(leaf)).eps, jnp.finfo(loss.dtype).eps) for _, leaf in entries]

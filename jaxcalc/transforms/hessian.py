@@ -5,7 +5,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
-from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
+import jax
+import jax.numpy as jnp
+
+from jaxcalc import checks
+from jaxcalc.programs.sparsity import Pattern, hessian_pattern, jacobian_pattern
 from jaxcalc.transforms import routes, sparse
 from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
@@ -46,6 +50,7 @@ def hessian(
     memory_budget: int | None = None,
     chunk_size: int | None = None,
     output_format: sparse.OutputFormat | str = "dense",
+    pattern: Any = None,
 ) -> Callable[..., Any]:
     """The Hessian of a function: all second partial derivatives.
 
@@ -63,6 +68,8 @@ def hessian(
         device has.
       chunk_size: how many products of the outer mode at a time; by default all, or what the budget allows.
       output_format: ``"dense"``, or ``"bcoo"`` for ``jax.experimental.sparse.BCOO`` leaves.
+      pattern: where the derivative of the gradient may be nonzero, given and checked as ``jacobian`` has it; of a
+        scalar's Hessian one half is enough.
 
     Returns:
       A function of ``fun``'s arguments with what ``jax.hessian(fun, argnums)`` returns, leaves of shape
@@ -85,6 +92,7 @@ def hessian(
         memory_budget=memory_budget,
         chunk_size=chunk_size,
         output_format=output_format,
+        pattern=pattern,
     )
 
 
@@ -116,12 +124,21 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
     symmetric = scalar and not unsymmetric(core)
     first, auto = Passes(core), choices.method == "auto"
+    given = choices.pattern
+    if given is not None:
+        given = _of_gradient(core, given, symmetric=symmetric)
 
     @functools.cache
     def gradient(mode: Mode) -> Products:
         inner = derivative(core, mode).staged
         return Products(
-            inner, Passes(inner), choices.chunk_size, choices.output_format, choices.pattern, symmetric=symmetric
+            inner,
+            Passes(inner),
+            choices.chunk_size,
+            choices.output_format,
+            given,
+            symmetric=symmetric,
+            named=not auto,
         )
 
     dense = []
@@ -130,13 +147,7 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
             continue
         refused = FAST_ENOUGH if any(fast_enough(route, slack) for route in dense) else ""
         refused = refused or (first.pull if inner == "reverse" else first.push)[1]
-        if (
-            not refused
-            and inner == "forward"
-            and not first.pull[1]
-            and core.num_inputs > _FEW
-            and auto
-        ):
+        if not refused and inner == "forward" and not first.pull[1] and core.num_inputs > _FEW and auto:
             refused = f"it needs {core.num_inputs} products for each of {core.num_inputs}"
         if not refused and inner == "forward" and auto and not first.pull[1] and not symmetric:
             reason = unsymmetric(core)  # jax.hessian differentiates the gradient that reverse mode gives
@@ -161,6 +172,13 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     return [route if route in dense or route.method != "sparse" else _through(route, "reverse") for route in found]
 
 
+def _of_gradient(core: LeafMap, pattern: Pattern, *, symmetric: bool) -> Pattern:
+    """A given pattern, if it has the shape of the gradient's Jacobian; of a symmetric one both halves."""
+    n = core.num_inputs
+    checks.shaped("hessian", "pattern", pattern.shape, core.num_outputs * n, n)
+    return pattern.symmetric if symmetric else pattern
+
+
 def _through(route: Route, inner: Mode) -> Route:
     """A route of the first derivative, as one of the function itself."""
     run, smaller = route.run, route.smaller
@@ -177,17 +195,29 @@ def _maybe_through(route: Route | None, inner: Mode) -> Route | None:
 
 def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
     width = len(core.inputs)
+    if choices.method == "auto":  # whatever route was taken, the dtypes are jax.hessian's: those of the gradient
+        blocks = [_in_dtype(core.inputs[i % width].dtype, line) for i, line in enumerate(blocks)]
     lines = [core.input_tree(line) for line in blocks]
     count = len(lines) // width if width else 0
     tree = core.output_tree([core.input_tree(lines[i * width : (i + 1) * width]) for i in range(count)])
     return (tree, aux) if choices.has_aux else tree
 
 
+def _in_dtype(dtype: Any, blocks: Any) -> Any:
+    """Arrays or BCOO matrices with their numbers in that dtype, their indices as they are."""
+    is_number = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_number(leaf) else leaf, blocks)
+
+
 def _direct(core: LeafMap, choices: Choices) -> Route | None:
     if choices.method not in COMPOSITIONS:
         return None
     outer, inner = COMPOSITIONS[choices.method]
-    run = dense_run(outer, choices.chunk_size, choices.output_format, choices.pattern)
+    given = choices.pattern
+    if given is not None:
+        scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
+        given = _of_gradient(core, given, symmetric=scalar and not unsymmetric(core))
+    run = dense_run(outer, choices.chunk_size, choices.output_format, given, named=True)
     return _through(Route(choices.method, run=run), inner)
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.cost import Cost
-from jaxcalc.programs.sparsity import Pattern, jacobian_pattern
+from jaxcalc.programs.sparsity import Pattern, given_pattern, jacobian_pattern
 from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import sparse
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift
@@ -65,7 +65,7 @@ def jacobian(
     memory_budget: int | None = None,
     chunk_size: int | None = None,
     output_format: sparse.OutputFormat | str = "dense",
-    pattern: Pattern | None = None,
+    pattern: Any = None,
 ) -> Callable[..., Any]:
     """The Jacobian of a function: all partial derivatives of its outputs.
 
@@ -84,8 +84,9 @@ def jacobian(
         device has.
       chunk_size: how many products at a time; by default all, or what the budget allows.
       output_format: ``"dense"``, or ``"bcoo"`` for ``jax.experimental.sparse.BCOO`` leaves.
-      pattern: where it may be nonzero, as ``jaxcalc.programs.sparsity`` detects it; by default detected when needed.
-        One that holds only at a point is checked at every use, and the result is NaN where it fails.
+      pattern: where it may be nonzero, as ``jaxcalc.programs.sparsity`` detects it, or as a boolean matrix of shape
+        (m, n), a SciPy sparse matrix or a ``BCOO``; by default detected when needed. One that is given is checked at
+        every use against a random product with the Jacobian, and the result is NaN where an entry is missing.
 
     Returns:
       A function of ``fun``'s arguments with what ``jax.jacfwd(fun, argnums)`` returns, leaves of shape
@@ -122,17 +123,19 @@ def make_choices(
     output_format: str = "dense",
     memory_budget: int | None = None,
     chunk_size: int | None = None,
+    pattern: Any = None,
     **rest: Any,
 ) -> Choices:
     """The keywords of an operator that returns a matrix of derivatives, validated."""
     checks.one_of(who, "method", method, methods)
     checks.one_of(who, "output_format", output_format, get_args(sparse.OutputFormat))
     return Choices(
-        argnums=argnums if isinstance(argnums, int) else tuple(argnums),
+        argnums=checks.argument_numbers(who, argnums),
         method=method,
         output_format=output_format,
         memory_budget=checks.num_bytes(who, "memory_budget", memory_budget),
         chunk_size=None if chunk_size is None else checks.integer(who, "chunk_size", chunk_size),
+        pattern=None if pattern is None else given_pattern(who, pattern),
         **rest,
     )
 
@@ -140,7 +143,9 @@ def make_choices(
 def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
     core = core.staged
-    products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern)
+    _check_pattern(core, choices)
+    named = choices.method != "auto"
+    products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern, named=named)
     modes: tuple[Mode, ...] = ("forward", "reverse")
     dense: list[Route] = []
     for mode in modes:
@@ -150,6 +155,11 @@ def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list
     few = [name for name in ("sparse", "bidirectional") if choices.method in ("auto", name)]
     detect = lambda: jacobian_pattern(core.plain, *abstract(core.inputs), tangent=products.passes.push[0])
     return product_routes(products, dense, few, detect, slack)
+
+
+def _check_pattern(core: LeafMap, choices: Choices) -> None:
+    if choices.pattern is not None:
+        checks.shaped("jacobian", "pattern", choices.pattern.shape, core.num_outputs, core.num_inputs)
 
 
 def fast_enough(route: Route, slack: float) -> bool:
@@ -215,7 +225,8 @@ def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
 def _direct(core: LeafMap, choices: Choices) -> Route | None:
     if choices.method not in ("forward", "reverse"):
         return None
-    run = dense_run(choices.method, choices.chunk_size, choices.output_format, choices.pattern)
+    _check_pattern(core, choices)
+    run = dense_run(choices.method, choices.chunk_size, choices.output_format, choices.pattern, named=True)
     return Route(choices.method, run=run)
 
 
@@ -223,7 +234,13 @@ JACOBIAN = Operator(
     "jacobian",
     functools.partial(make_choices, "jacobian", get_args(JacobianMethod)),
     lambda fun, args, choices: lift(
-        "jacobian", fun, choices.argnums, args, has_aux=choices.has_aux, holomorphic=choices.holomorphic
+        "jacobian",
+        fun,
+        choices.argnums,
+        args,
+        has_aux=choices.has_aux,
+        holomorphic=choices.holomorphic,
+        complex_inputs=choices.method == "reverse",
     ),
     jacobian_routes,
     _finish,

@@ -435,9 +435,8 @@ def _lifted(who: str) -> Callable[..., LeafMap]:
         key = () if choices.key is None else (choices.key,)
         if choices.weights is None:
             return dataclasses.replace(core, extra=((), key))
-        weights = jax.tree.leaves(checks.like(who, "weights", choices.weights, "x", core.input_tree(core.inputs)))
-        cast = (jnp.asarray(w, leaf.dtype) for w, leaf in zip(weights, core.inputs))
-        return dataclasses.replace(core, extra=(tuple(cast), key))
+        weights = checks.vector(who, "weights", choices.weights, "x", core.input_tree(core.inputs))
+        return dataclasses.replace(core, extra=(tuple(jax.tree.leaves(weights)), key))
 
     return lifted
 

@@ -16,6 +16,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.extend.core import jaxpr_as_fun
 
+from jaxcalc import checks
+
 __all__ = ["Arrays", "LeafMap", "abstract", "is_concrete", "lift", "size", "split_arrays", "unravel"]
 
 Arrays = tuple[Any, ...]
@@ -109,6 +111,7 @@ def lift(
     *,
     has_aux: bool = False,
     holomorphic: bool = False,
+    complex_inputs: bool = False,
 ) -> LeafMap:
     """The map of a function in some of its arguments.
 
@@ -118,6 +121,7 @@ def lift(
       argnums: which positional arguments vary; negative numbers count from the end.
       args: all arguments.
       holomorphic: whether complex inputs are meant.
+      complex_inputs: whether they are taken of a real-valued function too, as ``jax.grad`` takes them.
 
     Raises:
       TypeError: where nothing varies, or where a derivative would be of the wrong kind (complex inputs without
@@ -128,7 +132,7 @@ def lift(
     varying = args[chosen[0]] if isinstance(argnums, int) else tuple(args[i] for i in chosen)
     leaves, tree = jax.tree.flatten(varying)
     moving = [i for i, leaf in enumerate(leaves) if _is_inexact(leaf)]
-    _check_inputs(who, leaves, moving, holomorphic)
+    _check_inputs(who, leaves, moving, holomorphic, complex_inputs)
     inputs = tuple(leaves[i] if _has_shape(leaves[i]) else jnp.asarray(leaves[i]) for i in moving)
     found: list[Any] = []
 
@@ -149,6 +153,8 @@ def lift(
         outputs, structure = jax.tree.flatten(result)
         found[:] = [structure]
         arrays = tuple(jnp.asarray(output) for output in outputs)
+        if complex_inputs and not holomorphic and any(map(_is_complex, inputs)):
+            checks.returns_floating(who, arrays)
         _check_outputs(who, arrays, holomorphic)
         return arrays, aux
 
@@ -161,10 +167,8 @@ def lift(
     return LeafMap(call, inputs, input_tree, lambda values: jax.tree.unflatten(found[0], list(values)))
 
 
-def _argument_numbers(who: str, argnums: Any, count: int) -> tuple[int, ...]:
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-    if not chosen or not all(isinstance(i, int) for i in chosen):
-        raise TypeError(f"{who}: argnums must be an integer or a sequence of integers, got {argnums!r}.")
+def _argument_numbers(who: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:
+    chosen = (argnums,) if isinstance(argnums, int) else argnums
     for i in chosen:
         if not -count <= i < count:
             raise ValueError(f"{who}: argnums={argnums!r} names argument {i}, but fun was given {count}.")
@@ -184,7 +188,13 @@ def _is_inexact(leaf: Any) -> bool:
     return isinstance(leaf, (float, complex))
 
 
-def _check_inputs(who: str, leaves: Sequence[Any], moving: Sequence[int], holomorphic: bool) -> None:
+def _is_complex(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
+
+
+def _check_inputs(
+    who: str, leaves: Sequence[Any], moving: Sequence[int], holomorphic: bool, complex_inputs: bool
+) -> None:
     if leaves and not moving:
         kinds = sorted({str(getattr(leaf, "dtype", type(leaf).__name__)) for leaf in leaves})
         raise TypeError(
@@ -192,13 +202,14 @@ def _check_inputs(who: str, leaves: Sequence[Any], moving: Sequence[int], holomo
             "Convert integers to floats, or choose other argnums."
         )
     for i in moving:
-        is_complex = jnp.issubdtype(jnp.result_type(leaves[i]), jnp.complexfloating)
+        is_complex = _is_complex(leaves[i])
         if holomorphic and not is_complex:
             raise TypeError(f"{who}: holomorphic=True needs complex inputs, got {jnp.result_type(leaves[i])}.")
-        if is_complex and not holomorphic:
+        if is_complex and not (holomorphic or complex_inputs):
+            reverse = ' name method="reverse" for jax.grad\'s convention,' if who == "jacobian" else ""
             raise TypeError(
                 f"{who}: an input is complex ({jnp.result_type(leaves[i])}). Pass holomorphic=True if fun is "
-                "holomorphic, else split it into real and imaginary parts."
+                f"holomorphic, else{reverse} split it into real and imaginary parts."
             )
 
 
@@ -209,7 +220,7 @@ def _check_outputs(who: str, outputs: Sequence[Any], holomorphic: bool) -> None:
                 f"{who}: fun returns {output.dtype}{list(output.shape)}, which has no derivative. "
                 "Convert it to floats, or return it as aux with has_aux=True."
             )
-        if holomorphic and not jnp.issubdtype(output.dtype, jnp.complexfloating):
+        if holomorphic and not _is_complex(output):
             raise TypeError(f"{who}: holomorphic=True needs complex outputs, got {output.dtype}.")
 
 

@@ -48,7 +48,7 @@ def directional_derivative(fun: Callable[..., Any], /, *, normalize: bool = Fals
 
     def derivative(x, v, *args):
         x = _floating(x)
-        v = _like("directional_derivative", "v", v, x)
+        v = checks.vector("directional_derivative", "v", v, "x", x)
         if normalize:
             v = _unit(v)[0]
         return jax.jvp(lambda x: fun(x, *args), (x,), (v,))[1]
@@ -121,7 +121,7 @@ def taylor_polynomial(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any
         if isinstance(x0, jax.Array) and x0.ndim == 0:
             fixed = coefficients(x0, jnp.ones_like(x0))
             return lambda x: jax.tree.map(
-                lambda rows: _horner(rows, _like("taylor_polynomial", "x", x, x0, "x0") - x0), fixed
+                lambda rows: _horner(rows, checks.vector("taylor_polynomial", "x", x, "x0", x0) - x0), fixed
             )
 
         def polynomial(x):
@@ -207,11 +207,11 @@ def _model(who: str, fun: Callable[..., Any], order: int) -> Callable[..., Calla
         x = _floating(x)
         value, gradient = jax.value_and_grad(fun)(x, *args)
         if order == 1:
-            return lambda s: value + _dot(gradient, _like(who, "s", s, x))
+            return lambda s: value + _dot(gradient, checks.vector(who, "s", s, "x", x))
         curved = jax.linearize(lambda x: jax.grad(fun)(x, *args), x)[1]
 
         def model(s):
-            s = _like(who, "s", s, x)
+            s = checks.vector(who, "s", s, "x", x)
             return value + _dot(gradient, s) + _dot(s, curved(s)) / 2
 
         return model
@@ -251,7 +251,7 @@ def model_radius(
 
     def radius(x, direction, *args):
         x = _floating(x)
-        v = _unit(_like("model_radius", "direction", direction, x))[0]
+        v = _unit(checks.vector("model_radius", "direction", direction, "x", x))[0]
         model, here = model_about(x, *args), fun(x, *args)
 
         def holds(r):
@@ -284,14 +284,9 @@ def _floating(x: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf, float)), x)
 
 
-def _like(who: str, name: str, v: Any, x: Any, of: str = "x") -> Any:
-    """``v`` in the dtypes of ``x``, once it fits."""
-    return jax.tree.map(lambda a, b: jnp.asarray(a, b.dtype), checks.like(who, name, v, of, x), x)
-
-
 def _step(who: str, x0: Any, x: Any) -> Any:
     """``x - x0``."""
-    return jax.tree.map(jnp.subtract, _like(who, "x", x, x0, "x0"), x0)
+    return jax.tree.map(jnp.subtract, checks.vector(who, "x", x, "x0", x0), x0)
 
 
 def _dot(u: Any, v: Any) -> jax.Array:

@@ -40,6 +40,7 @@ class Products:
       output_format: ``"dense"`` or ``"bcoo"``.
       pattern: where it may be nonzero, if known.
       symmetric: whether it is a Hessian, whose colourings may be fewer.
+      named: whether the user named the method; reverse mode then answers in its own dtypes.
     """
 
     core: LeafMap
@@ -48,6 +49,7 @@ class Products:
     output_format: str = "dense"
     pattern: Pattern | None = None
     symmetric: bool = False
+    named: bool = False
 
 
 class Passes:
@@ -71,8 +73,10 @@ class Passes:
     def pull(self) -> tuple[walk.Program | None, str]:
         """The program ``(*x, *u) -> J' u``, or why there is none."""
         outputs = abstract(self._core.outputs)
-        kinds = [jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in (*self._inputs, *outputs)]
-        if any(kinds) and not all(kinds):
+        complex_in, complex_out = (
+            [jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in leaves] for leaves in (self._inputs, outputs)
+        )
+        if any(complex_out) and not all(complex_in):
             return None, "an output is complex and an input is real"
         product = lambda x, u: jax.vjp(self._core.plain, *x)[1](u)
         return attempt(product, self._inputs, outputs)
@@ -135,7 +139,7 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
         name,
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
         passes=count,
-        run=dense_run(mode, chunk, products.output_format, products.pattern, basis, apart),
+        run=dense_run(mode, chunk, products.output_format, products.pattern, products.named, basis, apart),
         price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=basis is not None),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
     )
@@ -146,6 +150,7 @@ def dense_run(
     chunk: int | None,
     output_format: str,
     pattern: Pattern | None,
+    named: bool,
     basis: Any = None,
     apart: bool = False,
 ) -> Callable[[LeafMap], Any]:
@@ -155,9 +160,9 @@ def dense_run(
         if mode == "forward":
             blocks, aux = routes.forward(at, chunk, basis, apart=apart)
         else:
-            blocks, aux = routes.reverse(at, chunk, basis)
+            blocks, aux = routes.reverse(at, chunk, basis, like_forward=not named)
         if output_format == "bcoo":
-            return sparse.take_entries(blocks, None if pattern is None else pattern.matrix, at.outputs, at.inputs), aux
+            return sparse.take_entries(blocks, pattern, at.outputs, at.inputs), aux
         return blocks, aux
 
     return run

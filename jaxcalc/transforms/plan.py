@@ -26,8 +26,8 @@ from jaxcalc.transforms.laplacian import (
     laplacian,
     trace,
 )
-from jaxcalc.transforms.leaves import is_concrete, split_arrays
-from jaxcalc.transforms.planning import Operator, Plan, Route
+from jaxcalc.transforms.leaves import abstract, is_concrete, split_arrays
+from jaxcalc.transforms.planning import Operator, Plan, Request, Route
 from jaxcalc.transforms.products import HVP, hvp
 
 if TYPE_CHECKING:
@@ -89,7 +89,24 @@ def plan(
         made, _ = _measured(found, fun, chosen, args, leading=planning.SLACK)
     else:
         made = _estimated(found, fun, chosen, args)
-    return dataclasses.replace(made, call=functools.partial(planning.follow, found, fun, chosen, made.chosen))
+    return _for_use(made, found, fun, chosen, args)
+
+
+def _for_use(made: Plan, operator: Operator, fun: Callable[..., Any], choices: Any, args: Sequence[Any]) -> Plan:
+    """The plan with what calls it and makes it again."""
+    leaves, unflatten = split_arrays(args)
+    return dataclasses.replace(made, request=Request(operator, fun, choices, unflatten(abstract(leaves)), _remake))
+
+
+def _remake(
+    name: str, fun: Callable[..., Any], choices: Any, args: Any, label: str, effort: str, measured: dict[str, float]
+) -> Plan:
+    """A pickled plan: priced for this device, with the route that was chosen."""
+    operator = next(known for known in _OPERATORS.values() if known.name == name)
+    made = _estimated(operator, fun, choices, args, recall=False, slack=math.inf)
+    chosen = next((route for route in made.routes if route.label == label), made.chosen)
+    made = dataclasses.replace(made, chosen=chosen, effort=effort, measured=measured)
+    return _for_use(made, operator, fun, choices, args)
 
 
 def _estimated(

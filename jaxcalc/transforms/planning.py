@@ -22,6 +22,7 @@ from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import measured
 from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arrays
+from jaxcalc.transforms.rules import rule_programs
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = [
@@ -115,9 +116,29 @@ class Operator:
     direct: Callable[[LeafMap, Any], Route | None] = lambda core, choices: None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a plan was asked for, and is called as.
+
+    Args:
+      operator, fun, choices: what is planned.
+      args: the arguments with shapes in place of arrays.
+      remake: what makes the plan again from what can be pickled: the operator's name, ``fun``, ``choices``, ``args``,
+        the chosen label, the effort and what was measured.
+    """
+
+    operator: "Operator"
+    fun: Callable[..., Any]
+    choices: Any
+    args: Any
+    remake: Callable[..., "Plan"]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Which route an operator takes for arguments of certain shapes, and why; calling it runs that route.
+
+    It is hashable and may be jitted, vmapped and, where its function can be, pickled.
 
     Args:
       operator: the operator's name.
@@ -126,7 +147,7 @@ class Plan:
       budget: bytes that it had to fit into, and whether a user gave it (else it is what the device has).
       effort: ``"estimate"``, ``"measure"``, or ``"remembered"`` where an earlier measurement decided.
       on: the device whose speeds the predictions use.
-      call: what runs the chosen route.
+      request: what it was asked for.
       measured: seconds by label, where routes were timed.
     """
 
@@ -137,13 +158,36 @@ class Plan:
     budget_given: bool
     effort: str
     on: Device
-    call: Callable[..., Any] | None = field(default=None, repr=False)
+    request: Request | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, *args: Any) -> Any:
-        """The operator's result by the chosen route, for arguments of the planned shapes."""
-        assert self.call is not None
-        return self.call(*args)
+        """The operator's result by the chosen route, for arguments of the planned shapes.
+
+        Raises:
+          ValueError: for arguments of other shapes.
+        """
+        assert self.request is not None
+        planned = self.request.args
+        # A leaf that is no array is the function's own affair.
+        shapes = lambda tree: [jnp.shape(leaf) for leaf in jax.tree.leaves(tree) if _is_array(leaf)]
+        if shapes(args) != shapes(planned):
+            raise ValueError(
+                f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
+                "Plan for these."
+            )
+        return follow(self.request.operator, self.request.fun, self.request.choices, self.chosen, *args)
+
+    def __reduce__(self) -> Any:
+        request = self.request
+        if request is None:
+            return super().__reduce__()
+        fields = (self.operator, request.fun, request.choices, request.args, self.chosen.label)
+        return request.remake, (*fields, self.effort, dict(self.measured))
+
+    def __repr__(self) -> str:
+        fun = "" if self.request is None else f" of {getattr(self.request.fun, '__name__', 'a function')}"
+        return f"<Plan: {self.operator}{fun} by {self.chosen.label}>"
 
     @property
     def method(self) -> str:
@@ -344,9 +388,9 @@ class Identity:
     """What a plan is valid for.
 
     Args:
-      here: program, constants and the values of arguments that are not differentiated, from which a pattern may have
-        been read; ``None`` if a constant is a tracer, which the next call will not see again.
-      anywhere: the program alone, the same in every process: what a measurement is remembered by.
+      here: program, custom rules, constants and the values of arguments that are not differentiated, from which a
+        pattern may have been read; ``None`` if a constant is a tracer, which the next call will not see again.
+      anywhere: program and rules alone, the same in every process: what a measurement is remembered by.
     """
 
     here: str | None
@@ -361,12 +405,13 @@ def identify(operator: Operator, fun: Callable[..., Any], choices: Any, core: Le
         whole = operator.lift(fun, unflatten(arrays), choices)
         return whole.plain(*whole.inputs)
 
-    program = walk.trace(everything, *abstract(leaves))
+    jaxpr = jax.make_jaxpr(everything)(*abstract(leaves))
     moving = {id(leaf) for leaf in (*core.inputs, *jax.tree.leaves(core.extra))}
     fixed = [digest(leaf) for leaf in leaves if id(leaf) not in moving]
-    here = walk.fingerprint(program)
-    anywhere = walk.fingerprint(program, values=False)
-    return Identity(None if here is None else repr((here, fixed)), str(anywhere))
+    programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
+    here = [walk.fingerprint(each) for each in programs]
+    anywhere = [walk.fingerprint(each, values=False) for each in programs]
+    return Identity(None if None in here else repr((here, fixed)), repr(anywhere))
 
 
 def digest(leaf: Any) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
-import jax.numpy as jnp
 
 from jaxcalc import checks
 from jaxcalc.programs.cost import price
@@ -85,12 +84,7 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
         raise TypeError(f"hvp: primals must be the tuple of fun's arguments, got {type(primals).__name__}. Write (x,).")
     core = lift("hvp", fun, choices.argnums, tuple(primals))
     checks.returns_scalar("hvp", core.outputs)
-    checks.like("hvp", "v", v, "x", core.input_tree(core.inputs))
-    leaves = []
-    for leaf, tangent in zip(core.inputs, jax.tree.leaves(v)):
-        is_struct = isinstance(tangent, jax.ShapeDtypeStruct)
-        leaves.append(tangent if is_struct else jnp.asarray(tangent).astype(leaf.dtype))
-    return dataclasses.replace(core, extra=tuple(leaves))
+    return dataclasses.replace(core, extra=_matching("hvp", core, v, "x"))
 
 
 def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
@@ -116,7 +110,7 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
 def _choices(*, argnums: Any = 0, method: str = "auto", memory_budget: int | None = None) -> _Choices:
     checks.one_of("hvp", "method", method, get_args(HvpMethod))
     budget = checks.num_bytes("hvp", "memory_budget", memory_budget)
-    return _Choices(argnums if isinstance(argnums, int) else tuple(argnums), method, budget)
+    return _Choices(checks.argument_numbers("hvp", argnums), method, budget)
 
 
 def _direct(core: LeafMap, choices: _Choices) -> Route | None:
@@ -148,14 +142,16 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callab
 
     Source: Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
     """
+    checks.function("ggn_vp", model, "model")
+    checks.function("ggn_vp", loss, "loss")
 
     def product_with(params: Any, v: Any) -> Any:
-        core = dataclasses.replace(lift("ggn_vp", model, 0, (params,)))
+        core = lift("ggn_vp", model, 0, (params,))
         tangents = _matching("ggn_vp", core, v)
         outputs, pushed = jax.jvp(core.plain, core.inputs, tangents)
         back = jax.vjp(core.plain, *core.inputs)[1]
         top = lift("ggn_vp", lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-        checks.returns_scalar("ggn_vp", top.outputs, "Of loss: reduce it by sum or mean.")
+        checks.returns_scalar("ggn_vp", top.outputs, "Reduce it by sum or mean.", name="loss")
         curved = product(top, pushed, "forward-over-reverse")
         return core.input_tree(back(tuple(curved)))
 
@@ -179,6 +175,7 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
 
     Cost: one forward and one reverse sweep, however many samples.
     """
+    checks.function("fisher_vp", log_prob, "log_prob")
 
     def product_with(params: Any, v: Any) -> Any:
         core = lift("fisher_vp", log_prob, 0, (params,))
@@ -191,7 +188,6 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
     return product_with
 
 
-def _matching(who: str, core: LeafMap, v: Any) -> tuple[Any, ...]:
+def _matching(who: str, core: LeafMap, v: Any, of: str = "params") -> tuple[Any, ...]:
     """The leaves of a vector, checked against the map's inputs."""
-    leaves = jax.tree.leaves(checks.like(who, "v", v, "params", core.input_tree(core.inputs)))
-    return tuple(jnp.asarray(leaf).astype(like.dtype) for leaf, like in zip(leaves, core.inputs))
+    return tuple(jax.tree.leaves(checks.vector(who, "v", v, of, core.input_tree(core.inputs))))

@@ -59,15 +59,23 @@ def transposed_apart(n: int, m: int) -> bool:
     return m >= _TALL * n and n * m <= _ENTRIES
 
 
-def reverse(core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None) -> tuple[Blocks, Any]:
-    """All rows by reverse mode, as ``forward`` gives all columns."""
+def reverse(
+    core: LeafMap, chunk: int | None = None, basis: np.ndarray | None = None, *, like_forward: bool = False
+) -> tuple[Blocks, Any]:
+    """All rows by reverse mode, as ``forward`` gives all columns.
+
+    Where dtypes are mixed, reverse mode answers in the inputs' and forward mode in the outputs'; ``like_forward`` asks
+    for the latter.
+    """
     products, aux, outputs = _pull(core, basis, chunk)
     sizes = [math.prod(leaf.shape) for leaf in outputs]
     columns = []
     for product, leaf in zip(products, core.inputs):
         parts = _split(product, sizes, axis=0) if len(sizes) != 1 else [product]
-        # jax.jacrev answers in the input's dtype, jax.jacfwd in the output's: so does every route here.
-        columns.append([part.reshape(out.shape + leaf.shape).astype(out.dtype) for part, out in zip(parts, outputs)])
+        blocks = [part.reshape(out.shape + leaf.shape) for part, out in zip(parts, outputs)]
+        if like_forward:
+            blocks = [block.astype(out.dtype) for block, out in zip(blocks, outputs)]
+        columns.append(blocks)
     return tuple(tuple(column[i] for column in columns) for i in range(len(outputs))), aux
 
 
@@ -190,7 +198,7 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
         if seeds is None:
             number = start + jnp.arange(count)
             # Compared, not stored: a basis of n vectors would be a constant of n^2 numbers.
-            parts = [number[:, None] == first + jnp.arange(length) for first, length in zip(starts, sizes)]
+            parts = [number[:, None] == (first + jnp.arange(length))[None] for first, length in zip(starts, sizes)]
         elif isinstance(start, int):
             parts = [seeds[start : start + count, a:b] for a, b in itertools.pairwise(starts)]
         else:

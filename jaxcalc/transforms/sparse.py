@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxcalc.programs.coloring import Coloring
+from jaxcalc.programs.sparsity import Pattern
 from jaxcalc.transforms.leaves import LeafMap
 from jaxcalc.transforms.routes import Blocks, pull, push
 
@@ -100,22 +101,24 @@ def bcoo_blocks(
     return tuple(blocks)
 
 
-def take_entries(blocks: Blocks, pattern: scipy.sparse.csr_array | None, outputs: Sequence[Any], inputs: Sequence[Any]):
-    """Dense blocks as ``BCOO`` ones that store the pattern's entries (by default all)."""
+def take_entries(blocks: Blocks, pattern: Pattern | None, outputs: Sequence[Any], inputs: Sequence[Any]):
+    """Dense blocks as ``BCOO`` ones that store the pattern's entries (by default all); NaN where a local one fails."""
     m, n = (sum(math.prod(leaf.shape) for leaf in leaves) for leaves in (outputs, inputs))
-    if pattern is None:
-        pattern = scipy.sparse.csr_array(np.ones((m, n), bool))
+    stored = scipy.sparse.csr_array(np.ones((m, n), bool)) if pattern is None else pattern.matrix
     flat = lambda block, output, leaf: block.reshape(math.prod(output.shape), math.prod(leaf.shape))
     wide = [jnp.concatenate([flat(b, o, x) for b, x in zip(line, inputs)], 1) for o, line in zip(outputs, blocks)]
     matrix = jnp.concatenate(wide, 0) if wide else jnp.zeros((0, n))
-    rows, columns = pattern.nonzero()
-    return bcoo_blocks(matrix[rows, columns], pattern, outputs, inputs)
+    rows, columns = stored.nonzero()
+    result = bcoo_blocks(matrix[rows, columns], stored, outputs, inputs)
+    if pattern is None or pattern.scope == "global":
+        return result
+    return _where(jnp.all(matrix.at[rows, columns].set(0) == 0), result)
 
 
 def checked(result: Any, data: Any, core: LeafMap, pattern: scipy.sparse.csr_array) -> Any:
     """The result, or NaN where a random product with the Jacobian contradicts the entries, so that the pattern fails.
 
-    For patterns that are valid at a point only. A probe misses a forgotten entry with probability zero.
+    For patterns that are valid at a point only, or given. A probe misses a forgotten entry with probability zero.
     """
     m, n = map(int, pattern.shape or (0, 0))
     rows, columns = pattern.nonzero()
@@ -125,5 +128,10 @@ def checked(result: Any, data: Any, core: LeafMap, pattern: scipy.sparse.csr_arr
     scale = jax.ops.segment_sum(abs(data) * abs(probe)[columns].astype(data.dtype), rows, m)
     eps = jnp.finfo(data.dtype).eps
     holds = jnp.all(abs(found - expected) <= 1e3 * eps * (scale + abs(expected)))
+    return _where(holds, result)
+
+
+def _where(holds: Any, result: Any) -> Any:
+    """The result, or NaN for every number in it."""
     is_number = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
     return jax.tree.map(lambda leaf: jnp.where(holds, leaf, jnp.nan) if is_number(leaf) else leaf, result)

@@ -87,10 +87,10 @@ def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any
     order = checks.integer(who, "order", order, least=0)
 
     def coefficients(x, v):
-        steps = jax.tree.leaves(checks.like(who, "v", v, "x", x))
         leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, x))
         for leaf in leaves:
             checks.floating(who, "x", leaf, "Close over what does not move.", real=False)
+        steps = jax.tree.leaves(checks.vector(who, "v", v, "x", x))
         found = []
 
         def flat(*arrays):
@@ -100,7 +100,7 @@ def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any
 
         program = frame.program_of(flat, *leaves)
         checks.returns_floating(who, program.outputs, real=False)
-        series = [_line(leaf, jnp.asarray(step, leaf.dtype), order) for leaf, step in zip(leaves, steps)]
+        series = [_line(leaf, step, order) for leaf, step in zip(leaves, steps)]
         outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
         return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcalc.transforms import fisher_vp, ggn_vp, hessian, hvp, plan
+from jaxcalc.transforms.hessian import COMPOSITIONS
 from tests.tolerance import assert_close
 
 METHODS = (
@@ -177,3 +178,62 @@ def test_gauss_newton_and_fisher_products(x64):
     found = fisher_vp(log_prob)(params, v)
     np.testing.assert_allclose(np.array([found["a"], found["b"][0]]), rows.T @ rows @ direction / 5)
     assert jnp.array(fisher_vp(lambda p: p**2)(jnp.array(3.0), jnp.array(2.0))) == 72.0
+
+
+def test_a_pattern_of_ones_own():
+    fun = lambda x: jnp.sum(x[1:] ** 2 * x[:-1])
+    x = jnp.arange(1.0, 5.0)
+    half = np.triu(np.ones((4, 4), bool)) & ~np.triu(np.ones((4, 4), bool), 2)
+    for method in ("auto", "sparse", "forward-over-reverse"):
+        for pattern in (half, half | half.T):
+            result = hessian(fun, method=method, pattern=pattern, output_format="bcoo")(x)
+            np.testing.assert_allclose(result.todense(), jax.hessian(fun)(x), atol=1e-6)
+        wrong = hessian(fun, method=method, pattern=np.eye(4), output_format="bcoo")(x)
+        assert np.isnan(wrong.data).all()
+        with pytest.raises(ValueError, match=r"hessian: pattern must be of shape \(4, 4\)"):
+            hessian(fun, method=method, pattern=np.eye(3), output_format="bcoo")(x)
+
+
+def test_mixed_precision_has_the_dtypes_of_jax():
+    fun = lambda a: jnp.sum(a["h"].astype(jnp.float32) * a["x"]) ** 2
+    a = {"h": jnp.ones(2, jnp.bfloat16), "x": jnp.ones(2)}
+    kinds = lambda tree: jax.tree.map(lambda leaf: leaf.dtype, tree)
+    modes = {"forward": jax.jacfwd, "reverse": jax.jacrev}
+    for method in ("auto", "sparse"):
+        assert kinds(hessian(fun, method=method)(a)) == kinds(jax.hessian(fun)(a))
+    for outer in modes:
+        for inner in modes:
+            expected = kinds(modes[outer](modes[inner](fun))(a))
+            assert kinds(hessian(fun, method=f"{outer}-over-{inner}")(a)) == expected
+
+
+def test_patterns_follow_rules_of_rules_that_change():
+    turned = [False]
+
+    @jax.custom_jvp
+    def square(x):
+        return x**2
+
+    @jax.custom_jvp
+    def slope(x):
+        return 2 * x
+
+    square.defjvp(lambda x, t: (square(*x), slope(*x) * t[0]))
+    slope.defjvp(lambda x, t: (slope(*x), jnp.roll(t[0], 1) if turned[0] else 2 * t[0]))
+    x = jnp.arange(1.0, 5.0)
+    fun = lambda x: jnp.sum(square(x) * x)
+    for choices in ({"method": "sparse"}, {"output_format": "bcoo"}):
+        hess = hessian(fun, **choices)
+        for turned[0] in (False, True, False):
+            result = hess(x)
+            result = result.todense() if "output_format" in choices else result
+            np.testing.assert_array_equal(result, jax.hessian(fun)(x))
+
+
+def test_ranks_need_not_be_promoted():
+    fun = lambda x: jnp.sum(jnp.sin(x) ** 2)
+    with jax.numpy_rank_promotion("raise"):
+        for method in ("auto", "sparse", *COMPOSITIONS):
+            for choices in ({}, {"chunk_size": 2}):
+                result = hessian(fun, method=method, **choices)(jnp.zeros(5))
+                np.testing.assert_allclose(result, 2 * jnp.eye(5))

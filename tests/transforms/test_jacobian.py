@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+from jax.experimental.sparse import BCOO
 
 from jaxcalc.functions import derivatives
 from jaxcalc.programs.sparsity import jacobian_pattern
-from jaxcalc.transforms import MemoryBudgetError, jacobian, plan, routes
+from jaxcalc.transforms import MemoryBudgetError, hessian, hvp, jacobian, plan, routes
 from tests.tolerance import assert_close
 
 METHODS = ("auto", "forward", "reverse", "sparse", "bidirectional")
@@ -149,7 +151,7 @@ def test_the_output_has_the_dtype_of_the_function(x64, method, dtype):
 def test_leaves_of_different_precision(x64, method):
     fun = lambda t: (t["single"] * t["double"].astype(jnp.float32), t["double"] ** 2)
     tree = {"single": jnp.arange(1.0, 3.0, dtype=jnp.float32), "double": jnp.arange(3.0, 5.0)}
-    _same(jacobian(fun, method=method)(tree), jax.jacfwd(fun)(tree))
+    _same(jacobian(fun, method=method)(tree), (jax.jacrev if method == "reverse" else jax.jacfwd)(fun)(tree))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -275,6 +277,114 @@ def test_a_local_pattern_is_checked_where_it_is_used():
     x = jnp.array([0.5, -1.0, 2.0])
     np.testing.assert_allclose(jac(x), jax.jacfwd(fun)(x))
     assert np.isnan(jac(jnp.array([0.5, 1.0, 2.0]))).all()
+
+
+@pytest.mark.parametrize("number", [1, np.int64(1), np.array(1), -1])
+def test_argument_numbers_are_whole_numbers_of_any_kind(number):
+    x = jnp.arange(1.0, 4.0)
+    np.testing.assert_array_equal(jacobian(jnp.multiply, number)(x, 2 * x), jnp.diag(x))
+    for several in ([number], (number,), np.array([number])):
+        (block,) = jacobian(jnp.multiply, several)(x, 2 * x)
+        np.testing.assert_array_equal(block, jnp.diag(x))
+
+
+@pytest.mark.parametrize("wrong", [1.5, True, "x", None, (0, 1.0), [False]])
+def test_other_argument_numbers_are_refused(wrong):
+    for operator, who in ((jacobian, "jacobian"), (hessian, "hessian"), (hvp, "hvp")):
+        with pytest.raises(TypeError, match=f"{who}: argnums must be a whole number or a sequence of them"):
+            operator(jnp.sin, argnums=wrong)
+
+
+TRIDIAGONAL = np.eye(5, dtype=bool) | np.eye(5, k=1, dtype=bool) | np.eye(5, k=-1, dtype=bool)
+MATRICES = {
+    "truth values": TRIDIAGONAL,
+    "numbers": jnp.asarray(TRIDIAGONAL, float),
+    "scipy": scipy.sparse.coo_matrix(TRIDIAGONAL),
+    "bcoo": BCOO.fromdense(jnp.asarray(TRIDIAGONAL, float), nse=20),
+}
+neighbours = lambda x: jnp.convolve(x**2, jnp.array([1.0, 2.0, 3.0]), "same")
+
+
+@pytest.mark.parametrize("kind", MATRICES)
+def test_a_pattern_of_ones_own(kind):
+    x = jnp.arange(1.0, 6.0)
+    for choices in (
+        {"method": "sparse"},
+        {"output_format": "bcoo"},
+        {"method": "reverse", "output_format": "bcoo"},
+        {},
+    ):
+        result = jacobian(neighbours, pattern=MATRICES[kind], **choices)(x)
+        result = result.todense() if "output_format" in choices else result
+        np.testing.assert_allclose(result, jax.jacfwd(neighbours)(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("choices", [{"method": "sparse"}, {"method": "forward"}, {"method": "auto"}])
+def test_a_wrong_pattern_is_told(choices):
+    further = lambda x: neighbours(x) + x[0]
+    x = jnp.arange(1.0, 6.0)
+    for pattern in (TRIDIAGONAL, jacobian_pattern(neighbours, x)):  # that of another function too
+        result = jacobian(further, pattern=pattern, output_format="bcoo", **choices)(x)
+        assert np.isnan(result.data).all()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "error", "message"),
+    [
+        (np.eye(4), ValueError, r"pattern must be of shape \(5, 5\), got shape \(4, 4\)"),
+        (np.ones(5), ValueError, r"pattern must be of shape \(m, n\)"),
+        ("diagonal", TypeError, "pattern must be a Pattern, or a matrix"),
+        ([[True]], TypeError, "pattern must be a Pattern, or a matrix"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(pattern, error, message):
+    for method in ("auto", "sparse", "forward"):
+        with pytest.raises(error, match=message):
+            jacobian(neighbours, pattern=pattern, method=method)(jnp.ones(5))
+
+
+@pytest.mark.parametrize("fun", [lambda z: jnp.cos(jnp.linalg.norm(2 * z)), lambda z: abs(z) ** 2 + z.real])
+def test_real_functions_of_complex_numbers_by_reverse_mode(fun):
+    z = jnp.array([1 + 1j, 2 - 1j])
+    for budget in (None, 10**6):
+        result = jacobian(fun, method="reverse", memory_budget=budget)(z)
+        np.testing.assert_allclose(result, jax.jacrev(fun)(z), rtol=1e-6)
+    with pytest.raises(TypeError, match='name method="reverse"'):
+        jacobian(fun)(z)
+    with pytest.raises(TypeError, match="real floating-point"):
+        jacobian(jnp.sin, method="reverse")(z)
+
+
+def test_named_modes_have_the_dtypes_of_jax():
+    x = jnp.ones(3, jnp.bfloat16)
+    fun = lambda x: x.astype(jnp.float32) ** 2
+    assert jacobian(fun, method="reverse")(x).dtype == jax.jacrev(fun)(x).dtype == jnp.bfloat16
+    assert jacobian(fun, method="forward")(x).dtype == jacobian(fun)(x).dtype == jax.jacfwd(fun)(x).dtype
+
+
+def test_patterns_follow_rules_that_change():
+    slope = [0.0]
+
+    @jax.custom_jvp
+    def frozen(x):
+        return x
+
+    frozen.defjvp(lambda x, t: (frozen(*x), slope[0] * t[0] if slope[0] else jnp.zeros_like(t[0])))
+    x = jnp.arange(1.0, 5.0)
+    fun = lambda x: frozen(x) * x[::-1]
+    for choices in ({"method": "sparse"}, {"output_format": "bcoo"}):
+        jac = jacobian(fun, **choices)
+        for slope[0] in (0.0, 1.0, 0.0):
+            result = jac(x)
+            result = result.todense() if "output_format" in choices else result
+            np.testing.assert_array_equal(result, jax.jacfwd(fun)(x))
+
+
+def test_ranks_need_not_be_promoted():
+    with jax.numpy_rank_promotion("raise"):
+        for method in ("auto", "forward", "reverse", "sparse", "bidirectional"):
+            for choices in ({}, {"chunk_size": 2}, {"memory_budget": 2000}):
+                np.testing.assert_allclose(jacobian(jnp.sin, method=method, **choices)(jnp.zeros(5)), jnp.eye(5))
 
 
 @jax.custom_vjp

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import pickle
 import weakref
 
 import jax
@@ -177,3 +178,36 @@ def test_among_equals_fewer_products_win(x64):
 
 def test_an_auxiliary_output_of_any_kind_is_no_hindrance_to_planning():
     assert plan(jacobian, lambda x: (x**2, "said"), jnp.ones(3), has_aux=True).chosen.passes >= 1
+
+
+def product(x):
+    return jnp.tanh(x) * x[0]
+
+
+@pytest.mark.parametrize("effort", ["estimate", "measure"])
+def test_a_plan_is_a_function_like_others(effort):
+    x = jnp.arange(1.0, 4.0)
+    made = plan(jacobian, product, x, effort=effort)
+    expected = jax.jacfwd(product)(x)
+    np.testing.assert_allclose(jax.jit(made)(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(made)(jnp.stack([x, x]))[1], expected, rtol=1e-6)
+    assert {made: "kept"}[made] == "kept" and len(repr(made)) < 100 and "product" in repr(made)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(made))))
+    np.testing.assert_allclose(again(x), expected, rtol=1e-6)
+    assert (again.chosen.label, again.effort, again.measured) == (made.chosen.label, effort, made.measured)
+
+
+def test_a_plan_of_products_travels_too():
+    x = jnp.arange(1.0, 4.0)
+    made = plan(hvp, sum_of_cubes, (x,), x, method="reverse-over-reverse")
+    np.testing.assert_allclose(jax.jit(pickle.loads(pickle.dumps(made)))((x,), x), 6 * x * x)
+
+
+def sum_of_cubes(x):
+    return jnp.sum(x**3)
+
+
+def test_a_plan_refuses_other_shapes():
+    made = plan(jacobian, product, jax.ShapeDtypeStruct((3,), jnp.float32))
+    with pytest.raises(ValueError, match=r"jacobian: this plan is for arguments of shapes \[\(3,\)\], got \[\(4,\)\]"):
+        made(jnp.ones(4))

@@ -1,5 +1,5 @@
 """sparsity: which entries of a Jacobian or Hessian may differ from zero, without evaluating the function."""
 
-from jaxcalc.programs.sparsity.detect import Pattern, hessian_pattern, jacobian_pattern
+from jaxcalc.programs.sparsity.detect import Pattern, given_pattern, hessian_pattern, jacobian_pattern
 
-__all__ = ["Pattern", "hessian_pattern", "jacobian_pattern"]
+__all__ = ["Pattern", "given_pattern", "hessian_pattern", "jacobian_pattern"]

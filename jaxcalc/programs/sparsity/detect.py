@@ -1,6 +1,7 @@
 """Which entries of a Jacobian or Hessian may differ from zero, read from the program that differentiation executes."""
 
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from jaxcalc.programs.sparsity.facts import Fact, constant, unknown
 from jaxcalc.programs.sparsity.reader import Opaque, Reader
 from jaxcalc.programs.sparsity.sets import Links, Meter, Sets, Space, TooDense
 
-__all__ = ["Pattern", "hessian_pattern", "jacobian_pattern"]
+__all__ = ["Pattern", "given_pattern", "hessian_pattern", "jacobian_pattern"]
 
 Scope = Literal["global", "local"]
 Route = Literal["tangent", "cotangent"]
@@ -32,7 +33,7 @@ _LEAST_WORK, _WORK_PER_ELEMENT, _WORK_IN_LOOPS = 2e8, 400, 2
 _MUCH, _FEWER = 4e6, 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pattern:
     """Which entries of a matrix of derivatives may differ from zero.
 
@@ -70,6 +71,15 @@ class Pattern:
         return sparse.csr_array((np.ones(indices.size, bool), indices.astype(kind), indptr), shape=self.shape)
 
     @property
+    def symmetric(self) -> "Pattern":
+        """The pattern of a square matrix united with its transpose."""
+        if self.entries is None:
+            return self
+        both = (self.entries + self.entries.T).tocsr()
+        both.sort_indices()
+        return dataclasses.replace(self, entries=both)
+
+    @property
     def nnz(self) -> int:
         """Number of entries that may differ from zero."""
         return self.shape[0] * self.shape[1] if self.entries is None else int(self.entries.nnz)
@@ -78,6 +88,42 @@ class Pattern:
     def density(self) -> float:
         """Share of the entries that may differ from zero; 0 for a matrix without entries."""
         return self.nnz / max(1, self.shape[0] * self.shape[1])
+
+
+def given_pattern(who: str, pattern: Any) -> Pattern:
+    """A user's own pattern; its scope is local, for whoever gives it may err.
+
+    Args:
+      who: the operator's name, for messages.
+      pattern: a ``Pattern``, or a matrix of shape (m, n): truth values or numbers that may differ from zero, dense or
+        sparse (SciPy's, or ``jax.experimental.sparse.BCOO`` with every entry that it stores).
+
+    Raises:
+      TypeError: for anything else, traced values too.
+      ValueError: if it is no matrix.
+    """
+    if isinstance(pattern, Pattern):
+        return dataclasses.replace(pattern, scope="local")
+    if not sparse.issparse(pattern):
+        if hasattr(pattern, "indices") and hasattr(pattern, "todense"):
+            shape = checks.shaped(who, "pattern", tuple(pattern.shape), "m", "n")
+            at = np.asarray(pattern.indices).reshape(-1, 2)
+            at = at[(at < shape).all(1)]  # BCOO pads with entries beyond the end
+            pattern = sparse.coo_array((np.ones(len(at), bool), tuple(at.T)), shape=shape)
+        else:
+            is_array = hasattr(pattern, "shape") and not isinstance(pattern, Tracer)
+            dense = np.asarray(pattern if is_array else None)
+            if dense.dtype.kind not in "biuf":
+                expected = "a Pattern, or a matrix of truth values or numbers, dense or sparse"
+                raise TypeError(f"{who}: pattern must be {expected}, got {type(pattern).__name__}.")
+            checks.shaped(who, "pattern", dense.shape, "m", "n")
+            pattern = sparse.coo_array(dense != 0)
+    entries = sparse.csr_array(pattern, dtype=bool)
+    entries.sum_duplicates()
+    entries.sort_indices()
+    entries.data[:] = True
+    rows, columns = map(int, entries.shape or ())
+    return Pattern((rows, columns), entries, "local", "tangent", True)
 
 
 def jacobian_pattern(
@@ -175,9 +221,7 @@ def hessian_pattern(
     rows = _inexact_places(args)
     entries = found.entries.tocoo()
     wide = sparse.coo_array((entries.data, (rows[entries.coords[0]], entries.coords[1])), shape=(n, n)).tocsr()
-    both = (wide + wide.T).tocsr()
-    both.sort_indices()
-    return Pattern((n, n), both, scope, found.program, found.forward, found.notes)
+    return Pattern((n, n), wide, scope, found.program, found.forward, found.notes).symmetric
 
 
 def _inexact_places(args: Any) -> np.ndarray:

@@ -1,0 +1,61 @@
+"""Vectors that are handed over beside a point: fitted to it where nothing is lost, refused where something would be."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc import checks
+from jaxcalc.engines import check_gradient
+from jaxcalc.transforms import directional_derivative, fisher_vp, ggn_vp, hvp, laplacian, taylor, taylor_polynomial
+
+X = jnp.arange(1.0, 4.0)
+squares = lambda x: jnp.sum(x**2)
+CALLS = {
+    "hvp": lambda v: hvp(squares)((X,), v),
+    "ggn_vp": lambda v: ggn_vp(lambda p: p**2, jnp.sum)(X, v),
+    "fisher_vp": lambda v: fisher_vp(lambda p: p**2)(X, v),
+    "taylor": lambda v: taylor(squares, 2)(X, v)[1],
+    "taylor_polynomial": lambda v: taylor_polynomial(squares, 2)(X)(v),
+    "directional_derivative": lambda v: directional_derivative(squares)(X, v),
+    "check_gradient": lambda v: check_gradient(squares, v, X).passed,
+}
+
+
+@pytest.mark.parametrize("who", CALLS)
+@pytest.mark.parametrize("v", [1j * X, np.ones(3, bool), np.array(["a", "b", "c"])], ids=["complex", "bool", "text"])
+def test_what_a_cast_would_lose_is_refused(who, v):
+    with pytest.raises(TypeError, match=rf"{who}: .* must be real numbers, as |not a valid JAX (array )?type"):
+        CALLS[who](v)
+
+
+@pytest.mark.parametrize("who", [name for name in CALLS if name != "check_gradient"])
+@pytest.mark.parametrize("dtype", [np.int32, np.float16, np.float64])
+def test_real_numbers_of_any_width_are_taken(who, dtype):
+    np.testing.assert_allclose(CALLS[who](np.array([2, 0, 1], dtype)), CALLS[who](jnp.array([2.0, 0.0, 1.0])))
+
+
+def test_weights_are_vectors_too():
+    with pytest.raises(TypeError, match="weights must be real numbers"):
+        laplacian(squares, weights=1j * X)(X)
+
+
+def test_a_complex_point_takes_real_and_complex_vectors():
+    z = X + 1j
+    for v in (X, 1j * X):
+        np.testing.assert_allclose(taylor(jnp.sin, 1)(z, v)[1], jnp.cos(z) * v, rtol=1e-6)
+
+
+def test_shapes_in_place_of_arrays_stay():
+    shape = jax.ShapeDtypeStruct((3,), jnp.float32)
+    assert checks.vector("hvp", "v", shape, "x", X) is shape
+
+
+def test_the_functions_of_a_product_have_their_own_names():
+    with pytest.raises(TypeError, match=r"ggn_vp: loss must return a scalar, got shape \(3,\). Reduce it"):
+        ggn_vp(lambda p: p**2, lambda outputs: outputs)(X, X)
+    for call, name in ((lambda: ggn_vp(3, jnp.sum), "model"), (lambda: ggn_vp(jnp.sin, 3), "loss")):
+        with pytest.raises(TypeError, match=f"ggn_vp: {name} must be a function, got 3"):
+            call()
+    with pytest.raises(TypeError, match="fisher_vp: log_prob must be a function"):
+        fisher_vp(3)
