@@ -1,14 +1,16 @@
 """Activation functions, each with its first and second derivative in closed form and the largest slope it can have.
 
 The scalar functions act entry by entry; softmax, its logarithm and log-sum-exp act along an axis. Every formula is
-written so that finite arguments of any size give no NaN and small tails keep their relative digits, down to where the
-dtype itself underflows. Integers are promoted to floating point.
+written so that arguments of any size, infinite ones too, give no NaN and small tails keep their relative digits, down
+to where the dtype itself underflows. Integers are promoted to floating point; complex numbers are for the analytic
+functions alone.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -98,9 +100,29 @@ def _constant(value: float) -> Callable[[ArrayLike], Array]:
     return lambda x: jnp.full_like(_floating(x), value)
 
 
-def _within_reach(x: Array) -> Array:
-    """``x`` cut at +-64, where every bell has underflowed: what multiplies a bell must not overflow, 0 inf is NaN."""
-    return jnp.clip(x, -64, 64)
+_BELL_REACH = 64.0  # where every bell has underflowed
+_SIGMOID_REACH = 800.0  # and the sigmoid
+
+
+def _within(reach: float, x: Array) -> Array:
+    """``x`` cut at +-reach: what multiplies a bell that has underflowed must not overflow, 0 inf is NaN."""
+    return jnp.clip(x, -reach, reach)
+
+
+def _gated(reach: float, gate: Callable[[Array], Array], x: Array) -> Array:
+    """``x gate(x)``, the gate being 0 or 1 beyond the reach; a choice, lest an infinite entry be multiplied by 0."""
+    near = _within(reach, x)
+    return jnp.where(x > reach, x, near * gate(near))
+
+
+def _real(name: str, fun: Callable[..., Array]) -> Callable[..., Array]:
+    """``fun`` of real numbers: complex ones have no order, so that no piece of it is theirs."""
+
+    @functools.wraps(fun)
+    def called(x: ArrayLike, **parameters: ArrayLike) -> Array:
+        return fun(checks.real_array(name, "x", x), **parameters)
+
+    return called
 
 
 # -- sigmoids ------------------------------------------------------------------------------------------------------
@@ -142,7 +164,7 @@ def _relu_derivative(x: ArrayLike) -> Array:
 def _leaky_relu(x: ArrayLike, slope: ArrayLike = 0.01) -> Array:
     """Not ``max(slope x, x)``, which is another function where the slope is above 1."""
     x = _floating(x)
-    return jnp.where(x >= 0, x, jnp.asarray(slope, x.dtype) * x)
+    return jnp.where(x >= 0, x, jnp.asarray(slope, x.dtype) * _negative_part(x))
 
 
 def _leaky_relu_derivative(x: ArrayLike, slope: ArrayLike = 0.01) -> Array:
@@ -190,19 +212,18 @@ def _normal_distribution(x: Array) -> Array:
 
 
 def _gelu(x: ArrayLike) -> Array:
-    x = _floating(x)
-    return x * _normal_distribution(x)
+    return _gated(_BELL_REACH, _normal_distribution, _floating(x))
 
 
 def _gelu_derivative(x: ArrayLike) -> Array:
     """``Phi(x) + x phi(x)`` with the standard normal's distribution and density."""
-    x = _floating(x)
+    x = _within(_BELL_REACH, _floating(x))
     return _normal_distribution(x) + x * _normal_density(x)
 
 
 def _gelu_second(x: ArrayLike) -> Array:
     """``phi(x) (2 - x^2)``."""
-    x = _within_reach(_floating(x))
+    x = _within(_BELL_REACH, _floating(x))
     root = math.sqrt(2)
     return _normal_density(x) * (root - x) * (root + x)
 
@@ -224,23 +245,20 @@ def _half_bell(u: Array) -> Array:
 
 def _gelu_tanh(x: ArrayLike) -> Array:
     """``x s(u)``: by ``1 + tanh``, as jax has it, the negative tail would cancel to 0."""
-    x = _floating(x)
-    u, _, _ = _gelu_tanh_gate(x)
-    return x * jax.nn.sigmoid(u)
+    return _gated(_BELL_REACH, lambda x: jax.nn.sigmoid(_gelu_tanh_gate(x)[0]), _floating(x))
 
 
 def _gelu_tanh_derivative(x: ArrayLike) -> Array:
     """``s(u) + x u' s'(u)``."""
-    x = _floating(x)
-    near = _within_reach(x)
-    u, first, _ = _gelu_tanh_gate(near)
+    x = _within(_BELL_REACH, _floating(x))
+    u, first, _ = _gelu_tanh_gate(x)
     half = _half_bell(u)
-    return jax.nn.sigmoid(_gelu_tanh_gate(x)[0]) + (half * near) * (half * first)
+    return jax.nn.sigmoid(u) + (half * x) * (half * first)
 
 
 def _gelu_tanh_second(x: ArrayLike) -> Array:
     """``(2 u' + x u'') s'(u) + x u'^2 s''(u)``, with ``s'' = -s' tanh(u/2)``."""
-    x = _within_reach(_floating(x))
+    x = _within(_BELL_REACH, _floating(x))
     u, first, second = _gelu_tanh_gate(x)
     half = _half_bell(u)
     steep = half * first
@@ -249,19 +267,18 @@ def _gelu_tanh_second(x: ArrayLike) -> Array:
 
 
 def _silu(x: ArrayLike) -> Array:
-    x = _floating(x)
-    return x * jax.nn.sigmoid(x)
+    return _gated(_SIGMOID_REACH, jax.nn.sigmoid, _floating(x))
 
 
 def _silu_derivative(x: ArrayLike) -> Array:
     """``s(x) (1 + x s(-x))``."""
-    x = _floating(x)
+    x = _within(_SIGMOID_REACH, _floating(x))
     return jax.nn.sigmoid(x) * (1 + x * jax.nn.sigmoid(-x))
 
 
 def _silu_second(x: ArrayLike) -> Array:
     """``s' (2 - x tanh(x/2))``."""
-    x = _floating(x)
+    x = _within(_SIGMOID_REACH, _floating(x))
     return _sigmoid_derivative(x) * (2 - x * jnp.tanh(0.5 * x))
 
 
@@ -299,19 +316,33 @@ def _gelu_tanh_largest_slope() -> float:
 # The slope of x Phi(x) is largest at x = sqrt 2, where its own derivative phi(x) (2 - x^2) vanishes.
 _GELU_SLOPE = 0.5 * (1 + math.erf(1)) + math.exp(-1) / math.sqrt(math.pi)
 
+
+def _of_reals(
+    name: str,
+    value: Callable[..., Array],
+    derivative: Callable[..., Array],
+    largest_slope: float,
+    second_derivative: Callable[..., Array],
+    **rest: Any,
+) -> Activation:
+    """An activation that refuses complex numbers; the others are analytic, and theirs too."""
+    first, second = _real(name, derivative), _real(name, second_derivative)
+    return Activation(name, _real(name, value), first, largest_slope, second, **rest)
+
+
 linear = Activation("linear", _floating, _constant(1.0), 1.0, _constant(0.0))
 sigmoid = Activation("sigmoid", _sigmoid, _sigmoid_derivative, 0.25, _sigmoid_second)
 tanh = Activation("tanh", lambda x: jnp.tanh(_floating(x)), _tanh_derivative, 1.0, _tanh_second)
 # The slope at the kink is 0, as jax.nn.relu has it; jax.grad of jnp.maximum(x, 0) shares a tie and gives 1/2 there.
-relu = Activation("relu", lambda x: jax.nn.relu(_floating(x)), _relu_derivative, 1.0, _constant(0.0), kinks=(0.0,))
-gelu = Activation("gelu", _gelu, _gelu_derivative, _GELU_SLOPE, _gelu_second)
+relu = _of_reals("relu", jax.nn.relu, _relu_derivative, 1.0, _constant(0.0), kinks=(0.0,))
+gelu = _of_reals("gelu", _gelu, _gelu_derivative, _GELU_SLOPE, _gelu_second)
 # The square has no largest slope, and overflows where x^2 does.
 quadratic = Activation(
     "quadratic", lambda x: jnp.square(_floating(x)), lambda x: 2 * _floating(x), math.inf, _constant(2.0)
 )
 # The slope at the kink is 1, as jax.nn.leaky_relu has it: from the other side than relu's. The largest slope of the
 # family is max(1, |slope|).
-leaky_relu = Activation(
+leaky_relu = _of_reals(
     "leaky_relu",
     _leaky_relu,
     _leaky_relu_derivative,
@@ -322,10 +353,10 @@ leaky_relu = Activation(
 )
 # The slope at 0 is alpha, that of the left side, as jax.nn.elu has it: a kink unless alpha is 1. Its second derivative
 # there is alpha too. The largest slope of the family is max(1, |alpha|).
-elu = Activation("elu", _elu, _elu_derivative, 1.0, _elu_second, bends=(0.0,), parameters=(("alpha", 1.0),))
+elu = _of_reals("elu", _elu, _elu_derivative, 1.0, _elu_second, bends=(0.0,), parameters=(("alpha", 1.0),))
 # What jax.nn.gelu gives by default; from the exact form it strays by up to 4.7e-4.
-gelu_tanh = Activation("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative, _gelu_tanh_largest_slope(), _gelu_tanh_second)
-silu = Activation("silu", _silu, _silu_derivative, _silu_largest_slope(), _silu_second)
+gelu_tanh = _of_reals("gelu_tanh", _gelu_tanh, _gelu_tanh_derivative, _gelu_tanh_largest_slope(), _gelu_tanh_second)
+silu = _of_reals("silu", _silu, _silu_derivative, _silu_largest_slope(), _silu_second)
 softplus = Activation("softplus", _softplus, _sigmoid, 1.0, _sigmoid_derivative)
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -350,21 +381,23 @@ def activation(name: str) -> Activation:
 # -- along an axis -------------------------------------------------------------------------------------------------
 
 
-def _around_the_largest(who: str, x: ArrayLike, axis: int) -> tuple[Array, Array, Array, Array]:
+def _around_the_largest(who: str, logits: ArrayLike, axis: int) -> tuple[Array, Array, Array, Array]:
     """The largest entry, the entries less that, which entry it is, and the sum of the other entries' exponentials.
 
     The largest entry's own exponential is exactly 1. Kept out of the sum it does not swallow the others: where one
     entry leads by 40 its log-probability is -4e-18, not 0. Any of several equal largest ones gives the same function,
     so derivatives through the choice are those of the function itself.
     """
-    x = _floating(x)
-    if x.ndim == 0 or x.shape[axis] == 0:
+    x: Array = checks.real_array(who, "x", logits)
+    if x.ndim == 0 or x.shape[checks.axis(who, "axis", axis, x.shape)] == 0:
         raise ValueError(f"{who}: expected at least one entry along axis {axis}, got shape {x.shape}. Pass logits.")
+    axis %= x.ndim
     index = jnp.argmax(x, axis=axis, keepdims=True)
     largest = jnp.take_along_axis(x, index, axis=axis)
     # Where all is -inf (a row masked throughout) there is nothing to shift by: -inf less -inf is NaN.
     shifted = x - jnp.where(jnp.isneginf(largest), jnp.zeros_like(largest), largest)
-    where = jax.lax.broadcasted_iota(index.dtype, x.shape, axis % x.ndim) == index
+    where = jax.lax.broadcasted_iota(index.dtype, x.shape, axis) == index
+    shifted = jnp.where(where & jnp.isposinf(largest), jnp.zeros_like(x), shifted)  # inf less inf
     others = jnp.sum(jnp.where(where, jnp.zeros_like(x), jnp.exp(shifted)), axis=axis, keepdims=True)
     return largest, shifted, where, others
 
@@ -382,10 +415,12 @@ def logsumexp(x: ArrayLike, axis: int = -1) -> Array:
       The shape of ``x`` without that axis; -inf where all entries are masked.
 
     Raises:
-      ValueError: if there is no entry along the axis.
+      TypeError: for complex logits, or an axis that is no whole number.
+      ValueError: if there is no such axis, or no entry along it.
     """
     largest, _, _, others = _around_the_largest("logsumexp", x, axis)
-    return jnp.squeeze(largest + jnp.log1p(others), axis)
+    total = jnp.where(jnp.isposinf(largest), largest, largest + jnp.log1p(others))  # of several inf too
+    return jnp.squeeze(total, axis)
 
 
 def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
@@ -394,11 +429,13 @@ def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
     ``jax.nn.log_softmax`` gives the same to absolute accuracy: of an entry that leads by 40 it makes 0.
 
     Args:
-      x: logits; -inf masks an entry. A row masked throughout has no distribution and gives NaN.
+      x: logits; -inf masks an entry, a single inf takes all. A row masked throughout, or with several inf, has no
+        distribution and gives NaN.
       axis: the axis that sums to one.
 
     Raises:
-      ValueError: if there is no entry along the axis.
+      TypeError: for complex logits, or an axis that is no whole number.
+      ValueError: if there is no such axis, or no entry along it.
     """
     largest, shifted, _, others = _around_the_largest("log_softmax", x, axis)
     return jnp.where(jnp.isneginf(largest), jnp.nan, shifted - jnp.log1p(others))
@@ -408,13 +445,19 @@ def softmax(x: ArrayLike, axis: int = -1) -> Array:
     """Softmax: ``p_i = e^(x_i) / sum_j e^(x_j)``; positive until it underflows, summing to one.
 
     Args:
-      x: logits; -inf masks an entry. A row masked throughout has no distribution and gives NaN.
+      x: logits; -inf masks an entry, a single inf takes all. A row masked throughout, or with several inf, has no
+        distribution and gives NaN.
       axis: the axis that sums to one.
 
     Raises:
-      ValueError: if there is no entry along the axis.
+      TypeError: for complex logits, or an axis that is no whole number.
+      ValueError: if there is no such axis, or no entry along it.
     """
-    largest, shifted, _, others = _around_the_largest("softmax", x, axis)
+    return _shares("softmax", x, axis)
+
+
+def _shares(who: str, x: ArrayLike, axis: int) -> Array:
+    largest, shifted, _, others = _around_the_largest(who, x, axis)
     return jnp.where(jnp.isneginf(largest), jnp.nan, jnp.exp(shifted) / (1 + others))
 
 
@@ -426,9 +469,14 @@ def one_minus_softmax(x: ArrayLike, axis: int = -1) -> Array:
       axis: the axis that sums to one.
 
     Raises:
-      ValueError: if there is no entry along the axis.
+      TypeError: for complex logits, or an axis that is no whole number.
+      ValueError: if there is no such axis, or no entry along it.
     """
-    largest, shifted, where, others = _around_the_largest("one_minus_softmax", x, axis)
+    return _remainders("one_minus_softmax", x, axis)
+
+
+def _remainders(who: str, x: ArrayLike, axis: int) -> Array:
+    largest, shifted, where, others = _around_the_largest(who, x, axis)
     # Only the largest can be above one half; for the others the difference does not cancel.
     rest = jnp.where(where, others / (1 + others), 1 - jnp.exp(shifted) / (1 + others))
     return jnp.where(jnp.isneginf(largest), jnp.nan, rest)
@@ -446,8 +494,8 @@ def softmax_jacobian(x: ArrayLike) -> Array:
     Raises:
       ValueError: if there is no logit.
     """
-    p = softmax(x)
-    diagonal = p * one_minus_softmax(x)
+    p = _shares("softmax_jacobian", x, -1)
+    diagonal = p * _remainders("softmax_jacobian", x, -1)
     unit = jnp.eye(p.shape[-1], dtype=bool)
     return jnp.where(unit, diagonal[..., None], -p[..., :, None] * p[..., None, :])
 
@@ -464,6 +512,6 @@ def log_softmax_jacobian(x: ArrayLike) -> Array:
     Raises:
       ValueError: if there is no logit.
     """
-    p = softmax(x)
+    p = _shares("log_softmax_jacobian", x, -1)
     unit = jnp.eye(p.shape[-1], dtype=bool)
-    return jnp.where(unit, one_minus_softmax(x)[..., None], -p[..., None, :])
+    return jnp.where(unit, _remainders("log_softmax_jacobian", x, -1)[..., None], -p[..., None, :])

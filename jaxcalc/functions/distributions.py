@@ -21,6 +21,7 @@ from jax.core import Tracer
 from jax.scipy import special
 from jax.typing import ArrayLike
 
+from jaxcalc import checks
 from jaxcalc.functions.elementary import log1p, log_hypot_one
 
 __all__ = [
@@ -93,9 +94,12 @@ class Distribution:
         """``log p(x)``, the log-probability of a discrete family; -inf outside the support.
 
         Args:
-          x: the event's shape, after dimensions that broadcast with the batch.
+          x: the event's shape, after dimensions that broadcast with the batch; infinite entries too.
+
+        Raises:
+          TypeError: for a complex x.
         """
-        return self.family.log_density(self._floating(x), *self.parameters)
+        return self.family.log_density(self._floating("log_density", x), *self.parameters)
 
     def density(self, x: ArrayLike) -> Array:
         """``p(x)``, the probability of a discrete family; 0 outside the support.
@@ -103,7 +107,7 @@ class Distribution:
         Args:
           x: the event's shape, after dimensions that broadcast with the batch.
         """
-        return jnp.exp(self.log_density(x))
+        return jnp.exp(self.family.log_density(self._floating("density", x), *self.parameters))
 
     def cdf(self, x: ArrayLike) -> Array:
         """``P(X <= x)``, by special functions where the family needs them.
@@ -118,7 +122,7 @@ class Distribution:
             raise ValueError(
                 f"cdf: {self.family.name} has no closed distribution function. Estimate it from draws of sample."
             )
-        return self.family.cdf(self._floating(x), *self.parameters)
+        return self.family.cdf(self._floating("cdf", x), *self.parameters)
 
     def mean(self) -> Array:
         """``E[X]``; NaN where it does not exist."""
@@ -149,11 +153,17 @@ class Distribution:
 
         Returns:
           ``shape + batch_shape + event``; integers for a discrete family.
+
+        Raises:
+          TypeError: if the shape is no sequence of whole numbers.
+          ValueError: if one of them is negative.
         """
+        shape = checks.dimensions(f"{self.family.name}.sample", "shape", shape)
         return self.family.draw(key, (*shape, *self.batch_shape), *self.parameters)
 
-    def _floating(self, x: ArrayLike) -> Array:
-        return jnp.asarray(x, jnp.result_type(x, *self.parameters))
+    def _floating(self, method: str, x: ArrayLike) -> Array:
+        real: Array = checks.real_array(f"{self.family.name}.{method}", "x", x)
+        return real.astype(jnp.result_type(x, *self.parameters))
 
 
 def kl(p: Distribution, q: Distribution) -> Array:
@@ -191,6 +201,7 @@ def _array(x: Any) -> ArrayLike:
 def _build(family: Family, *given: _Numbers) -> Distribution:
     parameters = tuple(map(_array, given))
     dtype = jnp.result_type(*parameters, float)
+    checks.floating(family.name, "every parameter", jnp.zeros((), dtype), "Take real and imaginary part apart.")
     distribution = Distribution(tuple(jnp.asarray(p, dtype) for p in parameters), family)
     try:
         _ = distribution.batch_shape
@@ -208,6 +219,7 @@ def _known(*values: _Numbers) -> tuple[np.ndarray, ...] | None:
 
 
 def _require(who: str, what: str, value: _Numbers, expected: str, holds: Callable[[np.ndarray], Any]) -> None:
+    checks.real_array(who, what, _array(value))
     known = _known(value)
     if known is not None and not np.all(np.isfinite(known[0]) & holds(known[0])):
         raise ValueError(f"{who}: {what} must be {expected}, got {value}.")
@@ -336,6 +348,7 @@ def normal(mean: _Numbers = 0.0, std: _Numbers = 1.0) -> Distribution:
       std: its standard deviation, above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_finite("normal", mean=mean)
@@ -413,6 +426,7 @@ def exponential(rate: _Numbers = 1.0) -> Distribution:
       rate: the reciprocal of its mean, above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_positive("exponential", rate=rate)
@@ -455,6 +469,7 @@ def laplace(location: _Numbers = 0.0, scale: _Numbers = 1.0) -> Distribution:
       scale: its mean absolute deviation, above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_finite("laplace", location=location)
@@ -466,8 +481,20 @@ def laplace(location: _Numbers = 0.0, scale: _Numbers = 1.0) -> Distribution:
 
 
 def _gamma_log_density(x: Array, shape: Array, rate: Array) -> Array:
-    inside = lambda x: _times_log(shape - 1, rate * x) + jnp.log(rate) - rate * x - special.gammaln(shape)
+    def inside(x):
+        scaled = rate * x
+        # The exponential outweighs the power however far out: a logarithm that is infinite too would make it NaN.
+        power = _times_log(shape - 1, jnp.minimum(scaled, jnp.finfo(x.dtype).max))
+        return power + jnp.log(rate) - scaled - special.gammaln(shape)
+
     return _where_inside(~(x < 0), x, 1.0, inside)
+
+
+def _gamma_cdf(x: Array, shape: Array, rate: Array) -> Array:
+    positive = x > 0
+    # All is below an infinite x, at a slope that would be inf times 0.
+    share = special.gammainc(shape, jnp.minimum(rate * jnp.where(positive, x, 1), jnp.finfo(x.dtype).max))
+    return jnp.where(positive, share, jnp.where(jnp.isnan(x), jnp.nan, 0))
 
 
 def _gamma_kl(p: tuple[Array, ...], q: tuple[Array, ...]) -> Array:
@@ -485,7 +512,7 @@ _GAMMA = Family(
     lambda shape, rate: shape / rate / rate,
     lambda shape, rate: shape - jnp.log(rate) + special.gammaln(shape) + (1 - shape) * special.digamma(shape),
     lambda key, size, shape, rate: jax.random.gamma(key, shape, size, shape.dtype) / rate,
-    lambda x, shape, rate: special.gammainc(shape, rate * jnp.maximum(x, 0)),
+    _gamma_cdf,
     _gamma_kl,
     (0, 0),
 )
@@ -499,6 +526,7 @@ def gamma(shape: _Numbers, rate: _Numbers = 1.0) -> Distribution:
       rate: the reciprocal of its scale, above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_positive("gamma", shape=shape, rate=rate)
@@ -553,6 +581,7 @@ def beta(a: _Numbers, b: _Numbers) -> Distribution:
       a, b: above 0; the cumulative distribution is NaN above 1e5.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_positive("beta", a=a, b=b)
@@ -580,7 +609,10 @@ def _student_cdf(x: Array, df: Array, location: Array, scale: Array) -> Array:
     tangent = jnp.where(far, 1 / jnp.where(far, z, 1), z)
     share = tangent**2 / (1 + tangent**2)
     half = jnp.full_like(df, 0.5)
-    upper = 0.5 * special.betainc(0.5 * df, half, jnp.where(far, share, 0.5))
+    # Where the share underflows, so does the tail; its slope there would be 0 times inf.
+    outside = far & (share < jnp.finfo(x.dtype).tiny)
+    upper = 0.5 * special.betainc(0.5 * df, half, jnp.where(far & ~outside, share, 0.5))
+    upper = jnp.where(outside, 0, upper)
     middle = 0.5 * special.betainc(half, 0.5 * df, jnp.where(far, 0.5, share))
     return jnp.where(far, jnp.where(z < 0, upper, 1 - upper), 0.5 + jnp.sign(z) * middle)
 
@@ -621,6 +653,7 @@ def student_t(df: _Numbers, location: _Numbers = 0.0, scale: _Numbers = 1.0) -> 
       scale: above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_positive("student_t", df=df, scale=scale)
@@ -659,6 +692,7 @@ def bernoulli(probability: _Numbers) -> Distribution:
       probability: in [0, 1].
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require("bernoulli", "probability", probability, "in [0, 1]", lambda v: (v >= 0) & (v <= 1))
@@ -731,7 +765,24 @@ def categorical(probabilities: _Numbers) -> Distribution:
 
 def _poisson_log_density(x: Array, rate: Array) -> Array:
     counts = (x >= 0) & (x == jnp.floor(x)) | jnp.isnan(x)
-    return _where_inside(counts, x, 0.0, lambda x: _times_log(x, rate) - rate - special.gammaln(x + 1))
+
+    def inside(x):
+        # Of large counts both terms are large, infinite at last: Stirling's formula takes their difference.
+        far = x >= 10
+        near, large = jnp.where(far, 0, x), jnp.where(far, x, 10)
+        close = rate > 0.5 * large  # where logarithms would cancel
+        between = jnp.where(close, large, rate)
+        apart = jnp.where(close, large * _excess(_ratio(rate, between)), large * (jnp.log(large / rate) - 1) + rate)
+        stirling = -apart - 0.5 * jnp.log(large) - _HALF_LOG_TWO_PI - _stirling_rest(large)
+        return jnp.where(far, stirling, _times_log(near, rate) - rate - special.gammaln(near + 1))
+
+    return _where_inside(counts, x, 0.0, inside)
+
+
+def _poisson_cdf(x: Array, rate: Array) -> Array:
+    sure = x > 1e4 * (1 + rate)  # where jax's incomplete gamma function ends in NaN
+    count = jnp.floor(jnp.where(sure, 0, jnp.maximum(x, 0)))
+    return jnp.where(x < 0, 0, jnp.where(sure, 1, special.gammaincc(count + 1, rate)))
 
 
 _POISSON = Family(
@@ -741,7 +792,7 @@ _POISSON = Family(
     lambda rate: rate,
     None,
     lambda key, shape, rate: jax.random.poisson(key, rate, shape).astype(int),
-    lambda x, rate: jnp.where(x < 0, 0, special.gammaincc(jnp.floor(jnp.maximum(x, 0)) + 1, rate)),
+    _poisson_cdf,
     lambda p, q: _relative_entropy(p[0], q[0]),
     (0,),
 )
@@ -754,6 +805,7 @@ def poisson(rate: _Numbers) -> Distribution:
       rate: its mean, above 0.
 
     Raises:
+      TypeError: for a complex parameter.
       ValueError: for a concrete parameter out of range.
     """
     _require_positive("poisson", rate=rate)
@@ -775,8 +827,11 @@ def _half_log_determinant(factor: Array) -> Array:
 
 
 def _multivariate_log_density(x: Array, mean: Array, factor: Array) -> Array:
-    z = _whitened(factor, x - mean)
-    return -0.5 * jnp.sum(z * z, axis=-1) - _half_log_determinant(factor) - x.shape[-1] * _HALF_LOG_TWO_PI
+    # An infinite vector is infinitely far away, whatever its whitened entries cancel to.
+    infinite = (jnp.isinf(x) & ~jnp.isnan(x).any(axis=-1, keepdims=True)).any(axis=-1)
+    z = _whitened(factor, jnp.where(infinite[..., None], 0, x) - mean)
+    squares = jnp.where(infinite, jnp.inf, jnp.sum(z * z, axis=-1))
+    return -0.5 * squares - _half_log_determinant(factor) - x.shape[-1] * _HALF_LOG_TWO_PI
 
 
 def _multivariate_kl(p: tuple[Array, ...], q: tuple[Array, ...]) -> Array:

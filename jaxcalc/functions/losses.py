@@ -54,8 +54,8 @@ class Loss:
     """A loss ``l(prediction, target)`` with its derivatives with respect to the prediction.
 
     All three functions take ``(prediction, target, **parameters)`` of one shape, promote integers to floating point,
-    and refuse misuse: other shapes, no entry at all, and, where the values are concrete, targets and probabilities
-    out of their range. A parameter is a keyword, so that it may be traced: ``huber(p, y, delta=d)``.
+    and refuse misuse: complex numbers, other shapes, no entry at all, and, where the values are concrete, targets and
+    probabilities out of their range. A parameter is a keyword, so that it may be traced: ``huber(p, y, delta=d)``.
 
     Args:
       name: what a config calls it.
@@ -161,7 +161,8 @@ def _checked(who: str, check: _Check, names: tuple[str, ...], fun: Callable[...,
 
     @functools.wraps(fun)
     def called(prediction: ArrayLike, target: ArrayLike, **parameters: ArrayLike) -> Array:
-        first, second = (jnp.asarray(x, jnp.result_type(x, float)) for x in (prediction, target))
+        first: Array = checks.real_array(who, "the prediction", prediction)
+        second: Array = checks.real_array(who, "the target", target)
         # Broadcasting (n, 1) against (n,) would give n^2 wrong losses without a word.
         if first.shape != second.shape:
             raise ValueError(

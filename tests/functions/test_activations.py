@@ -376,3 +376,86 @@ def test_masks_and_sizes(x64):
         activations.softmax(jnp.zeros((2, 0)))
     with pytest.raises(ValueError, match=r"logsumexp: expected .* got shape \(\)"):
         activations.logsumexp(1.0)
+
+
+LIMITS = {
+    # name: (value, slope) towards -inf, then towards inf
+    "linear": ((-math.inf, 1), (math.inf, 1)),
+    "sigmoid": ((0, 0), (1, 0)),
+    "tanh": ((-1, 0), (1, 0)),
+    "relu": ((0, 0), (math.inf, 1)),
+    "gelu": ((0, 0), (math.inf, 1)),
+    "quadratic": ((math.inf, -math.inf), (math.inf, math.inf)),
+    "leaky_relu": ((-math.inf, 0.01), (math.inf, 1)),
+    "elu": ((-1, 0), (math.inf, 1)),
+    "gelu_tanh": ((0, 0), (math.inf, 1)),
+    "silu": ((0, 0), (math.inf, 1)),
+    "softplus": ((0, 0), (math.inf, 1)),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64, jnp.float16])
+def test_limits_at_infinity_and_huge_arguments(x64, name, dtype):
+    fun, largest = ACTIVATIONS[name], float(jnp.finfo(dtype).max)
+    once: Any = jax.grad(fun.value)
+    run = jax.jit(jax.vmap(lambda x: (fun.value(x), once(x), fun.derivative(x))))
+    second = jax.jit(jax.vmap(lambda x: (jax.grad(once)(x), jax.grad(fun.derivative)(x))))
+    infinite, huge = jnp.asarray([-math.inf, math.inf], dtype), jnp.asarray([-largest, -largest / 3, largest], dtype)
+    value, slope, closed = map(np.asarray, run(infinite))
+    limits, slopes = np.asarray(LIMITS[name], dtype).T
+    np.testing.assert_array_equal(value, limits)
+    np.testing.assert_array_equal(slope, slopes)
+    np.testing.assert_array_equal(closed, slopes)
+    bend = 2.0 if name == "quadratic" else 0.0
+    assert (np.asarray(fun.second_derivative(jnp.concatenate([infinite, huge])), float) == bend).all()
+    for derivative in second(jnp.concatenate([infinite, huge])):
+        assert (np.asarray(derivative, float) == bend).all()
+    assert not any(np.isnan(np.asarray(each, float)).any() for each in run(huge))
+
+
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu"])
+def test_complex_numbers_have_no_pieces(name):
+    fun, z = ACTIVATIONS[name], jnp.asarray([1 + 2j])
+    for each in (fun, fun.derivative, fun.second_derivative):
+        with pytest.raises(TypeError, match=f"{name}: x must be of real floating-point numbers, got complex64"):
+            each(z)
+
+
+def test_complex_numbers_of_analytic_activations():
+    z = 0.3 + 0.4j
+    np.testing.assert_allclose(ACTIVATIONS["tanh"](z), np.tanh(z), rtol=1e-6)
+    np.testing.assert_allclose(ACTIVATIONS["sigmoid"](z), 1 / (1 + np.exp(-z)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "fun", [activations.softmax, activations.log_softmax, activations.logsumexp, activations.one_minus_softmax]
+)
+def test_axes_and_kinds_of_logits(fun):
+    name = fun.__name__
+    for axis in (5, 2, -3):
+        with pytest.raises(ValueError, match=rf"{name}: axis must be an axis of shape \(2, 3\), -2 to 1, got {axis}"):
+            fun(jnp.ones((2, 3)), axis=axis)
+    for axis in (1.0, None, (0, 1), True):
+        with pytest.raises(TypeError, match=f"{name}: axis must be a whole number"):
+            fun(jnp.ones((2, 3)), axis=axis)
+    with pytest.raises(TypeError, match=f"{name}: x must be of real"):
+        fun(jnp.ones(3) * 1j)
+    assert fun(jnp.ones((2, 3)), axis=np.int64(0)).shape[-1] == 3
+
+
+@pytest.mark.parametrize("fun", [activations.softmax_jacobian, activations.log_softmax_jacobian])
+def test_jacobians_speak_for_themselves(fun):
+    with pytest.raises(ValueError, match=f"{fun.__name__}: expected at least one entry"):
+        fun(1.0)
+
+
+def test_infinite_logits():
+    x = jnp.asarray([1.0, math.inf, 0.0])
+    np.testing.assert_array_equal(activations.softmax(x), [0, 1, 0])
+    np.testing.assert_array_equal(activations.log_softmax(x), [-math.inf, 0, -math.inf])
+    np.testing.assert_array_equal(activations.one_minus_softmax(x), [1, 0, 1])
+    assert activations.logsumexp(x) == math.inf == activations.logsumexp(jnp.asarray([math.inf, math.inf]))
+    np.testing.assert_array_equal(jax.grad(activations.logsumexp)(x), [0, 1, 0])
+    assert np.isnan(activations.softmax(jnp.asarray([math.inf, math.inf]))).all()  # no limit
+    assert np.isnan(activations.softmax(jnp.asarray([math.nan]))).all()

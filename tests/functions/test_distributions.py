@@ -531,3 +531,104 @@ def test_misuse_says_what_was_expected(call, message):
 
 def test_a_beta_of_huge_parameters_tells_no_distribution_function(x64):
     assert np.isnan(float(distributions.beta(1e8, 1e8).cdf(0.5)))
+
+
+EVERY = {
+    "normal": distributions.normal(0.5, 2.0),
+    "uniform": distributions.uniform(-1.0, 2.0),
+    "exponential": distributions.exponential(2.0),
+    "laplace": distributions.laplace(0.5, 2.0),
+    "gamma": distributions.gamma(2.0, 1.0),
+    "steep gamma": distributions.gamma(0.5, 10.0),
+    "tall gamma": distributions.gamma(30.0, 10.0),
+    "beta": distributions.beta(2.0, 3.0),
+    "cauchy": distributions.student_t(1.0),
+    "student_t": distributions.student_t(3.0, 1.0, 2.0),
+    "bernoulli": distributions.bernoulli(0.3),
+    "poisson": distributions.poisson(3.0),
+    "rare poisson": distributions.poisson(0.5),
+    "poisson of many": distributions.poisson(100.0),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_at_infinity_and_far_out(x64, name, dtype):
+    p = jax.tree.map(lambda parameter: parameter.astype(dtype), EVERY[name])
+    discrete = p.family.name in ("bernoulli", "poisson")  # whose log-probability has no slope
+    slope = lambda p, x: jnp.zeros_like(x) if discrete else jax.grad(p.log_density)(x)
+    run = lambda p, x: (p.log_density(x), p.cdf(x), jax.grad(p.cdf)(x), slope(p, x))
+    largest = float(jnp.finfo(dtype).max)
+    points = jnp.asarray([-np.inf, np.inf, -largest, largest, -1e30, 1e30], dtype)
+    logs, cumulated, slopes, rates = map(np.asarray, jax.jit(jax.vmap(run, (None, 0)))(p, points))
+    assert (logs[:2] == -np.inf).all() and not np.isnan(logs).any() and not np.isnan(rates).any()
+    np.testing.assert_array_equal(cumulated[:2], [0, 1])
+    assert ((cumulated >= 0) & (cumulated <= 1)).all() and np.isfinite(slopes).all()
+
+
+@pytest.mark.parametrize("k", [9.0, 10.0, 1e3, 1e8, 1e30, 1e200])
+def test_probabilities_of_large_counts_against_mpmath(x64, k):
+    for rate in (3.0, k, k + k**0.5, 0.6 * k, 0.4 * k, 3 * k):
+        with mpmath.workdps(500):
+            count, mean = mpmath.mpf(k), mpmath.mpf(rate)
+            exact = float(count * mpmath.log(mean) - mean - mpmath.loggamma(count + 1))
+        assert_close(distributions.poisson(rate).log_density(k), exact, 64, scale=1)
+
+
+def test_an_infinite_vector_is_infinitely_far_away(x64):
+    p = distributions.multivariate_normal([0.0, 1.0], [[2.0, 1.5], [1.5, 2.0]])
+    inf = np.inf
+    points = jnp.asarray([[inf, 0], [0, inf], [inf, inf], [-inf, inf], [inf, np.nan], [0, 0]])
+    got = p.log_density(points)
+    np.testing.assert_array_equal(np.isneginf(got), [True, True, True, True, False, False])
+    np.testing.assert_array_equal(np.isnan(got), [False, False, False, False, True, False])
+    assert np.isnan(p.log_density(jnp.asarray([np.nan, 0.0])))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_complex_numbers_are_refused(name):
+    p = EVERY[name]
+    for method in ("log_density", "density", "cdf"):
+        with pytest.raises(TypeError, match=f"{p.family.name}.{method}: x must be of real floating-point numbers"):
+            getattr(p, method)(jnp.asarray([1j]))
+        with pytest.raises(TypeError, match=f"{p.family.name}.{method}: x must be of real floating-point numbers"):
+            jax.jit(getattr(p, method))(1j)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: distributions.normal(1j, 1.0),
+        lambda: distributions.normal(0.0, np.asarray([1 + 1j])),
+        lambda: jax.jit(distributions.normal)(1j, 1.0),
+        lambda: distributions.gamma(2.0, [1j]),
+        lambda: distributions.poisson(2j),
+        lambda: distributions.categorical(jnp.asarray([0.5, 0.5 + 0j])),
+        lambda: distributions.multivariate_normal([1j, 0.0], np.eye(2)),
+        lambda: distributions.multivariate_normal([0.0, 0.0], np.eye(2) + 0j),
+    ],
+)
+def test_complex_parameters_are_refused(call):
+    with pytest.raises(TypeError, match="must be of real floating-point numbers, got complex"):
+        call()
+
+
+DRAWN = [
+    distributions.normal(),
+    distributions.multivariate_normal([0.0, 0.0], np.eye(2)),
+    distributions.poisson(2.0),
+    distributions.categorical([0.5, 0.5]),
+]
+
+
+@pytest.mark.parametrize("p", DRAWN, ids=lambda p: p.family.name)
+def test_shapes_of_draws(p):
+    key, event = jax.random.key(0), (2,) * p.family.event_ndim
+    for shape, expected in (((), ()), ([2, 3], (2, 3)), (np.asarray([2]), (2,)), ((0,), (0,)), ((np.int32(4),), (4,))):
+        assert p.sample(key, shape).shape == (*expected, *event)
+    for shape in (3, None, (2.5,), "ab", (True,), ((2,),)):
+        with pytest.raises(TypeError, match=f"{p.family.name}.sample: shape must be a tuple of whole numbers, got"):
+            p.sample(key, shape)
+    for shape in ((-1,), (2, -3)):
+        with pytest.raises(ValueError, match=f"{p.family.name}.sample: shape must be a tuple of whole numbers, each"):
+            p.sample(key, shape)

@@ -371,3 +371,14 @@ def test_traced_values_are_not_checked_and_a_nan_is_data():
     # A softmax in half precision is as near to one as its dtype allows.
     rough = jax.nn.softmax(jax.random.normal(jax.random.key(0), (50, 10)).astype(jnp.bfloat16))
     assert jnp.isfinite(losses.cross_entropy(rough, jax.nn.one_hot(jnp.arange(50) % 10, 10))).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_complex_numbers_are_refused(name, kind):
+    fun, real, unreal = getattr(LOSSES[name], kind), jnp.asarray([0.5, 0.5]), jnp.asarray([0.5 + 1j, 0.5])
+    expected = "must be of real floating-point numbers, got complex64"
+    with pytest.raises(TypeError, match=f"{name}: the prediction {expected}"):
+        fun(unreal, real)
+    with pytest.raises(TypeError, match=f"{name}: the target {expected}"):
+        jax.jit(fun)(real, unreal)
