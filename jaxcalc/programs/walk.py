@@ -228,12 +228,32 @@ def cotangent(fun: Callable[..., Any], *args: Any) -> tuple[Program, int]:
     return trace(pull, args, jax.tree.map(_tangent_like, outputs)), len(jax.tree.leaves(args))
 
 
-def _tangent_like(leaf: Any) -> Any:
-    """The shape and dtype of the tangent of a leaf; ``float0`` for integers, booleans and keys."""
+def type_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    """An array's or number's shape and dtype, not weak; and how it is sharded, where its type tells.
+
+    In ``shard_map`` and on explicit meshes that belongs to the type, and an array of another one does not do.
+    """
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf
+    if is_sharded(leaf):
+        return jax.eval_shape(lambda x: x, leaf)
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        return np.zeros(jnp.shape(leaf), jax.dtypes.float0)
     return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype)
+
+
+def is_sharded(leaf: Any) -> bool:
+    """Whether an array's type names a mesh."""
+    sharding = leaf.sharding if isinstance(leaf, jax.ShapeDtypeStruct) else None
+    if isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        sharding = getattr(jax.typeof(leaf), "sharding", None)
+    mesh = getattr(sharding, "mesh", None)
+    return mesh is not None and not mesh.empty
+
+
+def _tangent_like(leaf: Any) -> Any:
+    """The type of the tangent of a leaf; ``float0`` for integers, booleans and keys."""
+    kind = type_of(leaf)
+    return kind if jnp.issubdtype(kind.dtype, jnp.inexact) else np.zeros(kind.shape, jax.dtypes.float0)
 
 
 def dependents(program: Program, inputs: Iterable[int]) -> set[Value]:

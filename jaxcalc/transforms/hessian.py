@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 from jaxcalc import checks
 from jaxcalc.programs.sparsity import Pattern, hessian_pattern, jacobian_pattern
+from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import routes, sparse
 from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
 from jaxcalc.transforms.propagate import authored, program_of
@@ -197,6 +198,10 @@ def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
     width = len(core.inputs)
     if choices.method == "auto":  # whatever route was taken, the dtypes are jax.hessian's: those of the gradient
         blocks = [_in_dtype(core.inputs[i % width].dtype, line) for i, line in enumerate(blocks)]
+    if choices.output_format == "dense" and choices.method in ("auto", "sparse") and any(map(is_sharded, core.inputs)):
+        # Whatever the route, they are split over a mesh as the gradient is.
+        specs = [(*[None] * output.ndim, *spec_of(leaf)) for output in core.outputs for leaf in core.inputs]
+        blocks = [[placed(block, spec) for block in line] for line, spec in zip(blocks, specs)]
     lines = [core.input_tree(line) for line in blocks]
     count = len(lines) // width if width else 0
     tree = core.output_tree([core.input_tree(lines[i * width : (i + 1) * width]) for i in range(count)])

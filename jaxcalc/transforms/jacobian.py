@@ -14,8 +14,9 @@ from jaxcalc.programs import walk
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.sparsity import Pattern, given_pattern, jacobian_pattern
 from jaxcalc.programs.speed import Device, device
+from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import sparse
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
 from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
 
@@ -218,6 +219,10 @@ def _bound(products: Products, on: Device) -> float:
 
 
 def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
+    if choices.output_format == "dense" and choices.method != "reverse" and any(map(is_sharded, core.inputs)):
+        # Whatever the route, they are split over a mesh as forward mode splits them.
+        specs = map(spec_of, core.outputs)
+        blocks = [[placed(block, spec) for block in line] for line, spec in zip(blocks, specs)]
     tree = core.output_tree([core.input_tree(line) for line in blocks])
     return (tree, aux) if choices.has_aux else tree
 

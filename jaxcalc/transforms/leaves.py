@@ -17,8 +17,21 @@ from jax.core import Tracer
 from jax.extend.core import jaxpr_as_fun
 
 from jaxcalc import checks
+from jaxcalc.programs import walk
 
-__all__ = ["Arrays", "LeafMap", "abstract", "is_concrete", "lift", "size", "split_arrays", "unravel"]
+__all__ = [
+    "Arrays",
+    "LeafMap",
+    "abstract",
+    "is_concrete",
+    "lift",
+    "placed",
+    "size",
+    "spec_of",
+    "split_arrays",
+    "typed",
+    "unravel",
+]
 
 Arrays = tuple[Any, ...]
 
@@ -79,9 +92,33 @@ def size(arrays: Sequence[Any]) -> int:
 
 
 def abstract(tree: Any) -> Any:
-    """The tree with shapes and dtypes in place of arrays."""
-    kind = lambda leaf: leaf.dtype if _has_shape(leaf) else jnp.result_type(leaf)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), kind(leaf)), tree)
+    """The tree with shapes and dtypes in place of arrays, and how they are sharded."""
+    return jax.tree.map(walk.type_of, tree)
+
+
+def spec_of(like: Any) -> tuple[Any, ...]:
+    """The mesh axes that an array's axes are split over by its type; as many ``None`` where by none."""
+    sharding = like.sharding if isinstance(like, jax.ShapeDtypeStruct) else jax.typeof(like).sharding
+    spec = tuple(sharding.spec) if walk.is_sharded(like) else ()
+    return (*spec, *[None] * (len(like.shape) - len(spec)))
+
+
+def placed(array: Any, spec: Sequence[Any]) -> Any:
+    """The array split over those mesh axes, by its type; further axes over none."""
+    spec = (*spec, *[None] * (array.ndim - len(spec)))
+    if spec == spec_of(array):
+        return array
+    reshard = jax.reshard if hasattr(jax, "reshard") else jax.sharding.reshard
+    return reshard(array, jax.sharding.PartitionSpec(*spec))
+
+
+def typed(arrays: Any, like: Any) -> Any:
+    """Arrays stacked on axis 0, each sharded as ``like`` where that one's type tells."""
+    if not walk.is_sharded(like):
+        return arrays
+    # What JAX has for it differs by release; adding zeros of that type does it in all.
+    zeros = placed(jnp.zeros_like(like), spec_of(like))
+    return jax.vmap(jnp.add, (0, None))(arrays, zeros)
 
 
 def is_concrete(tree: Any) -> bool:

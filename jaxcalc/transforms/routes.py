@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcalc.transforms.leaves import Arrays, LeafMap, size
+from jaxcalc.transforms.leaves import Arrays, LeafMap, placed, size, spec_of, typed
 
 __all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse", "transposed_apart", "unit_vectors"]
 
@@ -176,7 +176,7 @@ def _in_chunks(several: Callable[[Any], Arrays], count: int, chunk: int, axis: i
     """Write chunk after chunk in place. The last one starts early rather than being cut, so that all are alike."""
     shapes = jax.eval_shape(several, 0)
     full = [(*s.shape[:-1], count) if axis else (count, *s.shape[1:]) for s in shapes]
-    empty = tuple(jnp.zeros(shape, s.dtype) for shape, s in zip(full, shapes))
+    empty = tuple(placed(jnp.zeros_like(s, shape=shape), spec_of(s)) for shape, s in zip(full, shapes))
 
     def step(filled: Arrays, start: Any) -> tuple[Arrays, None]:
         parts = several(start)
@@ -205,7 +205,8 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
             some = jax.lax.dynamic_slice_in_dim(jnp.asarray(seeds), start, count)
             parts = [some[:, a:b] for a, b in itertools.pairwise(starts)]
         return tuple(
-            jnp.asarray(part).astype(leaf.dtype).reshape(count, *leaf.shape) for part, leaf in zip(parts, leaves)
+            typed(jnp.asarray(part).astype(leaf.dtype).reshape(count, *leaf.shape), leaf)
+            for part, leaf in zip(parts, leaves)
         )
 
     return rows

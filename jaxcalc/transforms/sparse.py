@@ -11,7 +11,7 @@ import scipy.sparse
 
 from jaxcalc.programs.coloring import Coloring
 from jaxcalc.programs.sparsity import Pattern
-from jaxcalc.transforms.leaves import LeafMap
+from jaxcalc.transforms.leaves import LeafMap, placed
 from jaxcalc.transforms.routes import Blocks, pull, push
 
 __all__ = ["OutputFormat", "bcoo_blocks", "compressed_products", "dense_blocks", "take_entries"]
@@ -42,7 +42,9 @@ def compressed_products(
 
 def _rows(products: Sequence[Any], dtype: Any) -> Any:
     """Products, one row each over all leaves, raveled."""
-    flat = [product.reshape(product.shape[0], math.prod(product.shape[1:])).astype(dtype) for product in products]
+    # Colours add up what is split over a mesh, so the entries are read off whole products.
+    whole = [placed(product, ()) for product in products]
+    flat = [product.reshape(product.shape[0], math.prod(product.shape[1:])).astype(dtype) for product in whole]
     return (jnp.concatenate(flat, axis=1) if len(flat) > 1 else flat[0]).ravel()
 
 
@@ -105,7 +107,7 @@ def take_entries(blocks: Blocks, pattern: Pattern | None, outputs: Sequence[Any]
     """Dense blocks as ``BCOO`` ones that store the pattern's entries (by default all); NaN where a local one fails."""
     m, n = (sum(math.prod(leaf.shape) for leaf in leaves) for leaves in (outputs, inputs))
     stored = scipy.sparse.csr_array(np.ones((m, n), bool)) if pattern is None else pattern.matrix
-    flat = lambda block, output, leaf: block.reshape(math.prod(output.shape), math.prod(leaf.shape))
+    flat = lambda block, output, leaf: placed(block, ()).reshape(math.prod(output.shape), math.prod(leaf.shape))
     wide = [jnp.concatenate([flat(b, o, x) for b, x in zip(line, inputs)], 1) for o, line in zip(outputs, blocks)]
     matrix = jnp.concatenate(wide, 0) if wide else jnp.zeros((0, n))
     rows, columns = stored.nonzero()

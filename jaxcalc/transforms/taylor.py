@@ -170,12 +170,17 @@ def _lifted(operand: Any, order: int) -> Series:
     """A plain array as a constant series."""
     if isinstance(operand, Series):
         return operand
-    return Series(_joined(jnp.asarray(operand), jnp.zeros((order, *jnp.shape(operand)), jnp.result_type(operand))))
+    operand = jnp.asarray(operand)
+    return Series(_joined(operand, _zeros(operand, order)))
+
+
+def _zeros(like: Any, count: int) -> Any:
+    """Coefficients that vanish, sharded as the array before them."""
+    return jnp.broadcast_to(jnp.zeros_like(like), (count, *like.shape))
 
 
 def _line(point: Any, step: Any, order: int) -> Series:
-    rows = jnp.zeros((order + 1, *point.shape), point.dtype).at[0].set(point)
-    return Series(rows.at[1].set(step) if order else rows)
+    return Series(jnp.concatenate([point[None], step[None], _zeros(point, order - 1)]) if order else point[None])
 
 
 def _joined(first: Any, rest: Any) -> Any:
@@ -205,7 +210,7 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     elif frame.bilinear(equation, moving):
         rows = [_cauchy(lambda a, b: frame.bind(equation, a, b)[0], *(one.rows for one in series))]
     elif equation.name == "div" and len(series) in (1, 2):
-        rows = [_quotient(operands[0], series[-1].rows)]
+        rows = [_quotient(operands[0], _widened(operands[1], equation.outputs[0].shape))]
     elif equation.name == "pow" and (moving[1] or frame.known(values[1])):
         rows = [_general_power(context, equation, operands, outputs[0])]
     elif equation.name in _RECURRENCES and equation.inputs[0].shape == equation.outputs[0].shape:
@@ -213,10 +218,28 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     else:
         higher = _integrated(context, equation, values, moving, series)
         rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
+    if equation.name in _SINGULAR and context.order:
+        rows = [_standing(rows[0], series)]
     rest = iter(rows)
     results = [Series(next(rest)) if flag else output for output, flag in zip(outputs, inexact)]
     context.done[key] = results, operands  # the operands too: what the key names must stay alive
     return results
+
+
+def _widened(operand: Series, shape: Sequence[int]) -> Any:
+    """The coefficients with all axes of a shape: JAX divides arrays by scalars as they are."""
+    rows = operand.rows
+    return rows if rows.ndim > len(shape) else rows.reshape(-1, *(1,) * len(shape))
+
+
+# Elementary functions with a slope that is infinite somewhere: 0 times it is no number.
+_SINGULAR = frame.names("div pow integer_pow square sqrt rsqrt cbrt log log1p asin acos acosh atanh erf_inv")
+
+
+def _standing(rows: Any, series: Sequence[Series]) -> Any:
+    """The coefficients of an elementwise function: elements whose operands stand still do so, whatever the slope is."""
+    still = functools.reduce(operator.and_, ((_widened(each, rows.shape[1:])[1:] == 0).all(0) for each in series))
+    return rows.at[1:].set(jnp.where(still & ~jnp.isnan(rows[0]), 0, rows[1:]))
 
 
 def _name(operand: Any) -> int:
@@ -296,37 +319,50 @@ def _binary_exponential(_, x: Any, start: Any) -> Any:
     return _exponential(None, x * math.log(2.0), start)
 
 
-def _power(exponent: float, _, x: Any, start: Any) -> Any:
-    """``m x_0 y_m = sum_j ((p + 1) j - m) x_j y_(m-j)``, the sum over j from 1."""
-    rows = start[None]
+def _power(exponent: Any, _, x: Any, start: Any) -> Any:
+    """``m x_0 y_m = sum_j ((p + 1) j - m) x_j y_(m-j)``, the sum over j from 1; p a number or an array of such."""
+    zero, rows, least = x[0] == 0, start[None], 1.0
+    base = jnp.where(zero, 1, x[0])
     for m in range(1, x.shape[0]):
-        factors = _column([(exponent + 1) * j - m for j in range(1, m + 1)], x)  # pyright: ignore[reportArgumentType]
-        rows = _appended(rows, (factors * x[1 : m + 1] * rows[::-1]).sum(0) / (m * x[0]))
+        factors = jnp.asarray(np.stack([(exponent + 1) * j - m for j in range(1, m + 1)]), start.dtype)
+        factors = factors.reshape(m, *np.shape(exponent) or (1,) * start.ndim)
+        row = (factors * x[1 : m + 1] * rows[::-1]).sum(0) / (m * base)
+        # At 0 the lowest power of x_0 leads, of which there is none in a derivative below p.
+        least = least * (exponent - m + 1) / m
+        lead = np.where(m < exponent, 0, np.copysign(np.inf, least))
+        at_zero = jnp.where(m < exponent, 0, jnp.asarray(lead, start.dtype) * x[1] ** m)
+        rows = _appended(rows, jnp.where(zero, at_zero, row))
     return rows
 
 
 def _whole_power(exponent: Any, x: Any, start: Any) -> Any:
-    """By repeated squaring: a recurrence in ``1 / x_0`` would not do at 0."""
-    exponent = int(exponent.params.get("y", 2) if isinstance(exponent, Equation) else exponent)
-    result, square, left = None, x, abs(exponent)
-    while left:
-        if left & 1:
-            result = square if result is None else _cauchy(operator.mul, result, square)
-        left >>= 1
-        square = _cauchy(operator.mul, square, square) if left else square
+    """By repeated squaring: a recurrence in ``1 / x_0`` would not do at 0. A number, or an array of such from 0 up."""
+    exponent = exponent.params.get("y", 2) if isinstance(exponent, Equation) else exponent
+    left = np.abs(np.asarray(exponent, int))
+    result, square = None, x
+    one = jnp.zeros_like(x).at[0].set(1)
+    while left.any():
+        odd = left & 1
+        if odd.any():
+            factor = square if odd.all() else jnp.where(odd, square, one)
+            result = factor if result is None else _cauchy(operator.mul, result, factor)
+        left = left >> 1
+        square = _cauchy(operator.mul, square, square) if left.any() else square
     if result is None:
-        return _joined(start, jnp.zeros_like(x[1:]))
-    return _quotient(jnp.ones_like(x[0]), result) if exponent < 0 else result
+        return _joined(start, jnp.zeros((x.shape[0] - 1, *start.shape), start.dtype))
+    return _quotient(jnp.ones_like(x[0]), result) if np.any(np.less(exponent, 0)) else result
 
 
 def _general_power(context: Context, equation: Equation, operands: list[Any], start: Any) -> Any:
-    """``x^p`` for a number p (the recurrence, or products where p is whole), or ``exp(y log x)``."""
+    """``x^p`` for known p (the recurrence, or products where p is whole), or ``exp(y log x)``."""
     base, exponent = operands
-    if not isinstance(exponent, Series) and np.ndim(exponent) == 0:
-        number = float(exponent)
-        if number.is_integer() and 0 <= number <= 64:
-            return _whole_power(number, base.rows, start)
-        return _power(number, None, base.rows, start)
+    if not isinstance(exponent, Series):
+        numbers, rows = np.asarray(exponent, float), _widened(base, start.shape)
+        whole = (numbers == np.round(numbers)) & (numbers >= 0) & (numbers <= 64)
+        if not whole.any():
+            return _power(numbers, None, rows, start)
+        products = _whole_power(np.where(whole, numbers, 1), rows, start)
+        return products if whole.all() else jnp.where(whole, products, _power(numbers, None, rows, start))
     shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
     program = frame.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
     (rows,) = frame.propagate(_algebra(context), program, [base, exponent])

@@ -327,7 +327,7 @@ def test_an_unknown_operation_is_dense_and_told():
 
 
 def test_public_names():
-    assert set(sparsity.__all__) == {"Pattern", "hessian_pattern", "jacobian_pattern"}
+    assert set(sparsity.__all__) == {"Pattern", "given_pattern", "hessian_pattern", "jacobian_pattern"}
 
 
 # -- programs put together at random -------------------------------------------------------------------------------

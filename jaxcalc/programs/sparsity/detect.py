@@ -240,6 +240,8 @@ def _concrete(leaf: Any) -> bool:
 
 
 def _shape_of(leaf: Any) -> jax.ShapeDtypeStruct:
+    if walk.is_sharded(leaf):
+        return walk.type_of(leaf)
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
     weak = bool(getattr(leaf, "weak_type", isinstance(leaf, (int, float, complex))))
     return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype, weak_type=weak)
@@ -255,9 +257,9 @@ def _tangent(fun: Callable[..., Any], shapes: Any) -> walk.Program:
 
 
 def _tangent_of(leaf: jax.ShapeDtypeStruct) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-    return np.zeros(leaf.shape, jax.dtypes.float0)
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return np.zeros(leaf.shape, jax.dtypes.float0)
+    return leaf if walk.is_sharded(leaf) else jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
 def _transposed(fun, shapes: Any, count: int, values: Any, notes: set[str], most: float = 1.0) -> Links | None:

@@ -137,7 +137,9 @@ def _count(reader, nested: While, body: Body, tests, constants, carry, space):
         goes_on = reader.run(nested.condition, [*tests, *map(without_sets, state)], unpacked)[0].value()
         if goes_on is None or trip * len(live) > _MOST_STEPS:
             return None, None
-        if not goes_on:
+        if np.any(goes_on) != np.all(goes_on):  # a vmapped loop of which some lanes have ended
+            return None, None
+        if not np.all(goes_on):
             return trip, state if body.varies else None
         state = advance(reader, body, live, constants, state, [], space)
     return None, None
