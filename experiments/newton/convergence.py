@@ -55,18 +55,31 @@ def run(config, key):
     import jax.numpy as jnp
 
     from jaxcalc.functions import problems
-    from jaxcalc.solvers import iterate, linear_rate, order_of_convergence, steps_to
+    from jaxcalc.solvers import (
+        gradient_descent,
+        iterate,
+        linear_rate,
+        newton,
+        order_of_convergence,
+        steps_to,
+    )
 
-    choices = {"condition_number": config.condition_number, "dimension": config.dimension}
-    problem = problems.build(config.problem, **(choices if config.problem == "quadratic" else {}))
+    names = ("condition_number", "dimension") if config.problem == "quadratic" else ()
+    problem = problems.build(config.problem, **{name: getattr(config, name) for name in names})
     curvatures = problem.curvatures(problem.start)[0]
+    largest = max(curvatures[-1], problem.curvatures()[0][-1])
     newton_like = config.method != "gradient-descent"
     num_steps = config.newton_steps if newton_like else config.descent_steps
     start = jnp.asarray(problem.start, float)
     eps = float(jnp.finfo(start.dtype).eps)
     tolerance: Any = 100 * eps * jnp.linalg.norm(jax.grad(problem.function)(start))
+    solvers = {
+        "gradient-descent": gradient_descent(config.learning_rate or 1.0 / largest),
+        "newton": newton(),
+        "damped-newton": newton(damping=config.damping * largest),
+    }
     result = iterate(
-        _solver(config, max(curvatures[-1], problem.curvatures()[0][-1])),
+        solvers[config.method],
         problem.function,
         start,
         num_steps=num_steps,
@@ -90,112 +103,75 @@ def run(config, key):
     }
 
 
-def _solver(config, largest):
-    """The solver that the config names; ``largest`` is the curvature that sets its scale."""
-    from jaxcalc.solvers import gradient_descent, newton
-
-    match config.method:
-        case "gradient-descent":
-            return gradient_descent(config.learning_rate or 1.0 / largest)
-        case "newton":
-            return newton()
-        case _:
-            return newton(damping=config.damping * largest)
-
-
 _QUARTIC_STEPS = 20  # clear of rounding
 
 
-def _with_axes(dataset):
-    """The dataset with a case and a method axis; a plain axis of problems serves as the cases."""
-    import json
-
-    params = json.loads(dataset.attrs.get("params", "{}"))
-    if "case" not in dataset.dims and "problem" in dataset.dims:
-        dataset = dataset.rename({"problem": "case"})
-        dataset = dataset.assign_coords(problem=("case", dataset["case"].values))
-    names = {"case": "problem", "method": "method"}
-    missing = {dim: [params.get(key, "")] for dim, key in names.items() if dim not in dataset.dims}
-    dataset = dataset.drop_vars(list(missing), errors="ignore").expand_dims(missing)
-    for name in ("problem", "condition_number"):
-        if name not in dataset.coords:
-            dataset = dataset.assign_coords({name: ("case", [params.get(name)] * dataset.sizes["case"])})
-    return dataset
+def _by_case(dataset):
+    """The dataset by case and method; problems serve as the cases where there are none."""
+    if "case" in dataset.dims:
+        return lab.over(dataset, "method")
+    data = lab.over(dataset, "problem", "method").rename(problem="case")
+    return data.assign_coords(problem=("case", data["case"].values))
 
 
 def figures(dataset):
-    """The error against the step, and each error against the one before it."""
-    data = _with_axes(dataset)
+    data = _by_case(dataset)
     return {"errors": _draw_errors(data), "order": _draw_order(data)}
 
 
 def _draw_errors(data):
-    """One panel a problem, one line a method."""
-    count = data.sizes["case"]
-    columns = min(count, 4)
-    rows = -(-count // columns)
-    figure, panels = style.subplots(
-        rows, columns, width="page", height=1.75 * rows + 0.35, squeeze=False, sharex=True, sharey=True
+    rounding = data.error <= 1e-15 * (1.0 + data.error.isel(step=0))
+    columns = min(data.sizes["case"], 4)
+    figure, panels = style.chart(
+        data.error.where(rounding.cumsum("step") - rounding == 0),  # up to where rounding is all there is
+        "step",
+        col="case",
+        hue="method",
+        log="y",
+        ylim=(1e-17, 1e4),
+        wrap=columns,
+        legend="below",
+        width="page",
+        height=1.75 * -(-data.sizes["case"] // columns) + 0.35,
     )
-    for panel in panels.flat[count:]:
-        panel.set_axis_off()
     for panel, case in zip(panels.flat, data["case"].values):
-        for method in data["method"].values:
-            error = data["error"].sel({"case": case, "method": method}).values
-            broken = "newton" in str(method) and not np.isfinite(error[1])
-            if broken:
-                panel.text(0.97, 0.9, f"{method}: no step,\nHessian singular", transform=panel.transAxes, **_NOTE)
-            # Below the rounding of the numbers themselves there is nothing to see.
-            floor = 1e-16 * (1.0 + np.nanmax(error[:1]))
-            reached = np.flatnonzero(error <= 10 * floor)
-            error = np.maximum(error[: reached[0] + 1 if reached.size else len(error)], floor)
-            look = style.method(str(method), markersize=3, markevery=0.12 if len(error) > 50 else 1)
-            panel.plot(range(len(error)), error, **look)
-        panel.set(xscale="symlog", yscale="log", xlim=(0, None))
-        panel.set_title(str(case), fontsize=8)
+        panel.set_xscale("symlog")
+        panel.set_xlim(0, None)
         panel.set_xticks([0, 1, 10, 100, 1000], ["0", "1", "10", "100", "1k"])
-    for panel in panels[:, 0]:
-        panel.set_ylabel("distance to optimum")
-    for panel in panels[-1]:
-        panel.set_xlabel("step")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    figure.set_label("Distance to the known optimum; the step's axis is linear up to 1 and logarithmic beyond.")
+        first = data.error.sel(case=case).isel(step=1)
+        for method in first["method"].values[~np.isfinite(first)]:
+            text = f"{style.method(method)['label']}: no step,\nHessian singular"
+            panel.text(0.97, 0.9, text, transform=panel.transAxes, **_NOTE)
+    figure.set_label("Steps are linear up to 1 and logarithmic beyond; hollow: exactly at the optimum.")
     return figure
 
 
 def _draw_order(data):
     """Each error against the one before it: the slope is the order."""
-    figure, panel = style.subplots(1, 1, height=3.0)
+    figure, panel = style.subplots(height=3.0)
     line = np.geomspace(1e-13, 1.0, 50)
-    for method in ("gradient-descent", "newton"):
-        if method not in data["method"].values:
+    singular = {"markerfacecolor": "none", "markeredgewidth": 0.8, "label": "Newton, singular Hessian"}
+    for method, runs in data.groupby("method"):
+        if method == "damped-newton":
             continue
-        pairs: dict[str, list[np.ndarray]] = {}
-        for case in data["case"].values:
-            one = data.sel({"case": case, "method": method})
-            slow = method == "newton" and float(one["order"]) < 1.2
-            label = f"{method}, singular Hessian" if slow else method
-            pairs.setdefault(label, []).append(_successive(one["error"].values))
-        for label, found in pairs.items():
-            look = style.method(method, linestyle="", markersize=3.5, label=label)
-            if label != method:
-                look |= {"markerfacecolor": "none", "markeredgewidth": 0.8}
-            panel.loglog(*np.concatenate(found, axis=1), **look)
-    panel.loglog(line, line, **style.THEORY)
-    panel.loglog(line, line**2, **style.THEORY)
-    panel.annotate("slope 1", (1e-9, 1e-9), (0, 6), textcoords="offset points", ha="right", fontsize=7)
-    panel.annotate("slope 2", (1e-5, 1e-10), (6, -2), textcoords="offset points", fontsize=7)
-    panel.set(xlim=(1e-13, 300), ylim=(1e-14, 300), xlabel="error before the step", ylabel="error after the step")
+        runs = runs.squeeze("method")
+        slow = (runs.order.values < 1.2) & (method == "newton")
+        for chosen, changes in ((~slow, {}), (slow, singular)):
+            pairs = [_successive(error) for error in runs.error.values[chosen]]
+            if pairs:
+                look = style.method(method, linestyle="", markersize=3.5, **changes)
+                panel.plot(*np.concatenate(pairs, axis=1), **look)
+    for power, place in ((1, (1e-9, 3e-9)), (2, (1e-5, 3e-12))):
+        panel.plot(line, line**power, **style.THEORY)
+        panel.text(*place, f"slope {power}", fontsize=7, ha="right" if power == 1 else "left")
+    panel.set(xscale="log", yscale="log", xlim=(1e-13, 300), ylim=(1e-14, 300))
+    panel.set(xlabel="error before the step", ylabel="error after the step")
     panel.legend(loc="upper left")
-    figure.set_label(
-        "The error after a step against the error before it, all problems and methods; the slope is the order "
-        "of convergence."
-    )
+    figure.set_label("All problems; the slope is the order of convergence.")
     return figure
 
 
-def _successive(error: np.ndarray) -> np.ndarray:
+def _successive(error):
     """Pairs (error, next error) as (2, k), thinned evenly over a long history, as far as rounding does not show.
 
     A step that lands on the optimum, as Newton's does on a quadratic, has no order to show.
@@ -218,7 +194,7 @@ def _read(dataset):
     """The dataset by case and method, in double precision: single leaves too few errors to read an order from."""
     if dataset.attrs["dtype"] != "float64":
         raise NotJudged("single precision leaves too few errors to read an order from")
-    return _with_axes(dataset)
+    return _by_case(dataset)
 
 
 def _orders(data):
@@ -265,7 +241,7 @@ def _judge_singular(dataset):
     )
 
 
-def _far(error: np.ndarray, fraction: float, steps: int) -> bool:
+def _far(error, fraction, steps):
     """Whether the error fell to a fraction of the first, or had that many steps to do so."""
     error = error[np.isfinite(error)]
     return error.size > 3 and bool(error.min() <= fraction * error[0] or error.size > steps)
@@ -273,10 +249,10 @@ def _far(error: np.ndarray, fraction: float, steps: int) -> bool:
 
 def _judge_quadratic_model(dataset):
     """One step on a quadratic, to the rounding of a solve with its matrix: eps times the condition number."""
-    newton = _with_axes(dataset).sel({"method": "newton"})
+    newton = _by_case(dataset).sel({"method": "newton"})
     eps = float(np.finfo(dataset.attrs["dtype"]).eps)
     at = _cases(newton, "quadratic")
-    condition = newton["condition_number"].values[at].astype(float)
+    condition = np.broadcast_to(newton.condition_number, newton.sizes["case"])[at].astype(float)
     at, condition = at[condition <= 1e-4 / eps], condition[condition <= 1e-4 / eps]
     gradient = newton["gradient_norm"].values[at]
     left = gradient[:, 1] / gradient[:, 0]
@@ -290,24 +266,24 @@ def _judge_quadratic_model(dataset):
 
 def _houses(dataset):
     """Newton's runs on all houses and on the one that is stated."""
-    data = _read(dataset)
-    many, one = _cases(data, "house-prices"), _cases(data, "one-house")
-    if not many.size or not one.size:
+    newton = _read(dataset).sel({"method": "newton"})
+    many, single = _cases(newton, "house-prices"), _cases(newton, "one-house")
+    if not many.size or not single.size:
         raise NotJudged("it takes one house, and all of them")
-    return data.isel(case=many[0]), data.isel(case=one[0])
+    return newton.isel(case=many[0]), newton.isel(case=single[0])
 
 
 def _judge_one_house(dataset):
-    single = _houses(dataset)[1].sel({"method": "newton"})
+    _, single = _houses(dataset)
     return Finding(
-        equal({"hessian_rank": single["rank"]}, {"hessian_rank": 2}) & between(single["steps"], 0, 1),
+        equal(single["rank"], 2) & between(single["steps"], 0, 1),
         measured=f"rank {float(single['rank']):g} with the one house that is stated: not solved",
         figure="errors",
     )
 
 
 def _judge_more_houses(dataset):
-    whole = _houses(dataset)[0].sel({"method": "newton"})
+    whole, _ = _houses(dataset)
     return Finding(
         equal(whole["rank"], 2) & equal(whole["steps"], 1),
         measured=f"rank {float(whole['rank']):g}, solved in {float(whole['steps']):g} step",
@@ -327,16 +303,14 @@ def _rosenbrock_note(valley):
 
 
 def tables(dataset):
-    """Steps to 1e-8 of the first error and the order, by problem."""
-    data = _with_axes(dataset)
+    data = _by_case(dataset)
     rows = []
     for case in data["case"].values:
         row: dict[str, Any] = {"problem": str(case)}
         for method in data["method"].values:
-            one = data.sel({"case": case, "method": method})
-            steps = int(one["steps"])
-            row[f"{method}: steps"] = steps if steps >= 0 else "-"
-            row[f"{method}: order"] = round(float(one["order"]), 2) if np.isfinite(one["order"]) else "-"
+            run = data.sel({"case": case, "method": method})
+            row[f"{method}: steps"] = int(run.steps) if run.steps >= 0 else "-"
+            row[f"{method}: order"] = round(float(run.order), 2) if np.isfinite(run.order) else "-"
         rows.append(row)
     return {"Steps to 1e-8 of the first error; order of convergence": rows}
 

@@ -85,42 +85,37 @@ def figures(dataset):
     """Operations and seconds against n, the slopes 1, 2 and 3 beside them."""
     if "n" not in dataset.dims or dataset.sizes["n"] < 2:
         return {}
-    n = dataset["n"].values.astype(float)
-    figure, (left, right) = style.subplots(1, 2, width="page", height=3.0)
     looks = {
-        "gradient": {"color": style.COLORS["blue"], "marker": "o"},
-        "hessian": {"color": style.COLORS["green"], "marker": "^"},
-        "solve": {"color": style.COLORS["vermilion"], "marker": "s"},
-        "step": {"color": style.COLORS["black"], "marker": "D"},
+        "gradient": {"color": style.COLORS["blue"], "marker": "o", "label": "gradient"},
+        "hessian": {"color": style.COLORS["green"], "marker": "^", "label": "Hessian"},
+        "solve": {"color": style.COLORS["vermilion"], "marker": "s", "label": "solve"},
+        "step": {"color": style.COLORS["black"], "marker": "D", "label": "whole step"},
     }
-    for piece, slope in (("gradient", 1), ("hessian", 2), ("solve", 3)):
-        count = dataset[f"{piece}_operations"].values
-        left.loglog(n, count, **looks[piece])
-        left.loglog(n, count[-1] * (n / n[-1]) ** slope, **style.THEORY)
-        text = f"{piece}: slope {slope}"
-        left.annotate(
-            text, (n[-1], count[-1]), (6, 0), textcoords="offset points", va="center", color=looks[piece]["color"]
-        )
-    left.set(xlabel="variables n", ylabel="operations", title="Operations of a Newton step")
-    left.set_xlim(n[0] / 1.3, n[-1] * 12)
-    left.set_xticks([tick for tick in (10, 100, 1000, 10_000) if n[0] <= tick <= n[-1]])
-    for piece in dataset["piece"].values:
-        seconds = dataset["seconds"].sel(piece=piece)
-        middle = seconds.median("repeat").values
-        right.loglog(n, middle, **looks[str(piece)])
-        low, high = (seconds.quantile(q, "repeat").values for q in (0.25, 0.75))
-        right.fill_between(n, low, high, color=looks[str(piece)]["color"], alpha=0.2, linewidth=0)
-        right.plot([], [], **looks[str(piece)], label=str(piece))
-    solve = dataset["seconds"].sel(piece="solve").median("repeat").values
-    right.loglog(n[n >= 256], solve[-1] * (n[n >= 256] / n[-1]) ** 3, **style.THEORY, label="slope 3")
-    right.set(xlabel="variables n", ylabel="seconds (median, quartiles)", title="Time of a Newton step")
-    right.legend(loc="upper left")
-    style.panel_labels((left, right))
+    powers = {"gradient": 1, "hessian": 2, "solve": 3}
+    counts = {piece: dataset[f"{piece}_operations"] for piece in powers}
+    figure, panels = style.subplots(1, 2, width="page", height=3.0)
+    common = {"looks": looks, "log": "xy", "xlabel": "variables n"}
+    style.chart(counts, "n", axes=panels[0], slopes=powers, ylabel="operations", legend="ends", **common)
+    style.chart(
+        dataset.seconds.sortby("n"),
+        "n",
+        hue="piece",
+        axes=panels[1],
+        slopes={"solve": 3},
+        ylim=(float(dataset.seconds.min()) / 2, float(dataset.seconds.max()) * 2),
+        ylabel="time (s)",
+        legend="ends",
+        **common,
+    )
+    style.panel_labels(panels)
     figure.set_label(
-        "One Newton step in n variables: counted operations and time, each with its parts; dashed lines are "
-        "powers of n."
+        "One Newton step in n variables: operations by count, and time (median and quartiles). Dashed: powers "
+        "of n, in a 1, 2 and 3, in b 3."
     )
     return {"cost": figure}
+
+
+_slope = lambda n, cost: np.polyfit(np.log(n), np.log(cost), 1)[0]
 
 
 def _sizes(dataset, least, *pieces):
@@ -166,11 +161,6 @@ def _solve_bound(dataset):
         measured=", ".join(f"{value:.2f}" for value in exponents) + f" for n = {n[0]:g} to {n[-1]:g}",
         figure="cost",
     )
-
-
-def _slope(n: np.ndarray, cost: np.ndarray) -> float:
-    """The exponent of a power law, by least squares in the logarithms."""
-    return float(np.polyfit(np.log(n), np.log(cost), 1)[0])
 
 
 claims = {
