@@ -152,16 +152,32 @@ def _while(algebra: Algebra, loop: While, operands: list[Any]) -> list[Any]:
     tested = list(map(algebra.value, operands[:first]))
     constants, carry = operands[first:second], operands[second:]
 
-    def body(carried):
-        return propagate(algebra, loop.body, [*map(algebra.settle, constants), *carried])
-
-    carry = _steady(algebra, lambda carried: jax.eval_shape(body, carried), carry)
-    kinds = [algebra.kind(entry) for entry in carry]
-
     def test(carried):
         return propagate(algebra, loop.condition, [*tested, *map(algebra.value, carried)])[0]
 
-    return lax.while_loop(test, lambda carried: _as(algebra, body(carried), kinds, carried), carry)
+    def body(carried):
+        after = propagate(algebra, loop.body, [*map(algebra.settle, constants), *carried])
+        if not loop.condition.outputs[0].shape:
+            return after
+        # A vmapped loop turns until all of its lanes have ended, and changes those alone that have not.
+        going = test(carried)
+        return [_chosen(algebra, going, new, old) for new, old in zip(after, carried)]
+
+    carry = _steady(algebra, lambda carried: jax.eval_shape(body, carried), carry)
+    kinds = [algebra.kind(entry) for entry in carry]
+    return lax.while_loop(
+        lambda carried: jnp.any(test(carried)), lambda carried: _as(algebra, body(carried), kinds, carried), carry
+    )
+
+
+def _chosen(algebra: Algebra, going: Any, after: Any, before: Any) -> Any:
+    """A carry after a trip in the lanes that are still going, as it was in the others."""
+    values = [algebra.value(after), algebra.value(before)]
+
+    def choose(flags, new, old):
+        return jnp.where(lax.broadcast_in_dim(flags, new.shape, range(flags.ndim)), new, old)
+
+    return propagate(algebra, program_of(choose, going, *values), [going, after, before])[0]
 
 
 def _branches(algebra: Algebra, choice: Branches, operands: list[Any]) -> list[Any]:

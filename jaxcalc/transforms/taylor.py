@@ -356,8 +356,8 @@ def _whole_power(exponent: Any, x: Any, start: Any) -> Any:
 def _general_power(context: Context, equation: Equation, operands: list[Any], start: Any) -> Any:
     """``x^p`` for known p (the recurrence, or products where p is whole), or ``exp(y log x)``."""
     base, exponent = operands
-    if not isinstance(exponent, Series):
-        numbers, rows = np.asarray(exponent, float), _widened(base, start.shape)
+    if not isinstance(exponent, Series) and np.all(np.isreal(exponent)):
+        numbers, rows = np.asarray(np.real(exponent), float), _widened(base, start.shape)
         whole = (numbers == np.round(numbers)) & (numbers >= 0) & (numbers <= 64)
         if not whole.any():
             return _power(numbers, None, rows, start)

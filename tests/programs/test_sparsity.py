@@ -108,6 +108,7 @@ EXACT = {
     "diagonal solve": lambda x: jnp.linalg.solve(jnp.diag(x) + 3 * jnp.eye(N), x),
     "cholesky in lanes": lambda x: jnp.linalg.cholesky(jax.vmap(lambda a: a @ a.T + jnp.eye(2))(x.reshape(2, 2, 2))),
     "heat": heat,
+    "lanes that end together": lambda x: jax.vmap(lambda y: lax.fori_loop(0, 2, lambda i, c: c * x[i], y))(x),
     "set at counter": written_at_counter,
     "set round and round": written_round_and_round,
     "carried and stacked": carried_and_stacked,
@@ -132,6 +133,12 @@ COVERED = {
     "while": lambda x: lax.while_loop(lambda c: c.sum() < 3, lambda c: jnp.roll(c, 1) + x**2 + 1, x),
     "set at unknown": lambda x: jnp.outer(x, x).at[jnp.argmin(x[:3]), 1].set(x[4]),
     "maximum": lambda x: jnp.max(x.reshape(2, 4), axis=1),
+    "lanes that end apart": lambda x: jax.vmap(
+        lambda y, k: lax.while_loop(lambda c: c[0] < k, lambda c: (c[0] + 1, c[2], x[0] * 2), (0, y, x[1]))[1]
+    )(x[:3], jnp.array([0, 1, 2])),
+    "lanes of unknown length": lambda x: jax.vmap(
+        lambda y: lax.while_loop(lambda c: c[0] < y, lambda c: (c[0] + 1, c[1] * y), (0.0, y))[1]
+    )(x),
     "conjugate gradients": lambda x: jax.scipy.sparse.linalg.cg(lambda v: 3 * v + jnp.roll(v, 1) + jnp.roll(v, -1), x)[
         0
     ],

@@ -115,6 +115,26 @@ PROGRAMS = {
     "constant": lambda x: jnp.ones(3),
     "convolution": lambda x: jnp.convolve(x**2, x),
     "softmax": lambda x: jax.nn.softmax(x @ A),
+    # A scalar that moves beside an array: JAX leaves it as it is where it can.
+    "over_a_scalar": lambda x: jnp.array([1.0, 2.0]) / (2 + x[0]) + jnp.outer(x, x)[:2, :2] / (3 + x.sum()),
+    "over_a_norm": lambda x: x / jnp.linalg.norm(x) + x / jnp.max(x) + jax.lax.div(x + 0j, x[1] + 2j).imag,
+    "standardized": lambda x: (x - x.mean()) / x.std(),
+    "logarithms": lambda x: jax.scipy.special.xlogy(x, 2 + x[0]) + jax.scipy.special.xlog1py(x[0], x**2),
+    "exponential": lambda x: jax.scipy.linalg.expm(jnp.outer(x[:2], x[1:3])),
+    "scalar_operands": lambda x: [
+        jax.lax.pow(2 + jnp.sin(x), x[0]),
+        jax.lax.max(x**2, jnp.broadcast_to(x[0], N)) * x[1],
+        jnp.clip(x**2, x[0] / 9, jnp.sum(jnp.abs(x))),
+        jax.lax.atan2(x, jnp.full(N, 2.0) + x[0]),
+        jax.lax.select_n(x[0] > 0, x**2, x**3),
+    ],
+    "exponents": lambda x: x ** jnp.array([1.0, 2.0, 3.0, 0.0]) + jnp.array([1.0, 2.0, 0.5, 3.0]) ** x,
+    "while_in_lanes": lambda x: jax.vmap(
+        lambda y, k: jax.lax.while_loop(lambda c: c[0] < k + y, lambda c: (c[0] + 1, jnp.sin(c[1]) * x[0]), (0, y))[1]
+    )(x, jnp.arange(N) - 0.5),
+    "fori_in_lanes": lambda x: jax.vmap(jax.vmap(lambda y, k: jax.lax.fori_loop(0, k, lambda i, c: c * y + i, 1.0)))(
+        jnp.outer(x, x)[:2, :3], jnp.array([[0, 1, 3], [2, 2, 0]])
+    ),
 }
 ORDER = 3
 
@@ -164,6 +184,27 @@ def test_powers_at_zero(x64):
     powers = jit(taylor(lambda t: jnp.stack([t**2, t**3.0, t**0, t * jnp.sin(t) ** 2.0]), 4))(0.0, 2.0)
     wanted = [[0, 0, 4, 0, 0], [0, 0, 0, 8, 0], [1, 0, 0, 0, 0], [0, 0, 0, 8, 0]]
     np.testing.assert_array_equal(powers.T, wanted)
+    several = jit(taylor(lambda t: (t * jnp.array([1.0, -1.0])) ** jnp.array([2.0, 3.0]), 4))(0.0, 2.0)
+    np.testing.assert_array_equal(several.T, [[0, 0, 4, 0, 0], [0, 0, 0, -8, 0]])
+
+
+SINGULAR = {
+    "power": (lambda x: x**1.5, [0, 0, np.inf], [1, 1.5, 0.375]),
+    "exponents": (lambda x: x ** jnp.array([1.5, 1.5]), [0, 0, np.inf], [1, 1.5, 0.375]),
+    "sqrt": (jnp.sqrt, [0, np.inf, -np.inf], [1, 0.5, -0.125]),
+    "log": (jnp.log, [-np.inf, np.inf, -np.inf], [0, 1, -0.5]),
+    "rsqrt": (jax.lax.rsqrt, [np.inf, -np.inf, np.inf], [1, -0.5, 0.375]),
+}
+
+
+@pytest.mark.parametrize("name", SINGULAR)
+def test_where_a_slope_is_infinite(x64, name):
+    """What moves has infinite coefficients there, what stands still has none."""
+    fun, moving, beside = SINGULAR[name]
+    x = jnp.array([0.0, 1.0])
+    for unit, wanted in ((0, [moving, [beside[0], 0, 0]]), (1, [[moving[0], 0, 0], beside])):
+        np.testing.assert_allclose(taylor(fun, 2)(x, jnp.eye(2)[unit]).T, wanted, rtol=1e-14)
+    assert nth_derivative(lambda t: t**1.5, 1)(0.0) == 0
 
 
 def test_under_transformations(x64):
@@ -189,6 +230,8 @@ def test_nth_derivative(x64):
     assert_close(jit(nth_derivative(jnp.sin, 5))(0.7), np.cos(0.7), 16)
     third = jit(nth_derivative(lambda t: jnp.stack([t**3, jnp.exp(2 * t)]), 3))
     assert_close(third(0.0), [6, 8], 16)
+    assert_close(jit(nth_derivative(lambda t: jnp.array([1.0, 2.0]) / t, 2))(1.0), [2, 4], 4)
+    assert_close(jit(nth_derivative(lambda t: jax.scipy.special.hyp1f1(1.0, 1.0, t), 3))(0.5), np.exp(0.5), 64)
     np.testing.assert_allclose(nth_derivative(jnp.tanh, 0)(0.2), np.tanh(0.2))
     np.testing.assert_allclose(jit(jax.vmap(nth_derivative(jnp.log, 2)))(jnp.asarray([1.0, 2.0])), [-1, -0.25])
 
