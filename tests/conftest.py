@@ -1,6 +1,7 @@
 """Fixtures that every test may use, and what keeps the tests quick and small."""
 
 import ctypes
+import gc
 import os
 import sys
 from importlib import metadata
@@ -18,19 +19,33 @@ if metadata.version("jaxlib").startswith("0.10.") and EMITTERS not in os.environ
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 
 
-@pytest.fixture(autouse=True, scope="module")
+# Bytes that a worker may hold between two tests before it lets go of what JAX compiled.
+MOST_RESIDENT = 1.2e9
+
+
+@pytest.fixture(autouse=True)
 def small_process():
-    """Give back a file's memory when its last test has ended, this fixture being the first one in and the last one out.
+    """Give memory back after a test that left the process large.
 
     JAX keeps each compiled program as long as the process lives, and files share hardly any, so that dropping them
-    costs no time that can be measured. What that frees is a gigabyte in small pieces, which glibc holds on to until it
-    is told to return them.
+    costs little time. What that frees is a gigabyte in small pieces, which glibc holds on to until it is told to return
+    them.
     """
     yield
-    if "jax" in sys.modules:
+    if resident() > MOST_RESIDENT and "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+        gc.collect()
+        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+            libc.malloc_trim(0)
+
+
+def resident():
+    """Bytes of this process in memory; 0 where that cannot be read."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 @pytest.fixture

@@ -373,7 +373,7 @@ def nested_coefficients(fun: Callable[[Any], Any], x: Any, v: Any) -> Any:
     return jnp.stack(coefficients)
 
 
-@ordinary()
+@ordinary(40)
 @given(scalar_programs(most=3), some(SECOND, 1))
 def test_everything_of_second_order_is_the_dense_hessian_s(case, names):
     check_second(case, names)
