@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from experiments.chain_rule import TABLE, table_entry
 from jaxcalc import lab
 from jaxcalc.lab import FACTS, Finding, below, close, equal, judge_facts, less, pack_facts
 
@@ -60,10 +59,11 @@ def _primitives():
     """What the reference table is made of, each primitive with a derivative rule of its own."""
     import jax
 
+    from jaxcalc.functions import rules
     from jaxcalc.programs import walk
 
     x = jax.ShapeDtypeStruct((), "float64")
-    programs = [walk.trace(table_entry(name)[0], x) for name in TABLE]
+    programs = [walk.trace(rules.table_entry(name).value, x) for name in rules.TABLE]
     names = {equation.name for program in programs for equation in program.everything()}
     return names - {"convert_element_type", "broadcast_in_dim"}
 

@@ -5,7 +5,6 @@ import functools
 import numpy as np
 import pydantic
 
-from experiments.chain_rule import TABLE, table_entry
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below
 
@@ -17,7 +16,8 @@ _LAWS = (
     *("cubic-example", "product-rule", "quotient-rule", "quotient-as-product-with-power"),
     *("x2-exp-derivative-identity", "chain-rule", "chain-three-levels"),
 )
-_TABLE = [f"table-derivative-{name}" for name in TABLE]
+_NAMES = ("xn", "exp", "ln", "sin", "cos", "sigmoid", "tanh", "relu", "abs", "ax", "loga")
+_TABLE = [f"table-derivative-{name}" for name in _NAMES]
 # How entries of the table that have no name of their own are written.
 _SHOWN = {"xn": "$x^3$", "abs": "$|x|$", "ax": "$2.5^x$", "loga": r"$\log_{2.5} x$"}
 
@@ -36,59 +36,14 @@ VARIABLES = {
 }
 
 
-def _laws():
-    """Claim -> [(function, its derivative by the rule, from, to), ...]."""
-    import jax.numpy as jnp
-    from jax.numpy import cos, exp, sin, tanh
-
-    power = lambda n: (lambda x: x**n, lambda x: n * x ** (n - 1), 0.3, 3)
-    inner, of_inner = lambda x: x**2 + sin(x), lambda x: 2 * x + cos(x)
-    below = lambda x: 2 + cos(x)
-    wave = lambda fun, rule: (fun, rule, -2, 2)
-    ratio = lambda x: (cos(x) * below(x) + sin(x) ** 2) / below(x) ** 2
-    cubic, of_cubic = lambda x: 5 * x**3 - 2 * x**2 + 7 * x - 3, lambda x: 15 * x**2 - 4 * x + 7
-    squared, by_identity = lambda x: x**2 * exp(x), lambda x: exp(x) * (2 * x + x**2)
-    return {
-        "power-rule": [power(n) for n in (2, 3, 5, -1, 0.5, -2.5)],
-        "power-rule-negative-and-fractional": [
-            (lambda x: 1 / x, lambda x: -1 / x**2, 0.3, 3),
-            (jnp.sqrt, lambda x: 1 / (2 * jnp.sqrt(x)), 0.3, 3),
-            (lambda x: 5.0 + 0 * x, jnp.zeros_like, 0.3, 3),
-        ],
-        "sum-difference-constant-rules": [
-            wave(lambda x: sin(x) + exp(x), lambda x: cos(x) + exp(x)),
-            wave(lambda x: sin(x) - exp(x), lambda x: cos(x) - exp(x)),
-            wave(lambda x: 3.7 * sin(x) + 5.0, lambda x: 3.7 * cos(x)),
-        ],
-        "cubic-example": [wave(cubic, of_cubic)],
-        "product-rule": [
-            wave(lambda x: sin(x) * exp(x), lambda x: cos(x) * exp(x) + sin(x) * exp(x)),
-        ],
-        "quotient-rule": [(lambda x: sin(x) / below(x), ratio, -3, 3)],
-        "quotient-as-product-with-power": [
-            (
-                lambda x: sin(x) * below(x) ** -1,
-                lambda x: cos(x) / below(x) + sin(x) ** 2 * below(x) ** -2,
-                -3,
-                3,
-            )
-        ],
-        "x2-exp-derivative-identity": [(squared, by_identity, -2, 3)],
-        "chain-rule": [
-            wave(lambda x: tanh(inner(x)), lambda x: (1 - tanh(inner(x)) ** 2) * of_inner(x)),
-        ],
-        "chain-three-levels": [
-            wave(lambda x: exp(sin(x**2)), lambda x: exp(sin(x**2)) * cos(x**2) * (2 * x)),
-        ],
-    }
-
-
 def run(config, key):
     import jax
 
+    from jaxcalc.functions import rules
+
     names, rows = [], []
-    table = zip(_TABLE, ([table_entry(name)] for name in TABLE))
-    for claim, cases in (*_laws().items(), *table):
+    table = zip(_TABLE, ([rules.table_entry(name)] for name in _NAMES))
+    for claim, cases in (*rules.laws().items(), *table):
         for number, (fun, rule, low, high) in enumerate(cases):
             x = jax.numpy.linspace(low, high, config.points)
             names.append(claim if len(cases) == 1 else f"{claim} {number + 1}")
@@ -139,20 +94,13 @@ def _draw_residuals(dataset):
 def _draw_table(dataset):
     looks = {"f": {}, "f'": {"linestyle": "--"}}
     figure, panels = style.subplots(3, 4, width="page", height=4.6)
-    for panel, name, claim in zip(panels.flat, TABLE, _TABLE):
+    plain = {"legend": None, "marker": "", "xlabel": "", "ylabel": "", "ylim": (-2, 4)}
+    for panel, claim in zip(panels.flat, _TABLE):
         one = dataset.sel(rule=claim)
         one = one.assign_coords(point=one["at"].values)
         curves = {"f": one.value, "f'": one.derivative}
-        style.chart(
-            curves,
-            looks=looks,
-            axes=panel,
-            legend=None,
-            marker="",
-            xlabel="",
-            ylabel="",
-            ylim=(-2, 4),
-        )
+        style.chart(curves, looks=looks, axes=panel, **plain)
+        name = claim.removeprefix("table-derivative-")
         panel.set_title(_SHOWN.get(name, name))
     panels[-1, -1].set_axis_off()
     panels[-1, -1].legend(*panels[0, 0].get_legend_handles_labels(), loc="center")
