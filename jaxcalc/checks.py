@@ -40,6 +40,7 @@ __all__ = [
     "returns_scalar",
     "scalar",
     "shaped",
+    "tolerance",
     "unknown",
     "vector",
 ]
@@ -156,13 +157,15 @@ def number(
     least: float | None = None,
     above: float | None = None,
     most: float | None = None,
+    finite: bool = False,
     remedy: str = "",
 ) -> Any:
     """The value, if it is real (a number or an array of such), and every entry in range where that is known.
 
     Raises:
       TypeError: if it is no real number.
-      ValueError: if an entry is below ``least``, not above ``above``, above ``most``, or NaN.
+      ValueError: if an entry is below ``least``, not above ``above``, above ``most``, infinite though it must be
+        ``finite``, or NaN.
     """
     if not _is_real(value):
         raise _error(TypeError, who, name, "a real number", repr(value), remedy)
@@ -173,9 +176,22 @@ def number(
     wrong = wrong | (entries < least) if least is not None else wrong
     wrong = wrong | (entries <= above) if above is not None else wrong
     wrong = wrong | (entries > most) if most is not None else wrong
+    wrong = wrong | np.isinf(entries) if finite else wrong
     if wrong.any():
-        expected = _range(least, above, most) or "a real number"
+        bounds = _range(least, above, most)
+        expected = " and ".join(["finite"] * finite + [bounds] * bool(bounds)) or "a real number"
         raise _error(ValueError, who, name, expected, repr(entries[wrong].flat[0].item()), remedy)
+    return value
+
+
+def tolerance(who: str, name: str, value: T) -> T:
+    """The tolerance, if it is one finite real number from 0 on, as far as that is known.
+
+    Raises:
+      TypeError: if it is no real number.
+      ValueError: if it is negative, infinite, NaN or no scalar.
+    """
+    number(who, name, scalar(who, name, value, "One tolerance is for all."), least=0, finite=True)
     return value
 
 
@@ -263,6 +279,7 @@ def real_array(who: str, name: str, value: Any, remedy: str = "Take real and ima
     """
     import jax.numpy as jnp
 
+    value = jnp.asarray(value) if isinstance(value, (list, tuple)) else value
     return floating(who, name, jnp.asarray(value, jnp.result_type(value, float)), remedy)
 
 

@@ -9,7 +9,7 @@ from jaxcalc.transforms.expectation import (
     total_mass,
     variance,
 )
-from jaxcalc.transforms.flow import SOLVER_ORDERS, AdjointName, SolverName, flow
+from jaxcalc.transforms.flow import SOLVER_ORDERS, AdjointName, Flow, SolverName, flow
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import HessianMethod, hessian
 from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
@@ -43,6 +43,7 @@ __all__ = [
     "Comparison",
     "Continuity",
     "Estimate",
+    "Flow",
     "HessianMethod",
     "Integral",
     "IntegralMethod",

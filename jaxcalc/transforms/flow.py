@@ -2,17 +2,20 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxcalc import checks
 
 if TYPE_CHECKING:
     import diffrax
 
-__all__ = ["SOLVER_ORDERS", "AdjointName", "SolverName", "flow"]
+__all__ = ["SOLVER_ORDERS", "AdjointName", "Flow", "SolverName", "flow"]
 
 SolverName = Literal["euler", "heun", "bosh3", "rk4", "tsit5", "dopri5", "dopri8"]
 AdjointName = Literal["checkpointed", "backsolve", "direct"]
@@ -28,12 +31,48 @@ SOLVER_ORDERS: dict[str, int] = {
 }
 assert tuple(SOLVER_ORDERS) == get_args(SolverName)
 
+_REACHED, _STEPS, _NON_FINITE, _STOPPED, _NO_TIMES = range(5)
+_WORDS = (
+    "reached: the states at all times were computed",
+    "out of steps: max_steps did not reach the end; where the field is stiff, explicit steps stay short however smooth "
+    "the state is, and where it is singular there is no end: raise max_steps or the tolerances, end earlier, or use an "
+    "implicit method, such as diffrax.Kvaerno5",
+    "not finite: the states overflowed or the field gave NaN; take more steps, end earlier, or check the field and the "
+    "start",
+    "stopped: the solver failed otherwise, as where steps became too short for the precision of times",
+    "no flow: a time is not finite, times are out of order, or a tolerance is negative or NaN",
+)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["states", "status", "num_steps"], meta_fields=[])
+@dataclass(frozen=True)
+class Flow:
+    """The states of a flow and whether they were reached.
+
+    Args:
+      states: with a leading axis over times; NaN where they were not reached.
+      status: 0 reached, 1 out of steps, 2 not finite, 3 stopped, 4 no flow.
+      num_steps: how many steps were tried, rejected ones too.
+    """
+
+    states: Any
+    status: jax.Array
+    num_steps: jax.Array
+
+    @property
+    def reached(self) -> jax.Array:
+        """Whether the states at all times were computed."""
+        return self.status == _REACHED
+
+    def explain(self) -> str:
+        """The status in words, with the remedy, one line per different status."""
+        return "\n".join(_WORDS[code] for code in np.unique(np.asarray(self.status)))
+
 
 @functools.cache
 def _classical_runge_kutta() -> type:
     """The classical fourth-order method, which diffrax leaves out for want of an error estimate."""
     import diffrax
-    import numpy as np
 
     classical = diffrax.ButcherTableau(
         a_lower=(np.array([0.5]), np.array([0.0, 0.5]), np.array([0.0, 0.0, 1.0])),
@@ -90,8 +129,10 @@ def _adjoint(name: str, checkpoints: int | None) -> "diffrax.AbstractAdjoint":
     """The diffrax adjoint of that name."""
     import diffrax
 
-    if checkpoints is not None and name != "checkpointed":
-        raise ValueError(f"flow: checkpoints is for adjoint='checkpointed', got adjoint={name!r}.")
+    if checkpoints is not None:
+        checks.integer("flow", "checkpoints", checkpoints)
+        if name != "checkpointed":
+            raise ValueError(f"flow: checkpoints is for adjoint='checkpointed', got adjoint={name!r}.")
     match name:
         case "checkpointed":
             return diffrax.RecursiveCheckpointAdjoint(checkpoints=checkpoints)
@@ -109,10 +150,11 @@ def flow(
     solver: SolverName | str = "tsit5",
     adjoint: AdjointName | str = "checkpointed",
     num_steps: int | None = None,
-    rtol: float = 1e-6,
-    atol: float = 1e-6,
-    max_steps: int = 4096,
+    rtol: jax.typing.ArrayLike = 1e-6,
+    atol: jax.typing.ArrayLike = 1e-6,
+    max_steps: int | None = 4096,
     checkpoints: int | None = None,
+    report: bool = False,
 ) -> Callable[..., Any]:
     """The flow map of a vector field: the solution of ``y' = field(t, y, args)`` through a given state.
 
@@ -125,17 +167,21 @@ def flow(
         ``"backsolve"`` solves the adjoint equation backwards in time and rebuilds the states on the way, which gives
         the exact flow's gradient, and a wrong one where the flow cannot be run backwards.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
-      rtol, atol: tolerances of adaptive steps.
-      max_steps: the most steps that an adaptive solve may take.
+      rtol, atol: tolerances of adaptive steps, 0 or more and not both 0.
+      max_steps: the most steps that an adaptive solve may take; None for no end.
       checkpoints: how many states ``"checkpointed"`` keeps; by default about the logarithm of the steps.
+      report: whether to return a ``Flow`` (states, status, steps) in place of the states alone.
 
     Returns:
       ``flow_map(y0, times, args=None) -> states`` with a leading axis over ``times`` (shape ``(k,)``, increasing or
-      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. A solve that fails fills the states it did not
-      reach with NaN. A backward solve that fails raises.
+      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. A solve that fails, as that of a stiff field
+      will, fills the states it did not reach with NaN; with ``report=True`` it says why. A backward solve that fails
+      raises.
 
     Raises:
-      ValueError: for an unknown solver or adjoint, or a method without an error estimate asked to adapt.
+      ValueError: for an unknown solver or adjoint, a method without an error estimate asked to adapt, a number out of
+        range, times that are not finite or not in order.
+      TypeError: for numbers of another kind.
     """
     checks.function("flow", field, "field")
     method, mode = _solver(solver), _adjoint(adjoint, checkpoints)
@@ -143,26 +189,63 @@ def flow(
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
     if num_steps is not None:
         checks.integer("flow", "num_steps", num_steps)
+    if max_steps is not None:
+        checks.integer("flow", "max_steps", max_steps)
+    tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
+    if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
+        raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
     solve = functools.partial(_solve, field, method, mode)
 
     def flow_map(y0, times, args=None):
-        y0, times = jax.tree.map(_floating, y0), _floating(jnp.asarray(times))
+        y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
+        times = checks.real_array("flow", "times", times, "Time is real.")
         if times.ndim != 1 or times.shape[0] < 2:
             raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
+        sound = _sound(times, num_steps is not None)
+        times = jnp.where(sound, times, jnp.arange(times.size, dtype=times.dtype))
         if num_steps is None:
-            return solve(y0, times, args, None, max_steps, (rtol, atol))
-        if times.shape[0] == 2:
-            return solve(y0, times, args, (times[1] - times[0]) / num_steps, num_steps, None)
+            sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
+            result = solve(y0, times, args, None, max_steps, tolerances)
+        elif times.shape[0] == 2:
+            result = solve(y0, times, args, (times[1] - times[0]) / num_steps, num_steps, None)
+        else:
 
-        def interval(y, ends):
-            step = (ends[1] - ends[0]) / num_steps
-            y = jax.tree.map(lambda path: path[-1], solve(y, ends, args, step, num_steps, None))
-            return y, y
+            def interval(y, ends):
+                step = (ends[1] - ends[0]) / num_steps
+                result = solve(y, ends, args, step, num_steps, None)
+                y = jax.tree.map(lambda path: path[-1], result.states)
+                return y, Flow(y, result.status, result.num_steps)
 
-        rest = jax.lax.scan(interval, y0, jnp.stack([times[:-1], times[1:]], axis=1))[1]
-        return jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), y0, rest)
+            rest = jax.lax.scan(interval, y0, jnp.stack([times[:-1], times[1:]], axis=1))[1]
+            states = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), y0, rest.states)
+            result = Flow(states, _first_failure(rest.status), rest.num_steps.sum())
+        # A factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
+        states = jax.tree.map(
+            lambda path: path.at[1:].multiply(jnp.where(sound, 1, jnp.nan).astype(path.dtype)), result.states
+        )
+        status = jnp.where(sound, result.status, _NO_TIMES)
+        return Flow(states, status, result.num_steps) if report else states
 
     return flow_map
+
+
+def _sound(times: jax.Array, any_order: bool) -> jax.Array:
+    """Whether times are finite, and in order where they must be: seen at once where they are known."""
+    known = not isinstance(times, Tracer)
+    values: Any = np.asarray(times) if known else times
+    steps = values[1:] - values[:-1]
+    finite = (abs(values) < jnp.inf).all()
+    ordered = any_order | (steps >= 0).all() | (steps <= 0).all()
+    if known and not finite:
+        raise ValueError(f"flow: times must be finite, got {values}.")
+    if known and not ordered:
+        raise ValueError(f"flow: times must increase or decrease, got {values}. Or give num_steps.")
+    return jnp.asarray(finite & ordered)
+
+
+def _first_failure(status: jax.Array) -> jax.Array:
+    """The first status that is not success, if there is one."""
+    return status[jnp.argmax(status != _REACHED)]
 
 
 def _floating(value) -> jax.Array:
@@ -170,7 +253,7 @@ def _floating(value) -> jax.Array:
     return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) -> Any:
+def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) -> Flow:
     """States at all times by one call of diffrax, NaN from where it failed."""
     import diffrax
 
@@ -200,4 +283,8 @@ def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) ->
         )
         return jnp.concatenate([first[None], others])
 
-    return jax.tree.map(path, y0, solution.ys)
+    states = jax.tree.map(path, y0, solution.ys)
+    finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
+    spent = solution.result == diffrax.RESULTS.max_steps_reached
+    status = jnp.where(reached, jnp.where(finite, _REACHED, _NON_FINITE), jnp.where(spent, _STEPS, _STOPPED))
+    return Flow(states, status.astype(jnp.int32), jnp.asarray(solution.stats["num_steps"]))

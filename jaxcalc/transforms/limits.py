@@ -20,6 +20,8 @@ _WYNN_COLUMNS = 5
 _NOISE_POWER = 4
 # How slow a contraction may be and still be summed as a geometric series.
 _SLOWEST = 0.98
+# Halvings beyond this leave no step in double precision.
+_MOST_STEPS = 1100
 # This many last steps decide whether a sequence runs off to infinity.
 _TAIL = 8
 
@@ -76,50 +78,75 @@ def limit(
       at: the point, a scalar; plus or minus infinity too (then from the one side that there is).
       args: further arguments of ``fun``.
       side: ``"left"``, ``"right"`` or ``"both"``.
-      step: the first ``h``; by default a quarter of the power of two below ``max(1, abs(at))``.
-      num_steps: how many; by default down to ``step * eps^(3/4)``.
-      tol: the error relative to ``max(1, abs(value))`` within which a limit counts as found; by default eps^(1/4).
+      step: the first ``h``, above 0; by default a quarter of the power of two below ``max(1, abs(at))``.
+      num_steps: how many; by default down to ``step * eps^(3/4)``. Steps that rounding makes 0 do not count.
+      tol: the error relative to ``max(1, abs(value))`` within which a limit counts as found, 0 or more; by default
+        eps^(1/4).
 
     Returns:
-      The ``Limit``. ``fun`` need not be defined at the point itself. Ready for ``jit`` and ``vmap``.
+      The ``Limit``. ``fun`` need not be defined at the point itself. Ready for ``jit`` and ``vmap``. Where a traced
+      point is NaN or a traced step not above 0 no limit exists.
 
     Raises:
-      ValueError: for an unknown side, fewer than 4 steps, a point that is NaN or no scalar.
-      TypeError: if ``fun`` does not return a real scalar.
+      ValueError: for an unknown side, fewer than 4 steps, a step or tolerance out of range, a point that is NaN or no
+        scalar.
+      TypeError: if ``fun`` does not return a real scalar, or a number is of another kind.
 
     Source:
       P. Wynn, On a device for computing the e_m(S_n) transformation, 1956; C. Brezinski, M. Redivo Zaglia,
       Extrapolation Methods, 1991.
     """
-    checks.function("limit", fun)
-    checks.one_of("limit", "side", side, get_args(LimitSide))
-    checks.not_nan("limit", "the point", checks.scalar("limit", "the point", at))
+    return _limit("limit", fun, at, args, side=side, step=step, num_steps=num_steps, tol=tol)
+
+
+def _limit(
+    who: str,
+    fun: Callable[..., Any],
+    at: Any,
+    args: tuple[Any, ...],
+    *,
+    side: str = "both",
+    step: Any = None,
+    num_steps: int | None = None,
+    tol: Any = None,
+) -> Limit:
+    """``limit`` in the name of whoever asks."""
+    checks.function(who, fun)
+    checks.one_of(who, "side", side, get_args(LimitSide))
+    checks.not_nan(who, "the point", checks.scalar(who, "the point", at))
     at = jnp.asarray(at, jnp.result_type(at, float))
     floating = lambda y: jnp.asarray(y, jnp.result_type(y, at.dtype))
-    checks.returns_scalar("limit", jax.eval_shape(lambda at: jax.tree.map(floating, fun(at, *args)), at), "")
+    checks.returns_scalar(who, jax.eval_shape(lambda at: jax.tree.map(floating, fun(at, *args)), at), "")
     eps = float(jnp.finfo(at.dtype).eps)
     count = int(-0.75 * np.log2(eps)) if num_steps is None else num_steps
-    checks.integer("limit", "num_steps", count, least=4)
+    checks.integer(who, "num_steps", count, least=4, most=_MOST_STEPS)
+    if tol is not None:
+        checks.tolerance(who, "tol", tol)
+    if step is not None:
+        checks.number(who, "step", checks.scalar(who, "step", step), above=0, finite=True)
     tolerance = jnp.asarray(eps**0.25 if tol is None else tol, at.dtype)
 
     infinite = jnp.isinf(at)
     centre = jnp.where(infinite, 0, at)
     unit = jnp.exp2(jnp.floor(jnp.log2(jnp.maximum(1, jnp.abs(centre)))))
     first = unit / 4 if step is None else jnp.asarray(step, at.dtype)
+    first = jnp.where(first > 0, first, jnp.nan)  # only a traced step may be negative
     steps = first * jnp.exp2(-jnp.arange(count, dtype=at.dtype))
 
     def one_sided(direction):
         direction = jnp.where(infinite, jnp.sign(at), direction)
         points = jnp.where(infinite, direction / steps, centre + direction * steps)
-        samples = jnp.asarray(jax.vmap(lambda x: fun(x, *args))(points), at.dtype)
-        return _extrapolated(samples, steps, tolerance)
+        # The value at the point itself is no sample, and may be another than the limit.
+        counts = jnp.isfinite(points) & (infinite | (points != centre))
+        samples = jnp.asarray(jax.vmap(lambda x: fun(x, *args))(jnp.where(counts, points, points[0])), at.dtype)
+        return _extrapolated(jnp.where(counts, samples, jnp.nan), counts, steps, tolerance)
 
     values, errors, best_steps = jax.vmap(one_sided)(jnp.asarray([-1.0, 1.0], at.dtype))
     wanted = jnp.asarray([side != "right", side != "left"])
     found = jnp.where(jnp.isinf(values), True, errors <= tolerance * jnp.maximum(1, jnp.abs(values)))
     same = (values[0] == values[1]) | (jnp.abs(values[0] - values[1]) <= errors.sum())
     agree = same if side == "both" else jnp.asarray(True)
-    exists = agree & (found | ~wanted).all()
+    exists = agree & (found | ~wanted).all() & ~jnp.isnan(at) & (tolerance >= 0)
     best = jnp.argmin(jnp.where(wanted, errors, jnp.inf)) if side == "both" else int(side == "right")
     only = lambda pair: jnp.where(wanted, pair, jnp.nan)
     (left, right), (left_error, right_error) = only(values), only(errors)
@@ -163,13 +190,21 @@ def continuity(fun: Callable[..., Any], at: jax.typing.ArrayLike, /, *args: Any,
     Raises:
       TypeError, ValueError: as ``limit``.
     """
-    found = limit(fun, at, *args, **choices)
+    return _continuity("continuity", fun, at, args, **choices)
+
+
+def _continuity(who: str, fun: Callable[..., Any], at: Any, args: tuple[Any, ...], **choices: Any) -> Continuity:
+    """``continuity`` in the name of whoever asks."""
+    if "side" in choices:
+        raise TypeError(f"{who}: side is for limit; continuity is a matter of both.")
+    checks.number(who, "the point", checks.scalar(who, "the point", at), finite=True)
+    found = _limit(who, fun, at, args, **choices)
     at = jnp.asarray(at, jnp.result_type(at, float))
     value = jnp.asarray(fun(at, *args), found.value.dtype)
     # The value is a sample like any other: a few of its own roundings stand beside the limit's error.
     slack = found.error + 8 * jnp.finfo(value.dtype).eps * jnp.maximum(1, jnp.abs(value))
     same = jnp.isfinite(value) & (jnp.abs(value - found.value) <= slack)
-    return Continuity(found.exists & same, value, found.right - found.left, found)
+    return Continuity(found.exists & same & jnp.isfinite(at), value, found.right - found.left, found)
 
 
 def limit_of_composition(
@@ -191,15 +226,19 @@ def limit_of_composition(
     Raises:
       TypeError, ValueError: as ``limit``.
     """
-    reached = limit(inner, at, **choices)
+    who = "limit_of_composition"
+    reached = _limit(who, inner, at, (), **choices)
     within = reached.exists & jnp.isfinite(reached.value)
-    found = continuity(outer, jnp.where(within, reached.value, 0.0))
+    found = _continuity(who, outer, jnp.where(within, reached.value, 0.0), ())
     allowed = found.continuous & within
     return Continuity(allowed, jnp.where(allowed, found.value, jnp.nan), found.jump, found.limit)
 
 
-def _extrapolated(s: jax.Array, steps: jax.Array, tol: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The limit of a sequence sampled at halving steps, its error, and the step where it comes closest."""
+def _extrapolated(s: jax.Array, counts: jax.Array, steps: jax.Array, tol: jax.Array) -> tuple[jax.Array, ...]:
+    """The limit of a sequence sampled at halving steps, its error, and the step where it comes closest.
+
+    Where ``counts`` is false there is no sample; the others come first.
+    """
     eps = jnp.finfo(s.dtype).eps
     values, apart = zip(*(_richardson(s) + _wynn(s)))
     values, apart = jnp.stack(values), jnp.stack(apart)
@@ -211,21 +250,23 @@ def _extrapolated(s: jax.Array, steps: jax.Array, tol: jax.Array) -> tuple[jax.A
     size = jax.lax.cummax(jnp.where(jnp.isfinite(s), jnp.abs(s), 0))
     noise = 4 * eps * size * (steps[0] / steps)
     error = jnp.where(
-        jnp.isfinite(local), jnp.maximum(local, _contradiction(s, steps, values, local, size)) + noise, jnp.inf
+        jnp.isfinite(local), jnp.maximum(local, _contradiction(s, counts, steps, values, local, size)) + noise, jnp.inf
     )
     chosen = jnp.unravel_index(jnp.argmin(error), error.shape)
     value, error = values[chosen], error[chosen]
     closest = steps[jnp.argmin(jnp.where(jnp.isfinite(s), jnp.abs(s - value), jnp.inf))]
 
     # Running off to infinity: the last differences all point outwards and do not shrink.
-    outward = jnp.diff(s[-_TAIL:]) * jnp.sign(s[-1])
+    last = jnp.maximum(counts.sum() - 1, 0)
+    tail = s[jnp.maximum(last - _TAIL + 1 + jnp.arange(_TAIL), 0)]
+    outward = jnp.diff(tail) * jnp.sign(tail[-1])
     runs = (outward > 0).all() & (outward[1:] > 0.999 * outward[:-1]).all()
-    runs = (runs | jnp.isinf(s[-1])) & ~(error <= tol * jnp.maximum(1, jnp.abs(value)))
-    infinity = jnp.sign(s[-1]) * jnp.inf
-    return jnp.where(runs, infinity, value), jnp.where(runs, 0, error), jnp.where(runs, steps[-1], closest)
+    runs = (runs | jnp.isinf(tail[-1])) & ~(error <= tol * jnp.maximum(1, jnp.abs(value)))
+    infinity = jnp.sign(tail[-1]) * jnp.inf
+    return jnp.where(runs, infinity, value), jnp.where(runs, 0, error), jnp.where(runs, steps[last], closest)
 
 
-def _contradiction(s, steps, values, local, size) -> jax.Array:
+def _contradiction(s, counts, steps, values, local, size) -> jax.Array:
     """By how much later samples are further from a candidate than they should be, over candidates and last samples.
 
     They should come closer, at least like the fourth root of the step, but for rounding.
@@ -236,7 +277,7 @@ def _contradiction(s, steps, values, local, size) -> jax.Array:
     allowed = rounding + jnp.abs(s - values)[:, :, None] * ratio**-0.25
     differ = jnp.abs(s - values[:, :, None])
     # What is not finite counts, unless rounding leaves nothing of such a sample.
-    missing = jnp.where(rounding >= size[:, None], 0, jnp.inf)
+    missing = jnp.where((rounding >= size[:, None]) | ~counts, 0, jnp.inf)
     excess = jnp.where(jnp.isfinite(differ), jnp.maximum(differ - allowed, 0), missing)
     return jnp.where(ratio > 1, excess, 0).max(-1)
 

@@ -139,3 +139,95 @@ def test_a_backward_solve_that_fails_raises(x64):
     assert np.isfinite(end(10.0))  # forwards the steps suffice
     with pytest.raises(Exception, match="maximum number of solver steps was reached"):
         jax.grad(end)(10.0)
+
+
+# -- misuse and failure --------------------------------------------------------------------------------------------
+
+
+def _decay(t, y, _):
+    return jax.tree.map(jnp.negative, y)
+
+
+@pytest.mark.parametrize("choices", [{}, {"solver": "rk4", "num_steps": 4}])
+@pytest.mark.parametrize(
+    "times", [[0.0, np.nan], [0.0, np.nan, 1.0], [np.nan, 1.0], [0.0, np.inf], [-np.inf, 0.0, 1.0]]
+)
+def test_times_that_are_none_are_refused_or_no_numbers(choices, times):
+    solve = flow(_decay, report=True, **choices)
+    with pytest.raises(ValueError, match="flow: times must be finite, got"):
+        solve(jnp.array([1.0]), jnp.array(times))
+    found = jax.jit(solve)(jnp.array([1.0]), jnp.array(times))
+    assert np.isnan(found.states[1:]).all() and found.states[0] == 1 and not found.reached
+    assert found.explain().startswith("no flow")
+
+
+def test_times_are_in_order_or_the_same(x64):
+    times = jnp.array([0.0, 1.0, 0.5])
+    with pytest.raises(ValueError, match="flow: times must increase or decrease"):
+        flow(_decay)(1.0, times)
+    assert np.isnan(jax.jit(flow(_decay))(1.0, times)[1:]).all()
+    np.testing.assert_allclose(flow(_decay, solver="rk4", num_steps=40)(1.0, times), np.exp(-times), rtol=1e-8)
+    np.testing.assert_allclose(flow(_decay)(1.0, jnp.array([0.0, 0.0, 1.0])), [1, 1, np.exp(-1)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"rtol": -1.0}, ValueError, "flow: rtol must be finite and at least 0, got -1.0"),
+        ({"atol": -1e-9}, ValueError, "flow: atol must be finite and at least 0"),
+        ({"rtol": np.nan}, ValueError, "flow: rtol must be .* got nan"),
+        ({"atol": np.inf}, ValueError, "flow: atol must be .* got inf"),
+        ({"rtol": 0.0, "atol": 0.0}, ValueError, "flow: rtol and atol must not both be 0"),
+        ({"rtol": "tight"}, TypeError, "flow: rtol must be a real number, got 'tight'"),
+        ({"atol": 1j}, TypeError, "flow: atol must be a real number"),
+        ({"rtol": True}, TypeError, "flow: rtol must be a real number"),
+        ({"rtol": np.ones(2)}, ValueError, "flow: rtol must be a scalar"),
+        ({"max_steps": 0}, ValueError, "flow: max_steps must be at least 1"),
+        ({"max_steps": 2.5}, TypeError, "flow: max_steps must be a whole number"),
+        ({"checkpoints": 0}, ValueError, "flow: checkpoints must be at least 1"),
+        ({"checkpoints": 1.5}, TypeError, "flow: checkpoints must be a whole number"),
+        ({"num_steps": 3.0}, TypeError, "flow: num_steps must be a whole number"),
+    ],
+)
+def test_numbers_are_in_range(choices, error, message):
+    with pytest.raises(error, match=message):
+        flow(_decay, **choices)
+
+
+@pytest.mark.parametrize(("y0", "times"), [((), [0.0, 1.0]), (1.0, [0.0, 1j]), (1.0, 0.5), (1.0, [[0.0, 1.0]])])
+def test_starts_and_times_of_another_kind_are_refused(y0, times):
+    with pytest.raises((TypeError, ValueError), match=r"flow: (y0|times) must"):
+        flow(_decay)(y0, times)
+
+
+def test_traced_tolerances_out_of_range():
+    run = jax.jit(lambda rtol: flow(_decay, rtol=rtol, report=True)(1.0, jnp.array([0.0, 1.0])))
+    assert run(1e-3).reached
+    for rtol in (-1.0, np.nan):
+        found = run(rtol)
+        assert np.isnan(found.states[-1]) and not found.reached
+
+
+FAILURES = {
+    # name: (field, choices, beginning of the words)
+    "stiff": (lambda t, y, _: -1e5 * (y - jnp.cos(t)), {"max_steps": 256}, "out of steps"),
+    "infinite at 1": (lambda t, y, _: y**2, {"max_steps": 256}, "out of steps"),
+    "unstable steps": (lambda t, y, _: -1e4 * (y - jnp.cos(t)), {"solver": "euler", "num_steps": 100}, "not finite"),
+    "a field of NaN": (lambda t, y, _: y * jnp.nan, {"solver": "rk4", "num_steps": 4}, "not finite"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_says_why(name):
+    field, choices, words = FAILURES[name]
+    found = jax.jit(flow(field, report=True, **choices))(jnp.array(1.0), jnp.array([0.0, 0.01, 2.0]))
+    assert not found.reached and found.explain().startswith(words)
+    assert not np.isfinite(found.states[-1])
+
+
+@pytest.mark.parametrize("choices", [{}, {"solver": "rk4", "num_steps": 8}])
+def test_a_report_of_lanes(choices):
+    run = flow(lambda t, y, k: k * y**2, report=True, **choices)
+    found = jax.jit(jax.vmap(run, (0, None, None)))(jnp.array([0.1, 0.2]), jnp.array([0.0, 1.0, 2.0]), 1.0)
+    assert found.reached.all() and found.states.shape == (2, 3) and (found.num_steps >= 2).all()
+    assert found.explain() == "reached: the states at all times were computed"

@@ -140,3 +140,62 @@ def test_the_law_of_composition_is_applied_or_refused():
     for outer, within in ((jnp.sign, inner), (jnp.cos, jnp.sign), (jnp.exp, lambda x: 1 / x**2)):
         refused = limit_of_composition(outer, within, 0.0)
         assert not refused.continuous and jnp.isnan(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"step": -1.0}, ValueError, "limit: step must be finite and above 0, got -1.0"),
+        ({"step": 0}, ValueError, "limit: step must be finite and above 0, got 0.0"),
+        ({"step": NAN}, ValueError, "limit: step must be finite and above 0, got nan"),
+        ({"step": INF}, ValueError, "limit: step must be finite and above 0, got inf"),
+        ({"step": np.ones(2)}, ValueError, "limit: step must be a scalar"),
+        ({"step": "small"}, TypeError, "limit: step must be a real number"),
+        ({"tol": -1}, ValueError, "limit: tol must be finite and at least 0, got -1.0"),
+        ({"tol": NAN}, ValueError, "limit: tol must be finite and at least 0, got nan"),
+        ({"tol": 1j}, TypeError, "limit: tol must be a real number"),
+        ({"num_steps": 4.5}, TypeError, "limit: num_steps must be a whole number, got 4.5"),
+        ({"num_steps": True}, TypeError, "limit: num_steps must be a whole number"),
+        ({"num_steps": 10**6}, ValueError, "limit: num_steps must be .* at most 1100"),
+    ],
+)
+def test_numbers_are_in_range(choices, error, message):
+    with pytest.raises(error, match=message):
+        limit(jnp.sign, 0.0, **choices)
+    with pytest.raises(error, match=message.replace("limit", "continuity")):
+        continuity(jnp.sign, 0.0, **choices)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: continuity(jnp.cos, 0.0, side="left"), TypeError, "continuity: side is for limit"),
+        (lambda: continuity(jnp.cos, INF), ValueError, "continuity: the point must be finite"),
+        (lambda: limit_of_composition(jnp.cos, jnp.sin, 0.0, tol=-1), ValueError, "limit_of_composition: tol"),
+        (lambda: limit_of_composition(jnp.cos, lambda x: 1j * x, 0.0), TypeError, "limit_of_composition: fun must"),
+    ],
+)
+def test_the_function_that_was_called_speaks(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_traced_numbers_out_of_range_give_no_limit():
+    run = jax.jit(lambda at, step, tol: limit(jnp.cos, at, step=step, tol=tol, side="right"))
+    assert run(0.0, 0.25, 1e-2).exists
+    for numbers in ((NAN, 0.25, 1e-2), (0.0, -0.25, 1e-2), (0.0, 0.0, 1e-2), (0.0, NAN, 1e-2), (0.0, 0.25, -1.0)):
+        found = run(*numbers)
+        assert not found.exists and np.isnan(found.value)
+
+
+@pytest.mark.parametrize("choices", [{"num_steps": 60}, {"num_steps": 200}, {"step": 1e-20}, {"step": 1e-7}])
+def test_the_value_at_the_point_is_no_sample(choices):
+    found = limit(lambda x: jnp.where(x == 1.0, 5.0, x), 1.0, **choices)
+    assert abs(found.value - 1) <= found.error if found.exists else np.isnan(found.value)
+    assert found.exists == ("num_steps" in choices)
+
+
+@pytest.mark.parametrize(("fun", "exact"), [(lambda x: jnp.exp(-x), 0), (lambda x: x, INF)])
+def test_nor_is_that_at_infinity(fun, exact):
+    found = limit(lambda x: jnp.where(jnp.isinf(x), 5.0, fun(x)), INF, num_steps=200)
+    assert found.exists and (found.value == exact or abs(found.value) <= found.error < 1e-5)
