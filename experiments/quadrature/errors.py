@@ -1,11 +1,9 @@
 """How fast do quadrature rules and random sampling converge?"""
 
-from typing import Any
-
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, close, less
 
 kind = "host"
@@ -36,7 +34,6 @@ VARIABLES = {
     "panels": Variable(("panels",), "", "panels; of Gauss-Legendre, nodes"),
     "integrand": Variable(("integrand",), "", "what is integrated"),
     "error": Variable(("rule", "panels", "integrand"), "", "absolute error"),
-    "evaluations": Variable(("rule", "panels"), "", "evaluations of the integrand"),
     "draws": Variable(("draws",), "", "random draws"),
     "rmse": Variable(("draws",), "", "root mean square error of Monte Carlo for sin on [0, pi]"),
     "estimate": Variable(("repeat",), "", "estimates of that integral, one per run"),
@@ -59,10 +56,9 @@ def run(config, key):
     exact = np.array([np.expm1(1.0), 2.0, 2 * pi * iv(0, 1.0), 2 / 3])
     panels = 4 * 2 ** np.arange(config.doublings + 1)
     error = np.empty((len(_RULES), len(panels), len(exact)))
-    evaluations = np.empty((len(_RULES), len(panels)), int)
     for i, rule in enumerate(_RULES):
-        evaluations[i] = panels + (rule in ("trapezoid", "simpson"))
-        series = [integral(integrands, method=rule, num_points=int(n)) for n in evaluations[i]]
+        nodes = panels + (rule in ("trapezoid", "simpson"))
+        series = [integral(integrands, method=rule, num_points=int(n)) for n in nodes]
         error[i] = abs(np.asarray(jax.jit(lambda a, b, s=series: jnp.stack([f(a, b) for f in s]))(0.0, 1.0)) - exact)
     draws = [100 * 4**k for k in range(20) if 100 * 4**k <= config.most]
     keys = jax.random.split(key, config.repeats)
@@ -73,7 +69,6 @@ def run(config, key):
         "panels": panels,
         "integrand": np.array(list(_SHOWN)),
         "error": error,
-        "evaluations": evaluations,
         "draws": np.array(draws),
         "rmse": np.array([np.sqrt(np.mean((np.asarray(sampled(n).value) - 2.0) ** 2)) for n in draws]),
         "estimate": np.asarray(last.value),
@@ -81,14 +76,12 @@ def run(config, key):
     }
 
 
-def _order(dataset, rule, integrand):
-    from jaxcalc import measure
-
-    return -measure.exponent(dataset.panels.values, dataset.error.sel(rule=rule, integrand=integrand).values)
-
-
 def _error(dataset, rule, integrand):
     return dataset.error.sel(rule=rule, integrand=integrand).values
+
+
+def _order(dataset, rule, integrand):
+    return -measure.exponent(dataset.panels, _error(dataset, rule, integrand))
 
 
 def _beats_riemann(dataset):
@@ -103,9 +96,9 @@ def _beats_riemann(dataset):
 
 def _most_accurate(dataset):
     order, rough = _order(dataset, "simpson", "exp"), _order(dataset, "simpson", "sqrt")
-    at = 1  # eight panels
-    periodic = [_error(dataset, rule, "periodic")[at] for rule in ("trapezoid", "simpson")]
-    smooth = [_error(dataset, rule, "sin")[at] for rule in ("gauss-legendre", "simpson")]
+    eight = dataset.sel(panels=8)
+    periodic = [_error(eight, rule, "periodic") for rule in ("trapezoid", "simpson")]
+    smooth = [_error(eight, rule, "sin") for rule in ("gauss-legendre", "simpson")]
     others = [_error(dataset, rule, "exp") for rule in _RULES[:3]]
     return Finding(
         close({"order": order}) & less([_error(dataset, "simpson", "exp")] * 3, others),
@@ -117,9 +110,7 @@ def _most_accurate(dataset):
 
 
 def _sample_average(dataset):
-    from jaxcalc import measure
-
-    slope = measure.exponent(dataset.draws.values, dataset.rmse.values)
+    slope = measure.exponent(dataset.draws, dataset.rmse)
     every = above(dataset.rmse, 0.0)  # the exponent leaves out what is not
     return Finding(close({"rmse_slope": slope}) & every, measured=f"slope {slope:.4f}", figure="sampling")
 
@@ -136,42 +127,43 @@ def _printed(dataset):
 
 
 def figures(dataset):
-    colors: dict[str, Any] = dict(zip(_RULES, ("blue", "sky", "green", "vermilion", "purple")))
-    figure, panels = style.subplots(2, 2, width="page", height=5.0, sharex=True, sharey=True)
-    n = dataset.panels.values
-    slopes = {"exp": (1, 2, 4), "sin": (2, 4), "periodic": (), "sqrt": (1, 1.5)}
-    of: dict[float, str] = {1: "left", 1.5: "simpson", 2: "trapezoid", 4: "simpson"}
-    for axis, name in zip(panels.ravel(), map(str, dataset.integrand.values)):
-        for rule, marker in zip(map(str, dataset.rule.values), "osD^v"):
-            one = dataset.sel(rule=rule, integrand=name)
-            error = np.maximum(one.error.values, 2e-17)
-            axis.plot(one.evaluations.values, error, marker + "-", color=style.COLORS[colors[rule]], label=rule)
-        for power in slopes[name]:
-            start = 0.2 * float(dataset.error.sel(rule=of[power], integrand=name)[-1])  # beside the measurement
-            axis.plot(n, start * (n / n[-1]) ** -float(power), **style.THEORY)
-        axis.set(xscale="log", yscale="log", title=_SHOWN[name], ylim=(1e-17, 10))
-    for axis in panels[1]:
-        axis.set_xlabel("evaluations")
-    for axis in panels[:, 0]:
-        axis.set_ylabel("absolute error")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    figure.set_label(
-        "Error of quadrature rules. Dashed, shifted down: orders 1, 2 and 4 (the root: 1 and 1.5). Exact results are "
-        "drawn at 2e-17."
+    import xarray
+
+    colors = ("blue", "sky", "green", "vermilion", "purple")
+    looks = {rule: {"color": style.COLORS[c], "marker": m} for rule, c, m in zip(_RULES, colors, "osD^v")}
+    orders = {"left": 1, "trapezoid": 2, "simpson": 4}
+    powers = {"exp": orders, "sin": {"trapezoid": 2, "simpson": 4}, "sqrt": {"left": 1, "simpson": 1.5}}
+    rules, _ = style.chart(
+        dataset.error,
+        "panels",
+        col="integrand",
+        hue="rule",
+        slopes={(name, rule): -p for name, of in powers.items() for rule, p in of.items()},
+        looks=looks,
+        titles=_SHOWN,
+        log="xy",
+        ylim=(1e-19, 10),
+        wrap=2,
+        legend="below",
+        width="page",
+        height=5.0,
     )
-    drawn, (series, spread) = style.subplots(1, 2, width="page", height=2.6)
-    series.plot(dataset.draws, dataset.rmse, "o", color=style.COLORS["blue"])
+    rules.set_label(
+        "Error of quadrature rules. Dashed, shifted down: orders 1, 2 and 4 (the root: 1 and 1.5). Hollow: exact."
+    )
+    sampling, (series, spread) = style.subplots(1, 2, width="page", height=2.6)
     sigma = np.sqrt(np.pi**2 / 2 - 4)  # of pi sin(U), U uniform on [0, pi]
-    series.plot(dataset.draws, sigma / np.sqrt(dataset.draws), **style.THEORY)
-    series.set(xscale="log", yscale="log", xlabel="draws", ylabel="root mean square error")
+    theory = sigma / np.sqrt(xarray.ones_like(dataset.rmse) * dataset.draws)
+    style.chart(dataset.rmse, theory=theory, log="xy", linestyle="", axes=series)
+    series.set(xlabel="draws", ylabel="root mean square error")
     spread.hist(dataset.estimate.values, bins=30, color=style.COLORS["sky"])
     spread.axvline(2.0, **style.THEORY)
     spread.set(xlabel="estimate of the integral", ylabel="runs")
-    drawn.set_label(
-        "Monte Carlo for sin on [0, pi]: the error falls like one over the root of the number of draws n (dashed: "
-        "theory); right, how the estimates of the longest run spread about the integral (dashed)."
+    sampling.set_label(
+        "Monte Carlo for sin on [0, pi]: the error falls like one over the root of the number of draws n "
+        "(dashed: theory); right, how the estimates of the longest run spread about the integral (dashed)."
     )
-    return {"rules": figure, "sampling": drawn}
+    return {"rules": rules, "sampling": sampling}
 
 
 claims = {
