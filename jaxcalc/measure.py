@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["Timing", "bracket", "crossing", "exponent", "interleave", "once", "ratio"]
+__all__ = ["Timing", "bracket", "count_calls", "crossing", "exponent", "interleave", "once", "ratio"]
 
 _T = TypeVar("_T")
 _Clock = Callable[[], float]
@@ -138,6 +138,34 @@ def ratio(numerator: Timing, denominator: Timing) -> Timing:
             "Time them in one call of interleave."
         )
     return Timing(numerator.samples / denominator.samples)
+
+
+def count_calls(fun: Callable[..., Any]) -> tuple[Callable[..., Any], list[int]]:
+    """A function that counts how often a compiled program evaluates it; evaluations in a batch count one by one.
+
+    Wait for the program's results (``jax.block_until_ready``) before reading the count.
+
+    Args:
+      fun: a function with one array for output, which is passed on in float32: the thread that counts does not know
+        whether float64 is on.
+
+    Returns:
+      The function, which has no derivative of its own, and a list whose one entry is the count.
+    """
+    import jax
+
+    calls = [0]
+
+    def tick(value: Any) -> np.ndarray:
+        calls[0] += 1
+        return np.asarray(value, "float32")
+
+    def counted(*args: Any) -> Any:
+        value = fun(*args)
+        out = jax.ShapeDtypeStruct(value.shape, "float32")
+        return jax.pure_callback(tick, out, value.astype("float32"), vmap_method="sequential")
+
+    return counted, calls
 
 
 def exponent(x: Any, y: Any) -> float:

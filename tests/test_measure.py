@@ -147,3 +147,15 @@ def test_crossing_passes_over_ties():
 def test_bracket_is_between_points_that_intervals_decide(ratios, expected):
     low, high = zip(*ratios)
     np.testing.assert_array_equal(measure.bracket([1, 10, 100, 1000], low, high), expected or (np.nan, np.nan))
+
+
+def test_calls_are_counted_in_compiled_programs_and_in_batches():
+    import jax
+    import jax.numpy as jnp
+
+    fun, calls = measure.count_calls(lambda x: jnp.sum(x**2))
+    assert calls == [0]
+    assert float(jax.jit(fun)(jnp.ones(3))) == 3.0
+    assert calls == [1]
+    values = jax.block_until_ready(jax.jit(jax.vmap(fun))(jnp.ones((5, 2))))
+    assert calls == [6] and values.tolist() == [2.0] * 5

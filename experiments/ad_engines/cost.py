@@ -49,31 +49,21 @@ def _evaluations(n: int) -> list[int]:
     import jax
     import jax.numpy as jnp
 
+    from jaxcalc import measure
     from jaxcalc.engines import finite_differences
 
-    calls = [0, 0, 0]
-    # Batched calls are counted one by one; float32 since the thread that calls back does not know that float64 is on.
-    out = jax.ShapeDtypeStruct((), "float32")
-
-    def counted(place, value):
-        def count(v):
-            calls[place] += 1
-            return np.asarray(v, "float32")
-
-        return jax.pure_callback(count, out, value, vmap_method="sequential")
-
     plain = lambda x: jnp.sum(jnp.sin(x)).astype("float32")
+    slope = lambda x, g: (g * jnp.cos(x)).astype(x.dtype)
+    forward, num_forward = measure.count_calls(plain)
+    passed, num_backward = measure.count_calls(lambda g: g)
+    sampled, num_sampled = measure.count_calls(plain)
     loss = jax.custom_vjp(plain)
-    loss.defvjp(
-        lambda x: (counted(0, plain(x)), x),
-        lambda x, g: ((counted(1, g) * jnp.cos(x)).astype(x.dtype),),
-    )
+    loss.defvjp(lambda x: (forward(x), x), lambda x, g: (slope(x, passed(g)),))
     x = jnp.linspace(0.0, 1.0, n)
-    value, gradient = jax.jit(jax.value_and_grad(loss))(x)
-    differences = jax.jit(finite_differences.gradient(lambda x: counted(2, plain(x))))(x)
-    jax.block_until_ready((value, gradient, differences))
+    gradient = jax.jit(jax.value_and_grad(loss))(x)[1]
+    jax.block_until_ready((gradient, jax.jit(finite_differences.gradient(sampled))(x)))
     right = int(np.count_nonzero(abs(np.asarray(gradient) - np.cos(np.asarray(x))) < 1e-6))
-    return [*calls, right]
+    return [*num_forward, *num_backward, *num_sampled, right]
 
 
 def _settings() -> tuple[dict[str, float], str]:

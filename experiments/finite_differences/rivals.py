@@ -25,17 +25,8 @@ VARIABLES = {
 }
 
 
-def _convex():
-    """Functions without an inflection: name -> (function, its derivative, from, to)."""
-    import jax.numpy as jnp
-
-    return {
-        "exp": (jnp.exp, jnp.exp, -1.0, 1.0),
-        "sin": (jnp.sin, jnp.cos, 0.2, 1.4),
-        "log": (jnp.log, lambda x: 1 / x, 0.5, 3.0),
-        "sqrt": (jnp.sqrt, lambda x: 0.5 / jnp.sqrt(x), 0.5, 3.0),
-        "1/x": (lambda x: 1 / x, lambda x: -1 / x**2, 0.5, 3.0),
-    }
+# Functions on intervals without an inflection.
+_CONVEX = {"exp": (-1.0, 1.0), "sin": (0.2, 1.4), **dict.fromkeys(("log", "sqrt", "reciprocal"), (0.5, 3.0))}
 
 
 def run(config, key):
@@ -43,17 +34,18 @@ def run(config, key):
     import jax.numpy as jnp
 
     from jaxcalc.engines import finite_differences
+    from jaxcalc.functions.elementary import elementary
 
     h = jnp.asarray([*(10.0 ** -np.arange(3, 12)), np.finfo(float).eps ** (1 / 3)])
     errors = []
-    for fun, slope, low, high in _convex().values():
-        x = jnp.linspace(low, high, config.points)
+    for name, ends in _CONVEX.items():
+        fun, x = elementary(name), jnp.linspace(*ends, config.points)
 
         @jax.jit
-        def of_all(x, fun=fun, slope=slope):
+        def of_all(x, fun=fun):
             def error(scheme, h):
-                derived = jax.vmap(finite_differences.derivative(fun, scheme=scheme, step=h))(x)
-                return abs(derived / slope(x) - 1)
+                derived = jax.vmap(finite_differences.derivative(fun.value, scheme=scheme, step=h))(x)
+                return abs(derived / fun.derivative(x) - 1)
 
             return jax.vmap(lambda h: jnp.stack([error(s, h) for s in ("forward", "backward", "central")]))(h)
 
@@ -68,7 +60,7 @@ def run(config, key):
     )
     return {
         "rival_step": np.asarray(h),
-        "function": np.array(list(_convex())),
+        "function": np.array(list(_CONVEX)),
         "loses": (error[:, :, :2].min(axis=2) < error[:, :, 2]).mean(axis=2).T,
         "median_error": np.median(error, axis=(0, 3)),
         "stencil": np.array(["forward", "backward", "central"]),
