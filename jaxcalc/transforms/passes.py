@@ -100,14 +100,36 @@ class Passes:
             self._prices[key] = price(program, lanes=lanes, lanes_last=last, constant=constant)
         return self._prices[key]
 
+    @functools.cached_property
+    def _swept(self) -> Cost:
+        """What reverse mode computes once, whatever the products: all that no seed reaches."""
+        program = self.pull[0]
+        assert program is not None
+        reached = walk.dependents(program, range(len(self._inputs), len(program.inputs)))
+        apart = [all(value not in reached for value in equation.inputs) for equation in program.equations]
+        before = tuple(equation for equation, flag in zip(program.equations, apart) if flag)
+        after = [value for equation, flag in zip(program.equations, apart) if not flag for value in equation.inputs]
+        made = {value for equation in before for value in equation.outputs}
+        kept = tuple(value for value in dict.fromkeys((*after, *program.outputs)) if value in made)
+        return price(walk.prune(walk.Program(program.inputs, kept, before)))
+
     def _chunked(self, mode: Mode, count: int, chunk: int, last: bool) -> Cost:
         once, trips = self.price(mode, chunk, last=last), math.ceil(count / chunk)
         total = once * trips
         if mode == "reverse":  # the forward sweep is not repeated
-            total = total + (self.price(mode, 1) * 2 + self.price(mode, 2) * -1) * (1 - trips)
+            total = self._swept + _beyond(once, self._swept) * trips
         leaves = self._core.outputs if mode == "forward" else self._inputs
         stacked = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) * count
         return dataclasses.replace(total, peak_bytes=once.peak_bytes + stacked, output_bytes=stacked)
+
+
+def _beyond(whole: Cost, part: Cost) -> Cost:
+    """What a program costs beyond a part of it, never less than nothing: apart, the part may be fused less well."""
+    names = ("flops", "transcendentals", "product_flops", "bytes_moved", "kernels")
+    amounts = {name: max(getattr(whole, name) - getattr(part, name), 0.0) for name in names}
+    amounts["kernels"] = max(amounts["kernels"], min(whole.kernels, 1.0))
+    counts = {name: max(amount - part.counts.get(name, 0.0), 0.0) for name, amount in whole.counts.items()}
+    return dataclasses.replace(whole, counts=counts, **amounts)
 
 
 def attempt(product: Callable[..., Any], *args: Any) -> tuple[walk.Program | None, str]:

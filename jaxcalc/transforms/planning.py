@@ -282,7 +282,8 @@ def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[
             + (' or ask for output_format="bcoo".' if who in ("jacobian", "hessian") else ".")
         )
     least = min(route.seconds for route in fitting)
-    best = min((route for route in fitting if route.seconds <= _TIE * least), key=lambda route: route.passes)
+    ties = [route for route in fitting if not route.seconds > max(least, _TIE * least)]
+    best = min(ties, key=lambda route: route.passes)
     # What prices a route holds the function, which a remembered plan must not.
     bare = [dataclasses.replace(route, price=None, smaller=None) for route in priced]
     return bare[priced.index(best)], tuple(bare)
