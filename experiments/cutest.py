@@ -6,18 +6,12 @@ or if a problem that is unbounded below is reported so; *stationary* if the proj
 most 1e-6 max(1, |f|); a *false success* is claimed and neither. Beyond ``limit`` seconds of run time nothing counts.
 """
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pydantic
 
 from experiments import _cutest
 from jaxcalc.lab import Config as Base
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
 
 SOLVERS = (*_cutest.OURS, *_cutest.PEERS)
 FAR = -1e20
@@ -56,7 +50,7 @@ VARIABLES = {
 }
 
 
-def run(config: Config, key: Any) -> dict[str, Any]:
+def run(config, key):
     """Every solver on one problem, in a process of its own."""
     unknown = [name for name in config.solvers if name not in SOLVERS]
     if unknown:
@@ -82,7 +76,7 @@ def run(config: Config, key: Any) -> dict[str, Any]:
     }
 
 
-def judged(dataset: "xarray.Dataset") -> "xarray.Dataset":
+def judged(dataset):
     """The data with verdicts on each run: ``solved``, ``stationary``, ``good``, ``false_success``.
 
     ``good`` is either of the first two. Each is 1 or 0, or NaN where a number that it takes is
@@ -120,13 +114,13 @@ def judged(dataset: "xarray.Dataset") -> "xarray.Dataset":
     return data.assign({name: (("problem", "solver"), flag) for name, flag in flags.items()})
 
 
-def _scored(dataset: "xarray.Dataset") -> "xarray.Dataset | None":
+def _scored(dataset):
     if "problem" not in dataset.dims or dataset.sizes["problem"] < 2:
         return None
     return judged(dataset)
 
 
-def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+def figures(dataset):
     """Performance profiles by evaluations and by seconds, and the false successes beside them."""
     from jaxcalc import style
     from jaxcalc.solvers import performance_profile
@@ -148,15 +142,12 @@ def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
         panel.set(xscale="log", ylim=(0, 1.02), xlim=(1, ratios[-1]))
         panel.set(xlabel=f"{title} over the least of any solver", ylabel="share of problems")
         panel.set_title(f"profile by {title}")
-    places = np.arange(len(ran))
-    panels[2].barh(
-        places, data["false_success"].sum("problem").values, color=[look["color"] for look in style.looks(ran)]
-    )
-    panels[2].set_yticks(places, ran)
+    false = data["false_success"].sum("problem").values
+    panels[2].barh(ran, false, color=[look["color"] for look in style.looks(ran)])
     panels[2].invert_yaxis()
     panels[2].tick_params(axis="y", labelsize=6)
-    most = float(data["false_success"].sum("problem").max())
-    panels[2].set(xlabel="claims that do not hold", title="false successes", xlim=(0, max(1.0, 1.05 * most)))
+    panels[2].set(xlabel="claims that do not hold", title="false successes")
+    panels[2].set_xlim(0, max(1.0, 1.05 * false.max()))
     panels[2].xaxis.get_major_locator().set_params(integer=True)
     panels[0].legend(fontsize=5.5, loc="lower right")
     style.panel_labels(panels)
@@ -168,31 +159,31 @@ def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     return {"profiles": figure}
 
 
-def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+def tables(dataset):
     """End points per solver, and what is left unsolved."""
     data = _scored(dataset)
     if data is None:
         return {}
-    rows = []
-    for name in data.solver.values:
-        mine = data.sel(solver=name)
-        tried = int(mine["suited"].sum())
-        good = mine["good"].values == 1
-        if tried:
-            rows.append(
-                {
-                    "solver": str(name),
-                    "problems": tried,
-                    "solved": int(mine["solved"].sum()),
-                    "stationary": int(mine["stationary"].sum()),
-                    "either": int(good.sum()),
-                    "claimed": int(mine["claimed"].sum()),
-                    "false successes": int(mine["false_success"].sum()),
-                    "median evaluations": _median(mine["evaluations"].values[good]),
-                    "median ms": _median(1e3 * mine["seconds"].values[good]),
-                    "median compile s": _median(mine["compile_seconds"].values[good]),
-                }
-            )
+    counts = {
+        "problems": "suited",
+        "solved": "solved",
+        "stationary": "stationary",
+        "either": "good",
+        "claimed": "claimed",
+        "false successes": "false_success",
+    }
+    medians = {
+        "median evaluations": data.evaluations,
+        "median ms": 1e3 * data.seconds,
+        "median compile s": data.compile_seconds,
+    }
+    rows = [
+        {"solver": str(name)}
+        | {title: int((data[flag].sel(solver=name) == 1).sum()) for title, flag in counts.items()}
+        | {title: _median(values.where(data.good == 1).sel(solver=name)) for title, values in medians.items()}
+        for name in data.solver.values
+        if (data.suited.sel(solver=name) == 1).any()
+    ]
     lead = data.sel(solver=data.solver.values[0])
     left = [
         {
@@ -209,14 +200,14 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
     return {"Solvers": rows, f"Not ended well by {data.solver.values[0]}": left}
 
 
-def _median(values: np.ndarray) -> float:
-    return float(f"{np.median(values):.3g}") if values.size else float("nan")
+def _median(values):
+    return float(f"{float(values.median()):.3g}")
 
 
 _LEAD = "jaxcalc auto"
 
 
-def _lead_and_peers(dataset: "xarray.Dataset") -> "tuple[xarray.Dataset, list[str]]":
+def _lead_and_peers(dataset):
     """The problems of up to 5,000 variables, judged, and the peers that ran."""
     data = _of_several(dataset)
     sizes = data["variables"].values
@@ -226,24 +217,24 @@ def _lead_and_peers(dataset: "xarray.Dataset") -> "tuple[xarray.Dataset, list[st
     return data.sel(problem=sizes <= 5000), peers
 
 
-def _of_several(dataset: "xarray.Dataset") -> "xarray.Dataset":
+def _of_several(dataset):
     data = _scored(dataset)
     if data is None:
         raise NotJudged("it takes two problems or more")
     return data
 
 
-def _count(data: "xarray.Dataset", name: str, solver: str) -> float:
+def _count(data, name, solver):
     return float(data[name].sel(solver=solver).sum(skipna=False))
 
 
-def _judge_share(dataset: "xarray.Dataset") -> Finding:
+def _judge_share(dataset):
     small, _ = _lead_and_peers(dataset)
     share = _count(small, "good", _LEAD) / small.sizes["problem"]
     return Finding(above(share, 0.95), measured=f"{share:.1%} of {small.sizes['problem']}")
 
 
-def _judge_false(dataset: "xarray.Dataset") -> Finding:
+def _judge_false(dataset):
     data = _of_several(dataset)
     false, claimed = (_count(data, name, _LEAD) for name in ("false_success", "claimed"))
     if claimed == 0:
@@ -251,7 +242,7 @@ def _judge_false(dataset: "xarray.Dataset") -> Finding:
     return Finding(equal(false, 0), measured=f"{false:g} of {claimed:g} claimed")
 
 
-def _judge_peers(dataset: "xarray.Dataset") -> Finding:
+def _judge_peers(dataset):
     small, peers = _lead_and_peers(dataset)
     counts = {name: _count(small, "good", name) for name in (_LEAD, *peers)}
     lead, *others = counts.values()
@@ -261,7 +252,7 @@ def _judge_peers(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _judge_time(dataset: "xarray.Dataset") -> Finding:
+def _judge_time(dataset):
     """Our median over each peer's, on the problems that both solve."""
     small, peers = _lead_and_peers(dataset)
     ratios = {}
