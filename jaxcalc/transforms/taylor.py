@@ -4,6 +4,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import jax
@@ -72,13 +73,28 @@ def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]
     """
     n = checks.integer("nth_derivative", "n", n, least=0)
     coefficients = along(fun, n, "nth_derivative")
+    step, factor = _near_one(n)
 
     def derivative(t):
         t = jnp.asarray(checks.scalar("nth_derivative", "t", t))
         checks.floating("nth_derivative", "t", t, "Convert it to a float.", real=False)
-        return jax.tree.map(lambda rows: rows[n] * float(math.factorial(n)), coefficients(t, jnp.ones_like(t)))
+        return jax.tree.map(lambda rows: rows[n] * factor, coefficients(t, jnp.full_like(t, step)))
 
     return derivative
+
+
+def _near_one(n: int) -> tuple[float, float]:
+    """A step s of few digits and ``n! / s^n``, near 1: the last coefficient along s is of the derivative's own size.
+
+    Along 1 it would be ``n!`` times smaller, and underflow where the derivative does not.
+    """
+    if n == 0:
+        return 1.0, 1.0
+    exponent = math.lgamma(n + 1) / n / math.log(2)
+    # Up to there a power of two will do, which changes no rounding.
+    bits = 0 if n <= 8 else 6
+    step = Fraction(round(2 ** (exponent - math.floor(exponent) + bits)), 2**bits) * 2 ** math.floor(exponent)
+    return float(step), float(Fraction(math.factorial(n)) / step**n)
 
 
 def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any], Any]:

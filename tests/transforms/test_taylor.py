@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from jaxcalc.transforms.taylor import nth_derivative, taylor
+from jaxcalc.transforms.taylor import _near_one, nth_derivative, taylor
 from tests.tolerance import assert_close
 
 # name: (function, the same in mpmath, centre)
@@ -266,3 +266,31 @@ def test_custom_vjp_is_refused_by_name():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+HIGH = {
+    # name: (function, point, n-th derivative)
+    "exp": (jnp.exp, 1.0, lambda n: math.e),
+    "sin": (lambda x: jnp.sin(2 * x), 0.25, lambda n: 2.0**n * math.sin(0.5 + n * math.pi / 2)),
+    "quotient": (lambda x: 1 / (3 + x), 0.5, lambda n: (-1) ** n * math.factorial(n) / 3.5 ** (n + 1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [20, 34, 36])
+@pytest.mark.parametrize("name", HIGH)
+def test_derivatives_of_high_order_have_their_own_size(x64, name, n, dtype):
+    """Though the coefficients, n! times smaller, underflow in single precision."""
+    fun, point, exact = HIGH[name]
+    assert_close(jax.jit(nth_derivative(fun, n))(dtype(point)), exact(n), 8 * n, dtype=dtype)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 8, 9, 64, 171, 300])
+def test_the_step_of_a_high_order(n):
+    step, factor = _near_one(n)
+    assert np.float16(step) == step and 0.05 < factor < 20
+    assert math.isclose(n * math.log(step) + math.log(factor), math.lgamma(n + 1), rel_tol=1e-12, abs_tol=1e-12)
+
+
+def test_derivatives_in_half_precision():
+    assert_close(jax.jit(nth_derivative(jnp.exp, 12))(jnp.float16(0)), 1.0, 64, dtype=np.float16)
