@@ -6,8 +6,7 @@ be right by luck at one. A peer that is not installed leaves NaN.
 """
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pydantic
@@ -16,12 +15,6 @@ from experiments._quadratures import ROUTES, present
 from jaxcalc import style
 from jaxcalc.lab import Config as Base
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, less, over
-from jaxcalc.lab.judge import Judge
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.figure import Figure
-
 
 Integrand = Literal[
     "smooth",
@@ -78,7 +71,7 @@ VARIABLES = {
 }
 
 
-def run(config: Config, key: Any) -> dict[str, Any]:
+def run(config, key):
     import jax
 
     from jaxcalc import measure
@@ -129,33 +122,33 @@ _INSIDE = ("kink", "jump", "pole inside")
 _STRONG = ("pole of order 9/10", "heavy tail")
 
 
-def _names(data: "xarray.Dataset") -> list[str]:
+def _names(data):
     return list(map(str, data.integrand.values))
 
 
-def _there(data: "xarray.Dataset", route: str, name: str, integrands: list[str]) -> np.ndarray:
+def _there(data, route, name, integrands):
     """A variable at the places that these integrands have, one after the other."""
     at = lambda i: data[name].sel(route=route, integrand=i).values[: int(data.num_places.sel(integrand=i))]
     return np.concatenate([at(i) for i in integrands]) if integrands else np.empty(0)
 
 
-def _flags(values: np.ndarray) -> np.ndarray:
+def _flags(values):
     if not np.isin(values, (0, 1)).all():
         raise NotJudged("a flag is neither set nor not")
     return values.astype(bool)
 
 
-def _here(data: "xarray.Dataset", route: str) -> bool:
+def _here(data, route):
     return bool(_flags(data.present.sel(route=route).values).all())
 
 
-def _excess(data: "xarray.Dataset", route: str, integrands: list[str]) -> np.ndarray:
+def _excess(data, route, integrands):
     """True error less the reported one and the rounding of the result, where the run says that both are finite."""
     error, claimed, finite = (_there(data, route, name, integrands) for name in ("error", "claimed", "finite"))
     return (error - claimed - 4 * np.finfo(float).eps)[_flags(finite)]
 
 
-def _late(data: "xarray.Dataset", route: str, integrands: list[str]) -> np.ndarray:
+def _late(data, route, integrands):
     """True error less the tolerance where the tolerance is said to be reached; below 0 elsewhere."""
     error, said, finite = (_there(data, route, name, integrands) for name in ("error", "converged", "finite"))
     # A result that is not finite is as late as can be, if it is said to have converged.
@@ -163,8 +156,8 @@ def _late(data: "xarray.Dataset", route: str, integrands: list[str]) -> np.ndarr
     return np.where(said == 0, np.where(np.isnan(gap), np.nan, -1.0), np.where(said == 1, gap, np.nan))
 
 
-def _bounded(measure: Callable[..., np.ndarray]) -> Judge:
-    def judge(dataset: "xarray.Dataset") -> Finding:
+def _bounded(measure):
+    def judge(dataset):
         data = over(dataset, "integrand")
         inside = [name for name in _names(data) if name in _INSIDE]
         outside = [name for name in _names(data) if name not in _INSIDE]
@@ -183,7 +176,7 @@ def _bounded(measure: Callable[..., np.ndarray]) -> Judge:
     return judge
 
 
-def _no_more_often(dataset: "xarray.Dataset") -> Finding:
+def _no_more_often(dataset):
     data = over(dataset, "integrand")
     here = [r for r in ROUTES if _here(data, r)]
     found = {r: _excess(data, r, _names(data)) for r in here}
@@ -198,7 +191,7 @@ def _no_more_often(dataset: "xarray.Dataset") -> Finding:
     )
 
 
-def _ratio(data: "xarray.Dataset", variable: str, peer: str) -> "xarray.DataArray":
+def _ratio(data, variable, peer):
     """Our reading over a peer's, round by round where there are several: what slows a round cancels."""
     if not _here(data, peer):
         raise NotJudged(f"{peer} is not installed")
@@ -206,17 +199,12 @@ def _ratio(data: "xarray.Dataset", variable: str, peer: str) -> "xarray.DataArra
     return ratio.median("repeat", skipna=False) if "repeat" in ratio.dims else ratio
 
 
-def _several(data: "xarray.Dataset", ratio: "xarray.DataArray") -> "xarray.DataArray":
-    """Of the integrands that have several places."""
-    return ratio.isel(integrand=~(data.num_places.values == 1))
-
-
-def _centre(ratio: "xarray.DataArray") -> float:
+def _centre(ratio):
     """The geometric mean over integrands."""
     return float(np.exp(np.log(ratio.values).mean()))
 
 
-def _extremes(ratio: "xarray.DataArray") -> str:
+def _extremes(ratio):
     names, values = ratio.integrand.values, ratio.values
     low, high = int(np.argmin(values)), int(np.argmax(values))
     return (
@@ -224,13 +212,13 @@ def _extremes(ratio: "xarray.DataArray") -> str:
     )
 
 
-def _compiles(dataset: "xarray.Dataset") -> Finding:
+def _compiles(dataset):
     ratio = _ratio(over(dataset, "integrand"), "compile_seconds", "quadax")
     return Finding(less(ratio, 1.0), measured=f"time over quadax's: {_extremes(ratio)}", figure="cost")
 
 
-def _runs(peer: str) -> Judge:
-    def judge(dataset: "xarray.Dataset") -> Finding:
+def _runs(peer):
+    def judge(dataset):
         ratio = _ratio(over(dataset, "integrand"), "seconds", peer)
         limits = less(1.05, ratio.max(skipna=False)) if peer == "quadax" else None
         return Finding(
@@ -240,13 +228,14 @@ def _runs(peer: str) -> Judge:
     return judge
 
 
-def _batches(dataset: "xarray.Dataset") -> Finding:
+def _batches(dataset):
     data = over(dataset, "integrand")
-    ratio = _several(data, _ratio(data, "batch_seconds", "quadax"))
+    several = ~(data.num_places.values == 1)
+    ratio = _ratio(data, "batch_seconds", "quadax").isel(integrand=several)
     return Finding(below(_centre(ratio), 1.0), measured=f"time over quadax's: {_extremes(ratio)}", figure="cost")
 
 
-def _extrapolates(dataset: "xarray.Dataset") -> Finding:
+def _extrapolates(dataset):
     data = over(dataset, "integrand")
     ratio = _ratio(data, "evaluations", "quadax").isel(place=0)  # these have one place
     strong = ratio.sel(integrand=[name for name in _STRONG if name in _names(data)])
@@ -265,24 +254,24 @@ claims = {
 }
 
 
-def _points(dataset: "xarray.Dataset") -> "xarray.Dataset":
+def _points(dataset):
     """The dataset by integrand, and only the routes that ran."""
     data = over(dataset, "integrand")
     data = data.isel({d: 0 for d in data.dims if d not in ("integrand", "route", "place", "repeat")})
     return data.isel(route=data.present.values.reshape(-1, data.sizes["route"]).all(0))
 
 
-def _look(route: str, **changes: Any) -> dict[str, Any]:
+def _look(route, **changes):
     name = "SciPy (QUADPACK)" if route == "scipy" else route
     return style.method(route, label=name, linestyle="", **changes)
 
 
-def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
+def figures(dataset):
     data = _points(dataset)
     return {"honesty": _draw_honesty(data, dataset), "cost": _draw_cost(data)}
 
 
-def _draw_honesty(data: "xarray.Dataset", dataset: "xarray.Dataset") -> "Figure":
+def _draw_honesty(data, dataset):
     routes = list(map(str, data.route.values))
     tolerance = float(dataset.tolerance)
     figure, panels = style.subplots(1, len(routes), width="page", height=2.9, squeeze=False, sharex=True, sharey=True)
@@ -307,7 +296,7 @@ def _draw_honesty(data: "xarray.Dataset", dataset: "xarray.Dataset") -> "Figure"
     return figure
 
 
-def _draw_cost(data: "xarray.Dataset") -> "Figure":
+def _draw_cost(data):
     names = list(map(str, data.integrand.values))
     batched = data.error.count("place").max("route") > 1
     kinds = (
@@ -339,7 +328,7 @@ def _draw_cost(data: "xarray.Dataset") -> "Figure":
     return figure
 
 
-def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
+def tables(dataset):
     data, rows = _points(dataset), []
     for name in map(str, data.integrand.values):
         row: dict[str, Any] = {"integrand": name}

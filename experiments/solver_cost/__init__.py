@@ -5,8 +5,6 @@
 far Newton's method by conjugate gradients goes, with scales and without (``size``).
 """
 
-from typing import Any
-
 import numpy as np
 import pydantic
 
@@ -44,7 +42,7 @@ def ratios_of(dataset, route, over, chosen=lambda point: True):
     return {point_label(names): float(ratio(p, route, over)) for names, p in sweep_points(dataset) if chosen(p)}
 
 
-def told(ratios: dict[str, float]) -> str:
+def told(ratios):
     return ", ".join(f"{style.method(name)['label']}: {value:.3g}" for name, value in ratios.items())
 
 
@@ -101,19 +99,19 @@ def bars(dataset, routes, over, axis, label, limit=None):
 
 
 def table(dataset, over):
-    rows = []
-    for names, point in sweep_points(dataset):
-        medians = point.seconds.median("repeat")
-        row: dict[str, Any] = {"": point_label(names), "steps": int(point.num_steps)}
-        for route in point.route.values:
-            row[f"{route}, ms"] = float(f"{1e3 * float(medians.sel(route=route)):.4g}")
-        row |= {
-            f"{route} / {over}": float(f"{float(ratio(point, str(route), over)):.3g}")
+    return [
+        {"": point_label(names), "steps": int(point.num_steps)}
+        | {
+            f"{route}, ms": float(f"{1e3 * float(time):.4g}")
+            for route, time in zip(point.route.values, point.seconds.median("repeat"))
+        }
+        | {
+            f"{route} / {over}": float(f"{float(ratio(point, route, over)):.3g}")
             for route in point.route.values
             if route != over
         }
-        rows.append(row)
-    return rows
+        for names, point in sweep_points(dataset)
+    ]
 
 
 TIMES = {

@@ -6,16 +6,7 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.solver_cost import (
-    TIMES,
-    Timed,
-    bars,
-    compiled,
-    ratios_of,
-    readings,
-    table,
-    told,
-)
+from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, readings, table, told
 from jaxcalc.lab import Finding, below
 
 kind = "timed"

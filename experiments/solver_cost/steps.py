@@ -5,16 +5,7 @@ from typing import Literal
 
 import pydantic
 
-from experiments.solver_cost import (
-    TIMES,
-    Timed,
-    bars,
-    compiled,
-    ratios_of,
-    readings,
-    table,
-    told,
-)
+from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, readings, table, told
 from jaxcalc.lab import Finding, NotJudged, below
 
 kind = "timed"
