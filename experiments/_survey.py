@@ -6,13 +6,18 @@ from jaxcalc import lab
 from jaxcalc.lab import Variable
 
 
-class Measured(lab.Config):
-    """How programs are compiled, counted and timed."""
+class Timed(lab.Config):
+    """How programs are timed."""
 
     repeats: int = pydantic.Field(21, ge=1)
     """rounds of timing; every round reads each program once"""
     min_seconds: float = pydantic.Field(1e-3, ge=0)
     """how long one reading lasts at least, in seconds"""
+
+
+class Measured(Timed):
+    """How programs are compiled, counted and timed."""
+
     run_limit: float = pydantic.Field(256.0, ge=0)
     """a program whose temporaries and outputs exceed this many MB is compiled and counted but not run"""
 

@@ -85,14 +85,8 @@ def figures(dataset):
         error = dataset.scaled_error.sel(engine=name).values
         tiny, look = error < least, style.method(name, linestyle="", markersize=2.5)
         axis.plot(np.where(tiny, np.nan, error), place + spread, **look)
-        hollow = {
-            **look,
-            "marker": "<",
-            "markerfacecolor": "white",
-            "markeredgewidth": 0.8,
-            "markersize": 4,
-            "zorder": 4,
-        }
+        hollow = look | {"marker": "<", "markerfacecolor": "white", "markeredgewidth": 0.8}
+        hollow |= {"markersize": 4, "zorder": 4}
         axis.plot(np.full(tiny.sum(), 0.012), (place + spread)[tiny], transform=axis.get_yaxis_transform(), **hollow)
     axis.axvline(eps, **style.THEORY)
     axis.annotate("eps", (eps, -0.5), (3, 1), textcoords="offset points", va="top")

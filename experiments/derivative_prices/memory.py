@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pydantic
 
+from experiments._survey import short
 from experiments.derivative_prices import complete, flat
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above
@@ -66,16 +67,14 @@ def run(config, key):
         "function": np.array(case.name),
         "operator": np.array(case.operator),
         "split": np.array(case.split),
-        "predicted": columns[0],
-        "temporaries": columns[1],
-        "outputs": columns[2],
-        "footprint": columns[3],
+        **dict(zip(("predicted", "temporaries", "outputs", "footprint"), columns)),
         "chosen": columns[4] > 0,
     }
 
 
 # Predicted within this factor of what XLA allocates, on so many of the routes; and so rarely too little.
 _FACTOR, _WITHIN, _SAFE, _SAFELY = 2.0, 0.8, 0.8, 0.9
+_NAMED = {"function": "function", "split": "split", "route": "strategy"}  # columns of a table
 
 
 def _pairs(dataset):
@@ -91,7 +90,7 @@ def _pairs(dataset):
     return found
 
 
-def _share(ratio: np.ndarray) -> tuple[float, float]:
+def _share(ratio):
     """The shares within the factor, and not far below."""
     return float(np.mean((ratio <= _FACTOR) & (ratio >= 1 / _FACTOR))), float(np.mean(ratio >= _SAFE))
 
@@ -125,9 +124,9 @@ def tables(dataset):
                 {
                     "route": name,
                     "functions": len(ratio),
-                    "predicted / allocated, median": float(f"{middle:.3g}"),
-                    "10th percentile": float(f"{low:.3g}"),
-                    "90th percentile": float(f"{high:.3g}"),
+                    "predicted / allocated, median": short(middle),
+                    "10th percentile": short(low),
+                    "90th percentile": short(high),
                     "within 2 times": f"{within:.0%}",
                     "at least 0.8": f"{safe:.0%}",
                 }
@@ -135,12 +134,10 @@ def tables(dataset):
     order = np.argsort(-abs(np.log(data["ratio"])), kind="stable")[:8]
     worst = [
         {
-            "function": str(data["function"][i]),
-            "split": str(data["split"][i]),
-            "route": str(data["strategy"][i]),
-            "predicted MB": float(f"{data['predicted'][i] / 1e6:.3g}"),
-            "allocated MB": float(f"{data['footprint'][i] / 1e6:.3g}"),
-            "ratio": float(f"{data['ratio'][i]:.3g}"),
+            **{name: str(data[of][i]) for name, of in _NAMED.items()},
+            "predicted MB": short(data["predicted"][i] / 1e6),
+            "allocated MB": short(data["footprint"][i] / 1e6),
+            "ratio": short(data["ratio"][i]),
         }
         for i in order
     ]
@@ -154,9 +151,8 @@ def figures(dataset):
     if len(data["ratio"]) < 2:
         return {}
     splits = [split for split in ("tuned", "held out") if (data["split"] == split).any()]
-    figure, panels = style.subplots(
-        1, len(splits), width="page" if len(splits) > 1 else 4.0, height=3.6, squeeze=False, sharey=True
-    )
+    width = "page" if len(splits) > 1 else 4.0
+    figure, panels = style.subplots(1, len(splits), width=width, height=3.6, squeeze=False, sharey=True)
     both = np.r_[data["predicted"], data["footprint"]]
     ends = np.array([max(both[both > 0].min() / 2, 1.0), both.max() * 2])
     looks = {"jacobian": ("blue", "o"), "hessian": ("vermilion", "s"), "laplacian": ("green", "^")}
@@ -165,24 +161,13 @@ def figures(dataset):
         panel.plot(ends, ends, **style.THEORY)
         for operator, (color, marker) in looks.items():
             mine = (data["split"] == split) & (data["operator"] == operator)
+            look = {"color": style.COLORS[color], "markersize": 3.5, "alpha": 0.7}
             if mine.any():
-                panel.plot(
-                    data["footprint"][mine],
-                    data["predicted"][mine],
-                    marker,
-                    color=style.COLORS[color],
-                    markersize=3.5,
-                    alpha=0.7,
-                    label=f"{operator.capitalize()} ({int(mine.sum())} routes)",
-                )
+                look["label"] = f"{operator.capitalize()} ({int(mine.sum())} routes)"
+                panel.plot(data["footprint"][mine], data["predicted"][mine], marker, **look)
         within, safe = _share(data["ratio"][data["split"] == split])
-        panel.annotate(
-            f"within 2 times: {within:.0%}\nat least 0.8: {safe:.0%}",
-            (0.97, 0.03),
-            xycoords="axes fraction",
-            ha="right",
-            fontsize=7.5,
-        )
+        text = f"within 2 times: {within:.0%}\nat least 0.8: {safe:.0%}"
+        panel.annotate(text, (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=7.5)
         panel.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=f"{split} functions")
         panel.set_aspect("equal")
         panel.set_xlabel("temporaries + outputs by XLA (bytes)")

@@ -54,7 +54,7 @@ def run(config, key):
     }
 
 
-def _errors(data: dict[str, np.ndarray]) -> np.ndarray:
+def _errors(data):
     """The larger relative error of a program's two counts."""
     flops, transcendentals = data["hand_flops"], data["hand_transcendentals"]
     # A transcendental that is not there by hand is measured against all operations.
@@ -68,10 +68,8 @@ def _as_by_hand(dataset):
     data = flat(dataset, VARIABLES, "name")
     errors = _errors(data)
     worst = int(np.argmax(errors))
-    return Finding(
-        below(errors),
-        measured=f"worst of {len(errors)} {errors[worst]:.2%} ({data['name'][worst]})",
-    )
+    measured = f"worst of {len(errors)} {errors[worst]:.2%} ({data['name'][worst]})"
+    return Finding(below(errors), measured=measured)
 
 
 def tables(dataset):
@@ -103,27 +101,17 @@ def figures(dataset):
     axis.axvline(1.0, **{**style.THEORY, "marker": None})
     xla = data["xla_operations"] / hand
     ours = (data["flops"] + data["transcendentals"]) / hand
-    low, high = 0.8, 1.25
-    axis.plot(np.clip(xla, low, high), rows, "D", color=style.COLORS["orange"], fillstyle="none", markeredgewidth=1.0)
-    axis.plot(ours, rows, "o", color=style.COLORS["blue"], label="read off the program")
-    axis.plot([], [], "D", color=style.COLORS["orange"], fillstyle="none", markeredgewidth=1.0, label="XLA's count")
-    for row in rows[(xla < low) | (xla > high)]:
-        left = xla[row] < low
-        axis.annotate(
-            f"{xla[row]:.2g}",
-            (low if left else high, row),
-            xytext=(6 if left else -6, 0),
-            textcoords="offset points",
-            ha="left" if left else "right",
-            va="center",
-            fontsize=7,
-            color=style.COLORS["orange"],
-        )
-    for row in rows[np.isnan(xla)]:
-        axis.annotate("not counted", (high, row), ha="right", va="center", fontsize=7, color=style.COLORS["orange"])
+    low, high, orange = 0.8, 1.25, style.COLORS["orange"]
+    hollow = {"color": orange, "fillstyle": "none", "markeredgewidth": 1.0}
+    axis.plot(ours, rows, "o", color=style.COLORS["blue"], label="read off the program", zorder=3)
+    axis.plot(np.clip(xla, low, high), rows, "D", label="XLA's count", **hollow)
+    words = {"va": "center", "fontsize": 7, "color": style.ink(orange), "textcoords": "offset points"}
+    for row in rows[~((low <= xla) & (xla <= high))]:
+        end, shift, side = (low, 6, "left") if xla[row] < low else (high, -6, "right")
+        text = "not counted" if np.isnan(xla[row]) else f"{xla[row]:.2g}"
+        axis.annotate(text, (end, row), (shift, 0), ha=side, **words)
     axis.set_yticks(rows, [str(name) for name in data["name"]])
-    axis.set_ylim(len(rows) - 0.5, -0.5)
-    axis.set_xlim(low - 0.02, high + 0.02)
+    axis.set(xlim=(low - 0.02, high + 0.02), ylim=(len(rows) - 0.5, -0.5))
     axis.set_xlabel("operations over the count by hand (band: 5 %)")
     axis.grid(axis="y", visible=False)
     figure.legend(loc="outside upper center", ncols=2)

@@ -6,14 +6,15 @@ The running example is Heron's iteration for a square root, x <- (x + a / x) / 2
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
+from experiments._survey import Timed
+from jaxcalc import style
 from jaxcalc.lab import Finding, Variable, above, below, equal, holds
 
 kind = "timed"
 dtype = "float64"
 
 
-class Config(lab.Config):
+class Config(Timed):
     steps: int = pydantic.Field(4, ge=2)
     """steps of the iteration, with a print in each"""
     starts: tuple[float, ...] = pydantic.Field((2.0, 3.0, 5.0), min_length=2)
@@ -22,10 +23,6 @@ class Config(lab.Config):
     """steps of the iteration that is timed"""
     prints: tuple[int, ...] = (1, 10, 100, 1000)
     """prints in them, evenly spaced"""
-    repeats: int = pydantic.Field(21, ge=1)
-    """rounds of timing; every round reads each program once"""
-    min_seconds: float = pydantic.Field(1e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 def _exact(dims, description):
@@ -156,10 +153,9 @@ def figures(dataset):
     step = step.assign_coords(event=np.arange(1, step.sizes["event"] + 1))
     hollow = {"markerfacecolor": "none", "markeredgewidth": 0.9, "markersize": 7}  # its first half lies on jit
     looks = {"jit of grad of checkpoint": hollow}
-    style.chart(
-        step, "event", hue="transform", looks=looks, axes=left, legend="upper left", xlabel="line of the output"
-    )
-    left.set(ylabel="step that is printed", title="order", ylim=(-0.3, 1.9 * float(step.max())))
+    style.chart(step, "event", hue="transform", looks=looks, axes=left, legend="upper left")
+    left.set(xlabel="line of the output", ylabel="step that is printed", title="order")
+    left.set(ylim=(-0.3, 1.9 * float(step.max())))
     left.set_yticks(range(int(step.max()) + 1))
     silent, most = dataset.silent_seconds.median(), dataset.isel(prints=-1)
     price = float((most.seconds.median() - silent) / most.prints)
