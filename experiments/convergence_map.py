@@ -104,15 +104,9 @@ def figures(dataset):
         rate, kappa, factor = one.rate.values, one.condition_number.values, one.factor.values
         with np.errstate(divide="ignore"):
             steps = np.maximum(np.log(1e-6) / np.log(factor), 1.0)
-        panel.pcolormesh(
-            rate,
-            kappa,
-            np.ma.masked_where(~(factor < 1), steps),
-            cmap=colors,
-            norm=norm,
-            shading="nearest",
-            rasterized=True,
-        )
+        steps = np.ma.masked_where(~(factor < 1), steps)
+        look = {"cmap": colors, "norm": norm, "shading": "nearest", "rasterized": True}
+        panel.pcolormesh(rate, kappa, steps, **look)
         panel.plot(edge / kappa, kappa, **{**style.THEORY, "color": "black", "zorder": 3, "linewidth": 1.3})
         if name == "gradient-descent":
             panel.plot(2 / (1 + kappa), kappa, color="black", linewidth=1.0, linestyle=":", zorder=3)
@@ -122,8 +116,8 @@ def figures(dataset):
         panel.set(xlim=(rate[0], rate[-1]), ylim=(kappa[0], kappa[-1]))
         panel.grid(visible=False)
     panels[0, 0].set_ylabel("condition number")
-    mappable = ScalarMappable(norm, colors)
-    bar = figure.colorbar(mappable, ax=panels, label="steps to a millionth of the distance", pad=0.02, extend="min")
+    label = "steps to a millionth of the distance"
+    bar = figure.colorbar(ScalarMappable(norm, colors), ax=panels, label=label, pad=0.02, extend="min")
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     figure.legend(handles=[Patch(color=_GROWS, label="diverges")], loc="outside lower center")
     figure.set_label(
