@@ -111,20 +111,16 @@ def _factored(dataset):
 def figures(dataset):
     figure, panels = style.subplots(1, 3, width="page", height=2.6)
     exact, product = dataset.exact.values, dataset["product"].values
-    top = float(abs(exact).max())
-    image = None
-    for panel, matrix, title in zip(
-        panels, (exact, product, product - exact), ("exact block", "Kronecker product", "difference")
-    ):
-        image = panel.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
-        panel.set_title(title)
+    matrices = {"exact block": exact, "Kronecker product": product, "difference": product - exact}
+    top, ends = float(abs(exact).max()), ((0, len(exact) - 1), ("1", str(len(exact))))
+    for panel, (title, matrix) in zip(panels, matrices.items()):
+        panel.imshow(matrix, cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        panel.set(title=title, xlabel="weight")
         panel.grid(visible=False)
-        panel.set(xlabel="weight", xticks=(0, len(exact) - 1), yticks=(0, len(exact) - 1))
-        panel.set_xticklabels(("1", len(exact)))
-        panel.set_yticklabels(("1", len(exact)))
+        panel.set_xticks(*ends)
+        panel.set_yticks(*ends)
     panels[0].set_ylabel("weight")
-    assert image is not None
-    bar = figure.colorbar(image, ax=panels, shrink=0.8, label="entry of the Fisher matrix")
+    bar = figure.colorbar(panels[0].images[0], ax=panels, shrink=0.8, label="entry of the Fisher matrix")
     bar.outline.set_visible(False)
     figure.set_label(
         "A hidden layer's block of the Fisher matrix, the Kronecker product of its two factors, and their difference, "
