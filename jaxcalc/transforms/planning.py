@@ -21,6 +21,7 @@ from jaxcalc.programs.compiled import Executable, executable
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device, device
 from jaxcalc.transforms import measured
+from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.leaves import LeafMap, abstract, is_concrete, split_arrays
 from jaxcalc.transforms.rules import rule_programs
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
@@ -325,10 +326,9 @@ def bind(operator: Operator, fun: Callable[..., Any], **keywords: Any) -> Callab
     checks.function(operator.name, fun)
     choices = operator.choices(**keywords)
 
-    @functools.wraps(fun, assigned=("__name__", "__qualname__", "__module__"), updated=())
-    def derived(*args: Any, **fixed: Any) -> Any:
+    def run(guarded: Callable[..., Any], args: Any, fixed: dict[str, Any]) -> Any:
         called = functools.partial(fun, **fixed) if fixed else fun
-        core = operator.lift(called, args, choices)
+        core = operator.lift(guarded(called), args, choices)
         named = operator.direct(core, choices) if choices.memory_budget is None else None
         try:
             chosen = named or make_plan(operator, called, choices, core, args).chosen
@@ -347,6 +347,11 @@ def bind(operator: Operator, fun: Callable[..., Any], **keywords: Any) -> Callab
                 raise ValueError(f"{operator.name}: method={choices.method!r} is not possible: {reasons[0]}") from error
             raise
         return operator.finish(core, choices, *result)
+
+    @functools.wraps(fun, assigned=("__name__", "__qualname__", "__module__"), updated=())
+    def derived(*args: Any, **fixed: Any) -> Any:
+        with own_transfers() as guarded:
+            return run(guarded, args, fixed)
 
     return derived
 

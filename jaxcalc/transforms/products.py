@@ -1,14 +1,19 @@
 """Curvature times a vector, without the matrix: Hessian, generalised Gauss-Newton and Fisher."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
 from jaxcalc import checks
+from jaxcalc.programs import walk
 from jaxcalc.programs.cost import price
+from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import unsymmetric
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import attempt
@@ -59,8 +64,8 @@ def hvp(
     return product_with
 
 
-def product(core: LeafMap, tangents: Sequence[Any], method: str) -> tuple[Any, ...]:
-    """Hessian of a scalar map times a vector, one array per input."""
+def product(core: LeafMap, tangents: Sequence[Any], method: str, *, symmetric: bool = True) -> tuple[Any, ...]:
+    """Hessian of a scalar map times a vector, one array per input; ``symmetric`` if it is its own transpose."""
     scalar = lambda *x: core.plain(*x)[0]
     every = tuple(range(len(core.inputs)))
     gradient = jax.grad(scalar, every) if every else (lambda *x: ())
@@ -68,14 +73,38 @@ def product(core: LeafMap, tangents: Sequence[Any], method: str) -> tuple[Any, .
     match method:
         case "forward-over-reverse":
             return jax.jvp(gradient, core.inputs, tuple(tangents))[1]
-        case "reverse-over-reverse":
+        case "reverse-over-reverse" if symmetric:
             return jax.vjp(gradient, *core.inputs)[1](tuple(tangents))
+        case "reverse-over-reverse":
+            return _transposed_twice(gradient, core.inputs, tuple(tangents))
         case "reverse-over-forward":
             return jax.grad(slope, every)(*core.inputs)
         case "forward-over-forward":
             rows = in_rows(lambda *e: (jax.jvp(slope, core.inputs, e)[1],), core.inputs, None)[0]
             return unravel(rows, core.inputs)
     raise checks.unknown("hvp", "method", method, get_args(HvpMethod))
+
+
+def push(fun: Callable[..., tuple[Any, ...]], x: Sequence[Any], v: Sequence[Any]) -> tuple[Any, Any]:
+    """The outputs of a map and its Jacobian times a vector, also where a ``custom_vjp`` leaves no forward mode."""
+    x, v = tuple(x), tuple(v)
+    try:  # traced, for a program that cannot be pushed through shows only when it is compiled
+        jaxpr = jax.make_jaxpr(lambda x, v: jax.jvp(fun, x, v))(x, v)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
+        jaxpr = None
+    if jaxpr is None or any(equation.name == "custom_lin" for equation in walk.read(jaxpr).everything()):
+        return fun(*x), _transposed_twice(fun, x, v)
+    both = jaxpr_as_fun(jaxpr)(*x, *v)
+    return both[: len(both) // 2], tuple(both[len(both) // 2 :])
+
+
+def _transposed_twice(fun: Callable[..., tuple[Any, ...]], x: tuple[Any, ...], v: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``J v`` by reverse mode alone: ``u -> J' u`` is linear, and its transpose is J."""
+    outputs, pull = jax.vjp(fun, *x)
+    zeros = jax.tree.map(jnp.zeros_like, outputs)
+    return jax.vjp(pull, zeros)[1](v)[0]
 
 
 def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
@@ -94,15 +123,16 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
     for method in get_args(HvpMethod)[1:]:
         if choices.method not in ("auto", method):
             continue
-        if transposed and method != "forward-over-reverse":
+        if transposed and method in ("reverse-over-forward", "forward-over-forward"):
             found.append(Route(method, refused=f"{transposed}, and this method multiplies with its transpose"))
             continue
-        multiply = lambda x, v, method=method: product(core.at(*x), v, method)
+        multiplied = functools.partial(product, method=method, symmetric=not transposed)
+        multiply = lambda x, v, multiplied=multiplied: multiplied(core.at(*x), v)
         program, refused = attempt(multiply, abstract(core.inputs), abstract(core.extra))
         if program is None:
             found.append(Route(method, refused=refused))
             continue
-        run = lambda at, method=method: (product(at, at.extra, method), None)
+        run = lambda at, multiplied=multiplied: (multiplied(at, at.extra), None)
         found.append(Route(method, passes=1, run=run, price=lambda program=program: price(program)))
     return found
 
@@ -146,14 +176,16 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callab
     checks.function("ggn_vp", loss, "loss")
 
     def product_with(params: Any, v: Any) -> Any:
-        core = lift("ggn_vp", model, 0, (params,))
-        tangents = _matching("ggn_vp", core, v)
-        outputs, pushed = jax.jvp(core.plain, core.inputs, tangents)
-        back = jax.vjp(core.plain, *core.inputs)[1]
-        top = lift("ggn_vp", lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-        checks.returns_scalar("ggn_vp", top.outputs, "Reduce it by sum or mean.", name="loss")
-        curved = product(top, pushed, "forward-over-reverse")
-        return core.input_tree(back(tuple(curved)))
+        with own_transfers() as guarded:
+            core = lift("ggn_vp", guarded(model), 0, (params,))
+            tangents = _matching("ggn_vp", core, v)
+            outputs, pushed = push(core.plain, core.inputs, tangents)
+            back = jax.vjp(core.plain, *core.inputs)[1]
+            top = lift("ggn_vp", lambda outs: guarded(loss)(core.output_tree(outs)), 0, (list(outputs),))
+            checks.returns_scalar("ggn_vp", top.outputs, "Reduce it by sum or mean.", name="loss")
+            gradient = jax.grad(lambda *outs: top.plain(*outs)[0], tuple(range(len(outputs))))
+            curved = push(gradient, top.inputs, pushed)[1]
+            return core.input_tree(back(tuple(curved)))
 
     return product_with
 
@@ -178,12 +210,13 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
     checks.function("fisher_vp", log_prob, "log_prob")
 
     def product_with(params: Any, v: Any) -> Any:
-        core = lift("fisher_vp", log_prob, 0, (params,))
-        if len(core.outputs) != 1:
-            raise TypeError(f"fisher_vp: log_prob must return one array, got {len(core.outputs)}.")
-        slopes = jax.jvp(core.plain, core.inputs, _matching("fisher_vp", core, v))[1][0]
-        back = jax.vjp(core.plain, *core.inputs)[1]
-        return core.input_tree(back((slopes / max(slopes.size, 1),)))
+        with own_transfers() as guarded:
+            core = lift("fisher_vp", guarded(log_prob), 0, (params,))
+            if len(core.outputs) != 1:
+                raise TypeError(f"fisher_vp: log_prob must return one array, got {len(core.outputs)}.")
+            slopes = push(core.plain, core.inputs, _matching("fisher_vp", core, v))[1][0]
+            back = jax.vjp(core.plain, *core.inputs)[1]
+            return core.input_tree(back((slopes / max(slopes.size, 1),)))
 
     return product_with
 

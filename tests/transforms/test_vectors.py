@@ -7,7 +7,16 @@ import pytest
 
 from jaxcalc import checks
 from jaxcalc.engines import check_gradient
-from jaxcalc.transforms import directional_derivative, fisher_vp, ggn_vp, hvp, laplacian, taylor, taylor_polynomial
+from jaxcalc.transforms import (
+    directional_derivative,
+    fisher_vp,
+    ggn_vp,
+    hvp,
+    jacobian,
+    laplacian,
+    taylor,
+    taylor_polynomial,
+)
 
 X = jnp.arange(1.0, 4.0)
 squares = lambda x: jnp.sum(x**2)
@@ -59,3 +68,38 @@ def test_the_functions_of_a_product_have_their_own_names():
             call()
     with pytest.raises(TypeError, match="fisher_vp: log_prob must be a function"):
         fisher_vp(3)
+
+
+# -- through a custom_vjp, which has no forward mode ---------------------------------------------------------------
+
+
+@jax.custom_vjp
+def turned(x):
+    return jnp.sum(x**2)
+
+
+# A rule that is no gradient: its Jacobian is not symmetric.
+turned.defvjp(lambda x: (turned(x), x), lambda x, u: (u * (jnp.roll(x, 1) ** 2),))
+
+staged = jax.jit(lambda x: jax.lax.scan(lambda c, _: (turned(c) * c, None), x, length=2)[0])
+
+
+@pytest.mark.parametrize("wrap", [lambda fun: fun, jax.jit], ids=["eager", "jit"])
+def test_products_where_there_is_no_forward_mode(wrap):
+    v = jnp.array([1.0, -2.0, 0.5])
+    matrix = jax.jacrev(jax.grad(turned))(X)
+    np.testing.assert_allclose(wrap(lambda x, v: hvp(turned)((x,), v))(X, v), matrix @ v, rtol=1e-6)
+    jac = jax.jacrev(staged)(X)
+    loss = lambda y: turned(y) + jnp.sum(jnp.sin(y))
+    curvature = jax.jacrev(jax.grad(loss))(staged(X))
+    np.testing.assert_allclose(wrap(ggn_vp(staged, loss))(X, v), jac.T @ curvature @ jac @ v, rtol=1e-5)
+    np.testing.assert_allclose(wrap(fisher_vp(staged))(X, v), jac.T @ jac @ v / 3, rtol=1e-5)
+
+
+def test_transfers_of_an_operators_own_are_no_accident():
+    fun = jax.jit(lambda x: jnp.sin(x) * x[::-1])
+    with jax.transfer_guard("disallow"):
+        for method in ("auto", "forward", "reverse", "sparse"):
+            jacobian(fun, method=method)(X)
+        with pytest.raises(Exception, match="Disallowed host-to-device"):
+            jacobian(lambda x: x * np.arange(3.0), method="forward")(X)

@@ -1,0 +1,41 @@
+"""A user's transfer guard holds for the user's function; what an operator itself sends to the device is no accident."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+__all__ = ["own_transfers"]
+
+_GUARDS = {
+    "jax_transfer_guard_host_to_device": jax.transfer_guard_host_to_device,
+    "jax_transfer_guard_device_to_device": jax.transfer_guard_device_to_device,
+    "jax_transfer_guard_device_to_host": jax.transfer_guard_device_to_host,
+}
+
+
+@contextlib.contextmanager
+def own_transfers() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+    """Let an operator send its constants (seeds, indices, ones); yields what puts a function under the user's guards."""
+    levels = {guard: getattr(jax.config, name, None) for name, guard in _GUARDS.items()}
+    levels = {guard: level for guard, level in levels.items() if level not in (None, "allow")}
+    if not levels:
+        yield lambda fun: fun
+        return
+
+    def guarded(fun: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(fun, assigned=("__name__", "__qualname__", "__module__"), updated=())
+        def call(*args: Any, **keywords: Any) -> Any:
+            with contextlib.ExitStack() as stack:
+                for guard, level in levels.items():
+                    stack.enter_context(guard(level))
+                return fun(*args, **keywords)
+
+        return call
+
+    with contextlib.ExitStack() as stack:
+        for guard in levels:
+            stack.enter_context(guard("allow"))
+        yield guarded
