@@ -11,7 +11,6 @@ import numpy as np
 import pydantic
 
 from experiments import _contest, _cutest
-from experiments._scans import rounding, scan
 from jaxcalc.lab import Config as Base
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, over
 
@@ -63,15 +62,16 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     import jax.numpy as jnp
 
     from jaxcalc.functions import derivatives
+    from jaxcalc.scenarios import scans
 
     kind, _, rest = config.function.partition(" ")
     match kind:
         case "scan:":
             name, _, carry = rest.partition(" ")
-            fun, x = scan(name, int(carry), config.length)
+            fun, x = scans.scan(name, carry=int(carry), length=config.length)
             return fun, jnp.asarray(x), False
         case "rounding":
-            fun, x = rounding()
+            fun, x = scans.rounded_products()
             return fun, jnp.asarray(x), False
         case "CUTEst":
             name, _, what = rest.partition(" ")

@@ -39,7 +39,19 @@ if TYPE_CHECKING:
     from jaxcalc.transforms import taylor as taylor
     from jaxcalc.transforms import trace as trace
 
-_ROOMS = ("cache", "engines", "functions", "lab", "measure", "models", "programs", "solvers", "style", "transforms")
+_ROOMS = (
+    "cache",
+    "engines",
+    "functions",
+    "lab",
+    "measure",
+    "models",
+    "programs",
+    "scenarios",
+    "solvers",
+    "style",
+    "transforms",
+)
 
 _HOMES = {
     "calibrate": "jaxcalc.programs",

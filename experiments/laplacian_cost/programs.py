@@ -1,8 +1,7 @@
 """On which programs does each contestant give the right Laplacian?"""
 
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pydantic
@@ -10,24 +9,9 @@ import pydantic
 from experiments.laplacian_cost import OURS, contestants_for, first_point
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, over
+from jaxcalc.scenarios.language import FEATURES, feature
 
 kind = "host"
-
-Program = Literal[
-    "polynomial",
-    "tanh network",
-    "softplus network",
-    "fori_loop",
-    "while_loop",
-    "scan over data",
-    "cond",
-    "relu network",
-    "sorted",
-    "product",
-    "scatter",
-    "log determinant",
-    "linear solve",
-]
 
 # Where the issue trackers say that peers stop.
 _HARD = ("fori_loop", "while_loop", "scan over data", "relu network")
@@ -35,7 +19,7 @@ _SHOWN = ("auto", "forward-laplacian", "sparse", "nested", "hessian", "folx dens
 
 
 class Config(lab.Config):
-    program: Program = "polynomial"
+    program: Literal[FEATURES] = "polynomial"  # pyright: ignore[reportInvalidTypeForm]
     """what is differentiated"""
     size: int = pydantic.Field(6, ge=2)
     """number of inputs"""
@@ -52,44 +36,6 @@ VARIABLES = {
 }
 
 
-def _program(name, size):
-    """A scalar function of a vector and a square matrix, with one feature of the language in it."""
-    import jax
-    import jax.numpy as jnp
-
-    def wave(x, a):
-        return jnp.sin(a @ x)
-
-    def by_count(x, a):
-        return jnp.sum(jax.lax.fori_loop(0, 4, lambda i, h: h + 0.3 * jnp.sin(a @ h), x) ** 2)
-
-    def by_condition(x, a):
-        go = lambda state: state[0] < 4
-        return jnp.sum(jax.lax.while_loop(go, lambda state: (state[0] + 1, jnp.tanh(a @ state[1])), (0, x))[1] ** 2)
-
-    def over_data(x, a):
-        return jnp.sum(jax.lax.scan(lambda h, row: (jnp.tanh(h + row * jnp.sum(h)), h[0] ** 2), x, a)[1])
-
-    functions: dict[str, Callable[[Any, Any], Any]] = {
-        "polynomial": lambda x, a: jnp.sum(x**3 * (a @ x)),
-        "tanh network": lambda x, a: jnp.sum(jnp.tanh(a @ jnp.tanh(a @ x))),
-        "softplus network": lambda x, a: jnp.sum(jax.nn.softplus(a @ x) ** 2),
-        "fori_loop": by_count,
-        "while_loop": by_condition,
-        "scan over data": over_data,
-        "cond": lambda x, a: jnp.sum(jax.lax.cond(x[0] > 0, lambda v: wave(v, a) ** 2, lambda v: v**3, x)),
-        "relu network": lambda x, a: jnp.sum(jax.nn.relu(a @ x + 0.1) ** 2 * x),
-        "sorted": lambda x, a: jnp.sum(jnp.sort(a @ x)[::2] ** 3),
-        "product": lambda x, a: jnp.prod(2.0 + wave(x, a)),
-        "scatter": lambda x, a: jnp.sum(jnp.zeros(size).at[jnp.arange(size) // 2].add(x**2) ** 2),
-        "log determinant": lambda x, a: jnp.linalg.slogdet(a + jnp.diag(4.0 + x**2))[1],
-        "linear solve": lambda x, a: jnp.sum(jnp.linalg.solve(a + jnp.diag(4.0 + x**2), x)),
-    }
-    if name not in functions:
-        raise ValueError(f"laplacian_cost: unknown program {name!r}; it is one of: {', '.join(functions)}.")
-    return functions[name]
-
-
 # What became of a contestant: right, wrong without a word, or an exception.
 _RIGHT, _WRONG, _RAISED = 1.0, 0.0, -1.0
 
@@ -98,7 +44,7 @@ def run(config, key):
     import jax
     import jax.numpy as jnp
 
-    fun, draw = _program(config.program, config.size), np.random.default_rng(1)
+    fun, draw = feature(config.program), np.random.default_rng(1)
     kind = jnp.result_type(float)
     x = jnp.asarray(draw.standard_normal(config.size), kind)
     a = jnp.asarray(draw.standard_normal((config.size, config.size)) / np.sqrt(config.size), kind)

@@ -37,22 +37,6 @@ VARIABLES = {
 }
 
 
-def _hidden_square(config):
-    """Small in and out, a large square between: ``h = softmax(tanh(a x + (b x)'))``, multiplied from either side."""
-    import jax
-    import jax.numpy as jnp
-
-    draw, n, side = np.random.default_rng(0), config.inputs, config.side
-    shapes = [(n,), (side, n), (side, n), (side, 1)]
-    arguments = [jnp.asarray(draw.standard_normal(shape) / np.sqrt(shape[-1]), jnp.float32) for shape in shapes]
-
-    def fun(x, a, b, weight):
-        h = jax.nn.softmax(jnp.tanh((a @ x)[:, None] + b @ x), axis=1)
-        return jnp.concatenate([(h @ weight)[:, 0], (h.T @ weight)[:, 0]])
-
-    return fun, (arguments[0] * np.sqrt(n), *arguments[1:])
-
-
 def _resident(field: Literal["VmRSS", "VmHWM"]) -> float:
     """Bytes of memory that this process holds, or has held at most; NaN where the system does not tell."""
     from pathlib import Path
@@ -92,9 +76,10 @@ def run(config, key):
     import jax
 
     from jaxcalc.programs.compiled import executable
+    from jaxcalc.scenarios.hidden import hidden_square
     from jaxcalc.transforms import MemoryBudgetError, jacobian, plan
 
-    fun, arguments = _hidden_square(config)
+    fun, arguments = hidden_square(inputs=config.inputs, side=config.side)
     limit = int(1e6 * config.budget)
     dense = {mode.__name__: executable(mode(fun), *arguments).footprint for mode in (jax.jacfwd, jax.jacrev)}
     found: dict[str, Any] = {f"{name}_bytes": float(need) for name, need in dense.items()}

@@ -1,0 +1,1 @@
+"""scenarios: functions with their shapes and sizes, on which routes and prices are judged."""
