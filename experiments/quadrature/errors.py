@@ -133,7 +133,7 @@ def figures(dataset):
     looks = {rule: {"color": style.COLORS[c], "marker": m} for rule, c, m in zip(_RULES, colors, "osD^v")}
     orders = {"left": 1, "trapezoid": 2, "simpson": 4}
     powers = {"exp": orders, "sin": {"trapezoid": 2, "simpson": 4}, "sqrt": {"left": 1, "simpson": 1.5}}
-    rules, _ = style.chart(
+    rules, panels = style.chart(
         dataset.error,
         "panels",
         col="integrand",
@@ -142,12 +142,13 @@ def figures(dataset):
         looks=looks,
         titles=_SHOWN,
         log="xy",
-        ylim=(1e-19, 10),
+        ylim=(1e-18, 10),
         wrap=2,
         legend="below",
         width="page",
         height=5.0,
     )
+    panels[0, 0].set_yticks([1e-16, 1e-12, 1e-8, 1e-4, 1])
     rules.set_label(
         "Error of quadrature rules. Dashed, shifted down: orders 1, 2 and 4 (the root: 1 and 1.5). Hollow: exact."
     )
@@ -159,6 +160,7 @@ def figures(dataset):
     spread.hist(dataset.estimate.values, bins=30, color=style.COLORS["sky"])
     spread.axvline(2.0, **style.THEORY)
     spread.set(xlabel="estimate of the integral", ylabel="runs")
+    spread.locator_params("x", nbins=5)
     sampling.set_label(
         "Monte Carlo for sin on [0, pi]: the error falls like one over the root of the number of draws n "
         "(dashed: theory); right, how the estimates of the longest run spread about the integral (dashed)."
