@@ -153,3 +153,12 @@ def test_named_lines_may_each_have_an_axis_of_their_own():
     with style.context():
         _, panels = style.chart({"short": line(3), "long": line(6)}, "n", legend=None)
     assert [len(drawn.get_xdata()) for drawn in panels[0, 0].lines] == [3, 6]
+
+
+def test_many_points_have_markers_unless_a_line_says_as_much():
+    x = np.arange(1.0, 60.0)
+    values = xarray.DataArray(x, dims="n", coords={"n": x}, name="error")
+    with style.context():
+        for look, marker in (({"linestyle": "", "marker": "o"}, "o"), ({"marker": "o"}, "")):
+            _, panels = style.chart(values, "n", **look)
+            assert panels[0, 0].lines[0].get_marker() == marker

@@ -203,10 +203,10 @@ def _line(
     texts = across.values.dtype.kind == "U"
     x = (np.arange(across.values.size) if texts else across.values)[keep]
     middle = np.nanmedian(data[keep], axis=1)
-    if keep.sum() > _MANY:
-        look = {**look, "marker": ""}
     if texts:
         look = {"linestyle": "", **look}
+    if keep.sum() > _MANY and look.get("linestyle") != "":
+        look = {**look, "marker": ""}
     if "y" in log:
         zero = middle == 0
         if zero.any():
