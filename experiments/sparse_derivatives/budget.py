@@ -142,7 +142,7 @@ def _resident_inside(dataset):
 
 def figures(dataset):
     data = _budgets(dataset)
-    if data is None or data.sizes["budget"] < 2:
+    if data.sizes["budget"] < 2:
         return {}
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9)
     limit = data["budget"].values.astype(float)
@@ -173,13 +173,8 @@ def figures(dataset):
 
 
 def tables(dataset):
-    data, fields = (
-        _budgets(dataset),
-        ("predicted_bytes", "compiled_bytes", "grown_bytes", "jacfwd_bytes", "jacrev_bytes"),
-    )
-    if data is None:
-        return {}
-    rows = []
+    data, rows = _budgets(dataset), []
+    fields = ("predicted_bytes", "compiled_bytes", "grown_bytes", "jacfwd_bytes", "jacrev_bytes")
     for value in data["budget"].values:
         point = data.sel(budget=value)
         row = {"budget, MB": float(value)}
