@@ -201,10 +201,13 @@ def product_routes(
             *(Route(name, refused=f"{100 * pattern.density:.3g} % of the entries may be nonzero") for name in few),
         ]
     products = dataclasses.replace(products, pattern=pattern)
+    limit = max(int(share * min(core.num_inputs, core.num_outputs)), 8) if competing else None
+    colored = sparse_routes(products, few, limit)
     if competing and products.output_format == "bcoo":  # a dense route would store the zeros too
         dense = [dataclasses.replace(route, refused="it would store every zero", run=None) for route in dense]
-    limit = max(int(share * min(core.num_inputs, core.num_outputs)), 8) if competing else None
-    return [*dense, *sparse_routes(products, few, limit)]
+        if all(route.refused for route in colored):
+            colored = sparse_routes(products, few, None)
+    return [*dense, *colored]
 
 
 def _bound(products: Products, on: Device) -> float:

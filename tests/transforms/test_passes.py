@@ -49,3 +49,26 @@ def test_chunks_of_products_with_identities(options):
     np.testing.assert_allclose(jacobian(layers, **options)(x), jax.jacfwd(layers)(x), rtol=1e-5, atol=1e-6)
     if "chunk_size" in options:
         np.testing.assert_allclose(hessian(loss, **options)(x), jax.hessian(loss)(x), rtol=1e-4, atol=1e-5)
+
+
+HALF_FULL = {
+    "cumulative": lambda x: jnp.cumsum(jnp.sin(x)),
+    "triangle": lambda x: jnp.tril(jnp.outer(x, x)) @ x,
+    "coupled": jax.grad(lambda x: jnp.sum(x[:30]) ** 3 + jnp.sum(x**3)),
+}
+
+
+@pytest.mark.parametrize("name", HALF_FULL)
+@pytest.mark.parametrize("options", [{}, {"chunk_size": 3}, {"memory_budget": 10**7}], ids=["", "chunks", "budget"])
+def test_half_full_patterns_are_stored_without_their_zeros(name, options):
+    fun, x = HALF_FULL[name], jnp.linspace(0.1, 1, 40)
+    actual, expected = jacobian(fun, output_format="bcoo", **options)(x), jax.jacfwd(fun)(x)
+    np.testing.assert_allclose(actual.todense(), expected, rtol=1e-5, atol=1e-6)
+    assert actual.nse == np.count_nonzero(expected)
+
+
+def test_a_half_full_hessian_is_stored_without_its_zeros():
+    fun, x = lambda x: jnp.sum(x[:30]) ** 3 + jnp.sum(x**3), jnp.linspace(0.1, 1, 40)
+    actual = hessian(fun, output_format="bcoo")(x)
+    np.testing.assert_allclose(actual.todense(), jax.hessian(fun)(x), rtol=1e-5, atol=1e-5)
+    assert actual.nse == 910
