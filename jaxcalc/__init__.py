@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxcalc.transforms import jacobian as jacobian
     from jaxcalc.transforms import laplacian as laplacian
     from jaxcalc.transforms import limit as limit
+    from jaxcalc.transforms import linear_operator as linear_operator
     from jaxcalc.transforms import monte_carlo as monte_carlo
     from jaxcalc.transforms import nth_derivative as nth_derivative
     from jaxcalc.transforms import plan as plan
@@ -79,6 +80,7 @@ _HOMES = {
             "jacobian",
             "laplacian",
             "limit",
+            "linear_operator",
             "monte_carlo",
             "nth_derivative",
             "plan",

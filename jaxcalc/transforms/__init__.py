@@ -17,6 +17,7 @@ from jaxcalc.transforms.iterated import double_integral, iterated_integral
 from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
 from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
 from jaxcalc.transforms.limits import Continuity, Limit, continuity, limit, limit_of_composition
+from jaxcalc.transforms.linear_operator import LinearOperator, linear_operator
 from jaxcalc.transforms.local import (
     directional_derivative,
     local_model,
@@ -49,6 +50,7 @@ __all__ = [
     "IntegralMethod",
     "JacobianMethod",
     "Limit",
+    "LinearOperator",
     "MemoryBudgetError",
     "Plan",
     "SolverName",
@@ -77,6 +79,7 @@ __all__ = [
     "laplacian",
     "limit",
     "limit_of_composition",
+    "linear_operator",
     "local_model",
     "marginal",
     "model_radius",

@@ -18,7 +18,7 @@ _GUARDS = {
 
 @contextlib.contextmanager
 def own_transfers() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    """Let an operator send its constants (seeds, indices, ones); yields what puts a function under the user's guards."""
+    """Let an operator send its constants (seeds, indices, ones); yields what puts a function under the guards again."""
     levels = {guard: getattr(jax.config, name, None) for name, guard in _GUARDS.items()}
     levels = {guard: level for guard, level in levels.items() if level not in (None, "allow")}
     if not levels:
