@@ -34,10 +34,7 @@ def matrices():
         "hessian": (linear_operator(hessian, energy, X), jax.hessian(energy)(X)),
         "ggn_vp": (linear_operator(ggn_vp, waves, X, loss=loss), jac.T @ curved @ jac),
         "no forward mode": (linear_operator(jacobian, backward_only, X), jax.jacfwd(plain)(X)),
-        "nor of the gradient": (
-            linear_operator(hessian, of_rules, X),
-            jax.hessian(lambda x: jnp.sum(plain(x) ** 2))(X),
-        ),
+        "nor of the gradient": (linear_operator(hessian, squares(backward_only), X), jax.hessian(squares(plain))(X)),
     }
 
 
