@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.transforms import propagate as frame
-from jaxcalc.transforms.jets import Context, Jet, algebra, cast, lifted
+from jaxcalc.transforms.jets import Context, Jet, algebra, cast, lifted, whole
 from jaxcalc.transforms.slots import Slots
 
 __all__ = ["forward_laplacian"]
@@ -72,7 +72,7 @@ def forward_laplacian(
         context = Context(count, factors)
         outputs = frame.propagate(algebra(context), program, jets)
         dense = [cast(context, output, None) if isinstance(output, Jet) else output for output in outputs]
-        dense = [output if isinstance(output, Jet) else lifted(context, output) for output in dense]
+        dense = [whole(output) if isinstance(output, Jet) else lifted(context, output) for output in dense]
         parts = zip(*((jet.value, jet.tangents, jet.laplacian) for jet in dense)) if dense else ((), (), ())
         return tuple(jax.tree.unflatten(found[0], part) for part in parts)
 
@@ -122,12 +122,12 @@ def _rows(leaves, tree, weights, directions) -> tuple[list[Any], Any]:
 def _seeds(leaves: list[jax.Array], rows: list[Any], sparse: bool) -> list["Jet"]:
     """The inputs as jets."""
     if rows:
-        return [Jet(leaf, row, jnp.zeros_like(leaf)) for leaf, row in zip(leaves, rows)]
+        return [Jet(leaf, row, None) for leaf, row in zip(leaves, rows)]
     count, start, jets = sum(leaf.size for leaf in leaves), 0, []
     for leaf in leaves:
         numbers = np.arange(start, start + leaf.size).reshape(1, *leaf.shape)
         start += leaf.size
-        jet = Jet(leaf, jnp.ones((1, *leaf.shape), leaf.dtype), jnp.zeros_like(leaf), Slots(numbers, count))
+        jet = Jet(leaf, jnp.ones((1, *leaf.shape), leaf.dtype), None, Slots(numbers, count))
         # A handful of inputs leaves nothing to save.
         jets.append(jet if sparse and count > 2 else cast(Context(count, None), jet, None))
     return jets

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jaxcalc.transforms import propagate as frame
 from jaxcalc.transforms import slots as layout
 from jaxcalc.transforms.slots import Slots
 
-__all__ = ["Context", "Jet", "algebra", "cast", "lifted"]
+__all__ = ["Context", "Jet", "algebra", "cast", "lifted", "whole"]
 
 
 @functools.partial(
@@ -28,7 +28,8 @@ class Jet:
     Args:
       value: shape S.
       tangents: shape ``(k, *S)``.
-      laplacian: shape S.
+      laplacian: shape S; ``None`` if it is zero whatever the numbers are, as that of a linear function is: a slope
+        that is infinite must not meet it.
       slots: the input that each row of ``tangents`` is the derivative by; ``None`` if row i belongs to input i.
     """
 
@@ -86,7 +87,7 @@ def algebra(context: Context) -> frame.Algebra:
         carried=lambda operand: isinstance(operand, (Jet, Later)),
         value=lambda operand: operand.value if isinstance(operand, (Jet, Later)) else operand,
         apply=functools.partial(_apply, context),
-        settle=functools.partial(_settle, context),
+        settle=functools.partial(_settle_whole, context),
         kind=lambda operand: (operand.slots,) if isinstance(operand, Jet) else None,
         join=_join,
         cast=lambda operand, kind: operand if kind is None else cast(context, operand, kind[0]),
@@ -145,6 +146,17 @@ def _split(operand: Any) -> Any:
 # -- rules ---------------------------------------------------------------------------------------------------------
 
 
+def whole(jet: Jet) -> Jet:
+    """The jet with its Laplacian as an array."""
+    return jet if jet.laplacian is not None else replace(jet, laplacian=jnp.zeros_like(jet.value))
+
+
+def _settle_whole(context: Context, operand: Any) -> Any:
+    """An operand that may enter or leave a loop, whose trips all carry the same arrays."""
+    operand = _settle(context, operand)
+    return whole(operand) if isinstance(operand, Jet) else operand
+
+
 def _settle(context: Context, operand: Any) -> Any:
     """An operand with its derivatives worked out."""
     if not isinstance(operand, Later):
@@ -163,13 +175,21 @@ def _chain(context: Context, later: Later) -> Jet:
         return jax.jvp(later, (start,), (ones,))[1]
 
     if later.flat:
-        slope = first(root.value)
-        laplacian = slope * root.laplacian
+        slope, bent = first(root.value), None
     else:
         slope, bend = jax.jvp(first, (root.value,), (ones,))
-        laplacian = slope * root.laplacian + bend * _contract(context, root.tangents, root.tangents, root.slots)
+        bent = bend * _contract(context, root.tangents, root.tangents, root.slots)
     dtype = later.value.dtype
-    return Jet(later.value, (slope * root.tangents).astype(dtype), laplacian.astype(dtype), root.slots)
+    laplacian = _plus(None if root.laplacian is None else slope * root.laplacian, bent)
+    laplacian = None if laplacian is None else laplacian.astype(dtype)
+    return Jet(later.value, (slope * root.tangents).astype(dtype), laplacian, root.slots)
+
+
+def _plus(first: Any, second: Any) -> Any:
+    """A sum in which ``None`` is zero."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 def _contract(context: Context, first: Any, second: Any, slots: Slots | None) -> Any:
@@ -263,7 +283,7 @@ def _sum_apart(context: Context, equation: Equation, jets: list[Jet]) -> Jet | N
     (value,) = frame.bind(equation, operand.value)
     rows = jnp.moveaxis(operand.tangents, [axis + 1 for axis in axes], range(1, 1 + len(axes)))
     rows = rows.reshape(slots.index.shape[0], *value.shape)
-    jet = Jet(value, rows, operand.laplacian.sum(axes), slots)
+    jet = Jet(value, rows, None if operand.laplacian is None else operand.laplacian.sum(axes), slots)
     return jet if 2 * slots.index.shape[0] <= slots.count else cast(context, jet, None)
 
 
@@ -297,7 +317,8 @@ def _outer_product(
         -1, *full, *(free if side == 0 else others), *(others if side == 0 else free)
     )
     (value,) = frame.bind(equation, *values)
-    (laplacian,) = jax.jvp(frame.along(equation, values, moving), (jets[0].value,), (jets[0].laplacian,))[1]
+    push = lambda t: jax.jvp(frame.along(equation, values, moving), (jets[0].value,), (t,))[1][0]
+    laplacian = None if jets[0].laplacian is None else push(jets[0].laplacian)
     jet = Jet(value, rows.astype(value.dtype), laplacian, Slots(index, slots.count))
     return jet if 2 * index.shape[0] <= slots.count else cast(context, jet, None)
 
@@ -315,7 +336,7 @@ def _pointwise(context, equation, values, moving, jets) -> tuple[list[Any], list
     fun = frame.along(equation, values, moving)
     points = tuple(jet.value for jet in jets)
     slots = jets[0].slots
-    tangents, laplacian = 0, 0
+    tangents, laplacian = 0, None
 
     def partial(i):
         units = tuple((jnp.ones_like if i == j else jnp.zeros_like)(point) for j, point in enumerate(points))
@@ -329,12 +350,12 @@ def _pointwise(context, equation, values, moving, jets) -> tuple[list[Any], list
                 bend = None
             if i == j:
                 tangents = tangents + slope * first.tangents
-                laplacian = laplacian + slope * first.laplacian
+                laplacian = _plus(laplacian, None if first.laplacian is None else slope * first.laplacian)
             if bend is not None:
                 twice = bend if i == j else 2 * bend
-                laplacian = laplacian + twice * _contract(context, first.tangents, second.tangents, slots)
+                laplacian = _plus(laplacian, twice * _contract(context, first.tangents, second.tangents, slots))
     dtype = equation.outputs[0].dtype
-    return [tangents.astype(dtype)], [laplacian.astype(dtype)]  # pyright: ignore
+    return [tangents.astype(dtype)], [None if laplacian is None else laplacian.astype(dtype)]  # pyright: ignore
 
 
 def _general(
@@ -344,10 +365,14 @@ def _general(
     fun = frame.along(equation, values, moving)
     points = tuple(jet.value for jet in jets)
     tangents = tuple(jet.tangents for jet in jets)
-    laplacians = tuple(jet.laplacian for jet in jets)
+    straight = all(jet.laplacian is None for jet in jets)
+    laplacians = () if straight else tuple(whole(jet).laplacian for jet in jets)
 
     def push(*t):
         return jax.jvp(fun, points, t)[1]
+
+    def pushed() -> list[Any]:
+        return [None] * len(results) if straight else push(*laplacians)
 
     if not (frame.flat(equation, moving) or frame.bilinear(equation, moving)):
 
@@ -356,16 +381,18 @@ def _general(
 
         first, second = jax.vmap(twice)(*tangents)
         bent = [_weigh(context, rows, slots).sum(0) for rows, slots in zip(second, results)]
-        return first, [straight + more for straight, more in zip(push(*laplacians), bent)]
-    if equation.name in ("dot_general", "conv_general_dilated"):  # one large product instead of two
+        return first, list(map(_plus, pushed(), bent))
+    if equation.name in ("dot_general", "conv_general_dilated") and not straight:
+        # One large product instead of two.
         both = jax.vmap(push)(*(jnp.concatenate([t, a[None]]) for t, a in zip(tangents, laplacians)))
-        first, pushed = [rows[:-1] for rows in both], [rows[-1] for rows in both]
+        first, second = [rows[:-1] for rows in both], [rows[-1] for rows in both]
     else:
-        first, pushed = jax.vmap(push)(*tangents), push(*laplacians)
+        first, second = jax.vmap(push)(*tangents), pushed()
     if frame.bilinear(equation, moving):
         left, right = tangents
-        pushed[0] = pushed[0] + 2 * _cross(context, equation, _weigh(context, left, jets[0].slots), right)
-    return first, pushed
+        crossed = 2 * _cross(context, equation, _weigh(context, left, jets[0].slots), right)
+        second = [_plus(second[0], crossed)]
+    return first, second
 
 
 def _cross(context: Context, equation: Equation, left: Any, right: Any) -> Any:

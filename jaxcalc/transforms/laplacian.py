@@ -1,6 +1,7 @@
 """Sums and diagonals of second derivatives: Laplacian, trace, Hessian diagonal, bilaplacian."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ BilaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian"]
 
 _FULL = 0.95
 """Of patterns with more than this share of entries no colouring is sought where other routes compete."""
+
+
+# Elementary functions that are finite where their slope, or its slope, is infinite.
+_STEEP = frozenset({"pow", "sqrt", "cbrt", "asin", "acos", "acosh"})
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,18 @@ def _nested(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
     return unravel(flat, core.inputs)
 
 
+def _nested_or_chosen(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+    """As ``_nested``; where that gives NaN, the entry chosen from a Hessian-vector product."""
+    parts = _nested(core, chunk)
+
+    def chosen() -> tuple[Any, ...]:
+        others = _dense_diagonal("forward")(core, chunk)
+        return tuple(jnp.where(jnp.isnan(part), other, part) for part, other in zip(parts, others))
+
+    flawed = [jnp.any(jnp.isnan(part)) for part in parts]
+    return jax.lax.cond(functools.reduce(jnp.logical_or, flawed), chosen, lambda: parts) if parts else parts
+
+
 def _read_diagonal(core: LeafMap, coloring: Coloring, source: tuple[np.ndarray, np.ndarray], columns_by: str) -> Any:
     """The Hessian's diagonal from coloured Hessian-vector products."""
     compressed, _ = sparse.compressed_products(derivative(core, "reverse"), coloring, None, columns_by)
@@ -219,7 +236,8 @@ def _dense_diagonal(mode: Mode) -> Callable[..., tuple[Any, ...]]:
                 products = jax.jvp(gradient.plain, core.inputs, v)[1]
             else:
                 products = jax.vjp(gradient.plain, *core.inputs)[1](v)
-            return (sum(jnp.vdot(a, b) if a.size else 0.0 for a, b in zip(v, products)),)
+            # Chosen, not multiplied by 0: another entry may be infinite, or 0 times infinity.
+            return (sum(jnp.sum(jnp.where(a != 0, b, 0)) for a, b in zip(v, products)),)
 
         if not core.num_inputs:
             return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
@@ -264,7 +282,14 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], sla
     inputs, count = abstract(core.inputs), core.num_inputs
     if "nested" in names:
         program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
-        found.append(_axes_route("nested", program, refused, count, len(inputs), _nested))
+        build = _nested
+        if program is not None and any(equation.name in _STEEP for equation in program.everything()):
+            # In elements that stand still an infinite slope would meet 0, and make the sum over all of them NaN.
+            if not Passes(core).pull[1] and Passes(derivative(core, "reverse")).push[0] is not None:
+                build = _nested_or_chosen
+                if choices.method == "auto" and choices.memory_budget is None:
+                    program, refused = None, "a slope may be infinite, and forward mode multiply it by 0"
+        found.append(_axes_route("nested", program, refused, count, len(inputs), build))
     if "hessian" not in names and "sparse" not in names:
         return found
     refused = Passes(core).pull[1]

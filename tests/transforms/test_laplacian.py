@@ -134,3 +134,31 @@ def test_a_budget_chunks_the_axes(x64):
 def test_misuse_says_what_to_do(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# Finite where second derivatives are infinite, or where slopes are and second derivatives are not.
+STEEP = {
+    "power": (lambda x: jnp.sum(x**1.5), [0.0, 1.0, 4.0], [np.inf, 0.75, 0.375]),
+    "root": (lambda x: jnp.sum(jnp.sqrt(x)), [0.0, 1.0, 4.0], [-np.inf, -0.25, -1 / 32]),
+    "in a loop": (
+        lambda x: jax.lax.scan(lambda c, y: (c + y**1.5, None), jnp.zeros_like(x[0]), x)[0],
+        [1.0, 0.0],
+        [0.75, np.inf],
+    ),
+    "squares": (lambda x: jnp.sum(x**2), [1.0, np.inf], [2, 2]),
+    "product": (lambda x: x @ x, [1.0, np.inf], [2, 2]),
+    "large": (lambda x: jnp.sum(x * x), [1.0, 1.7e308], [2, 2]),
+}
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_where_a_slope_is_infinite(x64, name):
+    """The closed form: entries that do not depend on the steep element are what they are without it."""
+    fun, x, expected = STEEP[name]
+    x = jnp.array(x)
+    for method in ("auto", "nested", "hessian", "sparse"):
+        np.testing.assert_allclose(diagonal(fun, method=method)(x), expected, rtol=1e-14, err_msg=method)
+    for method in ("auto", "forward-laplacian", "nested", "hessian", "sparse"):
+        total = laplacian(fun, method=method)(x)
+        np.testing.assert_allclose(total, np.sum(expected), rtol=1e-14, err_msg=method)
+    np.testing.assert_allclose(jax.jit(trace(fun))(x), np.sum(expected), rtol=1e-14)
