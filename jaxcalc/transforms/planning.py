@@ -256,7 +256,7 @@ class Plan:
         return f"{self.table()}\n{self.explain()}"
 
 
-def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[Route, tuple[Route, ...]]:
+def decide(routes: Sequence[Route], budget: int, on: Device, who: str, remedy: str) -> tuple[Route, tuple[Route, ...]]:
     """The route with the least predicted time among those that fit the budget, and all routes priced.
 
     Raises:
@@ -279,8 +279,7 @@ def decide(routes: Sequence[Route], budget: int, on: Device, who: str) -> tuple[
         leanest = min(offered, key=_peak)
         raise MemoryBudgetError(
             f"{who}: no strategy fits a memory budget of {in_bytes(budget)}; the leanest is {leanest.label} with "
-            f"{in_bytes(_peak(leanest))}. Raise memory_budget"
-            + (' or ask for output_format="bcoo".' if who in ("jacobian", "hessian") else ".")
+            f"{in_bytes(_peak(leanest))}. {remedy}"
         )
     least = min(route.seconds for route in fitting)
     ties = [route for route in fitting if not route.seconds > max(least, _TIE * least)]
@@ -455,13 +454,19 @@ def estimate(
         slack = max(slack, SLACK)
     if given:  # the fastest may not fit
         slack = math.inf
-    chosen, routes = decide(operator.routes(core, choices, slack), budget, on, operator.name)
+    chosen, routes = decide(operator.routes(core, choices, slack), budget, on, operator.name, _remedy(choices))
     effort = "estimate"
     for route in routes:
         if route.label == label and not route.refused and _fits(route, budget):
             chosen, effort = route, "remembered"
     made = Plan(operator.name, routes, chosen, budget, given, effort, on)
     return _within_budget(operator, fun, choices, core, args, made) if given and identity.here is not None else made
+
+
+def _remedy(choices: Any) -> str:
+    """What to do about a budget that nothing fits."""
+    full = getattr(choices, "output_format", "") == "dense"
+    return 'Raise memory_budget, or ask for output_format="bcoo".' if full else "Raise memory_budget."
 
 
 def memory_key(operator: Operator, choices: Any, fingerprint: str) -> str:
@@ -528,12 +533,12 @@ def _within_budget(
             chunked = route.smaller(wanted) if route.smaller is not None else None
             if chunked is not None and chunked.label not in tried:
                 routes.append(dataclasses.replace(chunked.priced(made.on), price=None, smaller=None))
-        chosen, priced = decide(routes, made.budget, made.on, operator.name)
+        chosen, priced = decide(routes, made.budget, made.on, operator.name, _remedy(choices))
         made = dataclasses.replace(made, routes=priced, chosen=chosen)
     raise MemoryBudgetError(
         f"{operator.name}: no strategy stays within {in_bytes(made.budget)}; compiled, they took "
         + ", ".join(f"{in_bytes(size)} ({label})" for label, size in tried.items())
-        + ". Raise memory_budget."
+        + f". {_remedy(choices)}"
     )
 
 
