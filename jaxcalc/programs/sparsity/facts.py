@@ -14,8 +14,10 @@ from jaxcalc.programs.walk import Value
 __all__ = ["Fact", "constant", "unknown"]
 
 _PENDING: Any = object()
-# Elements of the largest array that is computed on the host.
-_LARGEST = 1 << 24
+# Elements of the largest array that is computed on the host, and of the largest of which several are.
+_LARGEST, _MANY = 1 << 24, 1 << 16
+# What decides, and the arrays that it decides between: an element of the first may decide over its own element alone.
+Options = tuple["Fact", list[np.ndarray]]
 
 
 class Fact:
@@ -24,12 +26,14 @@ class Fact:
     Args:
       shape, dtype: of the array.
       sets: the columns that reach each element; ``None`` where no column reaches any.
-      value, support, bounds: functions without arguments, called at most once; ``None`` where nothing is certain.
+      value, support, bounds, options: functions without arguments, called at most once; ``None`` where nothing is
+        certain.
       at_point: whether the value holds only at the point that a local pattern is read at.
     """
 
     __slots__ = (
         "_bounds",
+        "_options",
         "_support",
         "_value",
         "at_point",
@@ -51,9 +55,10 @@ class Fact:
         support: Callable[[], np.ndarray | None] | None = None,
         bounds: Callable[[], tuple[np.ndarray, np.ndarray] | None] | None = None,
         at_point: bool = False,
+        options: Callable[[], Options | None] | None = None,
     ):
         self.shape, self.dtype, self.sets, self.at_point = shape, dtype, sets, at_point
-        self._value, self._support, self._bounds = value, support, bounds
+        self._value, self._support, self._bounds, self._options = value, support, bounds, options
         self.watch: list[bool] | None = None
         self.varying, self.knowable = False, value is not None
         self.plain = value is None and support is None and bounds is None and sets is None
@@ -122,6 +127,15 @@ class Fact:
             thunk, self._bounds = self._bounds, None
             self._bounds = _certain(thunk)
         return self._bounds
+
+    def options(self) -> "Options | None":
+        """The few arrays that integers or truth values may be, each element one of its own, and who decides which."""
+        if not self.integral or self.watch is not None or self.varying or self.size > _MANY:
+            return None
+        if callable(self._options):
+            thunk, self._options = self._options, None
+            self._options = _certain(thunk)
+        return self._options
 
 
 def _certain(thunk: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ does not blur the others.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxcalc.programs.sparsity.facts import Fact
 from jaxcalc.programs.sparsity.sets import Sets, links
 from jaxcalc.programs.walk import Equation
 
-__all__ = ["READS", "WRITES", "Places", "ahead", "places", "read", "write"]
+__all__ = ["READS", "WRITES", "Places", "ahead", "alternatives", "places", "read", "write"]
 
 READS = frozenset({"gather", "dynamic_slice"})
 WRITES = frozenset({
@@ -75,6 +75,24 @@ def places(equation: Equation, facts: Sequence[Fact], exact: bool = False) -> Pl
     # Reads clamp where a program promises that nothing lies outside; writes leave out what does.
     clip = "CLIP" in mode or (name == "gather" and "PROMISE" in mode)
     return _places(low, high, sizes, shape, result, windows, clip)
+
+
+def alternatives(facts: Sequence[Fact], numbers: Iterable[int]) -> tuple[Fact, list[list[Fact]]] | None:
+    """What decides over the unknown ones among the numbered facts, and the facts for each of its decisions.
+
+    ``None`` unless there are unknown ones, of which all have options that the same decides over.
+    """
+    unknown = {number: facts[number].options() for number in numbers if facts[number].value() is None}
+    several = [pair for pair in unknown.values() if pair is not None]
+    if not several or len(several) < len(unknown) or any(pair[0] is not several[0][0] for pair in several):
+        return None
+    decided, count = several[0][0], len(several[0][1])
+    every = [list(facts) for _ in range(count)]
+    for number, pair in unknown.items():
+        for which, each in enumerate(every):
+            array = pair[1][which]  # pyright: ignore[reportOptionalSubscript]
+            each[number] = Fact(facts[number].shape, facts[number].dtype, value=lambda array=array: array)
+    return decided, every
 
 
 def _range(fact: Fact, exact: bool) -> tuple[np.ndarray, np.ndarray] | None:

@@ -13,10 +13,10 @@ import numpy as np
 from scipy import special
 
 from jaxcalc.programs.sparsity import indexed
-from jaxcalc.programs.sparsity.facts import Fact
+from jaxcalc.programs.sparsity.facts import Fact, Options
 from jaxcalc.programs.walk import Equation
 
-__all__ = ["bounds", "evaluate", "possible"]
+__all__ = ["MOST_OPTIONS", "bounds", "evaluate", "options", "possible"]
 
 Bounds = tuple[np.ndarray, np.ndarray]
 _WIDE = 1 << 31
@@ -287,12 +287,51 @@ def _cumulate(function, arrays, params, dtype, rounded: bool) -> Any:
     )
 
 
+# -- a choice between known integers -------------------------------------------------------------------------------
+
+
+# Between so many arrays at most.
+MOST_OPTIONS = 8
+_BY_ELEMENT = (frozenset(_EXACT) - {"optimization_barrier"}) | frozenset(_ARITHMETIC)
+_BY_ELEMENT |= {"convert_element_type", "div", "integer_pow", "rem", "round", "select_n"}
+_BY_ELEMENT |= {"shift_left", "shift_right_arithmetic", "shift_right_logical"}
+
+
+def options(equation: Equation, facts: Sequence[Fact], position: int, movement: Any = None) -> Options | None:
+    """The arrays that an output may be: those that a selection chooses from, and what is computed from each.
+
+    Where every element has a decision of its own, only operations by element keep together what belongs together.
+    """
+    if equation.name == "select_n" and facts[0].value() is None and facts[0].options() is None:
+        shape, cases = equation.outputs[position].shape, [fact.value() for fact in facts[1:]]
+        if len(cases) > MOST_OPTIONS or any(case is None for case in cases):
+            return None
+        return facts[0], [np.broadcast_to(case, shape) for case in cases if case is not None]
+    several = indexed.alternatives(facts, range(len(facts)))
+    if several is None:
+        return None
+    decided, alternatives = several
+    if decided.size != 1 and movement is None and equation.name not in _BY_ELEMENT:
+        return None
+    results = [evaluate(equation, each, position, movement) for each in alternatives]
+    if any(result is None for result in results):
+        return None
+    results = [result for result in results if result is not None]
+    if decided.size != 1 and movement is not None:  # its elements are elsewhere now
+        decided = Fact(decided.shape, decided.dtype)
+    return decided, results
+
+
 # -- ranges of integers --------------------------------------------------------------------------------------------
 
 
-def bounds(equation: Equation, facts: Sequence[Fact], position: int, movement: Any = None) -> Bounds | None:
-    """Least and greatest value of each element of an integer output, where the operation tells them."""
+def bounds(own: Fact, equation: Equation, facts: Sequence[Fact], position: int, movement: Any = None) -> Bounds | None:
+    """Least and greatest value of each element of an integer output, whose own fact is given, where they are told."""
     out = equation.outputs[position]
+    several = own.options()
+    if several is not None:
+        wide = [array.astype(np.int64) for array in several[1]]
+        return np.minimum.reduce(wide), np.maximum.reduce(wide)
     found = _bounded(equation, facts, position, movement)
     if found is None:
         if out.dtype == bool:

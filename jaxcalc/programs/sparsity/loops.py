@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxcalc.programs.sparsity import known
 from jaxcalc.programs.sparsity.bodies import Body, join, live_equations, piece_of, settle, slice_of, without_sets
-from jaxcalc.programs.sparsity.facts import Fact, unknown
+from jaxcalc.programs.sparsity.facts import Fact, Options, unknown
 from jaxcalc.programs.sparsity.sets import Sets, Space
 from jaxcalc.programs.sparsity.transfer import by_transfer, closure
 from jaxcalc.programs.sparsity.trips import advance, by_values, first_state
@@ -90,11 +91,12 @@ def branches(reader: Any, equation: Equation, facts: list[Fact], space: Space) -
     range_ = facts[0].bounds()
     low, high = (0, last) if range_ is None else (int(np.clip(side.reshape(()), 0, last)) for side in range_)
     results = [reader.run(branch, facts[1:], space) for branch in nested.branches[low : high + 1]]
-    return [_either(value, [result[number] for result in results]) for number, value in enumerate(equation.outputs)]
+    columns = ([result[number] for result in results] for number in range(len(equation.outputs)))
+    return [_either(value, column, facts[0]) for value, column in zip(equation.outputs, columns)]
 
 
-def _either(value: Value, facts: Sequence[Fact]) -> Fact:
-    """What is certain whichever of several arrays it is."""
+def _either(value: Value, facts: Sequence[Fact], decided: Fact) -> Fact:
+    """What is certain whichever of several arrays it is, and who decides that."""
     if all(fact is facts[0] for fact in facts):
         return facts[0]
     sets = [fact.sets for fact in facts if fact.sets is not None]
@@ -105,7 +107,12 @@ def _either(value: Value, facts: Sequence[Fact]) -> Fact:
         value.dtype,
         support=lambda: join([fact.support() for fact in facts]),
         bounds=lambda: _range([fact.bounds() for fact in facts]),
+        options=lambda: _options([fact.value() for fact in facts], decided),
     )
+
+
+def _options(arrays: list[Any], decided: Fact) -> Options | None:
+    return None if any(array is None for array in arrays) or len(arrays) > known.MOST_OPTIONS else (decided, arrays)
 
 
 def _range(ranges: Sequence[Any]) -> Any:

@@ -117,8 +117,9 @@ class Reader:
             value.dtype,
             value=(lambda: known.evaluate(equation, facts, position, movement)) if may_be_known else None,
             support=lambda: rules.zeros(equation, facts, movement, position, self.meter),
-            bounds=lambda: known.bounds(equation, facts, position, movement),
+            bounds=lambda: known.bounds(fact, equation, facts, position, movement),
             at_point=at_point,
+            options=lambda: known.options(equation, facts, position, movement),
         )
         fact.varying = varying
         if may_be_known and not varying and fact.integral and fact.size <= _FEW:

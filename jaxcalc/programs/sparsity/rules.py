@@ -247,13 +247,19 @@ def _indexed(equation: Equation, facts: Sequence[Fact], space: Space) -> list[Se
     arrays = (0,) if reads else (0, update)
     if any(fact.sets is not None for number, fact in enumerate(facts) if number not in arrays):
         return None
-    where = indexed.places(equation, facts)
-    if where is None:
-        return None
-    if reads:
-        return [_only(facts, 0, lambda sets: indexed.read(sets, where))]
-    replaces = name in ("scatter", "dynamic_update_slice")
-    return [indexed.write(facts[0].sets, facts[update].sets, where, replaces)]
+    places = [number for number in range(1, len(facts)) if number not in arrays]
+    several = indexed.alternatives(facts, places if name.startswith("dynamic") else [1])
+    found: list[Sets] = []
+    for each in [facts] if several is None else several[1]:
+        where = indexed.places(equation, each)
+        if where is None:
+            return None
+        if not reads:
+            replaces = name in ("scatter", "dynamic_update_slice")
+            found.append(indexed.write(facts[0].sets, facts[update].sets, where, replaces))
+        elif facts[0].sets is not None:
+            found.append(indexed.read(facts[0].sets, where))
+    return [found[0].union(*found[1:]) if found else None]
 
 
 def _running(sets: Sets, shape: Sequence[int], axis: int, reverse: bool) -> Sets:
