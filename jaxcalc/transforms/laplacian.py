@@ -280,22 +280,22 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], sla
     """Routes whose result is the diagonal, a tuple of arrays, by the methods named."""
     found = []
     inputs, count = abstract(core.inputs), core.num_inputs
+    first, passes = Passes(core), Passes(derivative(core, "reverse"))  # traced when asked for
     if "nested" in names:
         program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
         build = _nested
         if program is not None and any(equation.name in _STEEP for equation in program.everything()):
             # In elements that stand still an infinite slope would meet 0, and make the sum over all of them NaN.
-            if not Passes(core).pull[1] and Passes(derivative(core, "reverse")).push[0] is not None:
+            if not first.pull[1] and passes.push[0] is not None:
                 build = _nested_or_chosen
                 if choices.method == "auto" and choices.memory_budget is None:
                     program, refused = None, "a slope may be infinite, and forward mode multiply it by 0"
         found.append(_axes_route("nested", program, refused, count, len(inputs), build))
     if "hessian" not in names and "sparse" not in names:
         return found
-    refused = Passes(core).pull[1]
+    refused = first.pull[1]
     if refused:  # no gradient to differentiate again
         return [*found, *(Route(name, refused=refused) for name in ("hessian", "sparse") if name in names)]
-    passes = Passes(derivative(core, "reverse"))
     mode: Mode = "forward" if passes.push[0] is not None else "reverse"
     program, refused = passes.push if mode == "forward" else passes.pull
     if "hessian" in names:
