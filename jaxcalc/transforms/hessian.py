@@ -210,8 +210,8 @@ def _finish(core: LeafMap, choices: Choices, blocks: Any, aux: Any) -> Any:
 
 def _in_dtype(dtype: Any, blocks: Any) -> Any:
     """Arrays or BCOO matrices with their numbers in that dtype, their indices as they are."""
-    is_number = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact)
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if is_number(leaf) else leaf, blocks)
+    others = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.inexact) and leaf.dtype != dtype
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if others(leaf) else leaf, blocks)
 
 
 def _direct(core: LeafMap, choices: Choices) -> Route | None:

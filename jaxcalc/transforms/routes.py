@@ -74,7 +74,8 @@ def reverse(
         parts = _split(product, sizes, axis=0) if len(sizes) != 1 else [product]
         blocks = [part.reshape(out.shape + leaf.shape) for part, out in zip(parts, outputs)]
         if like_forward:
-            blocks = [block.astype(out.dtype) for block, out in zip(blocks, outputs)]
+            cast = lambda block, out: block if block.dtype == out.dtype else block.astype(out.dtype)
+            blocks = list(map(cast, blocks, outputs))
         columns.append(blocks)
     return tuple(tuple(column[i] for column in columns) for i in range(len(outputs))), aux
 
@@ -204,12 +205,16 @@ def _seed_rows(seeds: np.ndarray | None, leaves: Sequence[Any]) -> Callable[[Any
         else:
             some = jax.lax.dynamic_slice_in_dim(jnp.asarray(seeds), start, count)
             parts = [some[:, a:b] for a, b in itertools.pairwise(starts)]
-        return tuple(
-            typed(jnp.asarray(part).astype(leaf.dtype).reshape(count, *leaf.shape), leaf)
-            for part, leaf in zip(parts, leaves)
-        )
+        return tuple(typed(_numbers(part, leaf).reshape(count, *leaf.shape), leaf) for part, leaf in zip(parts, leaves))
 
     return rows
+
+
+def _numbers(part: Any, leaf: Any) -> Any:
+    """Seeds in a leaf's dtype, weakly typed where it is, as derivatives of Python's numbers are."""
+    if getattr(leaf, "weak_type", False) and part.dtype == bool and leaf.dtype == jnp.result_type(float):
+        return jnp.where(part, 1.0, 0.0)
+    return jnp.asarray(part).astype(leaf.dtype)
 
 
 def _split(array: Any, sizes: Sequence[int], axis: int) -> list[Any]:

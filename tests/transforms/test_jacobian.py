@@ -362,6 +362,12 @@ def test_named_modes_have_the_dtypes_of_jax():
     assert jacobian(fun, method="forward")(x).dtype == jacobian(fun)(x).dtype == jax.jacfwd(fun)(x).dtype
 
 
+@pytest.mark.parametrize("method", ["auto", "forward", "reverse"])
+def test_derivatives_of_pythons_numbers_stay_weak(x64, method):
+    assert jacobian(jnp.sin, method=method)(1.0).weak_type
+    assert not jacobian(jnp.sin, method=method)(np.float64(1.0)).weak_type
+
+
 def test_patterns_follow_rules_that_change():
     slope = [0.0]
 
