@@ -24,10 +24,14 @@ assert _METHODS[2:] == tuple(RULES)
 
 _DEFAULT_POINTS = {"adaptive": 21, "trapezoid": 1001, "simpson": 1001, "gauss-legendre": 32, "tanh-sinh": 65}
 _UNIFORM_POINTS = 1000
+_LEVEL = 0.99  # what falls by less over a quarter of all orders of magnitude does not fall
 _START = 4  # intervals to begin with, each to be halved: two on each side of the split point
 _ROUNDING = 50  # eps times the integral of |f|: below that a difference of two rules is noise
-_MOVED = 8  # eps |x| by which rounding may move a point
+_MOVED = 8  # eps |x|: points of an interval as narrow as that are not told apart
+_MURKY = 0.1  # of that width, and what an interval holds is not known
 _BENIGN = 10  # times more may that cost than the rounding of the sum
+_UNSEEN = 1.3  # what is extrapolated to an end, times this, is a bound
+_APART = 64.0  # the ratio of the distances from which it is extrapolated
 # A contraction of errors per bisection is believed up to here; an algebraic singularity x^s has 2^-(1+s).
 _SLOWEST = 0.99
 # Where halving an interval reduces the error by more than this, the integrand is smooth: a kink gains 4, a jump 2.
@@ -55,7 +59,8 @@ class Integral:
 
     Args:
       value: what ``fun`` returns, integrated.
-      error: a bound on ``abs(value - exact)``, like ``value``; NaN for the fixed rules.
+      error: a bound on ``abs(value - exact)``, like ``value``; infinite where there is none, as at a pole inside
+        that rounding keeps from being resolved; NaN for the fixed rules.
       status: 0 converged, 1 out of budget, 2 at rounding level, 3 not finite, 4 no estimate.
       evaluations: how often the integrand was evaluated.
     """
@@ -116,7 +121,7 @@ def integral(
 
     Raises:
       ValueError: for an unknown method, a ``num_points`` that it does not take, limits that are NaN or no scalars, a
-        negative tolerance.
+        tolerance that is negative or not finite.
       TypeError: if ``fun`` is no function or returns nothing, or a limit is no real number.
 
     Cost:
@@ -191,7 +196,7 @@ def _scheme(who: str, method: str, num_points: int | None, tol: Any, atol: Any, 
     checks.integer(who, "max_intervals", max_intervals, least=2 * _START)
     for name, given in (("tol", tol), ("atol", atol)):
         if given is not None:
-            checks.number(who, name, given, least=0)
+            checks.tolerance(who, name, given)
     rule, gauss = gauss_kronrod(points)
     return _Scheme(_halves, (rule.nodes, rule.complements), rule.weights, gauss, max_intervals)
 
@@ -279,10 +284,21 @@ def _split(lo, hi):
 
 
 def _inside(lo, hi, x, slope, counts, interior):
-    """Points moved to safety where they do not count: at infinity, or rounded onto an end that is not theirs."""
+    """Points moved to safety: to the next number, where rounded onto an end that is not theirs, or out of the sum.
+
+    Between neighbours there is no number, and the ends stand for what lies between.
+    """
     counts &= jnp.isfinite(x) & jnp.isfinite(slope) & (slope != 0) & (lo != hi)
-    counts &= ~(interior & ((x == lo) | (x == hi)))
+    low, high = _next(lo, hi), _next(hi, lo)
+    x = jnp.where(interior & (low < hi), jnp.clip(x, low, high), x)
     return jnp.where(counts, x, _split(lo, hi)[0]), jnp.where(counts, slope, 0)
+
+
+def _next(x, towards):
+    """The next normal number; subnormal ones are taken for 0 on some devices."""
+    x, towards = jax.lax.stop_gradient((x, towards))  # what does not move with the limits
+    tiny, y = jnp.finfo(x.dtype).tiny, jax.lax.nextafter(x, towards)
+    return jnp.where(jnp.abs(y) < tiny, jnp.sign(towards - x) * tiny, y)
 
 
 def _ordered(a, b):
@@ -383,15 +399,70 @@ def _heavy_tail(vector, lo, hi, leaves) -> jax.Array:
 
     What is halved without end near infinity would otherwise pass for one, of the largest numbers that there are.
     """
-    far = 10.0 ** (np.log10(float(jnp.finfo(lo.dtype).max)) * np.array([0.25, 0.5]))
+    # Three, lest a square overflow at the last.
+    far = 10.0 ** (np.log10(float(jnp.finfo(lo.dtype).max)) * np.array([0.125, 0.25, 0.5]))
     inside = jnp.where(jnp.isfinite(lo), lo, jnp.where(jnp.isfinite(hi), hi, 0))
     low = jnp.where(jnp.isneginf(lo), jnp.asarray(-far, lo.dtype), inside)
     high = jnp.where(jnp.isposinf(hi), jnp.asarray(far, lo.dtype), inside)
     x = jnp.concatenate([low, high])
     size = jnp.abs(x[:, None] * jax.vmap(lambda x: vector(x, leaves))(x))
-    near, out = size[jnp.array([0, 2])], size[jnp.array([1, 3])]
+    size = size.reshape(2, 3, -1)
+    near, out = size[:, :-1], size[:, 1:]
     infinite = jnp.stack([jnp.isneginf(lo), jnp.isposinf(hi)])
-    return jnp.any(infinite[:, None] & (near > 0) & (out >= near))
+    return jnp.any(infinite[:, None, None] & (near > 0) & (out >= _LEVEL * near))
+
+
+def _unseen(vector, lo, hi, leaves, reach, t, doubtful) -> jax.Array:
+    """What lies between each end and the nearest points that there are, beyond what these stand for; shape (2, m).
+
+    With ``g(d) = d |f(d)|`` at distance d (or 1 / d, far out) and the exponent ``p = g' d / g`` there, a power has
+    ``g / p`` in store, and a power of the logarithm, whose exponent falls, ``g / p / (1 - c)``, ``c = p' d / p^2``:
+    endless, where p is not positive or c not below 1.
+
+    Args:
+      reach: how long the intervals at the lower and at the upper end are, before the change of variable; shape (2,).
+      t: nodes on [0, 1], shape (n,).
+      doubtful: whether to extrapolate where no node was lost to rounding as well.
+    """
+    last = (4 / jnp.finfo(lo.dtype).max) ** (2 / 3)  # the furthest point has a finite slope
+    split, unit = _split(lo, hi)
+
+    def at_end(end, outward, reach):
+        far = jnp.isinf(end)
+        r = -outward * reach * t
+        x, slope = _halves(lo, hi, r)
+        counts = slope > 0
+        distance = jnp.abs(jnp.where(far, x, x - end))
+        # Nodes that do not count, or had to move.
+        cut = (~counts | (~far & (2 * jnp.abs(split - end) * r**2 < distance))).any()
+        furthest = jnp.where(counts.any(), jnp.where(counts, distance, 0).max(), 1 / last)
+        extreme = jnp.where(far, furthest, jnp.where(counts, distance, jnp.inf).min())
+        ratios = jnp.asarray([1, _APART, _APART**2], lo.dtype)
+        inner = jnp.minimum(extreme * ratios, jnp.abs(split - end))
+        outer = jnp.maximum(extreme / ratios, jnp.abs(split) + unit)
+        points = jnp.where(far, outward * outer, jnp.where(far, 0, end) - outward * inner)
+        distances = jnp.abs(jnp.where(far, points, points - jnp.where(far, 0, end)))
+        g = distances[:, None] * jnp.abs(jax.vmap(vector, (0, None))(points, leaves))
+        steps = jnp.abs(jnp.diff(jnp.log(distances)))[:, None]
+        near, further = jnp.diff(jnp.log(g), axis=0) / steps
+        overall = jnp.log(g[2] / g[0]) / steps.sum()
+        exponent = jnp.where(near > 0, near, overall)  # of what oscillates one of three values may be small by chance
+        c = jnp.where(near > 0, jnp.maximum((further - near) / steps.mean() / (near * further), 0), 0)
+        c = jnp.where(jnp.isfinite(c), c, 0)
+        store = jnp.where((exponent > 0) & (c < 1), 1 / (exponent * (1 - c)), jnp.inf)
+        rest = _UNSEEN * g[0] * jnp.maximum(jnp.where(far, store, store - 1), 0)
+        told = (cut | doubtful) & (steps[0] > np.log(2)) & (g[0] > 0)
+        return jnp.where(told, jnp.where(jnp.isnan(rest), jnp.inf, rest), 0)
+
+    ends, signs = jnp.stack([lo, hi]), jnp.asarray([-1.0, 1.0], lo.dtype)
+    return jax.vmap(at_end)(ends, signs, reach)
+
+
+def _blur(first, last):
+    """How wide an interval is in which points are not told apart, as a fraction of the one between two points."""
+    eps, tiny = jnp.finfo(first.dtype).eps, jnp.finfo(first.dtype).tiny
+    width = jnp.maximum(jnp.abs(last - first), tiny)
+    return jnp.minimum(_MOVED * eps * jnp.maximum(jnp.abs(first), jnp.abs(last)) / width, 1)
 
 
 def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
@@ -409,13 +480,12 @@ def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
         samples = (right - left) * samples
         mean = lambda w, y: (w[:, None] * y).sum(0)
         size = jnp.finfo(a.dtype).eps * mean(weights, jnp.abs(samples))
-        # Rounding moves the points as well, by eps |x|: the integrand answers with its slope, and nothing is known of
-        # an interval as narrow as that.
-        width = jnp.maximum(jnp.abs(x[-1] - x[0]), jnp.finfo(x.dtype).tiny)
-        moved = jnp.minimum(_MOVED * jnp.abs(x).max() / width, 1 / jnp.finfo(x.dtype).eps)
+        # Rounding moves the points as well, by eps |x|: the integrand answers with its slope. Of an interval that was
+        # bisected until it is as narrow as that nothing is known; one that is short by itself is taken for smooth.
+        hidden = jnp.where(right - left < 0.75 / _START, _blur(x[0], x[-1]) ** 2, 0) / jnp.finfo(x.dtype).eps
         slopes = (jnp.abs(x[1:, None]) * jnp.abs(jnp.diff(values, axis=0))).sum(0)
         noise = _ROUNDING * size
-        floor = noise + moved * size + jnp.finfo(a.dtype).eps * slopes
+        floor = noise + hidden * size + jnp.finfo(a.dtype).eps * slopes
         kronrod = mean(weights, samples)
         gap = jnp.abs(kronrod - mean(gauss, samples))
         return kronrod, jnp.where(jnp.isfinite(gap), gap, jnp.inf), floor, noise
@@ -445,8 +515,8 @@ def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
         divisible = (s.left < middle) & (middle < s.right)
         return jnp.where(divisible, jnp.where(s.error > s.floor, s.error, 0).max(1), 0)
 
-    def within(s: _Intervals):
-        value, error = s.value.sum(0), s.error.sum(0).max()
+    def within(s: _Intervals, unseen: Any = 0.0):
+        value, error = s.value.sum(0), (s.error.sum(0) + unseen).max()
         return jnp.isfinite(value).all() & (error <= jnp.maximum(atol, tol * jnp.abs(value).max()))
 
     def bisect(s: _Intervals):
@@ -479,11 +549,20 @@ def _refine(scheme: _Scheme, vector, a, b, leaves, tolerances):
     used = jnp.arange(most) < end.used
     finite = jnp.isfinite(end.value).all() & jnp.isfinite(end.error).all() & ~jnp.isnan(sign)
     finite &= ~_heavy_tail(vector, lo, hi, leaves)
-    # Where the points themselves cannot be told apart, as at a pole inside, that is no rounding to be content with.
-    noisy = (end.error <= end.floor).all() & (end.floor.sum(0) <= _BENIGN * end.noise.sum(0)).all()
+    # An interval at an end, which is 0 before the change of variable, has an estimate of what lies beyond its nodes.
+    at_ends = used & jnp.stack([end.left == 0, end.right == 0])
+    reach = jnp.where(at_ends, end.right - end.left, jnp.inf).min(1)
+    estimated = jnp.where(at_ends[..., None], end.error, 0).sum(1)
+    unseen = jnp.maximum(_unseen(vector, lo, hi, leaves, reach, t, ~within(end)) - estimated, 0).sum(0)
+    # What was not resolved down to where points are not told apart, as at a pole inside, has no bound.
+    ends = [_halves(lo, hi, r)[0] for r in (end.left, end.right)]
+    murky = jnp.where(((_blur(*ends) > _MURKY) & used)[:, None], end.error, 0).sum(0)
+    murky = ~within(end, unseen) & (murky > _BENIGN * end.noise.sum(0))
+    unseen = jnp.where(murky, jnp.inf, unseen)
+    noisy = (end.error <= end.floor).all() & (end.floor.sum(0) + unseen <= _BENIGN * end.noise.sum(0)).all()
     status = jnp.where(noisy, _NOISE, _BUDGET)
-    status = jnp.where(finite, jnp.where(within(end), _CONVERGED, status), _NON_FINITE).astype(jnp.int32)
+    status = jnp.where(finite, jnp.where(within(end, unseen), _CONVERGED, status), _NON_FINITE).astype(jnp.int32)
     nodes = end.left[:, None] * c + end.right[:, None] * t
     mesh = _Mesh((nodes.ravel(),), (jnp.where(used, end.right - end.left, 0)[:, None] * weights).ravel())
     evaluations = t.size * (_START + 2 * (end.used - _START))
-    return sign * end.value.sum(0), end.error.sum(0), status, evaluations, mesh
+    return sign * end.value.sum(0), end.error.sum(0) + unseen, status, evaluations, mesh

@@ -309,3 +309,88 @@ def test_what_does_not_fall_at_infinity_has_no_integral(x64, fun):
     found = integral(fun, report=True)(-jnp.inf, jnp.inf)
     assert not found.converged and "finite" in found.explain()
     assert np.isnan(integral(fun)(0.0, jnp.inf))
+
+
+# -- ends, narrow intervals and what no bound can be given for ------------------------------------------------------
+
+
+def _square_integral(a, b):
+    a, b = float(a), float(b)
+    return (b - a) * (a * a + a * b + b * b) / 3
+
+
+@functools.cache
+def squares():
+    return jax.jit(integral(lambda x: x**2, report=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("low", "high"), [(100, 101), (2, 2.1), (1, 1.01), (-101, -100), (1e4, 1e4 + 1), (1e6, 1e6 + 1), (101, 100)]
+)
+def test_short_intervals_far_from_0(x64, low, high, dtype):
+    low, high = dtype(low), dtype(high)
+    found, exact = squares()(low, high), _square_integral(low, high)
+    assert found.converged
+    assert abs(found.value - exact) <= found.error <= 1024 * float(jnp.finfo(dtype).eps) * abs(exact)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("start", [1.0, -1.0, 3.5, 1e5])
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+def test_intervals_of_a_few_numbers(x64, start, count, dtype):
+    low = dtype(start)
+    high = dtype(low + count * np.spacing(abs(low)))
+    found, exact = squares()(low, high), _square_integral(low, high)
+    assert found.converged
+    np.testing.assert_allclose(found.value, exact, rtol=1e-5)
+
+
+# name: (integrand, low, high, exact); infinite where the integral diverges
+ENDS = {
+    "1/x": (lambda x: 1 / x, 0, 1, INF),
+    "1/sin x": (lambda x: 1 / jnp.sin(x), 0, 1, INF),
+    "1/(1 - x)": (lambda x: 1 / (1 - x), 0, 1, INF),
+    "1/(x log(2/x)^(1/2))": (lambda x: 1 / (x * jnp.sqrt(jnp.log(2 / x))), 0, 1, INF),
+    "1/(x log x)": (lambda x: 1 / (x * jnp.log(x)), 2, INF, INF),
+    "1/x inside": (lambda x: 1 / jnp.abs(x - 0.3), 0, 1, INF),
+    "x^-0.99": (lambda x: x**-0.99, 0, 1, 100),
+    "x^-0.9": (lambda x: x**-0.9, 0, 1, 10),
+    "(1 - x)^-0.9": (lambda x: (1 - x) ** -0.9, 0, 1, 10),
+    "(1 - x)^-0.7": (lambda x: (1 - x) ** -0.7, 0, 1, 1 / 0.3),
+    "log^-2": (lambda x: 1 / ((1 - x) * jnp.log(1 - x) ** 2), 0.5, 1, 1 / math.log(2)),
+    "log^-1.5": (lambda x: 1 / (x * jnp.log(1 / x) ** 1.5), 0, 0.5, 2 / math.log(2) ** 0.5),
+    "x^-1.1": (lambda x: x**-1.1, 1, INF, 10),
+    "x^-1.05": (lambda x: x**-1.05, 1, INF, 20),
+    "|x - c|^-0.9": (lambda x: jnp.abs(x - 0.3) ** -0.9, 0, 1, 10 * (0.3**0.1 + 0.7**0.1)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ENDS)
+def test_bounds_hold_where_an_end_is_not_resolved(x64, name, dtype):
+    fun, low, high, exact = ENDS[name]
+    found = jax.jit(integral(fun, report=True))(dtype(low), dtype(high))
+    if math.isinf(exact):
+        assert not found.converged
+    else:
+        assert abs(found.value - exact) <= found.error
+
+
+@pytest.mark.parametrize(
+    ("choices", "error", "message"),
+    [
+        ({"tol": -1e-3}, ValueError, "integral: tol must be finite and at least 0"),
+        ({"tol": math.nan}, ValueError, "integral: tol must be finite and at least 0, got nan"),
+        ({"atol": INF}, ValueError, "integral: atol must be finite"),
+        ({"tol": np.ones(2)}, ValueError, "integral: tol must be a scalar"),
+        ({"atol": "small"}, TypeError, "integral: atol must be a real number"),
+        ({"num_points": 1.5}, TypeError, "integral: num_points must be a whole number"),
+        ({"method": "left", "num_points": 2.0}, TypeError, "integral: num_points must be a whole number"),
+        ({"max_intervals": 16.0}, TypeError, "integral: max_intervals must be a whole number"),
+        ({"num_points": True}, TypeError, "integral: num_points must be a whole number"),
+    ],
+)
+def test_numbers_are_in_range(choices, error, message):
+    with pytest.raises(error, match=message):
+        integral(jnp.sin, **choices)
