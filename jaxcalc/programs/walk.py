@@ -237,7 +237,9 @@ def type_of(leaf: Any) -> jax.ShapeDtypeStruct:
         return leaf
     if is_sharded(leaf):
         return jax.eval_shape(lambda x: x, leaf)
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    kept = isinstance(leaf, jax.Array) or getattr(leaf, "dtype", None) == jax.dtypes.float0
+    # What NumPy holds in double precision is single in JAX unless that is asked for.
+    dtype = leaf.dtype if kept else jnp.result_type(leaf)
     return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype)
 
 
