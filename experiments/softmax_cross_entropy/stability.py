@@ -4,15 +4,15 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, equal, holds, less
+from jaxcalc.lab import FACTS, Finding, Variable, below, close, equal, fact, holds, less, pack_facts
 
 kind = "host"
 dtype = "float64"
 
 _DTYPES = ("bfloat16", "float32", "float64")
-_FORMS = ("exponentials", "log of softmax", "guarded", "fused")
+_OVERFLOWING = ("float16", "float32", "float64")
 _SIDES = ("wrong", "right")
-_NAMES = {
+_FORMS = {
     "exponentials": "ratio of exponentials",
     "log of softmax": "log after softmax",
     "guarded": "log(softmax + 1e-15)",
@@ -26,6 +26,7 @@ class Config(lab.Config):
 
 
 VARIABLES = {
+    **FACTS,
     "dtype": Variable(("dtype",), "", "precision"),
     "side": Variable(("side",), "", "whether the prediction is confidently wrong or right"),
     "form": Variable(("form",), "", "how the loss is written"),
@@ -36,14 +37,6 @@ VARIABLES = {
     "slope_undefined": Variable(("dtype", "side", "form", "gap"), "", "whether the slope is NaN"),
     "true_loss": Variable(("side", "gap"), "nat", "cross-entropy in closed form, double precision"),
     "true_slope": Variable(("side", "gap"), "", "its derivative by the larger logit"),
-    "failing_dtype": Variable(("failing_dtype",), "", "precision"),
-    "failing_gap": Variable(("failing_dtype",), "", "least gap, in quarters, with log after softmax infinite"),
-    "exp_dtype": Variable(("exp_dtype",), "", "precision"),
-    "overflows_from": Variable(("exp_dtype",), "", "least argument found whose exponential is infinite"),
-    "plain_softmax": Variable(("of_two",), "", "softmax of (1000, 0), not shifted"),
-    "plain_undefined": Variable((), "", "whether an entry of it is NaN"),
-    "shifted_softmax": Variable(("of_two",), "", "the same, shifted"),
-    "single_one": Variable((), "", "1 + 1e-15 in single precision"),
 }
 
 
@@ -84,18 +77,23 @@ def run(config, key):
     failing, overflow = [], []
     for dtype in ("float32", "float64"):
         z = jnp.stack([jnp.asarray(steps, dtype), jnp.zeros(steps.size, dtype)], axis=-1)
-        y = jnp.broadcast_to(jnp.asarray([0.0, 1.0], dtype), z.shape)
-        failing.append(steps[np.argmax(~np.isfinite(np.asarray(forms["log of softmax"](z, y))))])
+        values = forms["log of softmax"](z, jnp.asarray([0.0, 1.0], dtype))
+        failing.append(steps[np.argmax(~np.isfinite(np.asarray(values)))])
     fine = np.arange(0, 720 * 500) / 500
-    for dtype in ("float16", "float32", "float64"):
+    for dtype in _OVERFLOWING:
         x = jnp.asarray(fine, dtype)
         overflow.append(float(x[int(np.argmax(np.isinf(np.asarray(jnp.exp(x)))))]))
     large = jnp.array([1000.0, 0.0])
-    plain = jnp.exp(large) / jnp.exp(large).sum()
+    undefined = jnp.isnan(jnp.exp(large) / jnp.exp(large).sum()).any()
+    facts = {
+        "naive-softmax-overflows": [*overflow, undefined, *softmax(large)],
+        "log-of-softmax-unstable": failing,
+        "ce-with-1e-15-guard": np.float32(1) + np.float32(1e-15),
+    }
     return {
         "dtype": np.array(_DTYPES),
         "side": np.array(_SIDES),
-        "form": np.array(_FORMS),
+        "form": np.array(list(_FORMS)),
         "gap": gap,
         "loss": loss,
         "slope": pull,
@@ -103,25 +101,15 @@ def run(config, key):
         "slope_undefined": np.isnan(pull).astype(float),
         "true_loss": true,
         "true_slope": np.stack([1 / (1 + np.exp(-gap)), -np.exp(-gap) / (1 + np.exp(-gap))]),
-        "failing_dtype": np.array(["float32", "float64"]),
-        "failing_gap": np.array(failing),
-        "exp_dtype": np.array(["float16", "float32", "float64"]),
-        "overflows_from": np.array(overflow),
-        "plain_softmax": plain,
-        "plain_undefined": jnp.isnan(plain).any().astype(float),
-        "shifted_softmax": softmax(large),
-        "single_one": np.asarray(np.float32(1) + np.float32(1e-15), np.float64),
+        **pack_facts(facts),
     }
 
 
 def _overflows(dataset):
-    overflow = dict(zip(map(str, dataset.exp_dtype.values), dataset.overflows_from.values))
-    shifted = dataset.shifted_softmax.values
+    overflow, undefined, shifted = np.split(fact(dataset, "naive-softmax-overflows"), [3, 4])
     return Finding(
-        close({name.replace("loat", ""): value for name, value in overflow.items()})
-        & holds(dataset.plain_undefined)
-        & equal(shifted, [1.0, 0.0]),
-        measured=", ".join(f"{name} from {value:.2f}" for name, value in overflow.items())
+        close(dict(zip(("f16", "f32", "f64"), overflow))) & holds(undefined) & equal(shifted, [1.0, 0.0]),
+        measured=", ".join(f"{name} from {value:.2f}" for name, value in zip(_OVERFLOWING, overflow))
         + f"; softmax of (1000, 0) plain not a number, shifted {shifted.tolist()}",
         figure="losses",
     )
@@ -130,16 +118,15 @@ def _overflows(dataset):
 def _log_of_softmax(dataset):
     wrong = dataset.sel(dtype="float64", side="wrong", gap=800.0)
     plain, fused = (wrong.sel(form=form) for form in ("log of softmax", "fused"))
-    failing = zip(dataset.failing_dtype.values, dataset.failing_gap.values)
+    failing = fact(dataset, "log-of-softmax-unstable")
     return Finding(
-        holds(plain.loss_infinite)
-        & holds(plain.slope_undefined)
+        holds([plain.loss_infinite, plain.slope_undefined])
         & close({"fused": fused.loss})
         & equal(fused["slope"], 1.0)
-        & below(dataset.failing_gap, 800.0),
+        & below(failing, 800.0),
         measured=f"at a gap of 800: loss {float(plain.loss):g} against {float(fused.loss):g}, slope "
         f"{float(plain['slope']):g} against {float(fused['slope']):g}; first infinite at a gap of "
-        + ", ".join(f"{gap:.2f} ({name})" for name, gap in failing),
+        "{:.2f} (float32), {:.2f} (float64)".format(*failing),
         figure="losses",
     )
 
@@ -149,7 +136,7 @@ def _guard(dataset):
     wrong = mine.sel(side="wrong")
     top, pull, far = wrong.loss.sel(gap=800.0), *wrong["slope"].sel(gap=[40.0, 800.0]).values
     perfect = float(mine.loss.sel(side="right", gap=800.0))
-    single = float(dataset.single_one)
+    single = float(fact(dataset, "ce-with-1e-15-guard")[0])
     return Finding(
         holds(1 - wrong.loss_infinite),
         limits=less(pull, 0.5) & ~close(top, 800.0, 1.0) & equal(single, 1.0),
@@ -160,58 +147,56 @@ def _guard(dataset):
     )
 
 
-def _looks():
-    looks = zip(("vermilion", "purple", "orange", "blue"), "sD^o", (4.6, 3.8, 4.4, 3.0))
-    return {
-        form: {"color": style.COLORS[color], "marker": marker, "markersize": size, "label": _NAMES[form]}
-        for form, (color, marker, size) in zip(_FORMS, looks)
-    }
-
-
 def figures(dataset):
-    looks, failed, most, floor = _looks(), 1e9, 1e4, 1e-18
-    figure, axes = style.subplots(2, 3, width="page", height=4.6, sharex=True, sharey=True)
-    tiny = {"bfloat16": 2.0**-126, "float32": 2.0**-126, "float64": 2.0**-1022}
-    for row, side in zip(axes, map(str, dataset.side.values)):
-        for axis, name in zip(row, map(str, dataset.dtype.values)):
-            true = dataset.true_loss.sel(side=side).values
-            held = true >= tiny[name]  # beyond, the loss itself is no normal number of the dtype
-            gap, true = dataset.gap.values[held], true[held]
-            for offset, form in enumerate(map(str, dataset.form.values)):
-                error = abs(dataset.loss.sel(side=side, dtype=name, form=form).values[held] / true - 1)
-                shown = np.where(np.isfinite(error), np.clip(error, floor, most), failed)
-                axis.plot(gap, shown, **{**looks[form], "linewidth": 0.9}, markevery=(4 * offset, 16))
-            axis.set(xscale="log", yscale="log", ylim=(floor / 10, 30 * failed), xlim=(0.25, 1000))
-            axis.set_yticks(
-                [floor, 1e-12, 1e-6, 1, most, failed],
-                ["0", "$10^{-12}$", "$10^{-6}$", "1", r"$\geq 10^{4}$", "not finite"],
-            )
-            axis.set_title(f"{name}, {side}")
-        row[0].set_ylabel("relative error of the loss")
-    for axis in axes[1]:
-        axis.set_xlabel("gap between the logits")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=4)
+    failed, most, floor = 1e9, 1e4, 1e-18
+    error = abs(dataset.loss / dataset.true_loss - 1)
+    # A loss below is itself no normal number of the dtype.
+    least = dataset.dtype.copy(data=[2.0**-126, 2.0**-126, 2.0**-1022])
+    staggered = {
+        form: {"label": label, "markevery": (offset, 4)} for offset, (form, label) in enumerate(_FORMS.items())
+    }
+    points = {"hue": "form", "looks": staggered, "linestyle": "", "markersize": 2.6}
+    figure, panels = style.chart(
+        error.clip(floor, most).where(np.isfinite(error), failed).where(dataset.true_loss >= least),
+        "gap",
+        col="dtype",
+        row="side",
+        log="xy",
+        xlim=(0.25, 1000),
+        ylim=(floor / 10, 30 * failed),
+        ylabel="relative error of the loss",
+        width="page",
+        height=4.6,
+        **points,
+    )
+    panels[0, 0].set_yticks(
+        [floor, 1e-12, 1e-6, 1, most, failed],
+        ["0", "$10^{-12}$", "$10^{-6}$", "1", r"$\geq 10^{4}$", "not finite"],
+    )
     figure.set_label(
         "One loss written four ways, for a prediction that is confidently wrong or right. Only the one from logits "
         "keeps its digits at every gap where the loss is a number of the dtype. Below, a relative "
         "error of 1 is a loss of 0."
     )
-    slope, axis = style.subplots(width=4.4, height=2.9)
     wrong = dataset.sel(dtype="float64", side="wrong")
-    for offset, form in enumerate(map(str, dataset.form.values)):
-        mine = wrong["slope"].sel(form=form)
-        axis.plot(dataset.gap, mine.fillna(1.3), **looks[form], markevery=(4 * offset, 16))
-    theory = dataset.true_slope.sel(side="wrong") / (1 + 1e-15 * np.exp(np.minimum(dataset.gap, 600)))
-    axis.plot(dataset.gap, theory, **{**style.THEORY, "zorder": 3}, label=r"$1 / (1 + 10^{-15} e^{\mathrm{gap}})$")
-    axis.set(xscale="log", ylim=(-0.05, 1.4), xlim=(1, 1000))
-    axis.set_yticks([0, 0.25, 0.5, 0.75, 1, 1.3], ["0", "0.25", "0.5", "0.75", "1", "NaN"])
-    axis.set(xlabel="gap between the logits", ylabel="gradient in the wrong logit")
-    axis.legend(loc="lower left")
+    slope, panels = style.chart(
+        wrong["slope"].fillna(1.3),
+        "gap",
+        theory=wrong.true_slope / (1 + 1e-15 * np.exp(np.minimum(dataset.gap, 600))),
+        log="x",
+        xlim=(1, 1000),
+        ylim=(-0.05, 1.4),
+        ylabel="gradient in the wrong logit",
+        legend="lower left",
+        width=4.4,
+        height=2.9,
+        **points,
+    )
+    panels[0, 0].set_yticks([0, 0.25, 0.5, 0.75, 1, 1.3], ["0", "0.25", "0.5", "0.75", "1", "NaN"])
     slope.set_label(
         "The pull on a confidently wrong logit, in double precision. It should be near 1: a guard inside the logarithm "
-        "takes it away from a gap of 34.5 on (dashed), the ratio of exponentials where the "
-        "square of one overflows (355); forms without a guard end in NaN."
+        r"takes it away from a gap of 34.5 on (dashed: $1 / (1 + 10^{-15} e^{\mathrm{gap}})$), the ratio of "
+        "exponentials where the square of one overflows (355); forms without a guard end in NaN."
     )
     return {"losses": figure, "slope": slope}
 
