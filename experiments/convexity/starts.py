@@ -108,34 +108,28 @@ def _distinct(values: np.ndarray) -> int:
 
 
 def _ends(dataset, convex):
-    """By problem, where its starts ended; and whether every start has an end and a status, and 12 or more arrive."""
+    """By problem, where its starts ended and how far apart; and whether 12 or more of them arrive."""
     dataset = over(dataset, "problem")
     ends = {n: _values(dataset, n) for n in map(str, dataset.problem.values) if _CONVEX[n] is convex}
     if not ends:
         raise NotJudged(f"it takes a {'convex problem' if convex else 'problem that is not convex'}")
     mine = dataset.sel(problem=list(ends))
     told = between(mine.value, *_FINITE) & between(mine.least_curvature, *_FINITE) & between(mine.status, 0, 4)
-    return ends, told & above([values.size for values in ends.values()], 12)
+    spread = {name: float(np.ptp(values)) if values.size else 0.0 for name, values in ends.items()}
+    return ends, spread, told & above([values.size for values in ends.values()], 12)
 
 
 def _global(dataset):
-    ends, enough = _ends(dataset, True)
-    spread = {name: float(np.ptp(values)) if values.size else 0.0 for name, values in ends.items()}
-    return Finding(
-        enough & below(spread),
-        measured=", ".join(f"{name}: spread {spread[name]:.1g} of {ends[name].size} ends" for name in ends),
-        figure="ends",
-    )
+    ends, spread, enough = _ends(dataset, True)
+    measured = ", ".join(f"{n}: spread {spread[n]:.1g} of {ends[n].size} ends" for n in ends)
+    return Finding(enough & below(spread), measured=measured, figure="ends")
 
 
 def _others(dataset):
-    ends, enough = _ends(dataset, False)
-    spread = {name: float(np.ptp(values)) if values.size else 0.0 for name, values in ends.items()}
-    return Finding(
-        enough & equal(_distinct(ends["six-hump-camel"]), 3),
-        measured=", ".join(f"{name}: {_distinct(ends[name])} values within {spread[name]:.2g}" for name in ends),
-        figure="ends",
-    )
+    ends, spread, enough = _ends(dataset, False)
+    measured = ", ".join(f"{n}: {_distinct(ends[n])} values within {spread[n]:.2g}" for n in ends)
+    three = equal(_distinct(ends["six-hump-camel"]), 3)
+    return Finding(enough & three, measured=measured, figure="ends")
 
 
 def figures(dataset):
