@@ -36,43 +36,33 @@ def build_problem(config):
             return problems.quadratic(config.condition_number, config.dimension)
 
 
-def random_start(problem, key):
-    """A point as far from the optimum as the customary start, in a direction that the key draws."""
-    import jax
-    import jax.numpy as jnp
+def descend(problem, learning_rate, key, num_steps):
+    """Gradient descent with the gap and the distance to the optimum recorded, its start, and a floor.
 
-    direction = jax.random.normal(key, (problem.dimension,))
-    distance = np.linalg.norm(problem.start - problem.optimum)
-    return problem.optimum + distance * direction / jnp.linalg.norm(direction)
-
-
-def descend(problem, learning_rate, start, num_steps):
-    """Gradient descent with the gap and the distance to the optimum recorded."""
+    The start is as far from the optimum as the customary one, in a direction that the key draws. Below the floor no
+    factor is read: eps^(2/3) kappa times the size of the numbers, since rounding moves an iterate by about eps kappa
+    times that size, a fraction eps^(1/3) of what is read.
+    """
     import jax
     import jax.numpy as jnp
 
     from jaxcalc.solvers import gradient_descent, iterate
 
-    tolerance = 100 * jnp.finfo(start.dtype).eps * jnp.linalg.norm(jax.grad(problem.function)(start))
-    return iterate(
+    direction = jax.random.normal(key, (problem.dimension,))
+    length = np.linalg.norm(problem.start - problem.optimum)
+    start = problem.optimum + length * direction / jnp.linalg.norm(direction)
+    eps = jnp.finfo(start.dtype).eps
+    result = iterate(
         gradient_descent(learning_rate),
         problem.function,
         start,
         num_steps=num_steps,
-        tol=tolerance,
+        tol=100 * eps * jnp.linalg.norm(jax.grad(problem.function)(start)),
         record=lambda at: {"gap": at.value - problem.minimum, "distance": jnp.linalg.norm(at.x - problem.optimum)},
     )
-
-
-def rounding_floor(problem, start, condition):
-    """The distance to the optimum below which no factor is read: eps^(2/3) kappa times the size of the numbers.
-
-    Rounding moves an iterate by about eps kappa times that size, a fraction eps^(1/3) of what is read.
-    """
-    import jax.numpy as jnp
-
+    curvatures, _ = problem.curvatures()
     size = np.linalg.norm(problem.optimum) + jnp.linalg.norm(start - problem.optimum)
-    return float(jnp.finfo(start.dtype).eps) ** (2 / 3) * condition * size
+    return result, start, float(eps) ** (2 / 3) * (curvatures[-1] / curvatures[0]) * size
 
 
 def by_case(dataset, *axes):

@@ -3,15 +3,7 @@
 import numpy as np
 import pydantic
 
-from experiments.gradient_descent import (
-    ProblemConfig,
-    build_problem,
-    by_case,
-    descend,
-    precision,
-    random_start,
-    rounding_floor,
-)
+from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
 from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, slope
 
@@ -43,11 +35,11 @@ def run(config, key):
     condition = curvatures[-1] / curvatures[0]
     # Long enough for the theory's pace and a phase before it.
     num_steps = int(0.6 * (condition + 1) * np.log(1 / config.tolerance)) + 20
-    start = random_start(problem, key)
-    distance = descend(problem, learning_rate, start, num_steps).history["distance"]
+    result, _, floor = descend(problem, learning_rate, key, num_steps)
+    distance = result.history["distance"]
     return {
         "steps": steps_to(distance / distance[0], config.tolerance),
-        "contraction": linear_rate(distance, floor=rounding_floor(problem, start, condition)),
+        "contraction": linear_rate(distance, floor=floor),
         "theory": contraction(learning_rate, curvatures),
         "condition": jnp.asarray(condition),
     }

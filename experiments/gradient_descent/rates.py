@@ -3,15 +3,7 @@
 import numpy as np
 import pydantic
 
-from experiments.gradient_descent import (
-    ProblemConfig,
-    build_problem,
-    by_case,
-    descend,
-    precision,
-    random_start,
-    rounding_floor,
-)
+from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
 from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, less
 
@@ -50,10 +42,8 @@ def run(config, key):
     problem = build_problem(config)
     curvatures, vectors = problem.curvatures()
     learning_rate = config.rate / curvatures[-1]
-    start = random_start(problem, key)
-    result = descend(problem, learning_rate, start, config.num_steps)
+    result, start, floor = descend(problem, learning_rate, key, config.num_steps)
     distance = result.history["distance"]
-    floor = rounding_floor(problem, start, curvatures[-1] / curvatures[0])
     # A quadratic's error keeps the slowest component's share: the factor over a window falls short by no more.
     good = jnp.isfinite(distance) & (distance > floor)
     last = jnp.where(jnp.all(good), config.num_steps, jnp.argmin(good) - 1)
