@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, less
+from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, less, pack_facts
 
 kind = "host"
 dtype = "float64"
@@ -22,17 +22,12 @@ class Config(lab.Config):
 
 
 VARIABLES = {
+    **FACTS,
     "target": Variable(("target",), "", "what the targets are like"),
     "gradient": Variable(("target", "problem", "class"), "", "gradient of the cross-entropy in the logits, by AD"),
     "less_target": Variable(("target", "problem", "class"), "", "p - y"),
-    "scaled_less_target": Variable(("target", "problem", "class"), "", "sum(y) p - y"),
     "label": Variable(("problem",), "", "class of the one-hot target"),
     "probability": Variable(("problem", "class"), "", "softmax of the logits"),
-    "gap_underflow": Variable(("of_two",), "", "softmax of (800, 0)"),
-    "naive_logsumexp": Variable(("problem",), "", "log of the sum of exponentials, not shifted"),
-    "logsumexp": Variable(("problem",), "", "the same, shifted by the largest"),
-    "largest_exponent": Variable(("problem",), "", "largest exponent after the shift"),
-    "logsumexp_edges": Variable(("edge",), "", "log-sum-exp of (1e4, 1e4 - 1) and of a row masked throughout"),
     "logit": Variable(("i",), "", "logits of the Jacobian"),
     "jacobian": Variable(("i", "j"), "", "Jacobian of softmax in closed form"),
     "jacobian_by_ad": Variable(("i", "j"), "", "the same by reverse mode, of the framework's softmax"),
@@ -40,8 +35,6 @@ VARIABLES = {
     "link": Variable(("link",), "", "family and link"),
     "link_gradient": Variable(("link", "problem"), "", "gradient of minus the log-likelihood in the parameter"),
     "link_residual": Variable(("link", "problem"), "", "prediction less target"),
-    "example_probability": Variable(("of_three",), "", "softmax of (2, 1, 0.1)"),
-    "example_gradient": Variable(("of_three",), "", "gradient of the cross-entropy for class 0"),
     "routine": Variable(("routine",), "", "routine of jax.nn"),
     "maxima": Variable(("routine",), "", "maxima that its program takes"),
 }
@@ -66,8 +59,6 @@ def run(config, key):
     targets = {"one-hot": hot, "soft": soft, "summing to 0.6": 0.6 * soft}
 
     wide = 5 * jax.random.normal(keys[3], z.shape)
-    naive = jnp.log(jnp.sum(jnp.exp(wide), axis=-1))
-    shifted = wide - wide.max(axis=-1, keepdims=True)
     logits = jax.random.normal(keys[4], (config.size,))
 
     # Generalised linear models by their natural parameter: minus the log-likelihood's gradient there.
@@ -80,19 +71,22 @@ def run(config, key):
     }
     example, first = jnp.array([2.0, 1.0, 0.1]), jnp.array([1.0, 0.0, 0.0])
     routines = {"softmax": jax.nn.softmax, "log_softmax": jax.nn.log_softmax, "logsumexp": jax.nn.logsumexp}
+    sums = jnp.log(jnp.sum(jnp.exp(wide), axis=-1)), logsumexp(wide)
+    shifted = (wide - wide.max(axis=-1, keepdims=True)).max()
+    edges = jnp.array([1e4, 1e4 - 1]), jnp.full(2, -jnp.inf)
+    facts = {
+        "softmax-is-distribution": softmax(jnp.array([800.0, 0.0])),
+        "softmax-example-three-logits": [softmax(example), jax.grad(lambda z: loss(z, first))(example)],
+        "log-sum-exp-identity": [abs(sums[0] - sums[1]).max(), shifted, *map(logsumexp, edges)],
+    }
     maxima = lambda fun: sum(e.name == "reduce_max" for e in walk.trace(fun, example).everything())
     return {
+        **pack_facts(facts),
         "target": np.array(list(targets)),
         "gradient": np.stack([by_ad(z, y) for y in targets.values()]),
         "less_target": np.stack([p - y for y in targets.values()]),
-        "scaled_less_target": np.stack([y.sum(axis=-1, keepdims=True) * p - y for y in targets.values()]),
         "label": label,
         "probability": p,
-        "gap_underflow": softmax(jnp.array([800.0, 0.0])),
-        "naive_logsumexp": naive,
-        "logsumexp": logsumexp(wide),
-        "largest_exponent": shifted.max(axis=-1),
-        "logsumexp_edges": jnp.stack([logsumexp(jnp.array([1e4, 1e4 - 1])), logsumexp(jnp.full(2, -jnp.inf))]),
         "logit": logits,
         "jacobian": softmax_jacobian(logits),
         "jacobian_by_ad": jax.jacrev(jax.nn.softmax)(logits),
@@ -100,15 +94,13 @@ def run(config, key):
         "link": np.array(list(links)),
         "link_gradient": np.stack([gradient for gradient, _ in links.values()]),
         "link_residual": np.stack([residual for _, residual in links.values()]),
-        "example_probability": softmax(example),
-        "example_gradient": jax.grad(lambda z: loss(z, first))(example),
         "routine": np.array(list(routines)),
         "maxima": np.array([maxima(fun) for fun in routines.values()]),
     }
 
 
 def _is_distribution(dataset):
-    p, two = dataset.probability.values, dataset.gap_underflow.values
+    p, two = dataset.probability.values, fact(dataset, "softmax-is-distribution")
     sums = abs(np.append(p.sum(axis=-1), two.sum()) - 1)
     return Finding(
         below(sums) & less(0.0, p),
@@ -129,7 +121,7 @@ def _jacobian(dataset):
 
 
 def _example(dataset):
-    p, gradient = dataset.example_probability.values, dataset.example_gradient.values
+    p, gradient = fact(dataset, "softmax-example-three-logits").reshape(2, 3)
     return Finding(
         close({"p": p, "gradient": gradient}) & close({"sum": p.sum()}, tolerance=4 * _EPS),
         measured=[[float(f"{v:.4f}") for v in row] for row in (p, gradient)],
@@ -137,17 +129,16 @@ def _example(dataset):
 
 
 def _logsumexp(dataset):
-    gap = abs(dataset.naive_logsumexp.values - dataset["logsumexp"].values)
-    large, masked = dataset.logsumexp_edges.values
+    gap, exponent, large, masked = fact(dataset, "log-sum-exp-identity")
     return Finding(
-        below(gap) & equal(dataset.largest_exponent, 0.0) & close(large, 1e4 + np.log1p(np.exp(-1.0)), 4e4 * _EPS),
-        measured=f"difference {gap.max():.2g}; at 1e4 {large:.6f}; all masked {masked}",
+        below(gap) & equal(exponent, 0.0) & close(large, 1e4 + np.log1p(np.exp(-1.0)), 4e4 * _EPS),
+        measured=f"difference {gap:.2g}; at 1e4 {large:.6f}; all masked {masked}",
     )
 
 
-def _off(dataset, target, variable="less_target"):
+def _off(dataset, target):
     """How far the gradient is from p - y."""
-    return abs(dataset.gradient - dataset[variable]).sel(target=target).values
+    return abs(dataset.gradient - dataset.less_target).sel(target=target).values
 
 
 def _less_target(dataset):
