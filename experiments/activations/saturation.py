@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, less
+from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, holds, less, pack_facts
 
 kind = "host"
 dtype = "float64"
@@ -21,6 +21,7 @@ class Config(lab.Config):
 
 
 VARIABLES = {
+    **FACTS,
     "dtype": Variable(("dtype",), "", "precision"),
     "z": Variable(("z",), "", "argument"),
     "sigmoid": Variable(("dtype", "z"), "", "sigmoid"),
@@ -28,16 +29,8 @@ VARIABLES = {
     "product": Variable(("dtype", "z"), "", "slope as s(1 - s)"),
     "careful": Variable(("dtype", "z"), "", "slope as s(z) s(-z)"),
     "exactly_one_from": Variable(("dtype",), "", "least z with a sigmoid of exactly 1"),
-    "one_branch_raises": Variable((), "", "whether 1 / (1 + e^-x) raises in Python at -710"),
-    "two_branches": Variable((), "", "sigmoid by the sign of x at -710 in Python"),
-    "single_zero_from": Variable((), "", "largest whole x where one branch in single precision gives 0"),
     "t": Variable(("t",), "", "argument of tanh"),
     "ratio_error": Variable(("t",), "", "relative error of tanh as a ratio of exponentials"),
-    "ratio_raises_at_710": Variable((), "", "whether the ratio raises in Python at 710"),
-    "tanh_at_710": Variable((), "", "math.tanh at 710"),
-    "mean_of_tanh": Variable((), "", "mean output for standard normal inputs"),
-    "mean_of_sigmoid": Variable((), "", "mean output for standard normal inputs"),
-    "least_sigmoid": Variable((), "", "least output among them"),
 }
 
 
@@ -85,20 +78,19 @@ def run(config, key):
     steps = -np.arange(0, 130.0, dtype=np.float32)
     with np.errstate(over="ignore"):
         single = np.float32(1) / (np.float32(1) + np.exp(-steps))
+    raised = _raises(_one_branch, -710.0)
+    facts = {
+        "stable-sigmoid-two-branches": [raised, _two_branches(-710.0), steps[np.argmax(single == 0)]],
+        "tanh-pure-python-ratio-of-exponentials": [_raises(_ratio, 710.0), math.tanh(710.0)],
+        "tanh-zero-centred-sigmoid-not": [tanh(x).mean(), sigmoid(x).mean(), sigmoid(x).min()],
+    }
     return {
+        **pack_facts(facts),
         "dtype": np.array(_DTYPES),
         "z": z,
         **{name: np.stack([np.asarray(row, float) for row in column]) for name, column in zip(names, zip(*rows))},
-        "one_branch_raises": np.asarray(_raises(_one_branch, -710.0)),
-        "two_branches": np.asarray(_two_branches(-710.0)),
-        "single_zero_from": steps[np.argmax(single == 0)],
         "t": t,
         "ratio_error": np.array([abs(_ratio(u) / math.tanh(u) - 1) for u in t]),
-        "ratio_raises_at_710": np.asarray(_raises(_ratio, 710.0)),
-        "tanh_at_710": np.asarray(math.tanh(710.0)),
-        "mean_of_tanh": jnp.mean(tanh(x)),
-        "mean_of_sigmoid": jnp.mean(sigmoid(x)),
-        "least_sigmoid": jnp.min(sigmoid(x)),
     }
 
 
@@ -115,33 +107,31 @@ def _open_interval(dataset):
 
 
 def _two_branches_hold(dataset):
-    stable, single = float(dataset.two_branches), float(dataset.single_zero_from)
-    told = "overflows" if dataset.one_branch_raises else "does not raise"
+    raised, stable, single = fact(dataset, "stable-sigmoid-two-branches")
     return Finding(
-        close(stable, math.exp(-710), 1e-9, relative=True) & holds(dataset.one_branch_raises) & equal(single, -89.0),
-        measured=f"at -710: {stable:.2g} by two branches, one branch {told}; one branch in single "
-        f"precision is 0 from {single:g}",
+        close(stable, math.exp(-710), 1e-9, relative=True) & holds(raised) & equal(single, -89.0),
+        measured=f"at -710: {stable:.2g} by two branches, one branch "
+        f"{'overflows' if raised else 'does not raise'}; one branch in single precision is 0 from {single:g}",
     )
 
 
 def _ratio_of_exponentials(dataset):
     error, t = dataset.ratio_error.values, dataset.t.values
+    raised, library = fact(dataset, "tanh-pure-python-ratio-of-exponentials")
     moderate, tiny = error[t >= 0.01], float(error[0])
-    told = "OverflowError" if dataset.ratio_raises_at_710 else "no error"
     return Finding(
-        below(moderate, 1e-12) & close({"value_at_710": dataset.tanh_at_710}, tolerance=0.0),
-        limits=holds(dataset.ratio_raises_at_710) | above(tiny, 1e-12),
+        below(moderate, 1e-12) & close({"value_at_710": library}, tolerance=0.0),
+        limits=holds(raised) | above(tiny, 1e-12),
         measured=f"relative error {moderate.max():.1g} for x from 0.01 to 10 and {tiny:.2g} at "
-        f"{t[0]:.0e}; at 710 {told}",
+        f"{t[0]:.0e}; at 710 {'OverflowError' if raised else 'no error'}",
         figure="ratio",
     )
 
 
 def _centred(dataset):
-    means = {"tanh_mean": dataset.mean_of_tanh, "sigmoid_mean": dataset.mean_of_sigmoid}
-    of_tanh, of_sigmoid, least = (float(v) for v in (*means.values(), dataset.least_sigmoid))
+    of_tanh, of_sigmoid, least = fact(dataset, "tanh-zero-centred-sigmoid-not")
     return Finding(
-        close(means) & less(0.0, least),
+        close({"tanh_mean": of_tanh, "sigmoid_mean": of_sigmoid}) & less(0.0, least),
         measured=f"means {of_tanh:.4f} and {of_sigmoid:.4f}, least sigmoid {least:.3g}",
     )
 
