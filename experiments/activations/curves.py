@@ -150,36 +150,31 @@ def _scaled_sigmoid(dataset):
 
 def figures(dataset):
     near, wide = (dataset.isel(x=abs(dataset.x.values) <= reach) for reach in (4, 6))
-    names = dataset.activation.values
     looks = {"value": {"color": style.COLORS["blue"]}, _BY_AD: {"color": style.COLORS["vermilion"]}}
-    figure, panels = style.subplots(3, 4, width="page", height=5.2, sharex=True)
-    for name, panel in zip(names, panels.flat):
-        mine = near.sel(activation=name)
-        style.chart(
-            {"value": mine.value, _BY_AD: mine.by_ad},
-            "x",
-            looks=looks,
-            axes=panel,
-            legend=None,
-            xlabel="",
-            ylabel="",
-            xlim=(-4, 4),
-            ylim=(-4.2, 4.2) if name in ("linear", "quadratic") else None,
-            band=None,
-            marker="",
-        )
-        panel.plot(near.x, mine.derivative, **{**style.THEORY, "zorder": 3}, label="slope, closed form")
-        panel.set_title(str(name))
-    for panel in panels.flat[len(names) - 4 :]:  # the lowest of each column
+    figure, panels = style.chart(
+        {"value": near.value, _BY_AD: near.by_ad},
+        "x",
+        col="activation",
+        wrap=4,
+        theory=near.derivative,
+        looks=looks,
+        xlabel="x",
+        ylabel="",
+        xlim=(-4, 4),
+        sharey=False,
+        width="page",
+        height=5.2,
+        marker="",
+        zorder=1,
+    )
+    for panel in panels.flat[dataset.sizes["activation"] - 4 :]:  # the lowest of each column
         panel.tick_params(labelbottom=True)
-    for panel in panels[-1]:
-        panel.set_xlabel("x")
-    for panel in panels.flat[len(names) :]:
-        panel.axis("off")
-        panel.legend(*panels[0, 0].get_legend_handles_labels(), loc="center")
+    for name, panel in zip(dataset.activation.values, panels.flat):
+        if name in ("linear", "quadratic"):
+            panel.set_ylim(-4.2, 4.2)
     figure.set_label(
-        "Activations and their slopes. At the kinks of ReLU and leaky ReLU automatic "
-        "differentiation takes a side: 0 and 1."
+        "Activations and their slopes; dashed: the slopes in closed form. At the kinks of ReLU and leaky ReLU "
+        "automatic differentiation takes a side: 0 and 1."
     )
     exact, fitted = (wide.sel(activation=name) for name in ("gelu", "gelu_tanh"))
     gelu, _ = style.chart(
