@@ -1,5 +1,6 @@
 """What an experiment's claims come to on a dataset, its own or one broken on purpose."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,11 +9,14 @@ import numpy as np
 from jaxcalc.lab import registry
 from jaxcalc.lab.judge import Claim, verdict
 
+# Looking an experiment up reads its files, and the mutations below ask for one hundreds of times.
+load = functools.cache(registry.load)
+ledger = functools.cache(lambda name: load(name).ledger())
+
 
 def claims(name: str, dataset: Any) -> dict[str, Any]:
     """Every claim of an experiment, judged from a dataset."""
-    experiment = registry.load(name)
-    known = experiment.ledger()
+    experiment, known = load(name), ledger(name)
     return {id: verdict(known[id], judge, dataset) for id, judge in experiment.part.claims.items()}
 
 

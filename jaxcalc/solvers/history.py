@@ -23,6 +23,7 @@ _SQUARED = ("gradient_norm", "step_length")
 _DESCRIPTIONS = {
     "value": "value of the objective",
     "gradient_norm": "Euclidean norm of the gradient",
+    "kkt_residual": "distance from stationarity, max |x - P(x - g)|",
     "step_length": "Euclidean length of the step",
     "learning_rate": "learning rate",
     "trials": "trial points of the step",

@@ -1,6 +1,5 @@
 """Nonlinear least squares, and roots and fixed points of systems as residuals that vanish."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -140,7 +139,7 @@ def root(
     """
     keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
     checks.function("root", fun)
-    sizes = [_size(jax.eval_shape(fun, x0, *args)), _size(x0)]
+    sizes = [_size(jax.eval_shape(lambda x: fun(x, *args), x0)), _size(x0)]
     if sizes[0] != sizes[1]:
         raise TypeError(
             f"root: fun must return as many residuals as x0 has entries, {sizes[1]}, got {sizes[0]}. "
@@ -177,11 +176,10 @@ def fixed_point(
     """
     keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
     checks.function("fixed_point", fun)
-    checks.returns_like("fixed_point", jax.eval_shape(fun, x0, *args), "x0", x0)
-    return solve("fixed_point", _displacement(fun), x0, args, methods=SQUARES, kind="root", **keywords)
+    checks.returns_like("fixed_point", jax.eval_shape(lambda x: fun(x, *args), x0), "x0", x0)
+    return solve("fixed_point", fun, x0, args, methods=SQUARES, kind="root", wrap=_displacement, **keywords)
 
 
-@functools.lru_cache(maxsize=256)
 def _displacement(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """One function for one map, so that a repeated call finds its program."""
+    """How far a map moves its argument."""
     return lambda x, *args: jax.tree.map(lambda there, here: there - here, fun(x, *args), x)

@@ -158,8 +158,15 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
         at = at._replace(info={})
         return at if counted is None else at._replace(evaluations=())
 
+    def told(at: Iterate, operands: Operands) -> dict[str, Array]:
+        """What the history keeps of a step; within bounds the gradient's norm does not show how far there is to go."""
+        if not rows.every or operands.lower is None:
+            return dict(at.info)
+        return {**at.info, "kkt_residual": stationarity(at.x, at.gradient, operands.lower, operands.upper)}
+
     def start(operands: Operands, x0: Array) -> tuple[Iterate, Array, _First]:
         at = strong(operands.solver.start(objective(operands, 0), project(x0, operands.lower, operands.upper)))
+        at = at._replace(info=told(at, operands))
         # A mini-batch's value cannot be compared with the whole function's.
         value = at.value if setup.batch is None else setup.objective(operands)(at.x)
         first = _First(value, stationarity(at.x, at.gradient, operands.lower, operands.upper))
@@ -167,6 +174,7 @@ def _loop(setup: Setup, operands: Operands, x0: Array, lift: Any, lanes: int | N
 
     def advance(operands: Operands, at: Iterate, first: _First, step: Array) -> tuple[Iterate, Array]:
         new = strong(operands.solver.advance(objective(operands, step), at))
+        new = new._replace(info=told(new, operands))
         return new, _judge(setup, operands, new, first, alone)
 
     def running(state: _Running) -> Array:
@@ -249,10 +257,11 @@ def _far(first: _First) -> Array:
 
 
 def _followed(objective: Objective, at: Iterate, first: _First, status: Array, x0: Array) -> tuple[Array, Array]:
-    """The point of a run that ended by its steps alone; or, where the ray from its start through it falls without end,
-    a point on that ray where the value shows it. With it the values that this took.
+    """The point of a run that ended by its steps alone, or because none helped any more; or, where the ray from its
+    start through it falls without end, a point on that ray where the value shows it. With it the values that this took.
 
-    Steps that keep to a trust region go down such a slope for ever. Sums of squares have a floor.
+    Steps that keep to a trust region go down such a slope for ever, and far out rounding hides what a step gains. Sums
+    of squares have a floor.
     """
     if objective.residual is not None:
         return at.x, jnp.zeros((), jnp.int32)
@@ -265,7 +274,12 @@ def _followed(objective: Objective, at: Iterate, first: _First, status: Array, x
 
     def falls(state: tuple[Array, Array, Array, Array]) -> Array:
         _, value, before, trials = state
-        return (status == RUNNING) & (value < before) & (value >= bound) & (trials < MAX_DOUBLINGS)
+        return (
+            ((status == RUNNING) | (status == Status.STALLED))
+            & (value < before)
+            & (value >= bound)
+            & (trials < MAX_DOUBLINGS)
+        )
 
     def double(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         t, value, _, trials = state
@@ -304,8 +318,8 @@ def _checked(
         stationary = size <= threshold
         curvature = second_order(objective, x, gradient, threshold) if curved else None
     worse = jnp.where(value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
-    worse = jnp.where(value < -_far(first), Status.UNBOUNDED, worse)
     status = jnp.where(status == RUNNING, worse, status)
+    status = jnp.where((status != Status.NONFINITE) & (value < -_far(first)), Status.UNBOUNDED, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
     finite = jnp.isfinite(value) & jnp.isfinite(size)
     ran_off = jnp.isfinite(first.value) & ((value == jnp.inf) | ((value > first.value) & ~jnp.isnan(size)))

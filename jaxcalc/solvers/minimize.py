@@ -19,6 +19,7 @@ from jaxcalc.solvers.history import History, Rows
 from jaxcalc.solvers.implicit import solution_tangent
 from jaxcalc.solvers.loop import End, Operands, Setup, drive
 from jaxcalc.solvers.newton import newton
+from jaxcalc.solvers.programs import Watched, program
 from jaxcalc.solvers.protocol import Objective, Solver, Status
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.solution import Kind, Multipliers, Solution
@@ -135,6 +136,7 @@ def solve(
     max_steps: int = 10_000,
     history: str = "none",
     kind: Kind = "value",
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> Solution:
     """What ``minimize`` and ``least_squares`` share: arguments are checked, then all is one program.
 
@@ -142,8 +144,11 @@ def solve(
       who: the public name, for messages.
       methods: those that may be named.
       kind: what ``fun`` returns: a value to be minimised, residuals whose sum of squares is, or residuals that vanish.
+      wrap: from ``fun`` to the function that does, a module's own.
     """
     checks.function(who, fun)
+    for name, tree in (("x0", x0), ("args", args), ("bounds", bounds)):
+        _check_masks(who, name, tree)
     start, dtype = _start(who, x0)
     limits = _bounds(who, bounds, start, dtype)
     every = _every(who, history)
@@ -153,28 +158,86 @@ def solve(
     solver = _solver(who, methods, method, limits, kind)
     tol = _default_tolerance(dtype) if tol is None else checks.number(who, "tol", tol, least=0)
     tol = jnp.asarray(checks.scalar(who, "tol", tol, "For one per lane use jax.vmap."), dtype)
-    static = _Static(who, _hashable(fun), _hashable(batches), max_steps, every, kind)
-    return _compiled(static, solver, start, args, limits, tol, key)
+    leaves, tree = jax.tree.flatten(args)
+    data = [leaf for leaf in leaves if _is_data(leaf)]
+    # A module's activation, say: no array, and part of the program.
+    others = tuple(None if _is_data(leaf) else _Other(leaf) for leaf in leaves)
+    watched = None if batches is None else Watched(batches)
+    static = _Static(who, watched, max_steps, every, kind, wrap, tree, others)
+
+    def make(give: Callable[[], Callable[..., Any]]) -> Callable[..., Solution]:
+        return jax.jit(functools.partial(_solved, static, give))
+
+    return program(fun, static, make)(solver, start, data, limits, tol, key)
 
 
 class _Static(NamedTuple):
-    """What a program is compiled for."""
+    """What a program is compiled for, beside the function.
+
+    Args:
+      tree, others: the structure of ``args``, and those of their leaves that are no data, with None for the others.
+    """
 
     who: str
-    fun: Callable[..., Any]
-    batches: Callable[..., Any] | None
+    batches: Watched | None
     max_steps: int
     every: int
     kind: Kind
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] | None
+    tree: Any
+    others: "tuple[_Other | None, ...]"
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _compiled(
-    static: _Static, solver: Solver | None, start: Any, args: Any, limits: Any, tol: Array, key: Any
+class _Other:
+    """A leaf that is no array, equal as it says itself, or by identity where it cannot be hashed."""
+
+    def __init__(self, leaf: Any) -> None:
+        self.leaf = leaf
+        try:
+            self._hash = hash(leaf)
+        except TypeError:
+            self._hash = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Other):
+            return False
+        return self.leaf is other.leaf or (self._hash is not None and bool(self.leaf == other.leaf))
+
+    def __hash__(self) -> int:
+        return id(self.leaf) if self._hash is None else self._hash
+
+
+def _is_data(leaf: Any) -> bool:
+    """Whether a leaf is an array or a number."""
+    return isinstance(leaf, (bool, int, float, complex)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
+
+
+def _check_masks(who: str, name: str, tree: Any) -> None:
+    if any(np.ma.is_masked(leaf) for leaf in jax.tree.leaves(tree)):
+        raise ValueError(f"{who}: {name} must be without masked entries, which JAX does not know. Fill or drop them.")
+
+
+def _solved(
+    static: _Static,
+    give: Callable[[], Callable[..., Any]],
+    solver: Solver | None,
+    start: Any,
+    data: Sequence[Any],
+    limits: Any,
+    tol: Array,
+    key: Any,
 ) -> Solution:
     """The solve, as one program."""
-    fun, batches, every = static.fun, static.batches, static.every
-    _check_output(static, jax.eval_shape(fun, start, *args))
+    fun, every = give(), static.every
+    fun = fun if static.wrap is None else static.wrap(fun)
+    batches = None if static.batches is None else static.batches()
+
+    def rebuilt(data: Sequence[Any]) -> tuple[Any, ...]:
+        rest = iter(data)
+        return jax.tree.unflatten(static.tree, [next(rest) if other is None else other.leaf for other in static.others])
+
+    args = rebuilt(data)
+    _check_output(static, jax.eval_shape(lambda start, data: fun(start, *rebuilt(data)), start, data))
     if solver is None:
         solver = METHODS[_automatic(fun, start, args, batches, limits is not None)]()
     x0, unravel = ravel_pytree(start)
@@ -183,7 +246,7 @@ def _compiled(
     if lower is not None and upper is not None:
         # Traced bounds are only seen to cross when it runs: then nothing is finite.
         lower = jnp.where(lower <= upper, lower, jnp.nan)
-    call, consts = _hoisted(whole, x0, args)
+    call, consts = _hoisted(lambda x, data: whole(x, rebuilt(data)), x0, data)
     sampled, sampled_consts = None, None
     if batches is not None:
         sampled, sampled_consts = _hoisted(lambda x, key: whole(x, batches(key)), x0, key)
@@ -197,7 +260,7 @@ def _compiled(
     return Solution(
         x=unravel(end.x),
         value=end.value,
-        gradient_norm=jnp.max(jnp.abs(end.gradient)),
+        gradient_norm=jnp.linalg.norm(end.gradient),
         status=end.status,
         num_steps=end.num_steps,
         evaluations=end.evaluations,
@@ -313,13 +376,12 @@ def _start(who: str, x0: Any) -> tuple[Any, Any]:
 def _bounds(who: str, bounds: Any, start: Any, dtype: Any) -> Any:
     if bounds is None:
         return None
-    try:
-        lower, upper = bounds
-    except (TypeError, ValueError):
+    if not (isinstance(bounds, tuple) and len(bounds) == 2):  # an array of two rows may be two variables' pairs
         raise ValueError(
-            f"{who}: bounds must be a pair (lower, upper); from one pair a variable, as SciPy takes them, "
-            "make tuple(numpy.array(pairs, float).T)."
-        ) from None
+            f"{who}: bounds must be a tuple (lower, upper), got {type(bounds).__name__}; from one pair a variable, as "
+            "SciPy takes them, make tuple(numpy.array(pairs, float).T)."
+        )
+    lower, upper = bounds
     if lower is None and upper is None:
         return None
     lower, upper = (-np.inf if lower is None else lower), (np.inf if upper is None else upper)
@@ -378,30 +440,6 @@ def _check_output(static: _Static, output: Any) -> None:
         raise TypeError(f"{static.who}: fun must return at least one residual, got nothing.")
 
 
-class _ByIdentity:
-    """A callable that cannot be hashed, hashed by identity."""
-
-    def __init__(self, fun: Callable[..., Any]) -> None:
-        self.fun = fun
-
-    def __call__(self, *args: Any) -> Any:
-        return self.fun(*args)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByIdentity) and self.fun is other.fun
-
-    def __hash__(self) -> int:
-        return id(self.fun)
-
-
-def _hashable(fun: Any) -> Any:
-    try:
-        hash(fun)
-    except TypeError:
-        return _ByIdentity(fun)
-    return fun
-
-
 def _solver(
     who: str, methods: Mapping[str, Callable[[], Solver]], method: Any, limits: Any, kind: Kind
 ) -> Solver | None:
@@ -445,7 +483,7 @@ def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
 
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start)
     try:
-        plan(hvp, lambda x: _flat(fun(x, *args), "value"), (like,), like)
+        plan(hvp, lambda x: _flat(fun(x, *args), "value"), (like,), like, method="forward-over-reverse")
     except (TypeError, NotImplementedError, ValueError):
         return False
     return True

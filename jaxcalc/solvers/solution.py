@@ -57,7 +57,7 @@ class Solution:
     Args:
       x: the returned point, with the start's structure; finite if the start was.
       value: there, evaluated there.
-      gradient_norm: the gradient's largest absolute entry there.
+      gradient_norm: the gradient's Euclidean norm there, as in the history.
       status: a ``Status``, int32.
       num_steps: steps taken, int32.
       evaluations: counts of values, gradients, Hessian-vector products and Hessians, int32. The last check at the

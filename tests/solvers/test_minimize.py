@@ -1,6 +1,8 @@
 """minimize: every method meets one contract, success is true, failure is told apart, lanes do not touch each other."""
 
 import functools
+import gc
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +19,13 @@ from jaxcalc.solvers import (
     adam,
     bfgs,
     first_order,
+    fixed_point,
     gradient_descent,
+    least_squares,
     minimize,
     newton,
     newton_cg,
+    root,
     start_at,
     trust_region,
 )
@@ -132,7 +137,7 @@ def test_a_solver_that_lies_is_found_out(x64):
     liar = Solver("liar", start_at, step)
     solution = minimize(BOWL.function, BOWL.start, method=liar)
     assert int(solution.status) == Status.STALLED
-    np.testing.assert_allclose(solution.gradient_norm, np.max(np.abs(BOWL.gradient(BOWL.start))))
+    np.testing.assert_allclose(solution.gradient_norm, np.linalg.norm(BOWL.gradient(BOWL.start)))
 
 
 @pytest.mark.parametrize("method", BOXED)
@@ -327,7 +332,10 @@ def test_a_saddle_is_left(x64):
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(1.0, 0.0)), ValueError, r"bounds cross at index \(0,\)"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.nan, 0.0)), ValueError, "bounds cross"),
         (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=(jnp.zeros(3), 1.0)), ValueError, "must have x0's shape"),
-        (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=1.0), ValueError, "must be a pair"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=1.0), ValueError, "must be a tuple"),
+        (lambda: minimize(jnp.sum, jnp.zeros(2), bounds=np.array([[0, 1]] * 2)), ValueError, "as SciPy takes them"),
+        (lambda: minimize(jnp.sum, np.ma.array([1.0, 2.0], mask=[0, 1])), ValueError, "x0 must be without masked"),
+        (lambda: least_squares(jnp.sin, np.ma.array([1.0], mask=[1])), ValueError, "least_squares: x0 must be without"),
         (lambda: minimize(jnp.sum, jnp.zeros(3), bounds=[(0, 1)] * 3), ValueError, "as SciPy takes them"),
         (lambda: newton_cg(max_products=0), ValueError, "max_products must be at least 1"),
         (lambda: trust_region(radius=0.0), ValueError, "radius must be above 0"),
@@ -459,3 +467,92 @@ def test_rates_of_another_precision(x64, build):
     assert found.x.dtype == jnp.float32
     # The length is that of the step taken: nothing, where rounding holds the point.
     np.testing.assert_array_equal(found.history["step_length"][:, 1:6], 0.0)
+
+
+# -- what a solve keeps, and what it takes --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["auto", "l-bfgs", "gradient-descent"])
+@pytest.mark.parametrize("slope", [jnp.array([1.0, 1.0, 1.0]), jnp.array([2.0, 0.0, -1e-3])], ids=str)
+def test_a_slope_without_end_is_unbounded(method, slope):
+    solution = minimize(lambda x: slope @ x, jnp.array([1.0, 2.0, 3.0]), method=method)
+    assert int(solution.status) == Status.UNBOUNDED
+
+
+def test_one_norm_of_the_gradient_and_a_residual_within_bounds(x64):
+    fun = lambda x: jnp.sum((x - 3) ** 2)
+    free = minimize(
+        lambda x: jnp.sum((x - 3) ** 4), jnp.ones(4), method="gradient-descent", max_steps=3, history="full"
+    )
+    np.testing.assert_allclose(free.gradient_norm, free.history["gradient_norm"][3])
+    assert float(free.gradient_norm) > float(free.kkt_residual) > 0
+    boxed = minimize(fun, jnp.zeros(4), bounds=(-1.0, 1.0), history="full")
+    assert boxed.success and float(boxed.gradient_norm) == pytest.approx(8.0)
+    left = np.asarray(boxed.history["kkt_residual"])
+    left = left[np.isfinite(left)]
+    assert left[0] == pytest.approx(1.0) and left[-1] == float(boxed.kkt_residual) == 0.0
+
+
+class Scaled:
+    """A callable that cannot be hashed, and an argument that is no array."""
+
+    __hash__ = None
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return self.factor * jnp.cos(x)
+
+
+def test_arguments_need_not_be_arrays():
+    fit = lambda x, target, shape: shape(x) - target
+    loss = lambda x, target, shape: jnp.sum(fit(x, target, shape) ** 2)
+    for shape in (jax.nn.softplus, Scaled(0.5)):
+        expected = minimize(functools.partial(loss, target=0.3, shape=shape), jnp.ones(2)).x
+        np.testing.assert_allclose(minimize(loss, jnp.ones(2), 0.3, shape).x, expected, rtol=1e-3)
+        for solver in (least_squares, root):
+            np.testing.assert_allclose(fit(solver(fit, jnp.ones(2), 0.3, shape).x, 0.3, shape), 0.0, atol=1e-3)
+    assert fixed_point(Scaled(1.0), 1.0).success
+
+
+class Bowl:
+    """A function as an object, and as a method; it tells how often it is traced."""
+
+    def __init__(self):
+        self.traces = []
+
+    def __call__(self, x):
+        self.traces.append(1)
+        return jnp.sum((x - 1) ** 2)
+
+    def value(self, x):
+        return self(x)
+
+
+FORMS = {"function": lambda bowl: lambda x: bowl(x), "method": lambda bowl: bowl.value, "object": lambda bowl: bowl}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_repeated_call_is_not_traced_and_a_dropped_function_is_let_go(form):
+    bowl = Bowl()
+    traces, fun = bowl.traces, FORMS[form](bowl)
+    minimize(fun, jnp.zeros(2))
+    seen = len(traces)
+    minimize(bowl.value if form == "method" else fun, jnp.ones(2))
+    assert len(traces) == seen
+    gone = weakref.ref(bowl)
+    del bowl, fun
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("solver", [least_squares, root, fixed_point])
+def test_other_solvers_let_go_too(solver):
+    offset = jnp.ones(3)
+    fun = lambda x: 0.5 * x + offset
+    solver(fun, jnp.zeros(3))
+    gone = weakref.ref(fun)
+    del fun
+    gc.collect()
+    assert gone() is None

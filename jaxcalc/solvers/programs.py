@@ -1,0 +1,58 @@
+"""Compiled programs that live as long as the functions that they were made of."""
+
+import types
+import weakref
+from collections.abc import Callable, Hashable
+from typing import Any
+
+__all__ = ["Watched", "program"]
+
+# id of a function, or of a method's object -> (the watched object, {(method, choices): program}).
+_KEPT: dict[int, tuple[Any, dict[Any, Any]]] = {}
+
+
+def program(fun: Callable[..., Any], choices: Hashable, make: Callable[[Callable[[], Any]], Any]) -> Any:
+    """The program of a function, made once for each of some choices and dropped with the function.
+
+    A static argument of ``jax.jit`` lives as long as the process does, with all that it closes over.
+
+    Args:
+      make: from what gives the function, as long as it lives, to the program; it must not hold the function itself.
+    """
+    # A bound method is another object each time that it is taken.
+    owner, method = (fun.__self__, fun.__func__) if isinstance(fun, types.MethodType) else (fun, None)
+    number = id(owner)
+    try:
+        watched = weakref.ref(owner, lambda _: _KEPT.pop(number, None))
+    except TypeError:  # what cannot be watched is compiled at every call
+        return make(lambda: fun)
+    kept = _KEPT.get(number)
+    if kept is None or kept[0]() is not owner:
+        kept = _KEPT[number] = watched, {}
+    programs = kept[1]
+    if (method, choices) not in programs:
+        reference = kept[0]
+        give = reference if method is None else lambda: types.MethodType(method, reference())
+        programs[method, choices] = make(give)
+    return programs[method, choices]
+
+
+class Watched:
+    """A further function among the choices, told apart by identity and not kept alive."""
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        self._number = id(fun)
+        try:
+            self._give: Callable[[], Any] = weakref.ref(fun)
+        except TypeError:
+            self._give = lambda: fun
+
+    def __call__(self) -> Any:
+        """The function; None once it is gone."""
+        return self._give()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Watched) and self() is not None and self() is other()
+
+    def __hash__(self) -> int:
+        return self._number
