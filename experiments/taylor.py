@@ -125,7 +125,7 @@ def _against_the_gradient(dataset):
     opposed, lowest = float(dataset.opposed), float(dataset.lowest)
     reached = dataset.change_at_reach.values
     return Finding(
-        close({"min_over_unit_steps": opposed}) & below(opposed - lowest),
+        close({"min_over_unit_steps": opposed}) & below(np.maximum(opposed - lowest, 0.0)),
         limits=less(reached[1:], reached[:-1]) & below(reached[-1], -1e6),
         measured=f"against the gradient {opposed:.6f}, lowest of all unit steps {lowest:.6f}; "
         f"a step of length {float(dataset.reach[-1]):.0e}: {reached[-1]:.3g}",

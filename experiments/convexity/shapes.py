@@ -182,7 +182,7 @@ def _classified(dataset):
 def _chord(dataset):
     margin = dataset.margin.sel(function="log-sum-exp")
     measured = f"smallest margin {_extremes(margin)[0]:.2g} of {margin.size} chords"
-    return Finding(below(-margin), measured=measured, figure="shapes")
+    return Finding(below(np.maximum(-margin.values, 0.0)), measured=measured, figure="shapes")
 
 
 def _agree(dataset):

@@ -112,7 +112,7 @@ def _theory(dataset):
         raise NotJudged("no run is long enough for the slowest component to rule")
     error, tight = error[judged], slack[judged]
     return Finding(
-        below(error) & below(-(error + tight)) & above([flat["theory"], flat["shortfall"]], 0.0),
+        below(np.maximum(np.maximum(error, -(error + tight)), 0.0)) & above([flat["theory"], flat["shortfall"]], 0.0),
         measured=f"from {error.min():.1e} to {error.max():.1e}, median size {np.median(abs(error)):.1e}, "
         f"{judged.sum()} of {judged.size} runs long enough",
         figure="contraction",
@@ -126,7 +126,10 @@ def _convexity(dataset):
     if not all(loss.size for loss in losses):
         raise NotJudged("needs least squares and logistic regression")
     least, count = min(loss.min() for loss in losses), sum(loss[:, 0].size for loss in losses)
-    return Finding(below([-loss for loss in losses]), measured=f"least eigenvalue {least:.3g} over {count} Hessians")
+    return Finding(
+        below([np.maximum(-loss, 0.0) for loss in losses]),
+        measured=f"least eigenvalue {least:.3g} over {count} Hessians",
+    )
 
 
 def tables(dataset):

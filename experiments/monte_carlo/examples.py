@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, between, close, equal, less
 
 kind = "host"
 dtype = "float64"
@@ -80,7 +80,7 @@ def _curse(dataset):
     return Finding(
         equal(points, 10.0**d),
         # A standard error of 1,000 draws is known to 2 %, its largest of four to 6 %.
-        limits=below(told / told[0], 1.1),
+        limits=less(0.0, told) & between(told / told[0], 0.9, 1.1),
         measured=f"{points[0]:g} to {points[-1]:g} points, {points[-1] ** (1 / d[-1]):.6g} per axis; standard errors "
         f"of 1,000 draws {errors}",
     )

@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "run",
         _run,
         "run a config, or go on with it",
-        "jaxcalc run configs/gradient_descent.yaml seed=3 learning_rate=1e-3,1e-2",
+        "jaxcalc run configs/gradient_descent.yaml seed=3 rate=0.5,1.9",
     )
     _config_arguments(new)
     new.add_argument("--dry-run", action="store_true", help="print points, programs, chunks and sizes; run nothing")
@@ -213,6 +213,10 @@ def _run(options: Any) -> int:
 
     codes = []
     configs = runs(options.config)
+    if len(configs) > 1:  # a mistake in the last of several runs is told before the first one takes its time
+        for config in configs:
+            with contextlib.suppress(MissingModule):
+                open_plan(config, tuple(options.overrides))
     for config in configs:
         if len(configs) > 1:
             print(f"== {config}", flush=True)

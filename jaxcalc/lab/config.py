@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from jaxcalc.lab.overrides import COMMAND_LINE, override
 Values = dict[str, Any] | list[Any]
 
 _RUNS = "runs"  # the key under which a file holds several runs
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -187,6 +189,11 @@ def _one_run(document: source.Document, file: str, name: str) -> source.Document
             suggestion=nearest(name, held) if name else None,
             valid=held,
             valid_noun="its runs",
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{_RUNS}: {name!r} names a folder, so it takes letters, digits, '_', '-' and '.', a letter or digit first",
+            mark=document.mark((_RUNS, name)),
         )
     own = held[name] if held[name] is not None else {}
     if not isinstance(own, dict):

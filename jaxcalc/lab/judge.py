@@ -152,10 +152,10 @@ def close(values: Any, target: Any = None, tolerance: float | None = None, *, re
 
 
 def below(values: Any, bound: float | None = None) -> Check:
-    """``values <= bound`` in every entry; by default the ledger's tolerance, as a residual's bound."""
+    """``values <= bound`` in every entry; by default their sizes, as residuals', within the ledger's tolerance."""
 
     def resolve(entry: Entry | None) -> Outcome:
-        got = _finite(values)
+        got = _finite(values) if bound is not None else abs(_finite(values))
         limit = _finite(_tolerance(entry, None) if bound is None else bound, "the bound")
         return Outcome(bool((got <= limit).all()), _shown(got, "at most", got.max()))
 

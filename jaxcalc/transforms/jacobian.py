@@ -86,8 +86,9 @@ def jacobian(
       chunk_size: how many products at a time; by default all, or what the budget allows.
       output_format: ``"dense"``, or ``"bcoo"`` for ``jax.experimental.sparse.BCOO`` leaves.
       pattern: where it may be nonzero, as ``jaxcalc.programs.sparsity`` detects it, or as a boolean matrix of shape
-        (m, n), a SciPy sparse matrix or a ``BCOO``; by default detected when needed. One that is given is checked at
-        every use against a random product with the Jacobian, and the result is NaN where an entry is missing.
+        (m, n), a SciPy sparse matrix or a ``BCOO``; by default detected when needed. Whatever uses one that is given
+        checks it against a random product with the Jacobian, and is all NaN if an entry is missing that is larger than
+        1,000 roundings of its row.
 
     Returns:
       A function of ``fun``'s arguments with what ``jax.jacfwd(fun, argnums)`` returns, leaves of shape

@@ -108,6 +108,8 @@ def _transposed_twice(fun: Callable[..., tuple[Any, ...]], x: tuple[Any, ...], v
 
 
 def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
+    if len(args) != 2:
+        raise TypeError(f"hvp: two arguments are wanted, the tuple of fun's and v, got {len(args)}. Write (x,), v.")
     primals, v = args
     if not isinstance(primals, (tuple, list)):
         raise TypeError(f"hvp: primals must be the tuple of fun's arguments, got {type(primals).__name__}. Write (x,).")

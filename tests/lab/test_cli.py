@@ -201,3 +201,12 @@ def test_a_killed_run_goes_on(there, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and "interrupted" in errors and "Traceback" not in errors
     assert len(results()) == 1 and not under_way()
+
+
+def test_a_mistake_in_the_last_run_is_told_before_the_first_begins(tmp_path, capsys):
+    file = tmp_path / "several.yaml"
+    file.write_text(
+        "experiment: functions.graphs\nruns:\n  good: {seed: 1}\n  bad: {params: {sede: 1}}\n", encoding="utf-8"
+    )
+    assert main(["run", str(file), "--out", str(tmp_path / "runs")]) == 2
+    assert "unknown key 'sede'" in capsys.readouterr().err and not (tmp_path / "runs").exists()

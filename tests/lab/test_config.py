@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxcalc.lab.config import load
+from jaxcalc.lab.config import load, runs
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.sweep import open_plan
 
@@ -177,3 +177,11 @@ def test_one_file_may_hold_several_runs(there):
 def test_a_wrong_run_of_several_is_told(there, name, text, words):
     told = message(f"{there(text)}{name}")
     assert all(word in told for word in words), told
+
+
+@pytest.mark.parametrize("name", ["a/../../b", "a b", "", "-a", "../b"])
+def test_the_name_of_a_run_is_that_of_a_folder(tmp_path, monkeypatch, name):
+    file = tmp_path / "several.yaml"
+    file.write_text(SEVERAL.replace("  many:", f'  "{name}":'), encoding="utf-8")
+    with pytest.raises(ConfigError, match="names a folder"):
+        [load(each) for each in runs(file)]

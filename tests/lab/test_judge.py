@@ -40,6 +40,8 @@ def told(check, entry=ENTRY):
         (close([[1.0, 2.0]], [1.0, 2.0], 0.0), True),
         (below(0.1), True),
         (below([0.05, 0.2]), False),
+        (below([-1.0, 0.05]), False),  # a residual has no sign
+        (below(-1.0, 0.5), True),
         (below(3.0, 3.0), True),
         (above([1, 2], 1), True),
         (above([1, 2], 1.5), False),

@@ -328,6 +328,12 @@ def test_a_wrong_pattern_is_told(choices):
         assert np.isnan(result.data).all()
 
 
+def test_an_infinite_entry_does_not_break_a_right_pattern():
+    x = jnp.array([0.0, 1.0, 4.0])
+    result = jacobian(jnp.sqrt, method="sparse", pattern=np.eye(3, dtype=bool))(x)
+    np.testing.assert_array_equal(result, [[np.inf, 0, 0], [0, 0.5, 0], [0, 0, 0.25]])
+
+
 @pytest.mark.parametrize(
     ("pattern", "error", "message"),
     [

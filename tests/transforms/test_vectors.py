@@ -14,6 +14,7 @@ from jaxcalc.transforms import (
     hvp,
     jacobian,
     laplacian,
+    plan,
     taylor,
     taylor_polynomial,
 )
@@ -103,3 +104,8 @@ def test_transfers_of_an_operators_own_are_no_accident():
             jacobian(fun, method=method)(X)
         with pytest.raises(Exception, match="Disallowed host-to-device"):
             jacobian(lambda x: x * np.arange(3.0), method="forward")(X)
+
+
+def test_a_plan_of_a_product_wants_the_tuple_and_the_vector():
+    with pytest.raises(TypeError, match=r"hvp: two arguments are wanted.*got 1"):
+        plan(hvp, squares, X)
