@@ -345,7 +345,7 @@ def _judge_modes_by_case(dataset):
     growth = np.log(reverse[1:].values / reverse[0].values) / np.log(n[1:] / n[0])
     ends = zip(data["case"].values, forward.values.T, reverse.values.T)
     return Finding(
-        rises & below(growth) & less(reverse[-1], forward[-1]),
+        rises & below(np.maximum(growth, 0.0)) & less(reverse[-1], forward[-1]),
         measured="; ".join(
             f"{case}: forward {f[0]:.3g} to {f[-1]:.4g}, reverse {r[0]:.3g} to {r[-1]:.3g} evaluations"
             for case, f, r in ends

@@ -54,7 +54,7 @@ def run(config, key):
         "method": np.array(list(solvers)),
         "iterations": np.array([int(one.num_steps) for one in found]),
         "evaluations": np.array([int(one.evaluations.gradients) for one in found]),
-        "gradient": np.array([float(one.gradient_norm) for one in found]),
+        "gradient": np.array([float(one.kkt_residual) for one in found]),
         "excess": np.array([float(one.value) for one in found]) - problem.minimum,
         "converged": np.array([bool(one.success) for one in found]),
     }
