@@ -23,11 +23,13 @@ import numpy as np
 
 __all__ = [
     "argument_numbers",
+    "arrays",
     "axis",
     "dimensions",
     "floating",
     "function",
     "integer",
+    "is_array",
     "like",
     "not_empty",
     "not_nan",
@@ -281,6 +283,31 @@ def real_array(who: str, name: str, value: Any, remedy: str = "Take real and ima
 
     value = jnp.asarray(value) if isinstance(value, (list, tuple)) else value
     return floating(who, name, jnp.asarray(value, jnp.result_type(value, float)), remedy)
+
+
+def arrays(who: str, name: str, tree: T, *, others: bool = False) -> T:
+    """The PyTree, if its leaves are numbers or arrays, without masked entries.
+
+    Args:
+      others: whether leaves of other kinds may be among them.
+
+    Raises:
+      TypeError: if one is neither.
+      ValueError: if entries are masked, which JAX does not know of.
+    """
+    import jax
+
+    for leaf in jax.tree.leaves(tree):
+        if np.ma.is_masked(leaf):
+            raise _error(ValueError, who, name, "without masked entries", "some", "Fill or drop them.")
+        if not (others or is_array(leaf)):
+            raise _error(TypeError, who, name, "made of numbers and arrays", repr(leaf), "")
+    return tree
+
+
+def is_array(leaf: Any) -> bool:
+    """Whether a leaf is a number or has the shape and dtype of an array."""
+    return isinstance(leaf, (bool, int, float, complex)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
 
 
 def not_empty(who: str, name: str, tree: T, remedy: str = "Pass what is to be moved.") -> T:

@@ -44,12 +44,14 @@ def gradient_descent(learning_rate: float | Array | None = None, *, line_search:
       line_search: ``"armijo"`` or ``"wolfe"``; None takes every step at the rate given.
 
     Raises:
-      ValueError: for an unknown line search.
+      ValueError: for an unknown line search, or a rate that is not finite.
 
     Cost: one value and gradient a step; with a line search, one value (Armijo) or both (Wolfe) a trial.
     """
     if learning_rate is None:
         line_search = line_search or "armijo"
+    else:
+        checks.number("gradient_descent", "learning_rate", learning_rate, finite=True)
     checks.one_of("gradient_descent", "line_search", line_search, ("armijo", "wolfe", None))
     if line_search is None:
         return Solver("gradient-descent", start_at, _step, {"learning_rate": learning_rate}, boxes=True, costs=ONE)
@@ -169,7 +171,7 @@ def _named(name: str, rule: str, learning_rate: Rate, regularization: dict[str, 
     if callable(learning_rate) and jax.tree_util.all_leaves([learning_rate]):
         choices += (("schedule", learning_rate),)
     else:
-        numbers["learning_rate"] = learning_rate
+        numbers["learning_rate"] = checks.number(name, "learning_rate", learning_rate, finite=True)
     return Solver(name, _start_rule, _step_rule, {**numbers, **given}, choices, boxes=True, costs=ONE)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.protocol import Evaluations, Iterate
 
 __all__ = ["HISTORY_LIMIT", "History", "Rows", "nothing"]
@@ -80,7 +81,7 @@ class Rows:
           ValueError: past ``HISTORY_LIMIT``.
         """
         if not self.every:
-            return jax.lax.while_loop(running, lambda state: step(state)[0], begun), {}
+            return while_loop(running, lambda state: step(state)[0], begun), {}
         self._check(first, lanes)
         if lanes is None:
             history = self._write(_empty(first, (self._padded,)), jnp.zeros((), jnp.int32), first)
@@ -89,7 +90,7 @@ class Rows:
                 state, row = step(carry[0])
                 return state, self._write(carry[1], self._place(state.counter), row)
 
-            return jax.lax.while_loop(lambda carry: running(carry[0]), body, (begun, history))
+            return while_loop(lambda carry: running(carry[0]), body, (begun, history))
         return self._in_blocks(step, running, begun, first, lanes)
 
     def _in_blocks(self, step: Any, running: Any, begun: Any, first: Mapping[str, Array], lanes: int) -> Any:
@@ -112,7 +113,7 @@ class Rows:
 
         def stored(carry: Any) -> Any:
             state, block, number, history = carry
-            state, block, _ = jax.lax.while_loop(inside, body, (state, block, number))
+            state, block, _ = while_loop(inside, body, (state, block, number))
             for name, entries in block.items():
                 place = (jnp.zeros_like(number), number * BLOCK)
                 history = {**history, name: jax.lax.dynamic_update_slice(history[name], entries[:BLOCK].T, place)}
@@ -121,7 +122,7 @@ class Rows:
         begin = self._write(scratch(), jnp.zeros((), jnp.int32), first)
         carry = (begun, begin, jnp.zeros((), jnp.int32), _empty(first, (lanes, self._padded)))
         unfinished = lambda carry: running(carry[0]) | (carry[2] == 0)
-        state, _, _, history = jax.lax.while_loop(unfinished, stored, carry)
+        state, _, _, history = while_loop(unfinished, stored, carry)
         return state, history
 
     @property

@@ -139,6 +139,7 @@ def root(
     """
     keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
     checks.function("root", fun)
+    checks.arrays("root", "x0", x0)
     sizes = [_size(jax.eval_shape(lambda x: fun(x, *args), x0)), _size(x0)]
     if sizes[0] != sizes[1]:
         raise TypeError(
@@ -176,6 +177,7 @@ def fixed_point(
     """
     keywords: dict[str, Any] = {"method": method, "tol": tol, "max_steps": max_steps, "history": history}
     checks.function("fixed_point", fun)
+    checks.arrays("fixed_point", "x0", x0)
     checks.returns_like("fixed_point", jax.eval_shape(lambda x: fun(x, *args), x0), "x0", x0)
     return solve("fixed_point", fun, x0, args, methods=SQUARES, kind="root", wrap=_displacement, **keywords)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc.solvers.boxes import project
+from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.protocol import Iterate, Objective
 
 __all__ = ["Searched", "armijo", "wolfe"]
@@ -61,7 +62,7 @@ def armijo(objective: Objective, at: Iterate, direction: Array, first: Any = 1.0
         return t, *attempt(t), trials + 1
 
     t = jnp.asarray(first, at.x.dtype)
-    t, x, value, found, trials = jax.lax.while_loop(unfinished, body, (t, *attempt(t), jnp.ones((), jnp.int32)))
+    t, x, value, found, trials = while_loop(unfinished, body, (t, *attempt(t), jnp.ones((), jnp.int32)))
     x = jnp.where(found, x, at.x)
     value, gradient = objective.value_and_gradient(x)
     return Searched(x, value, gradient, jnp.where(found, t, 0), trials, ~found)
@@ -132,7 +133,7 @@ def wolfe(objective: Objective, at: Iterate, direction: Array, first: Any = 1.0,
     begin = _End(jnp.zeros((), dtype), at.value, slope)
     first = jnp.asarray(first, dtype)
     begun = _Search(first, begin, nowhere, (at.x, at.value, at.gradient), jnp.asarray(False), jnp.zeros((), jnp.int32))
-    end = jax.lax.while_loop(unfinished, body, begun)
+    end = while_loop(unfinished, body, begun)
     failed = ~end.found & ~(end.best[1] < at.value)
     return Searched(*end.best, end.t, end.trials, failed)
 

@@ -15,6 +15,7 @@ from jax import Array
 from jax.custom_batching import custom_vmap
 
 from jaxcalc.solvers.boxes import project, residual, stationarity
+from jaxcalc.solvers.control import cond, while_loop
 from jaxcalc.solvers.history import Rows, nothing
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong
 from jaxcalc.solvers.second_order import SecondOrder, second_order
@@ -286,7 +287,7 @@ def _followed(objective: Objective, at: Iterate, first: _First, status: Array, x
         return 2 * t, objective(point(2 * t)), value, trials + 1
 
     begun = (jnp.ones((), at.x.dtype), at.value, first.value, jnp.zeros((), jnp.int32))
-    t, value, _, trials = jax.lax.while_loop(falls, double, begun)
+    t, value, _, trials = while_loop(falls, double, begun)
     return jnp.where(jnp.isfinite(value) & (value < bound) & (trials > 0), point(t), at.x), trials
 
 
@@ -301,7 +302,7 @@ def _size(vector: Array, threshold: Array, alone: bool) -> Array:
         return largest()
     squared = jnp.vdot(vector, vector)
     unclear = ~(squared > vector.size * threshold**2) | ~jnp.isfinite(squared)
-    return jax.lax.cond(unclear, largest, lambda: jnp.sqrt(squared))
+    return cond(unclear, largest, lambda: jnp.sqrt(squared))
 
 
 def _checked(
@@ -319,7 +320,8 @@ def _checked(
         curvature = second_order(objective, x, gradient, threshold) if curved else None
     worse = jnp.where(value > first.value, Status.DIVERGED, Status.OUT_OF_STEPS)
     status = jnp.where(status == RUNNING, worse, status)
-    status = jnp.where((status != Status.NONFINITE) & (value < -_far(first)), Status.UNBOUNDED, status)
+    undecided = (status == Status.OUT_OF_STEPS) | (status == Status.STALLED)
+    status = jnp.where(undecided & (value < -_far(first)), Status.UNBOUNDED, status)
     # What ran off from a finite start, upwards, diverged; what met a hole in its domain did not.
     finite = jnp.isfinite(value) & jnp.isfinite(size)
     ran_off = jnp.isfinite(first.value) & ((value == jnp.inf) | ((value > first.value) & ~jnp.isnan(size)))

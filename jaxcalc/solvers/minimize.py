@@ -14,6 +14,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
+from jaxcalc.programs import walk
 from jaxcalc.solvers.descent import adam, adamw, first_order, gradient_descent, momentum, nesterov, sgd
 from jaxcalc.solvers.history import History, Rows
 from jaxcalc.solvers.implicit import solution_tangent
@@ -147,8 +148,9 @@ def solve(
       wrap: from ``fun`` to the function that does, a module's own.
     """
     checks.function(who, fun)
-    for name, tree in (("x0", x0), ("args", args), ("bounds", bounds)):
-        _check_masks(who, name, tree)
+    checks.arrays(who, "x0", x0)
+    for name, tree in (("args", args), ("bounds", bounds)):
+        checks.arrays(who, name, tree, others=True)
     start, dtype = _start(who, x0)
     limits = _bounds(who, bounds, start, dtype)
     every = _every(who, history)
@@ -156,12 +158,12 @@ def solve(
     if (batches is None) != (key is None):
         raise ValueError(f"{who}: batches and key go together; give both or neither.")
     solver = _solver(who, methods, method, limits, kind)
-    tol = _default_tolerance(dtype) if tol is None else checks.number(who, "tol", tol, least=0)
-    tol = jnp.asarray(checks.scalar(who, "tol", tol, "For one per lane use jax.vmap."), dtype)
+    tol = _default_tolerance(dtype) if tol is None else checks.tolerance(who, "tol", tol)
+    tol = jnp.asarray(tol, dtype)
     leaves, tree = jax.tree.flatten(args)
-    data = [leaf for leaf in leaves if _is_data(leaf)]
+    data = [leaf for leaf in leaves if checks.is_array(leaf)]
     # A module's activation, say: no array, and part of the program.
-    others = tuple(None if _is_data(leaf) else _Other(leaf) for leaf in leaves)
+    others = tuple(None if checks.is_array(leaf) else _Other(leaf) for leaf in leaves)
     watched = None if batches is None else Watched(batches)
     static = _Static(who, watched, max_steps, every, kind, wrap, tree, others)
 
@@ -207,16 +209,6 @@ class _Other:
         return id(self.leaf) if self._hash is None else self._hash
 
 
-def _is_data(leaf: Any) -> bool:
-    """Whether a leaf is an array or a number."""
-    return isinstance(leaf, (bool, int, float, complex)) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype"))
-
-
-def _check_masks(who: str, name: str, tree: Any) -> None:
-    if any(np.ma.is_masked(leaf) for leaf in jax.tree.leaves(tree)):
-        raise ValueError(f"{who}: {name} must be without masked entries, which JAX does not know. Fill or drop them.")
-
-
 def _solved(
     static: _Static,
     give: Callable[[], Callable[..., Any]],
@@ -240,9 +232,9 @@ def _solved(
     _check_output(static, jax.eval_shape(lambda start, data: fun(start, *rebuilt(data)), start, data))
     if solver is None:
         solver = METHODS[_automatic(fun, start, args, batches, limits is not None)]()
-    x0, unravel = ravel_pytree(start)
+    x0, unravel = _raveled(start)
     whole = lambda x, args: _flat(fun(unravel(x), *args), static.kind).astype(x.dtype)
-    lower, upper = (None, None) if limits is None else (ravel_pytree(side)[0] for side in limits)
+    lower, upper = (None, None) if limits is None else (_raveled(side)[0] for side in limits)
     if lower is not None and upper is not None:
         # Traced bounds are only seen to cross when it runs: then nothing is finite.
         lower = jnp.where(lower <= upper, lower, jnp.nan)
@@ -271,6 +263,16 @@ def _solved(
         tol=tol,
         kind=static.kind,
     )
+
+
+def _raveled(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
+    """The numbers as a vector, whole on every device of an explicit mesh, and what splits them as they were."""
+    from jaxcalc.transforms.leaves import placed, spec_of
+
+    leaves, structure = jax.tree.flatten(tree)
+    specs = [spec_of(leaf) for leaf in leaves]
+    flat, unravel = ravel_pytree([placed(leaf, ()) for leaf in leaves])
+    return flat, lambda x: jax.tree.unflatten(structure, map(placed, unravel(x), specs))
 
 
 def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> tuple[Callable[..., Array], Any]:
@@ -481,7 +483,7 @@ def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
     """Whether the engine has products with the Hessian; a ``custom_vjp``, say, forbids a tangent of the gradient."""
     from jaxcalc.transforms import hvp, plan
 
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), start)
+    like = jax.tree.map(walk.type_of, start)
     try:
         plan(hvp, lambda x: _flat(fun(x, *args), "value"), (like,), like, method="forward-over-reverse")
     except (TypeError, NotImplementedError, ValueError):

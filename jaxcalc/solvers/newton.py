@@ -8,6 +8,7 @@ import jax.scipy.linalg
 from jax import Array
 
 from jaxcalc import checks
+from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.line_search import armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 
@@ -145,5 +146,5 @@ def modified_cholesky(matrix: Array) -> tuple[Array, Array]:
         return attempt(t), t, trials + 1
 
     zero = jnp.zeros((), matrix.dtype)
-    factor, t, _ = jax.lax.while_loop(unfinished, body, (attempt(zero), zero, jnp.zeros((), jnp.int32)))
+    factor, t, _ = while_loop(unfinished, body, (attempt(zero), zero, jnp.zeros((), jnp.int32)))
     return factor, t

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc import checks
+from jaxcalc.programs import walk
 from jaxcalc.solvers.boxes import project
+from jaxcalc.solvers.control import cond, while_loop
 from jaxcalc.solvers.protocol import Evaluations, Function, Iterate, Objective, Solver
 
 __all__ = ["ball_step", "cheap_diagonal", "newton_cg", "start_ball", "trust_region"]
@@ -152,7 +154,7 @@ def cheap_diagonal(fun: Function, x: Array) -> Any:
     """The plan of the diagonal of a function's Hessian where its price is that of few products, else None."""
     from jaxcalc.transforms import diagonal, hvp, plan
 
-    like = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    like = walk.type_of(x)
     once = plan(hvp, fun, (like,), like).chosen
     if once.cost is None or once.cost.flops > MAX_FLOPS * x.size:
         return None
@@ -177,7 +179,7 @@ def _product_step(
         due, more = False, 0
     else:
         due = spent > max(10 * read.chosen.passes, MANY)
-        units = jax.lax.cond(due, lambda: _units(read(at.x)), lambda: units)
+        units = cond(due, lambda: _units(read(at.x)), lambda: units)
         end = _stepped(objective, inner, *_steihaug(inner, product, limit, units))
         more = jnp.where(due, read.chosen.passes, 0)
     spent = jnp.where(due, 0, spent) + jnp.asarray(end.evaluations.hvps - at.evaluations.hvps)
@@ -238,7 +240,7 @@ def _stepped(
 
     none = jnp.zeros((), jnp.int32)
     begun = _Trial(at.memory, memory, at.x, at.value, jnp.full_like(at.value, jnp.nan), jnp.asarray(False), none, none)
-    end = jax.lax.while_loop(unfinished, body, begun)
+    end = while_loop(unfinished, body, begun)
     x = jnp.where(end.accepted, end.x, at.x)
     value, gradient = objective.value_and_gradient(x)
     # A step that changes nothing, or lowers nothing more than rounding without a smaller gradient, is the end.
@@ -270,13 +272,13 @@ def _exact(at: Iterate, hessian: Array) -> tuple[Callable[[Array, _Eigen], tuple
 
     def within(radius: Array, eigen: _Eigen) -> tuple[Array, Array, Array, _Eigen]:
         found = lambda: _Eigen(jnp.asarray(True), *jnp.linalg.eigh(hessian))
-        eigen = jax.lax.cond(eigen.known, lambda: eigen, found)
+        eigen = cond(eigen.known, lambda: eigen, found)
         image = eigen.vectors.T @ g
         inside = _secular(eigen.values, image, radius)
         return eigen.vectors @ inside, jnp.vdot(image, inside), jnp.vdot(inside, eigen.values * inside), eigen
 
     def propose(radius: Array, eigen: _Eigen) -> tuple[_Proposal, _Eigen]:
-        step, linear, bent, eigen = jax.lax.cond(newton_fits(radius), whole, within, radius, eigen)
+        step, linear, bent, eigen = cond(newton_fits(radius), whole, within, radius, eigen)
         squared, none = jnp.vdot(step, step), jnp.zeros((), jnp.int32)
         return _Proposal(step, jnp.sqrt(squared), -(linear + bent / 2), bent / squared, none), eigen
 
@@ -316,7 +318,7 @@ def _secular(values: Array, image: Array, radius: Array) -> Array:
         return off & (count < 100) & (high - low > 4 * eps * high)
 
     inner = norm(low) <= radius  # the ball does not bind, or only the curvature does: the hard case
-    shift = jax.lax.while_loop(unfinished, body, (low, high, jnp.where(inner, low, high), jnp.zeros((), jnp.int32)))[2]
+    shift = while_loop(unfinished, body, (low, high, jnp.where(inner, low, high), jnp.zeros((), jnp.int32)))[2]
     shift = jnp.where(inner, low, shift)
     d = step(shift)
     length = jnp.linalg.norm(d)
@@ -386,13 +388,13 @@ def _steihaug(
         zero = jnp.zeros_like(g)
         squared = jnp.vdot(g, g)
         begun = _Conjugate(zero, zero, -g, -g, squared, squared == 0, none)
-        end = jax.lax.while_loop(unfinished, body, begun)
+        end = while_loop(unfinished, body, begun)
         return _Bent(end.step, jnp.vdot(g, end.step), jnp.vdot(end.step, end.image), end.spent)
 
     def propose(radius: Array, last: _Bent) -> tuple[_Proposal, _Bent]:
         # A step that was refused is shortened, which takes no products; one that met no number is sought nearer.
         known = (last.spent > 0) & jnp.isfinite(last.slope + last.curvature)
-        bent = jax.lax.cond(known, lambda: last, lambda: found(radius))
+        bent = cond(known, lambda: last, lambda: found(radius))
         length = jnp.linalg.norm(bent.step)
         part = jnp.minimum(1.0, radius / length)
         step, decrease = part * inward(bent.step), -part * (bent.slope + part * bent.curvature / 2)
@@ -451,7 +453,7 @@ def _boxed(
         length = jnp.minimum(1.0, radius / jnp.max(jnp.abs(g)))
         cauchy, image, spent = _descend(product, model, g, -length * g, zero, zero, low, high)
         begun = _Face(cauchy, image, jnp.asarray(False), jnp.zeros((), jnp.int32), spent)
-        end = jax.lax.while_loop(unfinished, face, begun)
+        end = while_loop(unfinished, face, begun)
         bent = jnp.vdot(end.step, end.image)
         decrease = -model(end.step, end.image)
         squared = jnp.vdot(end.step, end.step)
@@ -483,7 +485,7 @@ def _descend(
 
     one = jnp.ones((), step.dtype)
     unfinished = lambda state: ~state[3] & (state[4] < 25)
-    _, there, bent, fell, count = jax.lax.while_loop(unfinished, body, (one, *attempt(one), jnp.ones((), jnp.int32)))
+    _, there, bent, fell, count = while_loop(unfinished, body, (one, *attempt(one), jnp.ones((), jnp.int32)))
     return jnp.where(fell, there, step), jnp.where(fell, bent, image), count
 
 
@@ -516,5 +518,5 @@ def _on_face(
 
     zero = jnp.zeros_like(start)
     begun = _Conjugate(zero, zero, start, start, jnp.vdot(start, start), jnp.asarray(False), jnp.zeros((), jnp.int32))
-    end = jax.lax.while_loop(unfinished, body, begun)
+    end = while_loop(unfinished, body, begun)
     return end.step, end.spent

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
 from jaxcalc.functions.quadrature import RULES, gauss_kronrod, quadrature_rule
+from jaxcalc.transforms.leaves import hoisted
 
 __all__ = ["Integral", "IntegralMethod", "integral"]
 
@@ -210,13 +211,12 @@ def _bound(who: str, value: Any) -> jax.Array:
 def _integrate(who: str, fun, scheme: _Scheme, a, b, tolerances, args) -> Integral:
     """The integral by a resolved scheme, limits and tolerances being of one dtype."""
     # What fun closes over becomes an operand: a rule for derivatives may not close over what is differentiated.
-    opened, hoisted = jax.closure_convert(fun, jnp.ones_like(a), *args)
-    leaves, tree = jax.tree.flatten((*args, *hoisted))
+    opened, consts = hoisted(fun, jnp.ones_like(a), *args)
+    leaves, tree = jax.tree.flatten((args, consts))
 
     def floating(x, leaves):
-        return jax.tree.map(
-            lambda y: jnp.asarray(y, jnp.result_type(y, a.dtype)), opened(x, *jax.tree.unflatten(tree, leaves))
-        )
+        args, consts = jax.tree.unflatten(tree, leaves)
+        return jax.tree.map(lambda y: jnp.asarray(y, jnp.result_type(y, a.dtype)), opened(consts, x, *args))
 
     shapes = jax.eval_shape(floating, a, leaves)
     zeros, unravel = ravel_pytree(jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), shapes))

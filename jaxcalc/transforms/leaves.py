@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from jaxcalc import checks
 from jaxcalc.programs import walk
@@ -23,6 +23,7 @@ __all__ = [
     "Arrays",
     "LeafMap",
     "abstract",
+    "hoisted",
     "is_concrete",
     "lift",
     "placed",
@@ -259,6 +260,20 @@ def _check_outputs(who: str, outputs: Sequence[Any], holomorphic: bool) -> None:
             )
         if holomorphic and not _is_complex(output):
             raise TypeError(f"{who}: holomorphic=True needs complex outputs, got {output.dtype}.")
+
+
+def hoisted(fun: Callable[..., Any], *args: Any) -> tuple[Callable[..., Any], list[Any]]:
+    """A function with the arrays that it closes over made an argument, ``opened(consts, *args)``; and those arrays.
+
+    ``jax.closure_convert`` does as much and keeps every function that it was given as long as the process lives.
+    """
+    closed, shape = jax.make_jaxpr(fun, return_shape=True)(*args)
+
+    def opened(consts: Sequence[Any], *args: Any) -> Any:
+        outputs = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, list(consts)))(*jax.tree.leaves(args))
+        return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+    return opened, list(closed.consts)
 
 
 def unravel(flat: Any, like: Sequence[Any]) -> Arrays:

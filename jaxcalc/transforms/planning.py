@@ -171,7 +171,7 @@ class Plan:
         assert self.request is not None
         planned = self.request.args
         # A leaf that is no array is the function's own affair.
-        shapes = lambda tree: [jnp.shape(leaf) for leaf in jax.tree.leaves(tree) if _is_array(leaf)]
+        shapes = lambda tree: [jnp.shape(leaf) for leaf in jax.tree.leaves(tree) if checks.is_array(leaf)]
         if shapes(args) != shapes(planned):
             raise ValueError(
                 f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
@@ -431,7 +431,7 @@ def digest(leaf: Any) -> str:
 def plan_key(operator: Operator, choices: Any, args: Sequence[Any]) -> Any:
     """What a plan is kept by beside its function: choices, shapes and dtypes."""
     leaves, tree = jax.tree.flatten(args)
-    kinds = tuple((jnp.shape(x), str(getattr(x, "dtype", type(x)))) if _is_array(x) else x for x in leaves)
+    kinds = tuple((jnp.shape(x), str(getattr(x, "dtype", type(x)))) if checks.is_array(x) else x for x in leaves)
     return operator.name, choices, kinds, tree, str(jnp.result_type(float))
 
 
@@ -569,7 +569,3 @@ def remember(fun: Callable[..., Any], key: Any, fingerprint: Any, made: Plan) ->
 def forget() -> None:
     """Drop every plan held in this process."""
     _PLANS.clear()
-
-
-def _is_array(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") or isinstance(leaf, (bool, int, float, complex))

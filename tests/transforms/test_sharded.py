@@ -9,6 +9,7 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
+from jaxcalc.solvers import minimize
 from jaxcalc.transforms import (
     bilaplacian,
     diagonal,
@@ -39,6 +40,16 @@ def by_jax(method):
 def in_shards(fun):
     mesh = jax.make_mesh((1,), ("i",), axis_types=(AxisType.Auto,))
     return jax.jit(jax.shard_map(fun, mesh=mesh, in_specs=P("i"), out_specs=P("i")))(X)
+
+
+hills = lambda x: jnp.sum(jnp.cosh(x - 1) + 0.1 * jnp.sum(x) ** 2)
+SOLVERS = {"auto": None, "newton-cg": None, "l-bfgs": (-1.0, 0.5), "gradient-descent": (-1.0, 0.5)}
+
+
+@pytest.mark.parametrize("method", SOLVERS)
+def test_solvers_in_shards(method):
+    solve = lambda x: minimize(hills, x, method=method, bounds=SOLVERS[method], max_steps=300).x
+    np.testing.assert_allclose(in_shards(solve), solve(X), rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture
@@ -113,3 +124,10 @@ def test_sparse_matrices_on_an_explicit_mesh(operator, split):
     fun = {jacobian: waves, hessian: energy}[operator]
     result = functools.partial(operator, output_format="bcoo")(fun)(split)
     np.testing.assert_allclose(result.todense(), operator(fun)(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["auto", "l-bfgs"])
+def test_solvers_on_an_explicit_mesh(method, split):
+    result = minimize(hills, split, method=method).x
+    np.testing.assert_allclose(result, minimize(hills, X, method=method).x, rtol=1e-3, atol=1e-3)
+    assert jax.typeof(result).sharding == jax.typeof(split).sharding
