@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
@@ -281,14 +280,14 @@ def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> tuple[Callable[.
     Returns:
       ``call(x, consts, given=None)``, and the consts: what ``fun`` closed over, and ``given`` unless it is told anew.
     """
-    closed = jax.make_jaxpr(fun)(x0, given)
+    from jaxcalc.transforms.leaves import hoisted
+
+    opened, consts = hoisted(fun, x0, given)
 
     def call(x: Array, consts: tuple[Any, Any], further: Any = None) -> Array:
-        hoisted, leaves = consts[0], jax.tree.leaves(consts[1] if further is None else further)
-        (value,) = jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, hoisted))(x, *leaves)
-        return value
+        return opened(consts[0], x, consts[1] if further is None else further)
 
-    return call, (list(closed.consts), given)
+    return call, (consts, given)
 
 
 def _objective(call: Callable[[Array], Array], kind: Kind, given: Operands) -> Objective:

@@ -18,8 +18,8 @@ from jaxcalc.programs.sparsity import jacobian_pattern
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import hessian
 from jaxcalc.transforms.jacobian import jacobian
-from jaxcalc.transforms.leaves import LeafMap, lift, size, unravel
-from jaxcalc.transforms.products import ggn_vp
+from jaxcalc.transforms.leaves import lift, size, unravel
+from jaxcalc.transforms.products import gauss_newton, ggn_vp, gradient, linearized
 
 __all__ = ["LinearOperator", "linear_operator"]
 
@@ -203,23 +203,23 @@ def linear_operator(
     if name is None:
         raise TypeError(f"{who}: the operator must be jacobian, hessian or ggn_vp, got {operator!r}.")
     checks.function(who, fun)
-    if (loss is not None) != (name == "ggn_vp"):
-        remedy = "Pass loss=, from the model's output to a scalar." if loss is None else "Leave loss out."
-        raise TypeError(f"{who}: loss belongs to ggn_vp alone, got {loss!r} with {name}. {remedy}")
+    if name == "ggn_vp":
+        checks.function(who, loss, "loss")
+    elif loss is not None:
+        raise TypeError(f"{who}: loss belongs to ggn_vp alone, got {loss!r} with {name}. Leave it out.")
     with own_transfers() as guarded:
         core = lift(who, guarded(fun), checks.argument_numbers(who, argnums), args)
         domain = core.input_tree(core.inputs)
         match name:
             case "jacobian":
-                outputs, push = _linearized(core.plain, core.inputs)
+                outputs, push, _ = linearized(core.plain, core.inputs)
                 value = codomain = core.output_tree(outputs)
             case "hessian":
                 checks.returns_scalar(who, core.outputs)
-                outputs, push = _linearized(_gradient(core), core.inputs)
+                outputs, push, _ = linearized(gradient(core), core.inputs)
                 value = codomain = core.input_tree(outputs)
             case _:
-                checks.function(who, loss, "loss")
-                outputs, push = _gauss_newton(who, core, guarded(loss))
+                outputs, push = gauss_newton(who, core, guarded(loss))
                 value, codomain = core.output_tree(outputs), domain
         closed = jax.make_jaxpr(lambda *v: tuple(push(*v)))(*core.inputs)
     return LinearOperator(value, tuple(closed.consts), name, closed.jaxpr, _structure(domain), _structure(codomain))
@@ -228,32 +228,3 @@ def linear_operator(
 def _structure(tree: Any) -> tuple[Any, tuple[jax.ShapeDtypeStruct, ...]]:
     leaves, structure = jax.tree.flatten(tree)
     return structure, tuple(map(walk.type_of, leaves))
-
-
-def _gradient(core: LeafMap) -> Callable[..., Any]:
-    return jax.grad(lambda *x: core.plain(*x)[0], tuple(range(len(core.inputs))))
-
-
-def _linearized(fun: Callable[..., Any], x: Sequence[Any]) -> tuple[Any, Callable[..., Any]]:
-    """The outputs and ``v -> J v``; by transposing the pullback where a ``custom_vjp`` leaves no forward mode."""
-    try:
-        outputs, push = jax.linearize(fun, *x)
-        program = walk.trace(push, *x)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-    else:
-        if all(equation.name != "custom_lin" for equation in program.everything()):
-            return outputs, push
-    outputs, pull = jax.vjp(fun, *x)
-    back = jax.linear_transpose(pull, tuple(map(walk.type_of, outputs)))
-    return outputs, lambda *v: back(tuple(v))[0]
-
-
-def _gauss_newton(who: str, core: LeafMap, loss: Callable[..., Any]) -> tuple[Any, Callable[..., Any]]:
-    outputs, push = _linearized(core.plain, core.inputs)
-    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
-    curve = _linearized(_gradient(top), top.inputs)[1]
-    pull = jax.linear_transpose(lambda *v: tuple(push(*v)), *map(walk.type_of, core.inputs))
-    return outputs, lambda *v: pull(tuple(curve(*push(*v))))

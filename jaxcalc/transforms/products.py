@@ -4,11 +4,10 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxpr_as_fun
 
 from jaxcalc import checks
 from jaxcalc.programs import walk
@@ -20,7 +19,7 @@ from jaxcalc.transforms.passes import attempt
 from jaxcalc.transforms.planning import Operator, Route, bind
 from jaxcalc.transforms.routes import in_rows
 
-__all__ = ["HVP", "HvpMethod", "fisher_vp", "ggn_vp", "hvp", "product"]
+__all__ = ["HVP", "HvpMethod", "fisher_vp", "gauss_newton", "ggn_vp", "gradient", "hvp", "linearized", "product"]
 
 HvpMethod = Literal[
     "auto", "forward-over-reverse", "reverse-over-reverse", "reverse-over-forward", "forward-over-forward"
@@ -68,15 +67,16 @@ def product(core: LeafMap, tangents: Sequence[Any], method: str, *, symmetric: b
     """Hessian of a scalar map times a vector, one array per input; ``symmetric`` if it is its own transpose."""
     scalar = lambda *x: core.plain(*x)[0]
     every = tuple(range(len(core.inputs)))
-    gradient = jax.grad(scalar, every) if every else (lambda *x: ())
+    slopes = gradient(core)
     slope = lambda *x: jax.jvp(scalar, x, tuple(tangents))[1]
     match method:
         case "forward-over-reverse":
-            return jax.jvp(gradient, core.inputs, tuple(tangents))[1]
+            return jax.jvp(slopes, core.inputs, tuple(tangents))[1]
         case "reverse-over-reverse" if symmetric:
-            return jax.vjp(gradient, *core.inputs)[1](tuple(tangents))
+            return jax.vjp(slopes, *core.inputs)[1](tuple(tangents))
         case "reverse-over-reverse":
-            return _transposed_twice(gradient, core.inputs, tuple(tangents))
+            values, pull = jax.vjp(slopes, *core.inputs)
+            return _transposed(pull, values, tuple(tangents))
         case "reverse-over-forward":
             return jax.grad(slope, every)(*core.inputs)
         case "forward-over-forward":
@@ -85,26 +85,39 @@ def product(core: LeafMap, tangents: Sequence[Any], method: str, *, symmetric: b
     raise checks.unknown("hvp", "method", method, get_args(HvpMethod))
 
 
-def push(fun: Callable[..., tuple[Any, ...]], x: Sequence[Any], v: Sequence[Any]) -> tuple[Any, Any]:
-    """The outputs of a map and its Jacobian times a vector, also where a ``custom_vjp`` leaves no forward mode."""
-    x, v = tuple(x), tuple(v)
-    try:  # traced, for a program that cannot be pushed through shows only when it is compiled
-        jaxpr = jax.make_jaxpr(lambda x, v: jax.jvp(fun, x, v))(x, v)
+def gradient(core: LeafMap) -> Callable[..., tuple[Any, ...]]:
+    """The gradient of a scalar map, one array per input."""
+    every = tuple(range(len(core.inputs)))
+    return jax.grad(lambda *x: core.plain(*x)[0], every) if every else (lambda *x: ())
+
+
+class Linearized(NamedTuple):
+    """A map at a point: its outputs, ``push(*v) = J v`` and ``pull(u) = J' u``."""
+
+    outputs: tuple[Any, ...]
+    push: Callable[..., tuple[Any, ...]]
+    pull: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+
+
+def linearized(fun: Callable[..., tuple[Any, ...]], x: Sequence[Any]) -> Linearized:
+    """A map, evaluated once, with its products; also where a ``custom_vjp`` leaves no forward mode."""
+    try:  # the program is looked at, for one that cannot be pushed through shows only when it is compiled
+        outputs, push = jax.linearize(fun, *x)
+        program = walk.trace(push, *x)
     except TypeError as error:
         if "custom_vjp" not in str(error):
             raise
-        jaxpr = None
-    if jaxpr is None or any(equation.name == "custom_lin" for equation in walk.read(jaxpr).everything()):
-        return fun(*x), _transposed_twice(fun, x, v)
-    both = jaxpr_as_fun(jaxpr)(*x, *v)
-    return both[: len(both) // 2], tuple(both[len(both) // 2 :])
-
-
-def _transposed_twice(fun: Callable[..., tuple[Any, ...]], x: tuple[Any, ...], v: tuple[Any, ...]) -> tuple[Any, ...]:
-    """``J v`` by reverse mode alone: ``u -> J' u`` is linear, and its transpose is J."""
+    else:
+        if all(equation.name != "custom_lin" for equation in program.everything()):
+            push_all = lambda *v: tuple(push(*v))
+            return Linearized(outputs, push_all, jax.linear_transpose(push_all, *map(walk.type_of, x)))
     outputs, pull = jax.vjp(fun, *x)
-    zeros = jax.tree.map(jnp.zeros_like, outputs)
-    return jax.vjp(pull, zeros)[1](v)[0]
+    return Linearized(outputs, lambda *v: _transposed(pull, outputs, v), pull)
+
+
+def _transposed(pull: Callable[..., Any], outputs: Any, v: tuple[Any, ...]) -> Any:
+    """``J v`` from the pullback ``u -> J' u``, which is linear: its transpose is J."""
+    return jax.vjp(pull, jax.tree.map(jnp.zeros_like, outputs))[1](v)[0]
 
 
 def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
@@ -181,15 +194,18 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callab
         with own_transfers() as guarded:
             core = lift("ggn_vp", guarded(model), 0, (params,))
             tangents = _matching("ggn_vp", core, v)
-            outputs, pushed = push(core.plain, core.inputs, tangents)
-            back = jax.vjp(core.plain, *core.inputs)[1]
-            top = lift("ggn_vp", lambda outs: guarded(loss)(core.output_tree(outs)), 0, (list(outputs),))
-            checks.returns_scalar("ggn_vp", top.outputs, "Reduce it by sum or mean.", name="loss")
-            gradient = jax.grad(lambda *outs: top.plain(*outs)[0], tuple(range(len(outputs))))
-            curved = push(gradient, top.inputs, pushed)[1]
-            return core.input_tree(back(tuple(curved)))
+            return core.input_tree(gauss_newton("ggn_vp", core, guarded(loss))[1](*tangents))
 
     return product_with
+
+
+def gauss_newton(who: str, core: LeafMap, loss: Callable[..., Any]) -> tuple[tuple[Any, ...], Callable[..., Any]]:
+    """A model's outputs and ``(*v) -> J' H J v``; it is evaluated and linearised once."""
+    outputs, push, pull = linearized(core.plain, core.inputs)
+    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
+    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
+    curve = linearized(gradient(top), top.inputs).push
+    return outputs, lambda *v: pull(tuple(curve(*push(*v))))
 
 
 def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
@@ -216,9 +232,9 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
             core = lift("fisher_vp", guarded(log_prob), 0, (params,))
             if len(core.outputs) != 1:
                 raise TypeError(f"fisher_vp: log_prob must return one array, got {len(core.outputs)}.")
-            slopes = push(core.plain, core.inputs, _matching("fisher_vp", core, v))[1][0]
-            back = jax.vjp(core.plain, *core.inputs)[1]
-            return core.input_tree(back((slopes / max(slopes.size, 1),)))
+            _, push, pull = linearized(core.plain, core.inputs)
+            slopes = push(*_matching("fisher_vp", core, v))[0]
+            return core.input_tree(pull((slopes / max(slopes.size, 1),)))
 
     return product_with
 
