@@ -16,7 +16,7 @@ tell; kinds, shapes and dtypes are known of them too.
 
 import difflib
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -398,7 +398,7 @@ def _are_alike(tree: Any, model: Any) -> bool:
 # -- functions -----------------------------------------------------------------------------------------------------
 
 
-def function(who: str, fun: T, name: str = "fun") -> T:
+def function(who: str, fun: Any, name: str = "fun") -> Callable[..., Any]:
     """The function, if it can be called.
 
     Raises:

@@ -12,14 +12,14 @@ kind = "host"
 
 class Config(lab.Config):
     program: str = "matrix product"
-    """a program of jaxcalc.functions.counted, whose operations have a closed form"""
+    """a program of jaxcalc.scenarios.counted, whose operations have a closed form"""
     size: int = pydantic.Field(64, ge=8)
     """n in that form"""
 
     @pydantic.field_validator("program")
     @classmethod
     def _counted(cls, name):
-        from jaxcalc.functions import counted
+        from jaxcalc.scenarios import counted
 
         return counted.make(name, 8) and name
 
@@ -37,9 +37,9 @@ VARIABLES = {
 
 def run(config, key):
     """Price one program from shapes alone, beside the count by hand and XLA's."""
-    from jaxcalc.functions import counted
     from jaxcalc.programs.compiled import executable
     from jaxcalc.programs.cost import cost
+    from jaxcalc.scenarios import counted
 
     hand = counted.make(config.program, config.size)
     priced = cost(hand.fun, *hand.arguments)

@@ -203,9 +203,7 @@ def linear_operator(
     if name is None:
         raise TypeError(f"{who}: the operator must be jacobian, hessian or ggn_vp, got {operator!r}.")
     checks.function(who, fun)
-    if name == "ggn_vp":
-        checks.function(who, loss, "loss")
-    elif loss is not None:
+    if name != "ggn_vp" and loss is not None:
         raise TypeError(f"{who}: loss belongs to ggn_vp alone, got {loss!r} with {name}. Leave it out.")
     with own_transfers() as guarded:
         core = lift(who, guarded(fun), checks.argument_numbers(who, argnums), args)
@@ -219,7 +217,7 @@ def linear_operator(
                 outputs, push, _ = linearized(gradient(core), core.inputs)
                 value = codomain = core.input_tree(outputs)
             case _:
-                outputs, push = gauss_newton(who, core, guarded(loss))
+                outputs, push = gauss_newton(who, core, guarded(checks.function(who, loss, "loss")))
                 value, codomain = core.output_tree(outputs), domain
         closed = jax.make_jaxpr(lambda *v: tuple(push(*v)))(*core.inputs)
     return LinearOperator(value, tuple(closed.consts), name, closed.jaxpr, _structure(domain), _structure(codomain))

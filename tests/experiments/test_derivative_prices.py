@@ -6,7 +6,8 @@ import numpy as np
 import yaml
 
 from jaxcalc import lab
-from jaxcalc.functions import counted, derivatives
+from jaxcalc.functions import derivatives
+from jaxcalc.scenarios import counted
 from tests.verdicts import mutated, verdicts
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/bench"

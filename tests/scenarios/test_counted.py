@@ -3,8 +3,8 @@
 import jax
 import pytest
 
-from jaxcalc.functions import counted
 from jaxcalc.programs.cost import cost
+from jaxcalc.scenarios import counted
 
 
 @pytest.mark.parametrize("name", counted.NAMES)
