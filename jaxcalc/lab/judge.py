@@ -2,7 +2,9 @@
 
 A ``Check`` is true, false, or cannot be told, with the reason. What cannot be told stays so under ``&``, ``|`` and
 ``~``, whatever stands beside it, so a NaN neither confirms nor refutes. Where a target, a bound or a tolerance is left
-out it is the ledger's: ``close(slope)`` holds a slope against the claim's own entry.
+out it is the ledger's: ``close(slope)`` holds a slope against the claim's own entry. Where the ledger also says what
+was ``found`` in place of what is expected, numbers off from both cannot be told: a false statement is refuted by the
+right numbers, not by any.
 """
 
 from collections.abc import Callable, Mapping
@@ -146,7 +148,7 @@ def close(values: Any, target: Any = None, tolerance: float | None = None, *, re
         gap = np.abs(got - want)
         bound = _tolerance(entry, tolerance) * (np.abs(want) if relative else 1.0)
         words = _shown(got) if got.size <= _SHOWN else f"at most {number(gap.max())} away"
-        return Outcome(bool((gap <= bound).all()), words)
+        return _told(bool((gap <= bound).all()), words, got, entry, tolerance)
 
     return Check(resolve)
 
@@ -207,7 +209,7 @@ def equal(values: Any, target: Any = None) -> Check:
                 raise NotJudged(f"{got.size} words to hold against {want.size}")
             return Outcome(bool((got.astype(str) == want).all()), ", ".join(got.astype(str)[:_SHOWN]))
         first, second = _matched(values, wanted)
-        return Outcome(bool((first == second).all()), _shown(first, "up to", first.max()))
+        return _told(bool((first == second).all()), _shown(first, "up to", first.max()), first, entry, 0.0)
 
     return Check(resolve)
 
@@ -283,6 +285,17 @@ def _matched(values: Any, target: Any, *, either: bool = False) -> tuple[np.ndar
         raise NotJudged(f"{got.size} numbers to hold against {want.size}")
     got, want = np.broadcast_arrays(got, want)
     return got, want
+
+
+def _told(met: bool, words: str, got: np.ndarray, entry: Entry | None, tolerance: float | None) -> Outcome:
+    """What a comparison came to; one that is not met must have come to what the ledger says was found, if it says so."""
+    if met or entry is None or entry.found is None:
+        return Outcome(met, words)
+    got, instead = _matched(got, entry.found)
+    if (abs(got - instead) <= _tolerance(entry, tolerance)).all():
+        return Outcome(False, words)
+    reason = f"{words} is neither what is expected nor what was found, {number(_plain(instead).tolist())}"
+    return Outcome(None, words, reason)
 
 
 def _expected(entry: Entry | None) -> Any:

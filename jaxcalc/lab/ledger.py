@@ -39,6 +39,7 @@ class Entry:
       part, topic: what it belongs to; ``jaxcalc evidence`` takes these names.
       kind: what sort of evidence it needs (a value, an identity, a rate, ...).
       inputs: the setting. expected: what to hold the measurement against, numbers or words. tolerance: how closely.
+      found: the numbers that stand in place of what a false statement expects; data off from both settle nothing.
       how_to_check: in words.
       note: what is exact where the statement is not. citation: the source of what no data can settle.
     """
@@ -51,6 +52,7 @@ class Entry:
     kind: str = ""
     inputs: Any = None
     expected: Any = None
+    found: Any = None
     tolerance: float | None = None
     how_to_check: str = ""
     note: str = ""

@@ -132,6 +132,16 @@ def test_verdicts(judge, status, expected):
     assert claim.passed == (expected != "not judged")
 
 
+@pytest.mark.parametrize("compare", [close, equal, lambda values: close({"a": values})])
+@pytest.mark.parametrize(("values", "expected"), [([0.0, 0.0], True), ([3.0, 1.0], False), ([1e3, 2e3], None)])
+def test_a_false_statement_is_refuted_by_what_was_found_in_its_place_alone(compare, values, expected):
+    zeros = Entry("zeros", "It ends at zero.", "false-as-stated", expected={"a": [0.0, 0.0]}, found=[3, 1], tolerance=0)
+    assert told(compare(values), zeros) is expected
+    claim = verdict(zeros, lambda _: compare(values), None)
+    assert claim.verdict == {True: "confirmed", False: "refuted", None: "not judged"}[expected]
+    assert ("neither what is expected nor what was found, [3, 1]" in claim.reason) == (expected is None)
+
+
 def test_what_is_cited_carries_its_citation():
     entry = Entry("who", "He did.", "not-run", citation="His letters.")
     claim = verdict(entry, cited, None)
