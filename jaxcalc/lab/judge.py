@@ -288,7 +288,7 @@ def _matched(values: Any, target: Any, *, either: bool = False) -> tuple[np.ndar
 
 
 def _told(met: bool, words: str, got: np.ndarray, entry: Entry | None, tolerance: float | None) -> Outcome:
-    """What a comparison came to; one that is not met must have come to what the ledger says was found, if it says so."""
+    """What a comparison came to; where the ledger says what was found, one that is not met must have come to that."""
     if met or entry is None or entry.found is None:
         return Outcome(met, words)
     got, instead = _matched(got, entry.found)

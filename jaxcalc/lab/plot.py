@@ -108,9 +108,12 @@ _MOST = 12  # charts of an experiment that draws none itself
 
 
 def charts(dataset: "xarray.Dataset") -> "dict[str, Figure]":
-    """A chart of each variable of numbers that has an axis, where an experiment draws no figures itself."""
+    """A chart of each variable of numbers that has an axis, where an experiment draws no figures itself.
+
+    Packed facts have no axis: their numbers are unlike one another.
+    """
     found = {}
-    for name, array in dataset.data_vars.items():
+    for name, array in dataset.drop_dims("fact", errors="ignore").data_vars.items():
         if array.ndim and array.dtype.kind in "fiu" and np.isfinite(array.values).any() and len(found) < _MOST:
             figure, _ = draw(dataset, str(name))
             figure.set_label(f"{style.label(array, str(name))}.")

@@ -4,6 +4,7 @@ PyYAML follows YAML 1.1, which reads ``1e-3`` as text and ``no`` as false. Only 
 resolved by the core schema of YAML 1.2.2 (section 10.3.2).
 """
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +66,8 @@ def scalar(text: str) -> Any:
     if _BASED.match(text):
         return int(text, 0)
     if _FLOAT.match(text):
-        return float(text)
+        # A number that no float holds stays a word, which every numeric field refuses.
+        return text if math.isinf(value := float(text)) else value
     if _INFINITY.match(text):
         return float("-inf") if text[0] == "-" else float("inf")
     if text in (".nan", ".NaN", ".NAN"):

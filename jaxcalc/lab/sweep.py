@@ -17,6 +17,7 @@ from jaxcalc.lab import source
 from jaxcalc.lab.config import Loaded, field_at, field_names, load, validate
 from jaxcalc.lab.errors import ConfigError, MissingModule, nearest
 from jaxcalc.lab.experiment import is_swept
+from jaxcalc.lab.ledger import look_up
 from jaxcalc.lab.registry import Experiment
 from jaxcalc.lab.registry import load as load_experiment
 
@@ -168,6 +169,10 @@ def _settled(loaded: Loaded, experiment: Experiment) -> Loaded:
                 valid=judges,
                 valid_noun="its claims",
             )
+    # A claim without an entry is told before hours of work, not after.
+    known = experiment.ledger() if judges else {}
+    for id in judges if settings.claims is None else settings.claims:
+        look_up(id, known, experiment.name)
     if settings.dtype is None:
         settings = settings.model_copy(update={"dtype": experiment.part.dtype})
     return dataclasses.replace(loaded, settings=settings)

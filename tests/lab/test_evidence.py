@@ -5,11 +5,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import xarray
 
-from jaxcalc.lab import cli, ledger, over, registry
+from jaxcalc.lab import FACTS, cli, ledger, over, pack_facts, registry
 from jaxcalc.lab import run as lab_run
 from jaxcalc.lab.errors import ConfigError
 from jaxcalc.lab.evidence import evidence, sources
+from jaxcalc.lab.plot import charts
 from jaxcalc.lab.sweep import open_plan
 
 EXPERIMENT = '''
@@ -129,10 +131,18 @@ def test_an_unknown_name_is_answered(lab, capsys):
     assert "did you mean 'slope-is-nine'" in capsys.readouterr().err
 
 
-def test_a_claim_that_no_ledger_has_is_told(lab, capsys):
+def test_a_claim_that_no_ledger_has_is_told_before_anything_runs(lab, capsys):
     (lab / "experiments" / "slopes.py").write_text(EXPERIMENT.replace('"slope-is-nine"', '"slope-is-nein"'))
-    assert cli.main(["run", "configs/slopes.yaml"]) == 1
-    assert "no claim 'slope-is-nein' in a ledger in reach" in capsys.readouterr().out
+    for command in ("check", "run"):
+        assert cli.main([command, "configs/slopes.yaml"]) == 2
+        assert "no claim 'slope-is-nein' in a ledger in reach" in capsys.readouterr().err
+    assert not (lab / "runs").exists()
+
+
+def test_packed_facts_are_no_chart():
+    facts = xarray.Dataset({name: (FACTS[name].dims, values) for name, values in pack_facts({"a": [1, 2]}).items()})
+    assert not charts(facts)
+    assert list(charts(facts.assign(y=("x", [1.0, 2.0])))) == ["y"]
 
 
 def test_a_question_runs_by_its_name_and_is_charted_without_figures(lab, capsys):

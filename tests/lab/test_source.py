@@ -14,6 +14,7 @@ from jaxcalc.lab.source import dump, parse, scalar
     ("text", "value"),
     [
         ("1e-3", 1e-3),
+        ("1e999", "1e999"),  # no float holds it
         ("no", "no"),
         ("on", "on"),
         ("yes", "yes"),
