@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxcalc.programs import walk
+from jaxcalc.programs import primitives, walk
 from jaxcalc.programs.fusion import renames
 from jaxcalc.programs.lanes import Lanes, solve_inputs, spread
 from jaxcalc.programs.memory import Traffic, traffic
 from jaxcalc.programs.simplify import merged, written_out
 from jaxcalc.programs.trips import Scalars, fold, hand_down, turns
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Shards, Solve, Value, While
-from jaxcalc.programs.work import FOLDED, Tally, itemsize, work
+from jaxcalc.programs.work import Tally, itemsize, work
 
 __all__ = ["Cost", "cost", "price"]
 
@@ -164,13 +164,23 @@ def price(
     )
 
 
+# What XLA computes beforehand where all operands are constants: no library call, no loop, no random number.
+_FOLDED_KINDS = primitives.MOVEMENTS | {"elementwise", "bits", "source", "read", "write", "reduction"}
+
+
+def _is_folded(equation: Equation) -> bool:
+    if equation.name == "optimization_barrier":
+        return False
+    return equation.name == "dot_general" or primitives.of(equation.name).kind in _FOLDED_KINDS
+
+
 def _computed_beforehand(program: Program, seeds: Sequence[Value], context: "_Context") -> Program:
     """The program without what depends on the seeds and its constants alone, which becomes further inputs."""
     known = set(seeds)
     kept: list[Equation] = []
     found: list[Value] = []
     for equation in program.equations:
-        sources = equation.inputs if equation.nested is None and equation.name in FOLDED else ()
+        sources = equation.inputs if equation.nested is None and _is_folded(equation) else ()
         largest = max(map(context.elements, (*sources, *equation.outputs)), default=0.0)
         if sources and largest <= _FOLDED and all(v in known or v.constant for v in sources):
             known.update(equation.outputs)

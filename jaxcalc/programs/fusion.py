@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.walk import Equation, Program, Scan, Value
-from jaxcalc.programs.work import DIVISIONS, MOVES, REDUCTIONS, SIMPLE, TRANSCENDENTAL, itemsize
+from jaxcalc.programs.work import itemsize
 
 __all__ = ["Kernel", "Node", "kernels", "renames"]
 
@@ -24,36 +25,13 @@ __all__ = ["Kernel", "Node", "kernels", "renames"]
 # "product": a matrix product; "call": anything that reads and writes whole arrays.
 Role = Literal["loop", "move", "join", "update", "library", "windows", "fold", "product", "call"]
 
-_RENAMES = {"reshape", "squeeze", "expand_dims", "copy", "copy_p", "stop_gradient", "optimization_barrier", "name"}
-_RENAMES |= {"sharding_constraint", "device_put", "bitcast_convert_type", "pvary", "random_wrap", "random_unwrap"}
-_MAY_RENAME = {"broadcast_in_dim", "split", "unstack", "slice", "stack", "concatenate", "transpose", "pad"}
-_MAY_RENAME |= {"convert_element_type", "reduce_sum", "reduce_max", "reduce_min", "reduce_prod"}
-_LOOPS = set(SIMPLE) | DIVISIONS | set(TRANSCENDENTAL) | {"iota"}
-_EXPENSIVE = DIVISIONS | set(TRANSCENDENTAL)
-_JOINS = {"concatenate", "pad", "stack"}
-_PARTS = {"slice", "dynamic_slice", "gather", "split", "unstack"}
-# What the library of reductions computes on the way in.
-_TAKEN = {"exp", "log", "tanh", "sqrt", "rsqrt", "abs", "neg", "square", "sign", "floor", "ceil", "log1p", "expm1"}
-_TAKEN |= {"logistic", "erf", "integer_pow", "max", "min", "add", "sub", "mul", "div", "pow", "pad", "add_any"}
-_TAKEN |= {"broadcast_in_dim", "convert_element_type"}
+_RENAMES = frozenset({"identity", "rename", "bits", "key"})
+_MOVES = primitives.MOVEMENTS | {"bits"}
 _LIBRARY_SUMS = {"reduce_sum", "reduce_max", "reduce_min", "dot_general"}
 _LIBRARY_FROM = 4096  # elements
 _WINDOW = 32
 _DUPLICATES = 15
 _LONG_ROW, _MANY = 128, 8
-# Factorisations work on matrices stored by columns.
-_BY_COLUMNS = {
-    "cholesky",
-    "lu",
-    "qr",
-    "geqrf",
-    "householder_product",
-    "triangular_solve",
-    "eigh",
-    "svd",
-    "eig",
-    "schur",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,27 +119,27 @@ class _Reader:
                     self.reshaped.add(value)
             return
         inputs = tuple(map(self.array, equation.inputs))
-        name = equation.name
+        name, row = equation.name, primitives.of(equation.name)
         if equation.nested is not None:
             self._add("call", self._handed_in(equation, inputs), equation.outputs, equation)
         elif name == "dot_general":
             self._product(equation, inputs)
-        elif name in REDUCTIONS:
+        elif row.kind == "reduction":
             self._add(self._reduction(equation, inputs), inputs, equation.outputs, equation)
-        elif name in _BY_COLUMNS:
+        elif row.by_columns:
             columns = tuple(self._reordered(v, equation) if len(v.shape) > 1 else v for v in inputs)
             self._call(equation, columns, [len(v.shape) > 1 for v in equation.outputs])
         elif name == "conv_general_dilated":
             self._convolution(equation, inputs)
-        elif name in _JOINS:
+        elif row.kind == "join":
             self._add(self._join(equation), inputs, equation.outputs, equation)
         elif name == "dynamic_update_slice":
             self._add("update", inputs, equation.outputs, equation)
-        elif name in _LOOPS:
+        elif row.kind in ("elementwise", "source"):
             self._add("loop", inputs, equation.outputs, equation)
         elif name == "gather":
             self._add("join", inputs, equation.outputs, equation)
-        elif name in MOVES:
+        elif row.kind in _MOVES or name == "dynamic_slice":
             for value in equation.outputs:
                 self._add("move", inputs, (value,), equation)
         else:
@@ -178,7 +156,7 @@ class _Reader:
         return "call" if long or len(equation.inputs) > _MANY else "join"
 
     def _add(self, role: Role, inputs: tuple[Value, ...], outputs: tuple[Value, ...], equation: Equation) -> None:
-        node = Node(role, inputs, outputs, equation, role == "loop" and equation.name in _EXPENSIVE)
+        node = Node(role, inputs, outputs, equation, role == "loop" and _is_expensive(equation))
         self.nodes.append(node)
         self.made.update(dict.fromkeys(outputs, node))
 
@@ -193,8 +171,8 @@ class _Reader:
     def _reordered(self, value: Value, equation: Equation) -> Value:
         """The array in the order that a call wants it: as such a call left it, or a copy."""
         node = self.made.get(value)
-        if node is not None and node.equation is _COPY and self.made[node.inputs[0]].equation.name in _BY_COLUMNS:
-            if equation.name in _BY_COLUMNS:
+        if node is not None and node.equation is _COPY and _by_columns(self.made[node.inputs[0]].equation):
+            if _by_columns(equation):
                 return node.inputs[0]
         copy = self._like(value)
         self._add("move", (value,), (copy,), _COPY)
@@ -296,18 +274,28 @@ class _Reader:
 _COPY = Equation("reorder", (), (), {})
 
 
+def _is_expensive(equation: Equation) -> bool:
+    """Whether XLA computes an element once and stores it rather than again for each reader."""
+    row = primitives.of(equation.name)
+    return row.divides or row.nanoseconds is not None
+
+
+def _by_columns(equation: Equation) -> bool:
+    return primitives.of(equation.name).by_columns
+
+
 def renames(equation: Equation) -> bool:
     """Whether an equation only gives arrays other shapes."""
     name = equation.name
-    if name in _RENAMES:
+    if primitives.of(name).kind in _RENAMES:
         return True
-    if name not in _MAY_RENAME or not equation.inputs or len(equation.outputs) != 1:
+    if not equation.inputs or len(equation.outputs) != 1:
         return False
     source, out = equation.inputs[0], equation.outputs[0]
     match name:
         case "broadcast_in_dim":
             return source.size == out.size and source.literal is None
-        case "split" | "unstack" | "slice" | "stack" | "concatenate":
+        case "split" | "unstack" | "slice" | "stack" | "concatenate" | "tile":
             return source.size == out.size and "copy" not in equation.params
         case "transpose":
             kept = [i for i in equation.params["permutation"] if source.shape[i] != 1]
@@ -336,7 +324,7 @@ def _takes(node: Node, place: int, producer: Node | None) -> bool:
 
 def _taken(producer: Node | None) -> bool:
     """Whether the library of reductions computes an operation on the way in."""
-    if producer is None or producer.equation.name not in _TAKEN:
+    if producer is None or not primitives.of(producer.equation.name).inlined:
         return False
     return producer.equation.name != "convert_element_type" or producer.equation.inputs[0].inexact
 
@@ -407,7 +395,7 @@ def _stored(reader: _Reader, outputs: set[Value], generated: Collection[Value]) 
 
 def _repeats(reader: _Reader, node: Node, value: Value) -> bool:
     """Whether a node reads elements of a value more than once."""
-    if node.role == "loop" or node.equation.name in ("broadcast_in_dim", "tile"):
+    if node.role == "loop" or primitives.of(node.equation.name).kind == "repeat":
         return reader.elements(node.outputs[0]) > reader.elements(value)
     return False
 
@@ -421,7 +409,11 @@ def _reads(reader: _Reader, stored: set[Value], generated: Collection[Value]) ->
     made: list[Kernel] = []
     for node in reader.nodes:
         merged: dict[Value, tuple[float, bool]] = {}
-        part = float(reader.size(node.outputs[0])) if node.equation.name in _PARTS else math.inf
+        part = (
+            float(reader.size(node.outputs[0]))
+            if primitives.of(node.equation.name).kind in ("part", "read")
+            else math.inf
+        )
         ordered = node.role == "loop"
         originals = node.equation.inputs if len(node.equation.inputs) == len(node.inputs) else node.inputs
         for value, original in zip(node.inputs, originals):

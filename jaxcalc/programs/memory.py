@@ -4,17 +4,14 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.fusion import Kernel, kernels
 from jaxcalc.programs.walk import Equation, Program, Value
-from jaxcalc.programs.work import CUMULATIVE
 
 __all__ = ["Traffic", "traffic"]
 
 # Bytes at whose multiples temporaries start.
 _ALIGNED = 64
-# The result takes the place of an operand.
-_IN_PLACE = {"dynamic_update_slice": 0, "sort": 0, "cholesky": 0, "lu": 0, "triangular_solve": 1, "eigh": 0, "geqrf": 0}
-_IN_PLACE |= {"householder_product": 0, "scatter": 0}
 
 
 @dataclass(frozen=True)
@@ -169,9 +166,9 @@ def _written_over(kernel: Kernel, size: int, spare: Sequence[Value], slots: dict
     if node.equation.nested is not None:
         # A loop's carry starts in the arrays of its initial values.
         return next((value for value in spare if slots[value].size == size), None)
-    name = "scatter" if node.equation.name.startswith("scatter") else node.equation.name
-    if name in _IN_PLACE:
-        value = node.inputs[_IN_PLACE[name]]
+    operand = primitives.of(node.equation.name).in_place
+    if operand is not None:
+        value = node.inputs[operand]
         return value if value in spare and slots[value].size == size else None
     if node.role != "loop":
         return None
@@ -181,7 +178,7 @@ def _written_over(kernel: Kernel, size: int, spare: Sequence[Value], slots: dict
 def _scratch(kernel: Kernel, written: int) -> int:
     """Bytes that a kernel needs for itself."""
     equation = kernel.node.equation
-    if equation.name in CUMULATIVE:
+    if primitives.of(equation.name).kind == "cumulative":
         return int((2.1 if equation.name != "cumlogsumexp" else 4.2) * written)
     if kernel.node.role == "windows":
         axes = equation.params.get("axes", equation.params.get("dimensions", ()))
@@ -193,7 +190,7 @@ def _scratch(kernel: Kernel, written: int) -> int:
 def _moved(kernel: Kernel, written: int, reused: bool, bytes_of: Callable[[Value], int]) -> float:
     """Bytes that one kernel reads and writes."""
     equation = kernel.node.equation
-    if equation.name.startswith("scatter") or equation.name == "dynamic_update_slice":
+    if primitives.of(equation.name).kind == "write":
         update = bytes_of(equation.inputs[1 if equation.name == "dynamic_update_slice" else 2])
         return 3.0 * update + (0 if reused else 2 * written)
     return written + sum(amount for amount, _ in kernel.reads.values())

@@ -13,100 +13,19 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.lanes import Lanes
 from jaxcalc.programs.walk import Equation, Value
 
-__all__ = [
-    "CUMULATIVE",
-    "DIVISIONS",
-    "FOLDED",
-    "MOVES",
-    "REDUCTIONS",
-    "SIMPLE",
-    "TRANSCENDENTAL",
-    "Tally",
-    "itemsize",
-    "work",
-]
+__all__ = ["Tally", "itemsize", "work"]
 
 # Amounts by name: "flops", "transcendentals", "product_flops" and the classes of ``Cost.counts``.
 Tally = dict[str, float]
 
-# Elementwise arithmetic: operations per element.
-SIMPLE: dict[str, int] = dict.fromkeys(
-    ("add", "sub", "mul", "max", "min", "neg", "abs", "sign", "floor", "ceil", "round"), 1
-)
-SIMPLE |= {"add_any": 1, "square": 1, "clamp": 2, "nextafter": 1, "is_finite": 1, "reduce_precision": 0}
-SIMPLE |= dict.fromkeys(("eq", "ne", "lt", "le", "gt", "ge", "eq_to", "lt_to", "le_to", "integer_pow"), 1)
-SIMPLE |= {"one_minus_square": 2, "complex": 0, "real": 0, "imag": 0, "conj": 1, "mulhi": 1, "select_and_gather_add": 1}
-SIMPLE |= dict.fromkeys(("and", "or", "xor", "not", "shift_left", "clz", "population_count"), 1)
-SIMPLE |= {"shift_right_logical": 1, "shift_right_arithmetic": 1, "convert_element_type": 0, "select_n": 0}
-DIVISIONS = {"div", "rem", "sqrt", "rsqrt"}
-# Transcendental functions: nanoseconds per element in float32 (and narrower) and in float64, on one core of an x86 CPU.
-# Those that XLA writes out as polynomials vectorise, the others are library calls.
-TRANSCENDENTAL: dict[str, tuple[float, float]] = {
-    "exp": (0.2, 0.7),
-    "exp2": (0.3, 1.2),
-    "expm1": (0.5, 1.6),
-    "log": (0.3, 4.0),
-    "log1p": (0.6, 6.4),
-    "logistic": (0.3, 1.3),
-    "tanh": (0.2, 0.5),
-    "sinh": (1.5, 5.2),
-    "cosh": (0.7, 2.6),
-    "sin": (3.5, 5.7),
-    "cos": (3.4, 5.2),
-    "tan": (8.3, 7.5),
-    "asin": (11.0, 13.0),
-    "acos": (17.0, 13.0),
-    "atan": (9.0, 4.0),
-    "atan2": (10.0, 11.0),
-    "asinh": (1.5, 8.4),
-    "acosh": (1.5, 8.4),
-    "atanh": (1.2, 8.0),
-    "pow": (4.7, 12.0),
-    "cbrt": (13.0, 13.0),
-    "erf": (0.2, 5.4),
-    "erfc": (1.0, 9.0),
-    "erf_inv": (1.4, 11.0),
-    "lgamma": (9.2, 24.0),
-    "digamma": (9.7, 24.0),
-    "polygamma": (60.0, 120.0),
-    "zeta": (60.0, 120.0),
-    "bessel_i0e": (10.0, 20.0),
-    "bessel_i1e": (10.0, 20.0),
-    "igamma": (150.0, 300.0),
-    "igammac": (150.0, 300.0),
-    "igamma_grad_a": (300.0, 600.0),
-    "random_gamma_grad": (300.0, 600.0),
-    "regularized_incomplete_beta": (300.0, 600.0),
-}
-# Movement of elements, fused into whatever reads it.
-MOVES = {"broadcast_in_dim", "iota", "pad", "slice", "concatenate", "dynamic_slice", "rev", "transpose", "split"}
-MOVES |= {
-    "reorder",
-    "tile",
-    "stack",
-    "unstack",
-    "reshape",
-    "squeeze",
-    "expand_dims",
-    "copy",
-    "copy_p",
-    "bitcast_convert_type",
-}
-REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "reduce_xor"}
-REDUCTIONS |= {"argmax", "argmin", "reduce"}
-CUMULATIVE = {"cumsum", "cumprod", "cummax", "cummin", "cumlogsumexp"}
-_WINDOWS = {"reduce_window_sum", "reduce_window_max", "reduce_window_min", "reduce_window"}
-_BITS = {"random_bits", "threefry2x32", "rng_bit_generator", "random_seed", "random_fold_in", "random_split"}
 # Nothing to do at run time, or nothing that this program does.
-_FREE = {"stop_gradient", "optimization_barrier", "sharding_constraint", "name", "device_put", "create_token"}
-_FREE |= {"after_all", "random_wrap", "random_unwrap", "pvary", "axis_index", "dce_sink", "random_clone"}
-
-# What XLA computes beforehand where all operands are constants: no library call, no loop, no random number.
-FOLDED = set(SIMPLE) | DIVISIONS | set(TRANSCENDENTAL) | MOVES | REDUCTIONS
-FOLDED |= {"dot_general", "gather", "scatter-add", "dynamic_update_slice"}
+_FREE = frozenset({"identity", "key", "token"})
+# Movement of elements, fused into whatever reads it.
+_MOVES = primitives.MOVEMENTS | {"bits", "source"}
 
 # Below this many multiply-adds a product is a plain loop: no blocking, no threads.
 SMALL_PRODUCT = 16 * 16 * 16
@@ -142,17 +61,17 @@ def work(equation: Equation, lanes: Callable[[Value], Lanes], count: Callable[[L
     Returns:
       Amounts by name; a name that is absent is zero.
     """
-    name = equation.name
-    if name in _FREE or not equation.outputs:
+    name, row = equation.name, primitives.of(equation.name)
+    if (row.kind in _FREE and name != "copy") or not equation.outputs:
         return {}
     out = equation.outputs[0]
     every = lanes(out)
     lane_count = count(every)
     elements = float(lane_count * out.size)
     kind = _kind(equation.inputs[0].dtype) if equation.inputs else _kind(out.dtype)
-    if name in SIMPLE:
-        return _simple(equation, name, elements, kind)
-    if name in DIVISIONS:
+    if row.operations is not None:
+        return _simple(equation, row.operations, elements, kind)
+    if row.divides:
         if not kind:
             return {"integer": 4 * elements}
         flops, divided = elements * (1 if kind == 1 else 11), elements
@@ -160,24 +79,24 @@ def work(equation: Equation, lanes: Callable[[Value], Lanes], count: Callable[[L
             divisor = equation.inputs[1]
             divided = min(elements, float(divisor.size * count(lanes(divisor))))
         return {"flops": flops, "division/sqrt": divided * (1 if kind == 1 else 4), "elementwise": flops - divided}
-    if name in TRANSCENDENTAL:
-        narrow, wide = TRANSCENDENTAL[name]
+    if row.nanoseconds is not None:
+        narrow, wide = row.nanoseconds
         weight = 3 * wide if kind == 2 else (narrow if _narrow(out.dtype) else wide)
         return {"transcendentals": elements, "transcendental": elements * weight}
-    if name in MOVES:
+    if row.kind in _MOVES or name == "dynamic_slice":
         return {"move": sum(float(lane_count * value.size) for value in equation.outputs)}
     if name == "dot_general":
         return product(equation, lanes, count)
     source = equation.inputs[0] if equation.inputs else out
     read = float(lane_count * source.size)
-    if name in REDUCTIONS:
+    if row.kind == "reduction":
         return _reduction(equation, name, read, elements, kind)
-    if name in CUMULATIVE:
+    if row.kind == "cumulative":
         width = 1 if name != "cumlogsumexp" else 3
         more = {"transcendentals": 2 * elements} if width == 3 else {}
         along = source.shape[equation.params["axis"]] if source.size else 1
         return more | {"flops": kind * width * (elements - elements / max(along, 1)), "cumulative": width * elements}
-    if name in _WINDOWS:
+    if name.startswith("reduce_window"):
         window = math.prod(equation.params["window_dimensions"])
         return {"flops": kind * elements * max(window - 1, 0), "window": elements * window}
     if name.startswith("select_and_scatter"):
@@ -206,7 +125,7 @@ def work(equation: Equation, lanes: Callable[[Value], Lanes], count: Callable[[L
     if name.startswith("scatter"):
         updates = float(lane_count * equation.inputs[2].size)
         return {"flops": 0.0 if name == "scatter" else kind * updates, "scatter": updates}
-    if name in _BITS:
+    if row.kind == "random":
         return {"random": sum(float(lane_count * value.size) for value in equation.outputs)}
     found = _factorisation(equation, lane_count, kind)
     if found is not None:
@@ -215,13 +134,14 @@ def work(equation: Equation, lanes: Callable[[Value], Lanes], count: Callable[[L
     return {"opaque": read + sum(float(lane_count * value.size) for value in equation.outputs)}
 
 
-def _simple(equation: Equation, name: str, elements: float, kind: int) -> Tally:
+def _simple(equation: Equation, operations: int, elements: float, kind: int) -> Tally:
     """Elementwise arithmetic, comparison, choice and conversion."""
+    name = equation.name
     if name in ("select_n", "convert_element_type", "reduce_precision", "real", "imag", "complex"):
         return {"move": elements}
     if not kind:
         return {"integer": elements}
-    flops = SIMPLE[name] * elements
+    flops = operations * elements
     if name == "integer_pow":
         power = abs(int(equation.params["y"]))
         flops = elements * max(power.bit_length() + power.bit_count() - 2, 0)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcalc.programs.fusion import renames
 from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import propagate as frame
 from jaxcalc.transforms import slots as layout
@@ -42,7 +43,8 @@ class Jet:
 class Later:
     """An element-by-element function of one jet, not worked out before something else needs its derivatives.
 
-    A run of such equations is then one function, with one first and one second derivative per element.
+    A run of such equations is then one function, with one first and one second derivative per element. Equations that
+    give all elements another shape belong to it: what is before one is a function of the root in its former shape.
     """
 
     __slots__ = ("equation", "flat", "operands", "root", "settled", "value")
@@ -65,6 +67,9 @@ class Later:
             if id(node) in values:
                 stack.pop()
                 continue
+            for operand in node.operands:
+                if isinstance(operand, Later) and id(operand.root) not in values:
+                    values[id(operand.root)] = values[id(node.root)].reshape(operand.root.value.shape)
             waiting = [o for o in node.operands if isinstance(o, Later) and id(o) not in values]
             if waiting:
                 stack.extend(waiting)
@@ -162,7 +167,11 @@ def _settle(context: Context, operand: Any) -> Any:
     if not isinstance(operand, Later):
         return operand
     if operand.settled is None:
-        operand.settled = _chain(context, operand)
+        former = Later.of(operand.operands[0])
+        renamed = isinstance(former, Jet) and former is not operand.root and renames(operand.equation)
+        operand.settled = (
+            _settle(context, _apply(context, operand.equation, [former])[0]) if renamed else _chain(context, operand)
+        )
     return operand.settled
 
 
@@ -220,6 +229,10 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
             (value,) = frame.bind(equation, *values)
             straight = frame.flat(equation, moving) and all(o.flat for o in operands if isinstance(o, Later))
             return [Later(equation, operands, next(iter(roots.values())), value, straight)]
+    if isinstance(operands[0], Later) and len(operands) == 1 and renames(equation):
+        (value,) = frame.bind(equation, operands[0].value)
+        (root,) = _apply(context, equation, [operands[0].root])
+        return [Later(equation, operands, root, value, operands[0].flat)]
     jets = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
     values = [operand.value if move else operand for operand, move in zip(operands, moving)]
     apart = _sum_apart(context, equation, jets) or _outer_product(context, equation, values, moving, jets)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.programs import decompression, walk
+from jaxcalc.programs import decompression, primitives, walk
 from jaxcalc.programs.coloring import Coloring, color_distance1
 from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import hessian_pattern
@@ -44,10 +44,6 @@ BilaplacianMethod = Literal["auto", "forward-laplacian", "nested", "hessian"]
 
 _FULL = 0.95
 """Of patterns with more than this share of entries no colouring is sought where other routes compete."""
-
-
-# Elementary functions that are finite where their slope, or its slope, is infinite.
-_STEEP = frozenset({"pow", "sqrt", "cbrt", "asin", "acos", "acosh"})
 
 
 @dataclass(frozen=True)
@@ -284,7 +280,9 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], sla
     if "nested" in names:
         program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
         build = _nested
-        if program is not None and any(equation.name in _STEEP for equation in program.everything()):
+        if program is not None and any(
+            primitives.of(equation.name).infinite == "slope" for equation in program.everything()
+        ):
             # In elements that stand still an infinite slope would meet 0, and make the sum over all of them NaN.
             if not first.pull[1] and passes.push[0] is not None:
                 build = _nested_or_chosen

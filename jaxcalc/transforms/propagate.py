@@ -16,7 +16,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.extend.core import Primitive
 
-from jaxcalc.programs import walk
+from jaxcalc.programs import primitives, walk
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Solve, While
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "elementwise",
     "flat",
     "known",
-    "names",
     "program_of",
     "propagate",
     "refusal",
@@ -116,11 +115,31 @@ def _step(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any
             return _branches(algebra, nested, operands)
     if not any(value.inexact for value in equation.outputs) or equation.name == "stop_gradient":
         return bind(equation, *map(algebra.value, operands))
+    if primitives.of(equation.name).kind == "identity" and not elementwise(
+        equation, list(map(algebra.carried, operands))
+    ):
+        return _renamed(algebra, equation, operands)
     if equation.name == "custom_vjp_call":
         raise algebra.refuse(equation)
     if equation.name == "custom_jvp_call" and not repeats_itself(equation):
         raise algebra.refuse(equation)
     return algebra.apply(equation, operands)
+
+
+def _renamed(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any]:
+    """An identity: a name, a barrier, a sharding or a place for each array of a bundle as for the value itself."""
+    operands = [algebra.settle(operand) for operand in operands]
+    shapes = [value.shape for value in equation.inputs]
+    if len(operands) > 1:  # one barrier for all arrays together
+        leaves, structure = jax.tree.flatten(operands)
+        return jax.tree.unflatten(structure, bind(equation, *leaves))
+
+    def through(array):
+        rows = array.ndim - len(shapes[0])
+        one = lambda array: bind(equation, array)[0]
+        return functools.reduce(lambda fun, _: jax.vmap(fun), range(rows), one)(array)
+
+    return [jax.tree.map(through, operands[0])]
 
 
 def _scan(algebra: Algebra, scan: Scan, operands: list[Any]) -> list[Any]:
@@ -317,42 +336,16 @@ def repeats_itself(equation: Equation) -> bool:
     return all(makers.get(value, "custom_jvp_call") == "custom_jvp_call" for value in program.outputs)
 
 
-def names(text: str) -> frozenset[str]:
-    """The words of a text."""
-    return frozenset(text.split())
-
-
 # -- what kind of function a primitive is --------------------------------------------------------------------------
-
-# Linear, or linear piece by piece, in all floating-point operands together: the second derivative vanishes.
-_FLAT = names(
-    """
-    add sub add_any neg convert_element_type copy copy_p real imag complex conj reshape transpose broadcast_in_dim
-    squeeze expand_dims concatenate pad slice dynamic_slice dynamic_update_slice gather scatter scatter-add
-    scatter_add select_n reduce_sum cumsum rev fft reduce_precision sort reduce_max reduce_min max min cummax cummin
-    clamp sign round floor ceil reduce_window_sum split top_k optimization_barrier stop_gradient
-    """
-)
-
-# Element by element, for real numbers.
-_ELEMENTWISE = names(
-    """
-    add sub mul div rem max min neg sign floor ceil round exp exp2 log log1p expm1 sin cos tan asin acos atan atan2
-    sinh cosh tanh asinh acosh atanh logistic erf erfc erf_inv lgamma digamma polygamma zeta igamma igammac
-    regularized_incomplete_beta bessel_i0e bessel_i1e sqrt rsqrt cbrt square integer_pow pow abs select_n clamp
-    convert_element_type copy copy_p reduce_precision add_any nextafter eq ne lt le gt ge and or not xor is_finite
-    stop_gradient
-    """
-)
 
 _PRODUCTS = frozenset(("mul", "dot_general", "conv_general_dilated"))
 
 
 def flat(equation: Equation, moving: Sequence[bool]) -> bool:
     """Whether the second derivative in the moving operands vanishes wherever it exists."""
+    if primitives.of(equation.name).linear:
+        return True
     match equation.name:
-        case name if name in _FLAT:
-            return True
         case "abs" | "rem":  # |z| of a complex number is no piecewise linear function of it
             return not any(jnp.issubdtype(value.dtype, jnp.complexfloating) for value in equation.inputs)
         case "mul" | "dot_general" | "conv_general_dilated":
@@ -384,7 +377,7 @@ def elementwise(equation: Equation, moving: Sequence[bool]) -> bool:
         return False
     if equation.name == "custom_jvp_call":
         return len(equation.outputs) == 1 and _elementwise_rule(equation, moving)
-    return equation.name in _ELEMENTWISE
+    return len(equation.outputs) == 1 and primitives.of(equation.name).kind in ("elementwise", "identity")
 
 
 def _elementwise_rule(equation: Equation, moving: Sequence[bool]) -> bool:

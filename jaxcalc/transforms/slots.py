@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.walk import Equation
-from jaxcalc.transforms.propagate import bind, known, names
+from jaxcalc.transforms.propagate import bind, known
 
 __all__ = ["Slots", "agree", "crossed", "image", "mixed", "mixing", "rearrange", "union"]
 
@@ -160,59 +161,42 @@ def _gathered(rows: jax.Array, place: np.ndarray) -> jax.Array:
 
 # -- what a primitive does to slots ----------------------------------------------------------------------------------
 
-_POINTWISE = names(
-    """
-    real imag complex conj abs neg add sub mul div exp log sqrt select_n
-    """
-)
-_REDUCTIONS = names(
-    """
-    reduce_sum reduce_max reduce_min reduce_prod
-    """
-)
-_CUMULATIVE = names(
-    """
-    cumsum cumprod cummax cummin cumlogsumexp
-    """
-)
-_MATRIX = names(
-    """
-    cholesky lu qr eigh svd eig triangular_solve
-    """
-)
-_MOVES = names(
-    """
-    reshape transpose broadcast_in_dim squeeze expand_dims slice rev concatenate pad gather dynamic_slice
-    dynamic_update_slice scatter split
-    """
-)
+_MOVES = (primitives.MOVEMENTS - {"identity"}) | {"read", "write"}
+_REDUCED = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
 def mixing(equation: Equation, moving: Sequence[bool]) -> list[tuple[int, ...]] | None:
     """The axes of each operand along which a primitive lets elements meet; ``None`` where that is not known."""
     shapes, params = [value.shape for value in equation.inputs], equation.params
-    match equation.name:
-        case name if name in _MOVES:
+    match _kind(equation):
+        case kind if kind in _MOVES:
             return [() for _ in shapes]
-        case name if name in _REDUCTIONS:
+        case "reduction" if equation.name in _REDUCED:
             return [tuple(params["axes"])]
-        case name if name in _CUMULATIVE:
+        case "cumulative":
             return [(params["axis"],)]
-        case "sort":
+        case "sort" if equation.name == "sort":
             return [(params["dimension"],) for _ in shapes]
-        case "fft":
+        case "transform":
             return [tuple(range(len(shapes[0]) - len(params["fft_lengths"]), len(shapes[0])))]
-        case name if name in _MATRIX:
+        case "matrix":
             return [(len(shape) - 2, len(shape) - 1) for shape in shapes]
-        case "dot_general":
+        case "product" if equation.name == "dot_general":
             contracted, batch = params["dimension_numbers"]
             if not all(moving):
                 return [tuple(axes) for axes in contracted]
             return [tuple(i for i in range(len(shape)) if i not in batch[side]) for side, shape in enumerate(shapes)]
-        case name if name in _POINTWISE:
+        case "elementwise":
             shape = equation.outputs[0].shape
             return None if any(s != shape for s, move in zip(shapes, moving) if move) else [() for _ in shapes]
     return None
+
+
+def _kind(equation: Equation) -> primitives.Kind:
+    """How a primitive moves or mixes elements; of linear algebra only what works on stacks of matrices alone."""
+    row = primitives.of(equation.name)
+    ranks = {len(value.shape) for value in equation.inputs}
+    return "unknown" if row.kind == "matrix" and not (row.trailing == 2 and len(ranks) == 1) else row.kind
 
 
 def image(
@@ -223,16 +207,17 @@ def image(
     present = [slots for slots in layouts if slots is not None]
     index, count = present[0].index, present[0].count
     lone = Slots(index, count) if len(present) == 1 else None
+    kind = _kind(equation)
     match name:
-        case name if name in _REDUCTIONS:
+        case name if name in _REDUCED:
             if 0 in index.shape:  # nothing to sum, and nothing that the sum depends on
                 return None
             return [Slots(np.squeeze(index, tuple(axis + 1 for axis in params["axes"])), count)]
         case "sort" | "fft":
             return [present[0] for _ in equation.outputs]
-        case name if name in _CUMULATIVE or name in _POINTWISE:
+        case _ if kind in ("cumulative", "elementwise"):
             return [present[0]]
-        case name if name in _MATRIX:
+        case _ if kind == "matrix":
             batch = index.shape[: len(equation.inputs[0].shape) - 1]
             return [
                 Slots(index.reshape(*batch, *(1,) * (len(value.shape) + 1 - len(batch))), count)
@@ -261,14 +246,17 @@ def image(
             if full.size > _LARGEST:
                 return None
             return [_reduced(full.reshape(index.shape[0], *equation.outputs[0].shape), count)]
-        case name if name in _MOVES:
+        case _ if kind in _MOVES:
             return _evaluated(equation, operands, layouts)
     return None
 
 
 def agree(equation: Equation, layouts: Sequence[Slots]) -> list[Slots] | None:
-    """The slots of several moving operands after ``mixing``, made the same where their elements meet."""
-    if equation.name in ("concatenate", "scatter", "dynamic_update_slice"):  # none meets another
+    """The slots of several moving operands after ``mixing``, made the same where their elements meet.
+
+    What is joined or written over does not meet.
+    """
+    if primitives.of(equation.name).kind == "join" or equation.name in ("scatter", "dynamic_update_slice"):
         return list(layouts)
     if equation.name != "dot_general":
         joint = union(layouts)

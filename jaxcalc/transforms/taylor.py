@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.programs import walk
+from jaxcalc.programs import primitives, walk
 from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import propagate as frame
 
@@ -234,7 +234,7 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     else:
         higher = _integrated(context, equation, values, moving, series)
         rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
-    if equation.name in _SINGULAR and context.order:
+    if primitives.of(equation.name).infinite and context.order:  # 0 times an infinite slope is no number
         rows = [_standing(rows[0], series)]
     rest = iter(rows)
     results = [Series(next(rest)) if flag else output for output, flag in zip(outputs, inexact)]
@@ -246,10 +246,6 @@ def _widened(operand: Series, shape: Sequence[int]) -> Any:
     """The coefficients with all axes of a shape: JAX divides arrays by scalars as they are."""
     rows = operand.rows
     return rows if rows.ndim > len(shape) else rows.reshape(-1, *(1,) * len(shape))
-
-
-# Elementary functions with a slope that is infinite somewhere: 0 times it is no number.
-_SINGULAR = frame.names("div pow integer_pow square sqrt rsqrt cbrt log log1p asin acos acosh atanh erf_inv")
 
 
 def _standing(rows: Any, series: Sequence[Series]) -> Any:

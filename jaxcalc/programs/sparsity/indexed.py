@@ -15,13 +15,7 @@ from jaxcalc.programs.sparsity.facts import Fact
 from jaxcalc.programs.sparsity.sets import Sets, links
 from jaxcalc.programs.walk import Equation
 
-__all__ = ["READS", "WRITES", "Places", "ahead", "alternatives", "places", "read", "write"]
-
-READS = frozenset({"gather", "dynamic_slice"})
-WRITES = frozenset({
-    "scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter_sub", "scatter-mul", "scatter_mul", "scatter_min",
-    "scatter_max", "scatter-min", "scatter-max", "dynamic_update_slice",
-})  # fmt: skip
+__all__ = ["Places", "ahead", "alternatives", "places", "read", "update", "write"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,11 @@ class Places:
     slack: np.ndarray
     certain: np.ndarray
     shape: tuple[int, ...]
+
+
+def update(equation: Equation) -> int:
+    """Which operand of a write holds what is written."""
+    return 1 if equation.name == "dynamic_update_slice" else 2
 
 
 def places(equation: Equation, facts: Sequence[Fact], exact: bool = False) -> Places | None:

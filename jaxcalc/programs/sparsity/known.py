@@ -28,8 +28,6 @@ _EXACT: dict[str, Callable[..., Any]] = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
     "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
     "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
-    "copy": lambda x: x, "copy_p": lambda x: x, "stop_gradient": lambda x: x, "optimization_barrier": lambda x: x,
-    "name": lambda x: x,
 }  # fmt: skip
 
 # Exact for integers, and for floating-point numbers that are whole and small.
@@ -109,7 +107,7 @@ def _computed(equation, arrays: list[Any], facts, position: int, movement: Any, 
         index = movement[position]
         return (flat if index is None else flat[index]).reshape(out.shape)
     if name in _EXACT:
-        return _EXACT[name](*arrays) if name != "optimization_barrier" else arrays[position]
+        return _EXACT[name](*arrays)
     match name:
         case "iota":
             along = [1] * len(out.shape)
@@ -292,7 +290,7 @@ def _cumulate(function, arrays, params, dtype, rounded: bool) -> Any:
 
 # Between so many arrays at most.
 MOST_OPTIONS = 8
-_BY_ELEMENT = (frozenset(_EXACT) - {"optimization_barrier"}) | frozenset(_ARITHMETIC)
+_BY_ELEMENT = frozenset(_EXACT) | frozenset(_ARITHMETIC)
 _BY_ELEMENT |= {"convert_element_type", "div", "integer_pow", "rem", "round", "select_n"}
 _BY_ELEMENT |= {"shift_left", "shift_right_arithmetic", "shift_right_logical"}
 
@@ -397,8 +395,6 @@ def _bounded(equation, facts, position: int, movement: Any) -> Bounds | None:
         case "div" if np.all(lower > 0) and np.all(low >= 0):
             return low // upper, high // lower
         case "convert_element_type" if equation.outputs[0].dtype.kind in "iu":
-            return low, high
-        case "stop_gradient" | "copy" | "copy_p" | "name":
             return low, high
         case "reduce_max" | "reduce_min" if facts[0].size:
             pick = np.max if name == "reduce_max" else np.min

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.sparsity import known, loops, rules, selection
 from jaxcalc.programs.sparsity.facts import Fact, constant, unknown
 from jaxcalc.programs.sparsity.sets import Links, Meter, Space
@@ -80,6 +81,8 @@ class Reader:
                 return self.run(shards.body, facts, space)
         if equation.name == "custom_lin":
             raise Opaque
+        if primitives.of(equation.name).kind == "identity":
+            return facts
         carrying = any(fact.sets is not None for fact in facts)
         if not carrying and facts and all(fact.plain for fact in facts) and equation.name not in _RANGED:
             return [unknown(value) for value in equation.outputs]
@@ -95,7 +98,7 @@ class Reader:
         ]
 
     def _movement(self, equation: Equation, facts: Sequence[Fact]) -> Any:
-        if equation.name not in selection.FIXED:
+        if primitives.of(equation.name).kind not in primitives.MOVEMENTS:
             return None
         if equation not in self.movements:
             self.movements[equation] = selection.fixed(equation, facts)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcalc.programs import primitives
 from jaxcalc.programs.sparsity import indexed
 from jaxcalc.programs.sparsity.contractions import convolution, dot, triangular
 from jaxcalc.programs.sparsity.facts import Fact
@@ -19,50 +20,7 @@ from jaxcalc.programs.walk import Equation
 
 __all__ = ["depend", "zeros"]
 
-# Element i of the output depends on element i of each operand (operands of one element on that one).
-_ELEMENTWISE = frozenset({
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "bessel_i0e",
-    "bessel_i1e", "cbrt", "ceil", "clamp", "clz", "complex", "conj", "convert_element_type", "cos", "cosh",
-    "device_put_one", "digamma", "div", "eq", "eq_to", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor",
-    "ge", "gt", "igamma", "igamma_grad_a", "igammac", "imag", "integer_pow", "is_finite", "layout_constraint",
-    "le", "le_to", "lgamma", "log", "log1p", "logistic", "lt", "lt_to", "max", "min", "mulhi", "name", "ne", "neg",
-    "nextafter", "not", "or", "pbroadcast", "polygamma", "population_count", "pow", "pvary", "random_gamma_grad",
-    "real", "reduce_precision", "regularized_incomplete_beta", "rem", "reshard", "round", "rsqrt",
-    "sharding_constraint", "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh",
-    "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "tie", "xor", "zeros_like", "zeta",
-})  # fmt: skip
-
-# Every output is the operand of the same number.
-_PARALLEL = frozenset({"optimization_barrier", "device_put"})
-
-_REDUCE = frozenset({
-    "argmax", "argmin", "reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_prod", "reduce_sum",
-    "reduce_xor",
-})  # fmt: skip
-_CUMULATIVE = frozenset({"cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum"})
 _WINDOWS = frozenset({"reduce_window_max", "reduce_window_min", "reduce_window_sum", "select_and_gather_add"})
-
-# Trailing axes of the first operand that an operation mixes; the axes before them are lanes.
-_MIXED = {
-    "cholesky": 2, "cholesky_update": 2, "eig": 2, "eigh": 2, "geqrf": 2, "geqp3": 2, "hessenberg": 2,
-    "householder_product": 2, "lu": 2, "qr": 2, "schur": 2, "svd": 2, "tridiagonal": 2, "tridiagonal_solve": 1,
-    "ormqr": 2, "symmetric_product": 2,
-}  # fmt: skip
-
-# A zero stays a zero: f(0) = 0, f(0, 0) = 0, or an operation that moves and adds.
-_KEEPS_ZERO = frozenset({
-    "abs", "add", "add_any", "and", "asin", "asinh", "atan", "atanh", "broadcast_in_dim", "cbrt", "ceil",
-    "complex", "concatenate", "conj", "conv_general_dilated", "convert_element_type", "copy", "copy_p", "cumprod",
-    "cumsum", "div", "dot_general", "dynamic_slice", "dynamic_update_slice", "erf", "erf_inv", "expand_dims",
-    "expm1", "fft", "floor", "gather", "imag", "log1p", "max", "min", "mul", "name", "neg", "optimization_barrier",
-    "or", "pad", "real", "reduce_max", "reduce_min", "reduce_or", "reduce_precision", "reduce_prod", "reduce_sum",
-    "reduce_window_sum", "rem", "reshape", "rev", "round", "scatter", "scatter-add", "scatter-sub", "scatter_add",
-    "scatter_sub", "select_n", "shift_left", "sign", "sin", "sinh", "slice", "sort", "split", "sqrt", "square",
-    "squeeze", "stack", "stop_gradient", "sub", "tan", "tanh", "tile", "transpose", "triangular_solve", "unstack",
-    "xor",
-})  # fmt: skip
-# Zero wherever the first operand is.
-_FIRST_ZERO = frozenset({"div", "rem", "shift_left"})
 
 
 def depend(
@@ -77,13 +35,11 @@ def depend(
       space: of the dependencies.
       notes: is told the name of an operation that is not known here, whose outputs depend on all that reaches it.
     """
-    name = equation.name
+    name, kind = equation.name, primitives.of(equation.name).kind
     found: list[Sets | None] | None
     if movement is not None:
         found = _moved(facts, movement, space)
-    elif name in _PARALLEL:
-        found = [fact.sets for fact in facts]
-    elif name in indexed.READS or name in indexed.WRITES:
+    elif kind in ("read", "write"):
         found = _indexed(equation, facts, space)
     else:
         found = _named(equation, facts, space)
@@ -95,9 +51,9 @@ def depend(
 
 def zeros(equation: Equation, facts: Sequence[Fact], movement: Any, position: int, meter: Meter) -> np.ndarray | None:
     """Which elements of an output that no input's dependency reaches may differ from zero; ``None`` if all may."""
-    name = equation.name
+    name, row = equation.name, primitives.of(equation.name)
     power = name == "integer_pow" and equation.params["y"] > 0
-    if not (name in _KEEPS_ZERO or power) or any(fact.size == 0 for fact in facts):
+    if not (row.zero or power) or any(fact.size == 0 for fact in facts):
         return None
     if not any(fact.support() is not None for fact in facts):
         return None
@@ -108,9 +64,9 @@ def zeros(equation: Equation, facts: Sequence[Fact], movement: Any, position: in
             return None
         support = fact.support()
         mask = np.ones(fact.size, np.uint64) if support is None else support.astype(np.uint64)
-        follows = not ((name in _FIRST_ZERO and number > 0) or (name == "select_n" and number == 0))
-        if name in indexed.READS or name in indexed.WRITES:
-            follows = number == 0 or (name in indexed.WRITES and number == (1 if name[0] == "d" else 2))
+        follows = not ((row.zero == "first" and number > 0) or (name == "select_n" and number == 0))
+        if row.kind in ("read", "write"):
+            follows = number == 0 or (row.kind == "write" and number == indexed.update(equation))
         marked.append(fact.holding(Sets(mask[:, None], space) if follows else None))
     sets = depend(equation, marked, movement, space, set())[position]
     if sets is None:
@@ -123,22 +79,22 @@ def zeros(equation: Equation, facts: Sequence[Fact], movement: Any, position: in
 
 
 def _named(equation: Equation, facts: Sequence[Fact], space: Space) -> list[Sets | None] | None:
-    name, params = equation.name, equation.params
-    if name in _ELEMENTWISE:
+    name, params, row = equation.name, equation.params, primitives.of(equation.name)
+    if name == "mul":
+        return _multiplied(equation, facts)
+    if name == "select_n":
+        return _selected(equation, facts)
+    if row.kind == "elementwise":
         return _elementwise(equation, facts)
-    if name in _REDUCE:
+    if row.kind == "reduction" and "axes" in params:
         return [_only(facts, 0, lambda sets: sets.reduce(facts[0].shape, params["axes"]))]
-    if name in _CUMULATIVE:
+    if row.kind == "cumulative":
         return [_only(facts, 0, lambda sets: _running(sets, facts[0].shape, params["axis"], params["reverse"]))]
     if name in _WINDOWS and all(fact.sets is None for fact in facts[1:]):
         return [_only(facts, 0, lambda sets: _windowed(equation, sets, facts[0].shape))]
-    if name in _MIXED:
-        return _lanes(equation, facts, _MIXED[name])
+    if row.trailing and name != "triangular_solve":
+        return _lanes(equation, facts, row.trailing)
     match name:
-        case "mul":
-            return _multiplied(equation, facts)
-        case "select_n":
-            return _selected(equation, facts)
         case "dot_general":
             return dot(equation, facts)
         case "conv_general_dilated":
@@ -242,8 +198,8 @@ def _selected(equation: Equation, facts: Sequence[Fact]) -> list[Sets | None]:
 
 def _indexed(equation: Equation, facts: Sequence[Fact], space: Space) -> list[Sets | None] | None:
     name = equation.name
-    reads = name in indexed.READS
-    update = 1 if name == "dynamic_update_slice" else 2
+    reads = primitives.of(name).kind == "read"
+    update = indexed.update(equation)
     arrays = (0,) if reads else (0, update)
     if any(fact.sets is not None for number, fact in enumerate(facts) if number not in arrays):
         return None
