@@ -84,7 +84,7 @@ def compiled(request: Request, route: Route) -> Executable:
     What a program closes over XLA would compute with beforehand.
     """
     leaves, unflatten = split_arrays(request.args)
-    return executable(lambda *arrays: request.at(unflatten(arrays)).follow(route), *abstract(leaves))
+    return executable(lambda *arrays: request.with_args(unflatten(arrays)).follow(route), *abstract(leaves))
 
 
 # -- the plan ----------------------------------------------------------------------------------------------------------

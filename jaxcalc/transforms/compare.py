@@ -117,7 +117,7 @@ def _estimated(request: Request, recall: bool = True, slack: float = 1.0) -> Pla
     plans: list[Plan] = []
 
     def make(leaves: Sequence[Any]) -> int:
-        plans.append(make_plan(request.at(unflatten(leaves)), recall=recall, priced=True, slack=slack))
+        plans.append(make_plan(request.with_args(unflatten(leaves)), recall=recall, priced=True, slack=slack))
         return 0  # what is traced has to return something, and a plan is no JAX type
 
     leaves, unflatten = split_arrays(request.args)
@@ -253,7 +253,7 @@ def _measured(request: Request, *, leading: float, repeats: int = 15) -> tuple[P
     estimated = _estimated(request, recall=False, slack=leading)
     leaves, unflatten = split_arrays(request.args)
     arrays = _arrays(request.operator, leaves, estimated)
-    request = request.at(unflatten(arrays))
+    request = request.with_args(unflatten(arrays))
     programs, skipped = {}, {}
     for route in estimated.routes:
         if route.refused or route.run is None or not _leads(route, estimated, leading):

@@ -131,14 +131,14 @@ class Request:
         """
         return self.operator.lift(self.guard(self.fun), self.args, self.choices)
 
-    def at(self, args: Any) -> "Request":
+    def with_args(self, args: Any) -> "Request":
         """The same for other arguments."""
         return dataclasses.replace(self, args=args)
 
     def abstract(self) -> "Request":
         """The same with shapes and dtypes in place of arrays: what a plan is valid for, and can be pickled with."""
         leaves, unflatten = split_arrays(self.args)
-        return self.at(unflatten(abstract(leaves)))
+        return self.with_args(unflatten(abstract(leaves)))
 
     def follow(self, route: Route) -> Any:
         """The operator's result by one route."""
@@ -192,7 +192,7 @@ class Plan:
                 f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
                 "Plan for these."
             )
-        return self.request.at(args).follow(self.chosen)
+        return self.request.with_args(args).follow(self.chosen)
 
     def __reduce__(self) -> Any:
         request = self.request
