@@ -101,7 +101,7 @@ def strategy(operator: str, route: Any) -> str | None:
 def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Every route that can be had, by strategy: those of a plan, and those that it passed over but a user may name."""
     from jaxcalc.transforms import plan
-    from jaxcalc.transforms.planning import FAST_ENOUGH
+    from jaxcalc.transforms.plan import FAST_ENOUGH
 
     found: dict[str, Any] = {}
 
@@ -131,17 +131,17 @@ def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tup
 def nothing_remembered() -> Iterator[None]:
     """Neither an earlier plan nor an earlier measurement is at hand."""
     from jaxcalc.programs.speed import device
-    from jaxcalc.transforms import planning
+    from jaxcalc.transforms import plan_memory
 
     device()  # its speeds may be kept in the folder that is about to change
     before = os.environ.get("JAXCALC_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["JAXCALC_CACHE"] = folder
-        planning.forget()
+        plan_memory.forget()
         try:
             yield
         finally:
-            planning.forget()
+            plan_memory.forget()
             del os.environ["JAXCALC_CACHE"]
             if before is not None:
                 os.environ["JAXCALC_CACHE"] = before
@@ -168,11 +168,13 @@ def _fewest(operator: str, own: _Field) -> str:
 
 def _compile_own(operator: str, own: _Field, chosen: set[str], config: Any) -> None:
     """Compile each of our routes that could matter."""
-    from jaxcalc.transforms import planning
+    from jaxcalc.transforms import choose
     from jaxcalc.transforms.leaves import split_arrays
+    from jaxcalc.transforms.plan import Request
 
     known = operators()[operator][1]
     fun, arguments = own.instance.fun, own.instance.arguments
+    request = Request(known, fun, known.choices(), arguments)
     leaves = tuple(split_arrays(arguments)[0])
     limits = {"sparse columns": "forward", "sparse rows": "reverse", "sparse star": "forward-over-reverse"}
     limits |= {"sparse acyclic": "forward-over-reverse", "sparse": "hessian"}
@@ -187,7 +189,7 @@ def _compile_own(operator: str, own: _Field, chosen: set[str], config: Any) -> N
             own.status[name] = f"not run: predicted to take {route.seconds:.3g} s"
         else:
             try:
-                program = planning.compiled(known, fun, known.choices(), route, arguments)
+                program = choose.compiled(request, route)
             except Exception as error:  # an offered route that fails is a finding, not the end of the trial
                 own.status[name] = f"failed: {_first_line(error)}"
             else:

@@ -45,7 +45,8 @@ def run(config, key):
 
     from experiments import _contest
     from jaxcalc.functions import derivatives
-    from jaxcalc.transforms import plan, planning
+    from jaxcalc.transforms import choose, plan
+    from jaxcalc.transforms.plan import Request
 
     case = derivatives.case(config.problem)
     public, known = _contest.operators()[case.operator]
@@ -54,10 +55,11 @@ def run(config, key):
     with jax.enable_x64(case.dtype == "float64"), _contest.nothing_remembered():
         instance = case.build()
         made = plan(public, instance.fun, *instance.arguments)
+        request = Request(known, instance.fun, known.choices(), instance.arguments)
         for route in made.routes:
             if not route.refused and route.cost is not None:
                 name = f"{case.operator}: {_contest.strategy(case.operator, route)}"
-                program = planning.compiled(known, instance.fun, known.choices(), route, instance.arguments)
+                program = choose.compiled(request, route)
                 planned = float(route.label == made.chosen.label)
                 sizes = float(route.cost.peak_bytes), program.temporaries, program.outputs, program.footprint
                 found[name] = (*sizes, planned)

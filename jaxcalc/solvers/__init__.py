@@ -27,12 +27,13 @@ from jaxcalc.solvers.least_squares import (
 from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares, reweighted_least_squares
 from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
+from jaxcalc.solvers.newton_cg import newton_cg
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, start_at
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.second_order import SecondOrder
 from jaxcalc.solvers.solution import Multipliers, Solution
 from jaxcalc.solvers.trajectory import Result, iterate
-from jaxcalc.solvers.trust_region import newton_cg, trust_region
+from jaxcalc.solvers.trust_region import trust_region
 
 __all__ = [
     "HISTORY_LIMIT",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc.solvers.boxes import active
-from jaxcalc.solvers.trust_region import cheap_diagonal
+from jaxcalc.solvers.newton_cg import cheap_diagonal
 
 __all__ = ["DENSE", "solution_tangent"]
 

@@ -19,11 +19,12 @@ from jaxcalc.solvers.history import History, Rows
 from jaxcalc.solvers.implicit import solution_tangent
 from jaxcalc.solvers.loop import End, Operands, Setup, drive
 from jaxcalc.solvers.newton import newton
+from jaxcalc.solvers.newton_cg import newton_cg
 from jaxcalc.solvers.programs import Watched, program
 from jaxcalc.solvers.protocol import Objective, Solver, Status
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.solution import Kind, Multipliers, Solution
-from jaxcalc.solvers.trust_region import newton_cg, trust_region
+from jaxcalc.solvers.trust_region import trust_region
 
 __all__ = ["METHODS", "minimize", "solve"]
 

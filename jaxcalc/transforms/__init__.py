@@ -1,5 +1,7 @@
 """transforms: function to function, by composing JAX transforms."""
 
+from jaxcalc.transforms.choose import MemoryBudgetError
+from jaxcalc.transforms.compare import Comparison, compare, plan
 from jaxcalc.transforms.expectation import (
     entropy,
     expectation,
@@ -26,8 +28,7 @@ from jaxcalc.transforms.local import (
     steepest_ascent,
     taylor_polynomial,
 )
-from jaxcalc.transforms.plan import Comparison, compare, plan
-from jaxcalc.transforms.planning import MemoryBudgetError, Plan
+from jaxcalc.transforms.plan import Plan
 from jaxcalc.transforms.products import fisher_vp, ggn_vp, hvp
 from jaxcalc.transforms.sampling import Estimate, importance_sampling, monte_carlo, quasi_monte_carlo, sample_mean
 from jaxcalc.transforms.stationary import (

@@ -12,10 +12,11 @@ from jaxcalc import checks
 from jaxcalc.programs.sparsity import Pattern, hessian_pattern, jacobian_pattern
 from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
-from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
+from jaxcalc.transforms.plan import FAST_ENOUGH, Operator, Route
 from jaxcalc.transforms.propagate import authored, program_of
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]

@@ -16,9 +16,10 @@ from jaxcalc.programs.sparsity import Pattern, given_pattern, jacobian_pattern
 from jaxcalc.programs.speed import Device, device
 from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import sparse
+from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
-from jaxcalc.transforms.planning import FAST_ENOUGH, Operator, Route, bind
+from jaxcalc.transforms.plan import FAST_ENOUGH, Operator, Route
 
 __all__ = [
     "JACOBIAN",

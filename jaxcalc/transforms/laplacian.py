@@ -18,11 +18,12 @@ from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import hessian_pattern
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import derivative
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import Mode, Passes, attempt
-from jaxcalc.transforms.planning import Operator, Route, bind
+from jaxcalc.transforms.plan import Operator, Route
 
 __all__ = [
     "BILAPLACIAN",

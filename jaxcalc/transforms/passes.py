@@ -17,7 +17,7 @@ from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import Pattern
 from jaxcalc.transforms import routes, sparse
 from jaxcalc.transforms.leaves import LeafMap, abstract
-from jaxcalc.transforms.planning import Route
+from jaxcalc.transforms.plan import Route
 
 __all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then"]
 

@@ -1,324 +1,272 @@
-"""Plans that a user can read, measure and keep: ``plan`` and ``compare``."""
+"""A plan as data: the routes to an operator's result, what was asked for, which route is taken, and its printing."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jaxcalc import checks, measure
-from jaxcalc.programs.compiled import Executable
-from jaxcalc.transforms import planning, tables
-from jaxcalc.transforms.hessian import HESSIAN, hessian
-from jaxcalc.transforms.jacobian import JACOBIAN, jacobian
-from jaxcalc.transforms.laplacian import (
-    BILAPLACIAN,
-    DIAGONAL,
-    LAPLACIAN,
-    TRACE,
-    bilaplacian,
-    diagonal,
-    laplacian,
-    trace,
-)
-from jaxcalc.transforms.leaves import abstract, is_concrete, split_arrays
-from jaxcalc.transforms.planning import Operator, Plan, Request, Route
-from jaxcalc.transforms.products import HVP, hvp
+from jaxcalc import checks
+from jaxcalc.programs.cost import Cost
+from jaxcalc.programs.speed import Device
+from jaxcalc.transforms.leaves import LeafMap, abstract, split_arrays
+from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["FAST_ENOUGH", "TIE", "Operator", "Plan", "Request", "Route"]
 
-__all__ = ["Comparison", "Effort", "compare", "plan"]
-
-Effort = Literal["estimate", "measure"]
-
-# Readings this close do not overrule the estimate.
-_NOISE = 1.03
-
-_OPERATORS: dict[Callable[..., Any], Operator] = {
-    jacobian: JACOBIAN,
-    hessian: HESSIAN,
-    hvp: HVP,
-    diagonal: DIAGONAL,
-    trace: TRACE,
-    laplacian: LAPLACIAN,
-    bilaplacian: BILAPLACIAN,
-}
-
-
-def plan(
-    operator: Callable[..., Any],
-    fun: Callable[..., Any],
-    /,
-    *args: Any,
-    effort: Effort | str = "estimate",
-    memory_budget: int | None = None,
-    **choices: Any,
-) -> Plan:
-    """Which route an operator takes for a function at arguments like these, and why.
-
-    Args:
-      operator: ``jacobian``, ``hessian``, ``hvp``, ``diagonal``, ``trace``, ``laplacian`` or ``bilaplacian``.
-      fun: the function. *args: its arguments, or ``jax.ShapeDtypeStruct`` in their place (for ``hvp``: the tuple of
-        primals, and the vector).
-      effort: ``"estimate"`` decides by predicted time from shapes alone and runs nothing; ``"measure"`` compiles and
-        times the routes predicted within three times the best, and keeps the winner in the user's cache folder, where
-        the operators find it.
-      memory_budget: bytes for temporaries and results.
-      **choices: the operator's other keywords.
-
-    Returns:
-      A ``Plan``: callable like ``operator(fun, **choices)``; printed, a table of all routes and a sentence of why.
-
-    Raises:
-      TypeError: for something that is no operator.
-      ValueError: for an unknown effort, or where a measurement would need real arguments: made-up numbers may never
-        leave a loop whose length depends on them.
-      MemoryBudgetError: if no strategy fits.
-    """
-    found = _operator(operator)
-    checks.function("plan", fun)
-    checks.one_of("plan", "effort", effort, get_args(Effort))
-    chosen = found.choices(memory_budget=memory_budget, **choices)
-    if effort == "measure":
-        made, _ = _measured(found, fun, chosen, args, leading=planning.SLACK)
-    else:
-        made = _estimated(found, fun, chosen, args)
-    return _for_use(made, found, fun, chosen, args)
-
-
-def _for_use(made: Plan, operator: Operator, fun: Callable[..., Any], choices: Any, args: Sequence[Any]) -> Plan:
-    """The plan with what calls it and makes it again."""
-    leaves, unflatten = split_arrays(args)
-    return dataclasses.replace(made, request=Request(operator, fun, choices, unflatten(abstract(leaves)), _remake))
-
-
-def _remake(
-    name: str, fun: Callable[..., Any], choices: Any, args: Any, label: str, effort: str, measured: dict[str, float]
-) -> Plan:
-    """A pickled plan: priced for this device, with the route that was chosen."""
-    operator = next(known for known in _OPERATORS.values() if known.name == name)
-    made = _estimated(operator, fun, choices, args, recall=False, slack=math.inf)
-    chosen = next((route for route in made.routes if route.label == label), made.chosen)
-    made = dataclasses.replace(made, chosen=chosen, effort=effort, measured=measured)
-    return _for_use(made, operator, fun, choices, args)
-
-
-def _estimated(
-    operator: Operator,
-    fun: Callable[..., Any],
-    choices: Any,
-    args: Sequence[Any],
-    recall: bool = True,
-    slack: float = 1.0,
-) -> Plan:
-    """The plan by estimate. Shapes in place of arrays are traced, so that ``fun`` sees arrays in every argument."""
-    made: list[Plan] = []
-
-    def make(leaves: Sequence[Any]) -> int:
-        full = unflatten(leaves)
-        made.append(
-            planning.make_plan(
-                operator, fun, choices, operator.lift(fun, full, choices), full, recall=recall, priced=True, slack=slack
-            )
-        )
-        return 0
-
-    leaves, unflatten = split_arrays(args)
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
-        jax.eval_shape(make, leaves)
-    else:
-        make(leaves)
-    return made[0]
-
-
-def _operator(operator: Callable[..., Any]) -> Operator:
-    found = _OPERATORS.get(operator) if callable(operator) else None
-    if found is None:
-        names = ", ".join(known.name for known in _OPERATORS.values())
-        raise TypeError(f"plan: the operator must be one of jaxcalc's ({names}), got {operator!r}.")
-    return found
+# Why a route is passed over where another is as fast as can be.
+FAST_ENOUGH = "no program is called much faster than the chosen one"
+# Two predictions within this factor are a tie, which fewer products win, and among as many the simpler route (listed
+# earlier): one program timed twice differs by as much.
+TIE = 1.05
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Every strategy measured beside its prediction.
+class Route:
+    """One way to an operator's result.
 
     Args:
-      plan: the plan by estimate.
-      programs: each strategy compiled, by label.
-      timings: what the clock read, by label; taken in turns.
-      skipped: labels of strategies that were not run, with the reason.
+      method: the name that ``method=`` takes.
+      how: what it does here, in a few words ("3 column products").
+      passes: products with the Jacobian or its transpose, whatever is chunked or vmapped.
+      run: from the map to ``(result, aux)``; ``None`` where the route is refused.
+      price: what it costs, computed on demand from the traced programs; dropped once a plan is made.
+      smaller: from a bound on bytes to the same route in chunks that are expected to fit, or ``None`` if none does.
+      cost, seconds: as priced and predicted.
+      refused: why it is not offered; empty if it is.
+      unpriced: why there is no cost; such a route is the last to be taken.
     """
 
-    plan: Plan
-    programs: dict[str, Executable]
-    timings: dict[str, measure.Timing]
-    skipped: dict[str, str]
+    method: str
+    how: str = ""
+    passes: int = 0
+    run: Callable[[LeafMap], tuple[Any, Any]] | None = field(default=None, repr=False)
+    price: Callable[[], Cost] | None = field(default=None, repr=False)
+    smaller: Callable[[int], "Route | None"] | None = field(default=None, repr=False)
+    cost: Cost | None = None
+    seconds: float = math.nan
+    refused: str = ""
+    unpriced: str = ""
+
+    def priced(self, on: Device) -> "Route":
+        """The route with its cost and predicted seconds."""
+        if self.refused or self.price is None or self.cost is not None:
+            return self
+        try:
+            cost = self.price()
+        except Exception as error:  # a program that the model does not understand still has a derivative
+            return dataclasses.replace(self, seconds=math.inf, unpriced=f"{type(error).__name__}: {error}")
+        return dataclasses.replace(self, cost=cost, seconds=on.seconds(cost))
 
     @property
-    def regret(self) -> float:
-        """Time of the planned strategy over the best measured one: 1 is perfect."""
-        best = min(timing.median for timing in self.timings.values())
-        return self.timings[self.plan.chosen.label].median / best
+    def label(self) -> str:
+        """Method and manner, as a table shows it."""
+        return f"{self.method} ({self.how})" if self.how else self.method
 
-    def table(self) -> str:
-        """One strategy a line: predicted and measured time, memory, compile time."""
-        rows = [("strategy", "passes", "predicted", "measured", "ratio", "peak predicted", "peak compiled", "compile")]
-        for route in self.plan.routes:
-            if route.refused or route.cost is None:
-                rows.append((route.label, "", "", f"not offered: {route.refused}", "", "", "", ""))
-                continue
-            if route.label in self.skipped:
-                rows.append(
-                    (route.label, str(route.passes), "", f"not run: {self.skipped[route.label]}", "", "", "", "")
-                )
-                continue
-            timing, program = self.timings[route.label], self.programs[route.label]
-            mark = " *" if route.label == self.plan.chosen.label else ""
-            rows.append(
-                (
-                    route.label + mark,
-                    str(route.passes),
-                    tables.in_seconds(route.seconds),
-                    tables.in_seconds(timing.median),
-                    f"{timing.median / route.seconds:.2f}",
-                    tables.in_bytes(route.cost.peak_bytes),
-                    tables.in_bytes(program.footprint),
-                    tables.in_seconds(program.compile_seconds),
-                )
-            )
-        return tables.columns(rows, left=(0,))
+    @property
+    def peak_bytes(self) -> float:
+        """Predicted peak of temporaries and results; 0 where there is no price, so that any budget lets it be tried."""
+        return self.cost.peak_bytes if self.cost is not None else 0.0
 
-    def __str__(self) -> str:
-        best = min(self.timings, key=lambda label: self.timings[label].median)
-        return f"{self.table()}\n* planned; fastest measured: {best}; regret {self.regret:.3g}."
-
-    def plot(self) -> "Figure":
-        """Predicted beside measured time, a line for each strategy."""
-        from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
-
-        from jaxcalc import style
-
-        routes = [route for route in self.plan.routes if route.label in self.timings]
-        routes = sorted(routes, key=lambda route: self.timings[route.label].median)
-        figure, axis = style.subplots(width=6.0, height=0.9 + 0.28 * len(routes))
-        places = np.arange(len(routes))
-        measured = np.array([self.timings[route.label].median for route in routes])
-        spread = np.array([self.timings[route.label].quartiles for route in routes]).T
-        axis.errorbar(
-            measured, places, xerr=np.abs(spread - measured), fmt="o", color=style.COLORS["blue"], label="measured"
-        )
-        predicted = [route.seconds for route in routes]
-        axis.plot(predicted, places, "D", color=style.COLORS["orange"], fillstyle="none", label="predicted")
-        chosen = self.plan.chosen.label
-        axis.set_yticks(places, [f"{route.label}{' *' if route.label == chosen else ''}" for route in routes])
-        axis.set_ylim(len(routes) - 0.5, -0.5)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        axis.xaxis.set_major_formatter(EngFormatter(unit="s"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.set_xlabel("time of one call (* planned)")
-        axis.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False)
-        figure.set_label(f"{self.plan.operator}: every strategy, predicted from its program and measured.")
-        return figure
+    def fits(self, budget: int) -> bool:
+        """Whether it is expected to need no more than so many bytes."""
+        return self.peak_bytes <= budget
 
 
-def compare(
-    operator: Callable[..., Any],
-    fun: Callable[..., Any],
-    /,
-    *args: Any,
-    repeats: int = 7,
-    memory_budget: int | None = None,
-    **choices: Any,
-) -> Comparison:
-    """Every strategy of an operator, compiled and timed side by side, beside what was predicted.
+@dataclass(frozen=True)
+class Operator:
+    """What a planner has to know of an operator.
 
     Args:
-      operator, fun, *args, **choices: as for ``plan``.
-      repeats: rounds in which all take turns.
-      memory_budget: bytes; a strategy whose compiled program needs more is not run. By default what the device has.
-
-    Returns:
-      A ``Comparison``.
-
-    Raises:
-      As ``plan``.
+      name: as users call it.
+      choices: from the operator's keywords to what was chosen, validated; a frozen dataclass with ``method`` and
+        ``memory_budget``.
+      lift: from function, arguments and choices to the map.
+      routes: from the map, the choices and a slack to all routes of the methods asked for, the simplest first. A route
+        that is dear to find (its pattern has to be read) is looked for only where it could be as fast as the best
+        other one, or that many times slower.
+      finish: from the map, the choices, the route's result and its auxiliary output to what the operator returns.
+      direct: from the map and the choices to the one route that they name, untraced and unchecked, or ``None``.
     """
-    found = _operator(operator)
-    chosen = found.choices(memory_budget=memory_budget, **choices)
-    _, comparison = _measured(found, fun, chosen, args, leading=math.inf, repeats=repeats)
-    return comparison
+
+    name: str
+    choices: Callable[..., Any]
+    lift: Callable[[Callable[..., Any], Sequence[Any], Any], LeafMap]
+    routes: Callable[..., list[Route]]
+    finish: Callable[[LeafMap, Any, Any, Any], Any]
+    direct: Callable[[LeafMap, Any], Route | None] = lambda core, choices: None
 
 
-def _measured(
-    operator: Operator,
-    fun: Callable[..., Any],
-    choices: Any,
-    args: Sequence[Any],
-    *,
-    leading: float,
-    repeats: int = 15,
-) -> tuple[Plan, Comparison]:
-    """The plan by measurement of the leading routes, kept for later; and the comparison that it rests on."""
-    made = _estimated(operator, fun, choices, args, recall=False, slack=leading)
-    leaves, unflatten = split_arrays(args)
-    arguments = _arguments(operator, leaves, made)
-    programs, skipped = {}, {}
-    for route in made.routes:
-        if route.refused or route.run is None or not _leads(route, made, leading):
-            continue
-        if route.cost is not None and route.cost.peak_bytes > 4 * made.budget:
-            skipped[route.label] = "far over the memory budget"
-            continue
-        program = planning.compiled(operator, fun, choices, route, unflatten(arguments))
-        programs[route.label] = program
-        if program.footprint > made.budget:
-            skipped[route.label] = "over the memory budget"
-    calls = {
-        label: functools.partial(program, *arguments) for label, program in programs.items() if label not in skipped
-    }
-    timings = measure.interleave(calls, repeats=repeats, min_seconds=2e-3)
-    seconds = {label: timing.median for label, timing in timings.items()}
-    best = min(seconds, key=seconds.__getitem__)
-    if seconds.get(made.chosen.label, math.inf) <= _NOISE * seconds[best]:
-        best = made.chosen.label
-    winner = next(route for route in made.routes if route.label == best)
-    measured = dataclasses.replace(made, chosen=winner, effort="measure", measured=seconds)
-    if leading < math.inf:
-        planning.keep_measurement(operator, fun, choices, unflatten(arguments), measured)
-    return measured, Comparison(made, programs, timings, skipped)
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What an operator was asked for.
 
-
-def _leads(route: Route, made: Plan, leading: float) -> bool:
-    return route.label == made.chosen.label or route.seconds <= leading * made.chosen.seconds
-
-
-def _arguments(operator: Operator, leaves: Sequence[Any], made: Plan) -> list[Any]:
-    """The arrays themselves, or made-up numbers of their shapes.
-
-    Raises:
-      ValueError: where made-up numbers might never leave a loop.
+    Args:
+      operator, fun: the operator, and the function that it is applied to.
+      choices: the operator's keywords, validated.
+      args: the function's arguments: arrays, tracers, or shapes in their place.
+      guard: what puts the function under the guards that a user set, while those on the operator itself are lifted.
     """
-    if is_concrete(leaves):
-        return list(leaves)
-    if any(route.cost is not None and route.cost.assumed_trips for route in made.routes):
-        raise ValueError(
-            f"{operator.name}: fun has a loop whose length depends on data, so a measurement needs real arguments, "
-            "and got shapes or traced values. Pass arrays, outside of jit."
-        )
-    numbers = np.random.default_rng(0)
-    return [_made_up(numbers, leaf) if not is_concrete(leaf) else leaf for leaf in leaves]
+
+    operator: Operator
+    fun: Callable[..., Any]
+    choices: Any
+    args: Any
+    guard: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda fun: fun
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes that a user allows; ``None`` for whatever the device has."""
+        return self.choices.memory_budget
+
+    @functools.cached_property
+    def core(self) -> LeafMap:
+        """The map of arrays that the routes differentiate.
+
+        It is made once: the routes are found for it, and what they return is put together by what it saw when called.
+        """
+        return self.operator.lift(self.guard(self.fun), self.args, self.choices)
+
+    def with_args(self, args: Any) -> "Request":
+        """The same for other arguments."""
+        return dataclasses.replace(self, args=args)
+
+    def abstract(self) -> "Request":
+        """The same with shapes and dtypes in place of arrays: what a plan is valid for, and can be pickled with."""
+        leaves, unflatten = split_arrays(self.args)
+        return self.with_args(unflatten(abstract(leaves)))
+
+    def follow(self, route: Route) -> Any:
+        """The operator's result by one route."""
+        assert route.run is not None
+        return self.operator.finish(self.core, self.choices, *route.run(self.core))
 
 
-def _made_up(numbers: np.random.Generator, leaf: Any) -> Any:
-    """Normal numbers; zeros where the dtype has none, which are an index into anything."""
-    if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return jnp.asarray(numbers.standard_normal(leaf.shape), leaf.dtype)
-    return jnp.zeros(leaf.shape, leaf.dtype)
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which route an operator takes for arguments of certain shapes, and why; calling it runs that route.
+
+    It is hashable and may be jitted, vmapped and, where its function can be, pickled.
+
+    Args:
+      operator: the operator's name.
+      routes: every route that was considered, with its price or the reason why it is not offered.
+      chosen: the one that is taken.
+      budget: bytes that it had to fit into, and whether a user gave it (else it is what the device has).
+      effort: ``"estimate"``, ``"measure"``, or ``"remembered"`` where an earlier measurement decided.
+      on: the device whose speeds the predictions use.
+      request: what it was asked for, with shapes in place of arrays; ``None`` in a plan that is remembered beside its
+        function, which must not keep that function alive.
+      measured: seconds by label, where routes were timed.
+      remake: what makes the plan again from what can be pickled: the operator's name, the function, the choices, the
+        shapes, the chosen label, the effort and what was measured.
+    """
+
+    operator: str
+    routes: tuple[Route, ...]
+    chosen: Route
+    budget: int
+    budget_given: bool
+    effort: str
+    on: Device
+    request: Request | None = None
+    measured: Mapping[str, float] = field(default_factory=dict)
+    remake: "Callable[..., Plan] | None" = None
+
+    def __call__(self, *args: Any) -> Any:
+        """The operator's result by the chosen route, for arguments of the planned shapes.
+
+        Raises:
+          ValueError: for arguments of other shapes.
+        """
+        assert self.request is not None
+        planned = self.request.args
+        # A leaf that is no array is the function's own affair.
+        shapes = lambda tree: [jnp.shape(leaf) for leaf in jax.tree.leaves(tree) if checks.is_array(leaf)]
+        if shapes(args) != shapes(planned):
+            raise ValueError(
+                f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
+                "Plan for these."
+            )
+        return self.request.with_args(args).follow(self.chosen)
+
+    def __reduce__(self) -> Any:
+        request = self.request
+        if request is None or self.remake is None:
+            return super().__reduce__()
+        # Routes are closures and an operator holds lambdas, which no pickle takes; names and choices say as much.
+        fields = (self.operator, request.fun, request.choices, request.args, self.chosen.label)
+        return self.remake, (*fields, self.effort, dict(self.measured))
+
+    def __repr__(self) -> str:
+        fun = "" if self.request is None else f" of {getattr(self.request.fun, '__name__', 'a function')}"
+        return f"<Plan: {self.operator}{fun} by {self.chosen.label}>"
+
+    @property
+    def method(self) -> str:
+        """The chosen method, as ``method=`` takes it."""
+        return self.chosen.method
+
+    def explain(self) -> str:
+        """One sentence of why."""
+        best, others = self.chosen, [r for r in self.routes if not r.refused and r.label != self.chosen.label]
+        named = f"{self.operator}: {best.label}"
+        if self.measured:
+            rest = {label: s for label, s in self.measured.items() if label != best.label}
+            if not rest:
+                return f"{named}, the only route worth timing."
+            runner = min(rest, key=rest.__getitem__)
+            ratio = rest[runner] / self.measured[best.label]
+            return f"{named}, measured {ratio:.3g} times as fast as {runner}."
+        if self.effort == "remembered":
+            return f"{named}, remembered from an earlier measurement on this device."
+        fitting = [r for r in others if r.fits(self.budget)]
+        tight = [r for r in others if not r.fits(self.budget)]
+        why = "the only route"
+        if any(route.refused == FAST_ENOUGH for route in self.routes):
+            why = FAST_ENOUGH
+        elif fitting:
+            runner = min(fitting, key=lambda r: r.seconds)
+            ratio = runner.seconds / best.seconds if 0 < best.seconds < math.inf else 1.0
+            why = (
+                f"predicted {ratio:.3g} times as fast as {runner.label}"
+                if ratio >= TIE
+                else f"as fast as {runner.label} by prediction, "
+                + ("with fewer products" if best.passes < runner.passes else "and simpler")
+            )
+        elif tight:
+            why = f"the only route within {in_bytes(self.budget)}"
+        faster = [r for r in tight if r.seconds < best.seconds]
+        if fitting and faster:
+            why += f"; {min(faster, key=lambda r: r.seconds).label} does not fit into {in_bytes(self.budget)}"
+        return f"{named}, {why}."
+
+    def table(self) -> str:
+        """All routes, one a line: strategy, passes, operations, bytes moved, peak memory, predicted time, verdict."""
+        header = ("strategy", "passes", "operations", "bytes", "peak memory", "predicted", "verdict")
+        rows: list[Sequence[str]] = [header]
+        for route in self.routes:
+            if route.cost is None:
+                word = "passed over" if route.refused == FAST_ENOUGH else "not offered"
+                missing = f"{word}: {route.refused}" if route.refused else f"not priced: {route.unpriced}"
+                chosen = "chosen, " if route.label == self.chosen.label else ""
+                rows.append((route.label, "", "", "", "", "", chosen + missing))
+                continue
+            verdict = "chosen" if route.label == self.chosen.label else ""
+            if not verdict and not route.fits(self.budget):
+                verdict = f"over {in_bytes(self.budget)}"
+            if route.label in self.measured:
+                verdict = f"{verdict} (measured {in_seconds(self.measured[route.label])})".strip()
+            if route.cost.assumed_trips:
+                verdict = f"{verdict} (loop of unknown length counted once)".strip()
+            operations = in_units(route.cost.flops + route.cost.transcendentals)
+            peak, moved = in_bytes(route.cost.peak_bytes), in_bytes(route.cost.bytes_moved)
+            rows.append((route.label, str(route.passes), operations, moved, peak, in_seconds(route.seconds), verdict))
+        return columns(rows, left=(0, 6))
+
+    def __str__(self) -> str:
+        return f"{self.table()}\n{self.explain()}"

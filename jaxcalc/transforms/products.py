@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.cost import price
+from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import unsymmetric
 from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.passes import attempt
-from jaxcalc.transforms.planning import Operator, Route, bind
+from jaxcalc.transforms.plan import Operator, Route
 from jaxcalc.transforms.routes import in_rows
 
 __all__ = ["HVP", "HvpMethod", "fisher_vp", "gauss_newton", "ggn_vp", "gradient", "hvp", "linearized", "product"]
