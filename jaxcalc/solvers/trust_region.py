@@ -15,6 +15,8 @@ __all__ = ["ball_step", "box_subproblem", "radius_number", "start_ball", "step_w
 
 ACCEPT = 1e-4
 """The share of the model's decrease that an accepted step achieves at least."""
+POOR = 0.1
+"""Below this share an accepted step gets a second look: it may have leapt to a plateau, past all that is lower."""
 MAX_TRIALS = 60
 """A refusal at least halves the radius: so many take it below double precision."""
 
@@ -86,9 +88,10 @@ class _Trial(NamedTuple):
     Args:
       radius: the one to try next.
       memory: the subproblem's.
-      x, value: where the proposal leads.
+      x, value: where the best proposal leads.
       curvature: along its step.
       accepted: whether it kept enough of what the model promised.
+      settled: accepted, and not worth a second look.
       trials, hvps: spent so far.
     """
 
@@ -98,12 +101,15 @@ class _Trial(NamedTuple):
     value: Array
     curvature: Array
     accepted: Array
+    settled: Array
     trials: Array
     hvps: Array
 
 
 def step_within(objective: Objective, iterate: Iterate, subproblem: Subproblem, *, hessians: int = 0) -> Iterate:
     """Proposals of shrinking radius until one keeps enough of what the model promised; then the next radius.
+
+    One that keeps little of it is compared with shorter ones, which replace it for as long as they lead lower.
 
     Args:
       iterate: with the radius as its memory.
@@ -123,11 +129,23 @@ def step_within(objective: Objective, iterate: Iterate, subproblem: Subproblem, 
         ratio = (iterate.value - value + slack) / (proposal.decrease + slack)
         ratio = jnp.where(jnp.isfinite(value) & jnp.isfinite(proposal.decrease), ratio, -1.0)
         radius = _next_radius(last.radius, proposal.length, ratio)
-        hvps = last.hvps + proposal.hvps
-        return _Trial(radius, memory, x, value, proposal.curvature, ratio >= ACCEPT, last.trials + 1, hvps)
+        accepted = (ratio >= ACCEPT) & (~last.accepted | (value < last.value))
+        worse = last.accepted & ~accepted  # than the step before, which is taken after all
+        keep = lambda new, old: jnp.where(worse, old, new)
+        return _Trial(
+            radius=keep(radius, last.radius),
+            memory=memory,
+            x=keep(x, last.x),
+            value=keep(value, last.value),
+            curvature=keep(proposal.curvature, last.curvature),
+            accepted=accepted | last.accepted,
+            settled=worse | (accepted & (ratio >= POOR)),
+            trials=last.trials + 1,
+            hvps=last.hvps + proposal.hvps,
+        )
 
     def unfinished(last: _Trial) -> Array:
-        return ~last.accepted & (last.trials < MAX_TRIALS) & (last.radius > eps * scale)
+        return ~last.settled & (last.trials < MAX_TRIALS) & (last.radius > eps * scale)
 
     zero = jnp.zeros((), jnp.int32)
     untried = _Trial(
@@ -137,6 +155,7 @@ def step_within(objective: Objective, iterate: Iterate, subproblem: Subproblem, 
         value=iterate.value,
         curvature=jnp.full_like(iterate.value, jnp.nan),
         accepted=jnp.asarray(False),
+        settled=jnp.asarray(False),
         trials=zero,
         hvps=zero,
     )

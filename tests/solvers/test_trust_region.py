@@ -47,3 +47,14 @@ def test_the_first_radius_follows_the_start(x64, scale):
     solver = trust_region()
     start = solver.start(rosenbrock, jnp.array([3.0, 4.0]) * scale)
     np.testing.assert_allclose(start.memory, max(1.0, 0.5 * scale))
+
+
+def test_a_leap_to_a_plateau_gets_a_second_look(x64):
+    """Far out the model of a logistic curve promises far more than comes; the curve has its best fit in between."""
+    t = jnp.array([9.0, 14, 21, 28, 42, 57, 63, 70, 79])  # NIST StRD, RAT42
+    y = jnp.array([8.93, 10.8, 18.59, 22.33, 39.35, 56.11, 61.73, 64.62, 67.08])
+    fun = lambda b: jnp.sum((y - b[0] / (1 + jnp.exp(b[1] - b[2] * t))) ** 2)
+    for start in ([100.0, 1.0, 0.1], [75.0, 2.5, 0.07]):
+        end = iterate(trust_region(), fun, jnp.array(start), num_steps=60, record=lambda iterate: iterate.value)
+        np.testing.assert_allclose(end.history[-1], 8.0565229338, rtol=1e-9)
+        assert np.all(np.diff(end.history) <= 0)
