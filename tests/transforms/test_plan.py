@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.functions import workloads
 from jaxcalc.programs import speed
 from jaxcalc.programs.compiled import executable
+from jaxcalc.scenarios import workloads
 from jaxcalc.transforms import MemoryBudgetError, compare, hessian, hvp, jacobian, laplacian, plan, planning
 
 
