@@ -199,7 +199,7 @@ def camera(key: jax.Array, *, outputs: int = 64) -> Scenario:
     lens = [500.0, -0.1, 0.02]
     x = array([*pose, *lens, *draw.standard_normal(3 * (outputs // 2))])
     observed = array(200.0 * draw.standard_normal(outputs))
-    return Scenario(_reproject, x, (observed,), derivative=_reproject_jacobian)
+    return Scenario(_reproject, x, (observed,), derivative=_reproject_jacobian, num_nonzeros=12 * outputs)
 
 
 def rotate(vector: jax.Array, point: jax.Array) -> jax.Array:
@@ -282,7 +282,9 @@ def heat(key: jax.Array, *, inputs: int = 256, depth: int = 4) -> Scenario:
         second = jnp.eye(inputs, k=1) - 2.0 * jnp.eye(inputs) + jnp.eye(inputs, k=-1)
         return jnp.linalg.matrix_power(jnp.eye(inputs) + courant * second, depth)
 
-    return Scenario(steps, array(generator(key).standard_normal(inputs)), (array(0.25),), derivative=jacobian)
+    u = array(generator(key).standard_normal(inputs))
+    band = sum(inputs - abs(k) for k in range(-depth, depth + 1))
+    return Scenario(steps, u, (array(0.25),), derivative=jacobian, num_nonzeros=band)
 
 
 def phase_delay(key: jax.Array, *, sources: int = 10, antennas: int = 128, channels: int = 16) -> Scenario:
@@ -313,4 +315,5 @@ def phase_delay(key: jax.Array, *, sources: int = 10, antennas: int = 128, chann
         slope = uvw[None, :, :2] - uvw[None, :, 2:] * (lm / n[:, None])[:, None, :]
         return jnp.einsum("sad,c,st->sactd", slope, frequency, jnp.eye(len(lm)))
 
-    return Scenario(delay, lm, (uvw, frequency), derivative=jacobian)
+    count = 2 * sources * antennas * channels
+    return Scenario(delay, lm, (uvw, frequency), derivative=jacobian, num_nonzeros=count)

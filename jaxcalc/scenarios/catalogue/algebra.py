@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
@@ -138,21 +138,20 @@ def _log_determinant(rng: np.random.Generator, *, size: int) -> Scenario:
     return Scenario(fun, rng.uniform(0.5, 1.5, size), (_positive(rng, size),), derivative=derivative, num_nonzeros=size)
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "solve": [
-            tuned("linear solve", _solve, size=60, dtype="float64", tags=["dense"], closed_form=True),
-            tuned("triangular solve", _triangular, size=120, tags=["triangular"], closed_form=True),
-            held_out("larger linear solve", _solve, size=150, dtype="float64", tags=["dense"], closed_form=True),
-            held_out("implicit diffusion step", _implicit_step, nodes=100, dtype="float64", tags=["solve", "while"]),
-            held_out("Thomas algorithm", _thomas, size=200, dtype="float64", tags=["scan", "dense"], closed_form=True),
-        ],
-        "spectrum": [
-            tuned("log determinant", _log_determinant, size=40, dtype="float64", tags=["wide"], closed_form=True),
-            tuned("small whitening", _whiten, size=6, vectors=8),
-            held_out("whitening", _whiten, size=16, vectors=6, dtype="float64"),
-            held_out("energy levels", _levels, size=24, dtype="float64", tags=["dense"], closed_form=True),
-        ],
-    },
-)
+JACOBIANS = {
+    "solve": [
+        tuned("linear solve", _solve, size=60, dtype="float64", tags=["dense"], closed_form=True),
+        tuned("triangular solve", _triangular, size=120, tags=["triangular"], closed_form=True),
+        held_out("larger linear solve", _solve, size=150, dtype="float64", tags=["dense"], closed_form=True),
+        held_out("implicit diffusion step", _implicit_step, nodes=100, dtype="float64", tags=["solve", "while"]),
+        held_out("Thomas algorithm", _thomas, size=200, dtype="float64", tags=["scan", "dense"], closed_form=True),
+    ],
+    "spectrum": [
+        tuned("log determinant", _log_determinant, size=40, dtype="float64", tags=["wide"], closed_form=True),
+        tuned("small whitening", _whiten, size=6, vectors=8),
+        held_out("whitening", _whiten, size=16, vectors=6, dtype="float64"),
+        held_out("energy levels", _levels, size=24, dtype="float64", tags=["dense"], closed_form=True),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

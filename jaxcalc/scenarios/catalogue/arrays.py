@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
@@ -207,56 +207,55 @@ def _power_spectrum(rng: np.random.Generator, *, size: int) -> Scenario:
     return Scenario(fun, rng.standard_normal(size))
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "elementwise": [
-            tuned("elementwise", _elementwise, size=1000, tags=["diagonal"], closed_form=True),
-            held_out("small elementwise", _elementwise, size=20, dtype="float64", tags=["diagonal"], closed_form=True),
-            held_out("friction", _friction, size=600, dtype="float64", tags=["diagonal", "kink", "pytree"]),
-        ],
-        "indexing": [
-            tuned("permutation", _permutation, size=400, tags=["gather"], closed_form=True),
-            tuned(
-                "cloud in cell",
-                _cloud_in_cell,
-                particles=500,
-                cells=60,
-                dtype="float64",
-                tags=["scatter", "integers", "wide"],
-            ),
-            held_out("table", _table, knots=50, queries=300, tags=["gather", "integers", "pytree"]),
-        ],
-        "reduction": [
-            tuned("sums of squares of rows", _reduction, shape=(64, 50), axis=1, kind="sum", tags=["wide"]),
-            tuned("logsumexp of columns", _reduction, shape=(60, 40), axis=0, kind="logsumexp", tags=["wide"]),
-            tuned("products of rows", _reduction, shape=(80, 9), axis=1, kind="prod", dtype="float64", tags=["wide"]),
-            held_out(
-                "variances of columns", _reduction, shape=(70, 30), axis=0, kind="var", dtype="float64", tags=["wide"]
-            ),
-            held_out("largest of rows", _reduction, shape=(90, 25), axis=1, kind="max", tags=["wide", "kink"]),
-            held_out("norms along the middle", _reduction, shape=(12, 10, 15), axis=1, kind="norm", tags=["wide"]),
-            held_out(
-                "products of columns", _reduction, shape=(12, 60), axis=0, kind="prod", dtype="float64", tags=["wide"]
-            ),
-        ],
-        "shapes": [
-            tuned("rearrangement", _rearrange, rows=20, columns=16, tags=["banded"]),
-            held_out("patches", _patches, side=24, patch=4, dtype="float64", tags=["block diagonal"]),
-        ],
-        "cumulative": [
-            tuned("cumulative sum", _cumulative, size=300, kind="sum", tags=["triangular"]),
-            tuned("cumulative logsumexp", _cumulative, size=80, kind="logsumexp", dtype="float64", tags=["triangular"]),
-            held_out("cumulative product", _cumulative, size=200, kind="product", dtype="float64", tags=["triangular"]),
-            held_out("associative scan", _cumulative, size=256, kind="associative", tags=["triangular"]),
-        ],
-        "order": [
-            tuned("sorted gaps", _sorted, size=300, tags=["sort"]),
-            held_out("quantiles", _quantiles, size=600, levels=9, dtype="float64", tags=["sort", "wide"]),
-        ],
-        "Fourier": [
-            tuned("low pass", _low_pass, size=256, tags=["complex", "dense"]),
-            held_out("power spectrum", _power_spectrum, size=300, dtype="float64", tags=["complex", "dense"]),
-        ],
-    },
-)
+JACOBIANS = {
+    "elementwise": [
+        tuned("elementwise", _elementwise, size=1000, tags=["diagonal"], closed_form=True),
+        held_out("small elementwise", _elementwise, size=20, dtype="float64", tags=["diagonal"], closed_form=True),
+        held_out("friction", _friction, size=600, dtype="float64", tags=["diagonal", "kink", "pytree"]),
+    ],
+    "indexing": [
+        tuned("permutation", _permutation, size=400, tags=["gather"], closed_form=True),
+        tuned(
+            "cloud in cell",
+            _cloud_in_cell,
+            particles=500,
+            cells=60,
+            dtype="float64",
+            tags=["scatter", "integers", "wide"],
+        ),
+        held_out("table", _table, knots=50, queries=300, tags=["gather", "integers", "pytree"]),
+    ],
+    "reduction": [
+        tuned("sums of squares of rows", _reduction, shape=(64, 50), axis=1, kind="sum", tags=["wide"]),
+        tuned("logsumexp of columns", _reduction, shape=(60, 40), axis=0, kind="logsumexp", tags=["wide"]),
+        tuned("products of rows", _reduction, shape=(80, 9), axis=1, kind="prod", dtype="float64", tags=["wide"]),
+        held_out(
+            "variances of columns", _reduction, shape=(70, 30), axis=0, kind="var", dtype="float64", tags=["wide"]
+        ),
+        held_out("largest of rows", _reduction, shape=(90, 25), axis=1, kind="max", tags=["wide", "kink"]),
+        held_out("norms along the middle", _reduction, shape=(12, 10, 15), axis=1, kind="norm", tags=["wide"]),
+        held_out(
+            "products of columns", _reduction, shape=(12, 60), axis=0, kind="prod", dtype="float64", tags=["wide"]
+        ),
+    ],
+    "shapes": [
+        tuned("rearrangement", _rearrange, rows=20, columns=16, tags=["banded"]),
+        held_out("patches", _patches, side=24, patch=4, dtype="float64", tags=["block diagonal"]),
+    ],
+    "cumulative": [
+        tuned("cumulative sum", _cumulative, size=300, kind="sum", tags=["triangular"]),
+        tuned("cumulative logsumexp", _cumulative, size=80, kind="logsumexp", dtype="float64", tags=["triangular"]),
+        held_out("cumulative product", _cumulative, size=200, kind="product", dtype="float64", tags=["triangular"]),
+        held_out("associative scan", _cumulative, size=256, kind="associative", tags=["triangular"]),
+    ],
+    "order": [
+        tuned("sorted gaps", _sorted, size=300, tags=["sort"]),
+        held_out("quantiles", _quantiles, size=600, levels=9, dtype="float64", tags=["sort", "wide"]),
+    ],
+    "Fourier": [
+        tuned("low pass", _low_pass, size=256, tags=["complex", "dense"]),
+        held_out("power spectrum", _power_spectrum, size=300, dtype="float64", tags=["complex", "dense"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.catalogue.networks import dense, layers
 from jaxcalc.scenarios.scenario import Scenario
 
@@ -240,71 +240,52 @@ def _own_reverse(rng: np.random.Generator, *, size: int) -> Scenario:
     return Scenario(root, rng.uniform(-2, 2, size), derivative=derivative, num_nonzeros=size)
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "slices in loops": [
-            tuned("sliding windows", _windows, size=300, width=7, tags=["scan", "slices", "banded"]),
-            held_out("Gauss-Seidel sweeps", _sweeps, size=40, sweeps=3, dtype="float64", tags=["scan", "slices"]),
-        ],
-        "while": [
-            tuned("square roots", _square_roots, size=300, tags=["while", "diagonal"], closed_form=True),
-            held_out("pipe friction", _colebrook, pipes=250, dtype="float64", tags=["while", "pytree"]),
-        ],
-        "branches": [
-            tuned("regimes", _regimes, size=200, tags=["cond", "banded", "periodic"]),
-            held_out("gears", _gears, steps=60, dtype="float64", tags=["cond", "scan", "pytree"]),
-        ],
-        "custom forward rule": [
-            tuned(
-                "relu network",
-                _rectified,
-                widths=(40, 60, 60, 30),
-                activation="relu",
-                tags=["custom jvp", "kink", "dense"],
-            ),
-            held_out("log1pexp", _log1pexp, size=500, dtype="float64", tags=["custom jvp", "banded", "periodic"]),
-            held_out(
-                "relu6 network",
-                _rectified,
-                widths=(500, 80, 12),
-                activation="relu6",
-                tags=["custom jvp", "kink", "wide"],
-            ),
-        ],
-        "custom reverse rule": [
-            tuned(
-                "straight through",
-                _straight_through,
-                inputs=120,
-                outputs=10,
-                tags=["custom vjp", "surrogate", "wide"],
-                closed_form=True,
-            ),
-            tuned(
-                "clipped gradient",
-                _clipped,
-                size=50,
-                dtype="float64",
-                tags=["custom vjp", "surrogate"],
-                closed_form=True,
-            ),
-            held_out(
-                "quantised blocks",
-                _quantised_blocks,
-                blocks=40,
-                width=6,
-                tags=["custom vjp", "surrogate", "block diagonal"],
-                closed_form=True,
-            ),
-            held_out(
-                "implicit roots",
-                _own_reverse,
-                size=300,
-                dtype="float64",
-                tags=["custom vjp", "diagonal"],
-                closed_form=True,
-            ),
-        ],
-    },
-)
+JACOBIANS = {
+    "slices in loops": [
+        tuned("sliding windows", _windows, size=300, width=7, tags=["scan", "slices", "banded"]),
+        held_out("Gauss-Seidel sweeps", _sweeps, size=40, sweeps=3, dtype="float64", tags=["scan", "slices"]),
+    ],
+    "while": [
+        tuned("square roots", _square_roots, size=300, tags=["while", "diagonal"], closed_form=True),
+        held_out("pipe friction", _colebrook, pipes=250, dtype="float64", tags=["while", "pytree"]),
+    ],
+    "branches": [
+        tuned("regimes", _regimes, size=200, tags=["cond", "banded", "periodic"]),
+        held_out("gears", _gears, steps=60, dtype="float64", tags=["cond", "scan", "pytree"]),
+    ],
+    "custom forward rule": [
+        tuned(
+            "relu network", _rectified, widths=(40, 60, 60, 30), activation="relu", tags=["custom jvp", "kink", "dense"]
+        ),
+        held_out("log1pexp", _log1pexp, size=500, dtype="float64", tags=["custom jvp", "banded", "periodic"]),
+        held_out(
+            "relu6 network", _rectified, widths=(500, 80, 12), activation="relu6", tags=["custom jvp", "kink", "wide"]
+        ),
+    ],
+    "custom reverse rule": [
+        tuned(
+            "straight through",
+            _straight_through,
+            inputs=120,
+            outputs=10,
+            tags=["custom vjp", "surrogate", "wide"],
+            closed_form=True,
+        ),
+        tuned(
+            "clipped gradient", _clipped, size=50, dtype="float64", tags=["custom vjp", "surrogate"], closed_form=True
+        ),
+        held_out(
+            "quantised blocks",
+            _quantised_blocks,
+            blocks=40,
+            width=6,
+            tags=["custom vjp", "surrogate", "block diagonal"],
+            closed_form=True,
+        ),
+        held_out(
+            "implicit roots", _own_reverse, size=300, dtype="float64", tags=["custom vjp", "diagonal"], closed_form=True
+        ),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES", "runge_kutta"]
@@ -206,27 +206,26 @@ def _leapfrog(rng: np.random.Generator, *, bodies: int, steps: int) -> Scenario:
     return Scenario(move, point, (rng.uniform(0.5, 1.5, bodies),))
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "integrator": [
-            tuned("Lorenz-96 step", _lorenz96, size=240, steps=1, dtype="float64", tags=["banded", "periodic"]),
-            tuned("food web", _lotka_volterra, species=10, steps=60, tags=["scan", "dense"]),
-            held_out("Lorenz-96 orbit", _lorenz96, size=40, steps=100, dtype="float64", tags=["scan", "dense"]),
-            held_out("pendulums", _pendulums, links=12, steps=80, dtype="float64", tags=["scan", "dense", "pytree"]),
-            held_out("short pendulums", _pendulums, links=150, steps=6, tags=["scan", "banded", "pytree"]),
-        ],
-        "trajectory": [
-            tuned("projectile", _projectile, samples=200, dtype="float64", tags=["scan", "tall"]),
-            held_out("epidemic", _epidemic, days=160, tags=["scan", "tall"]),
-        ],
-        "orbit": [
-            tuned("Kepler orbit", _orbit, times=300, dtype="float64", tags=["scan", "tall"]),
-            held_out("asteroids", _asteroids, bodies=400, dtype="float64", tags=["while", "block diagonal", "pytree"]),
-        ],
-        "many bodies": [
-            tuned("gravity", _gravity, bodies=20, tags=["dense"]),
-            held_out("leapfrog", _leapfrog, bodies=9, steps=25, dtype="float64", tags=["scan", "dense", "pytree"]),
-        ],
-    },
-)
+JACOBIANS = {
+    "integrator": [
+        tuned("Lorenz-96 step", _lorenz96, size=240, steps=1, dtype="float64", tags=["banded", "periodic"]),
+        tuned("food web", _lotka_volterra, species=10, steps=60, tags=["scan", "dense"]),
+        held_out("Lorenz-96 orbit", _lorenz96, size=40, steps=100, dtype="float64", tags=["scan", "dense"]),
+        held_out("pendulums", _pendulums, links=12, steps=80, dtype="float64", tags=["scan", "dense", "pytree"]),
+        held_out("short pendulums", _pendulums, links=150, steps=6, tags=["scan", "banded", "pytree"]),
+    ],
+    "trajectory": [
+        tuned("projectile", _projectile, samples=200, dtype="float64", tags=["scan", "tall"]),
+        held_out("epidemic", _epidemic, days=160, tags=["scan", "tall"]),
+    ],
+    "orbit": [
+        tuned("Kepler orbit", _orbit, times=300, dtype="float64", tags=["scan", "tall"]),
+        held_out("asteroids", _asteroids, bodies=400, dtype="float64", tags=["while", "block diagonal", "pytree"]),
+    ],
+    "many bodies": [
+        tuned("gravity", _gravity, bodies=20, tags=["dense"]),
+        held_out("leapfrog", _leapfrog, bodies=9, steps=25, dtype="float64", tags=["scan", "dense", "pytree"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.scenarios.catalogue.dynamics import runge_kutta
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.catalogue.networks import dense, layers
 from jaxcalc.scenarios.catalogue.statistics import mixture_densities, mixture_parameters
 from jaxcalc.scenarios.scenario import Scenario
@@ -323,118 +323,98 @@ def _separable(rng: np.random.Generator, *, size: int) -> Scenario:
     )
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="hessian",
-    families={
-        "valley": [
-            tuned("Rosenbrock", _rosenbrock, size=10, dtype="float64", tags=["banded"], closed_form=True),
-            held_out("long Rosenbrock", _rosenbrock, size=1000, dtype="float64", tags=["banded"], closed_form=True),
-        ],
-        "two variables": [
-            tuned("Beale", _two_variables, which="beale", dtype="float64", tags=["dense"]),
-            held_out("Himmelblau", _two_variables, which="himmelblau", tags=["dense"], closed_form=True),
-        ],
-        "network loss": [
-            tuned(
-                "network loss", _network_loss, widths=(6, 12, 5), batch=64, activation="tanh", tags=["dense", "pytree"]
-            ),
-            held_out(
-                "deep network loss",
-                _network_loss,
-                widths=(4, 9, 9, 9, 3),
-                batch=40,
-                activation="silu",
-                tags=["dense", "pytree"],
-            ),
-        ],
-        "regression": [
-            tuned(
-                "logistic regression",
-                _likelihood,
-                rows=400,
-                features=30,
-                link="logistic",
-                dtype="float64",
-                tags=["dense"],
-                closed_form=True,
-            ),
-            held_out(
-                "Poisson regression",
-                _likelihood,
-                rows=500,
-                features=240,
-                link="poisson",
-                tags=["dense"],
-                closed_form=True,
-            ),
-        ],
-        "mixture": [
-            tuned(
-                "mixture loss", _mixture_loss, dimension=2, components=4, points=150, dtype="float64", tags=["pytree"]
-            ),
-            held_out(
-                "larger mixture loss",
-                _mixture_loss,
-                dimension=5,
-                components=8,
-                points=120,
-                dtype="float64",
-                tags=["pytree"],
-            ),
-        ],
-        "particles": [
-            tuned("Lennard-Jones", _lennard_jones, atoms=13, listed=False, dtype="float64", tags=["dense", "gather"]),
-            held_out(
-                "Lennard-Jones of neighbours",
-                _lennard_jones,
-                atoms=125,
-                listed=True,
-                dtype="float64",
-                tags=["sparse", "gather"],
-            ),
-            tuned("net of springs", _springs, side=11, tags=["sparse", "gather"]),
-            held_out("small net of springs", _springs, side=5, dtype="float64", tags=["sparse", "gather"]),
-        ],
-        "lattice": [
-            tuned("field on a square", _phi4, shape=(16, 16), tags=["banded", "periodic"]),
-            held_out("field on a cube", _phi4, shape=(8, 8, 8), dtype="float64", tags=["banded", "periodic"]),
-            held_out("rotors", _rotors, side=25, tags=["banded"]),
-        ],
-        "barrier": [
-            tuned(
-                "log barrier",
-                _barrier,
-                size=50,
-                rows=80,
-                local=False,
-                dtype="float64",
-                tags=["dense"],
-                closed_form=True,
-            ),
-            held_out("chained barrier", _barrier, size=800, rows=0, local=True, dtype="float64", tags=["banded"]),
-        ],
-        "membrane": [
-            tuned("minimal surface", _minimal_surface, side=16, dtype="float64", tags=["banded"]),
-            held_out("larger minimal surface", _minimal_surface, side=30, tags=["banded"]),
-            held_out("loaded membrane", _membrane, side=20, dtype="float64", tags=["banded"], closed_form=True),
-        ],
-        "border": [
-            tuned("arrowhead energy", _arrow_energy, size=500, border=1, dtype="float64", tags=["arrowhead"]),
-            held_out("bordered energy", _arrow_energy, size=900, border=3, tags=["arrowhead"]),
-        ],
-        "control": [
-            tuned("steering", _control, steps=30, controls=1, dtype="float64", tags=["scan", "dense"]),
-            held_out("long steering", _control, steps=110, controls=2, dtype="float64", tags=["scan", "dense"]),
-        ],
-        "factorisation": [
-            tuned("factorisation loss", _factor_loss, shape=(15, 12), rank=3, tags=["pytree"]),
-            held_out(
-                "wider factorisation loss", _factor_loss, shape=(40, 35), rank=4, dtype="float64", tags=["pytree"]
-            ),
-        ],
-        "separable": [
-            tuned("separable penalty", _separable, size=1000, tags=["diagonal"], closed_form=True),
-            held_out("elastica", _beam_energy, nodes=300, dtype="float64", tags=["banded"], closed_form=True),
-        ],
-    },
-)
+HESSIANS = {
+    "valley": [
+        tuned("Rosenbrock", _rosenbrock, size=10, dtype="float64", tags=["banded"], closed_form=True),
+        held_out("long Rosenbrock", _rosenbrock, size=1000, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+    "two variables": [
+        tuned("Beale", _two_variables, which="beale", dtype="float64", tags=["dense"]),
+        held_out("Himmelblau", _two_variables, which="himmelblau", tags=["dense"], closed_form=True),
+    ],
+    "network loss": [
+        tuned("network loss", _network_loss, widths=(6, 12, 5), batch=64, activation="tanh", tags=["dense", "pytree"]),
+        held_out(
+            "deep network loss",
+            _network_loss,
+            widths=(4, 9, 9, 9, 3),
+            batch=40,
+            activation="silu",
+            tags=["dense", "pytree"],
+        ),
+    ],
+    "regression": [
+        tuned(
+            "logistic regression",
+            _likelihood,
+            rows=400,
+            features=30,
+            link="logistic",
+            dtype="float64",
+            tags=["dense"],
+            closed_form=True,
+        ),
+        held_out(
+            "Poisson regression", _likelihood, rows=500, features=240, link="poisson", tags=["dense"], closed_form=True
+        ),
+    ],
+    "mixture": [
+        tuned("mixture loss", _mixture_loss, dimension=2, components=4, points=150, dtype="float64", tags=["pytree"]),
+        held_out(
+            "larger mixture loss",
+            _mixture_loss,
+            dimension=5,
+            components=8,
+            points=120,
+            dtype="float64",
+            tags=["pytree"],
+        ),
+    ],
+    "particles": [
+        tuned("Lennard-Jones", _lennard_jones, atoms=13, listed=False, dtype="float64", tags=["dense", "gather"]),
+        held_out(
+            "Lennard-Jones of neighbours",
+            _lennard_jones,
+            atoms=125,
+            listed=True,
+            dtype="float64",
+            tags=["sparse", "gather"],
+        ),
+        tuned("net of springs", _springs, side=11, tags=["sparse", "gather"]),
+        held_out("small net of springs", _springs, side=5, dtype="float64", tags=["sparse", "gather"]),
+    ],
+    "lattice": [
+        tuned("field on a square", _phi4, shape=(16, 16), tags=["banded", "periodic"]),
+        held_out("field on a cube", _phi4, shape=(8, 8, 8), dtype="float64", tags=["banded", "periodic"]),
+        held_out("rotors", _rotors, side=25, tags=["banded"]),
+    ],
+    "barrier": [
+        tuned(
+            "log barrier", _barrier, size=50, rows=80, local=False, dtype="float64", tags=["dense"], closed_form=True
+        ),
+        held_out("chained barrier", _barrier, size=800, rows=0, local=True, dtype="float64", tags=["banded"]),
+    ],
+    "membrane": [
+        tuned("minimal surface", _minimal_surface, side=16, dtype="float64", tags=["banded"]),
+        held_out("larger minimal surface", _minimal_surface, side=30, tags=["banded"]),
+        held_out("loaded membrane", _membrane, side=20, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+    "border": [
+        tuned("arrowhead energy", _arrow_energy, size=500, border=1, dtype="float64", tags=["arrowhead"]),
+        held_out("bordered energy", _arrow_energy, size=900, border=3, tags=["arrowhead"]),
+    ],
+    "control": [
+        tuned("steering", _control, steps=30, controls=1, dtype="float64", tags=["scan", "dense"]),
+        held_out("long steering", _control, steps=110, controls=2, dtype="float64", tags=["scan", "dense"]),
+    ],
+    "factorisation": [
+        tuned("factorisation loss", _factor_loss, shape=(15, 12), rank=3, tags=["pytree"]),
+        held_out("wider factorisation loss", _factor_loss, shape=(40, 35), rank=4, dtype="float64", tags=["pytree"]),
+    ],
+    "separable": [
+        tuned("separable penalty", _separable, size=1000, tags=["diagonal"], closed_form=True),
+        held_out("elastica", _beam_energy, nodes=300, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+}
+
+CASES = collect("hessian", HESSIANS)

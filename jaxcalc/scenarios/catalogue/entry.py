@@ -1,14 +1,15 @@
 """An entry of the catalogue, and how a file writes its entries down: one row a case, grouped by family.
 
-CASES = collect(
-    operator="jacobian",
-    families={
+    JACOBIANS = {
         "solve": [
             tuned("linear solve", _solve, size=60, dtype="float64", tags=["dense"], closed_form=True),
             held_out("implicit diffusion step", _implicit_step, nodes=100, tags=["solve", "while"]),
         ],
-    },
-)
+    }
+    CASES = collect("jacobian", JACOBIANS)
+
+A row names the case and its builder; ``dtype`` (float32 where unsaid), ``tags`` and ``closed_form`` are the case's, all
+other keywords are the builder's.
 """
 
 import zlib

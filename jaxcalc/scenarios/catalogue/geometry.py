@@ -1,16 +1,14 @@
 """Geometry and fits: cameras, hands, interferometers, curves."""
 
-from dataclasses import replace
-
 import numpy as np
 
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
 
 
-def _workload(rng: np.random.Generator, *, which: str, num_nonzeros: int | None = None, **sizes: int) -> Scenario:
+def _workload(rng: np.random.Generator, *, which: str, **sizes: int) -> Scenario:
     """A workload of ``scenarios.workloads``, with its closed form: camera, curve or phase delay.
 
     Source: Agarwal et al., Bundle adjustment in the large (2010); github.com/jax-ml/jax issue 215.
@@ -20,8 +18,7 @@ def _workload(rng: np.random.Generator, *, which: str, num_nonzeros: int | None 
     from jaxcalc.scenarios import workloads
 
     make = {"camera": workloads.camera, "curve": workloads.curve, "phase delay": workloads.phase_delay}[which]
-    made = make(jax.random.key(int(rng.integers(2**31))), **sizes)
-    return replace(made, num_nonzeros=num_nonzeros)
+    return make(jax.random.key(int(rng.integers(2**31))), **sizes)
 
 
 def _bundle_adjustment(rng: np.random.Generator, *, cameras: int, points: int, observations: int) -> Scenario:
@@ -140,78 +137,61 @@ def _spectrum(rng: np.random.Generator, *, peaks: int, samples: int) -> Scenario
     return Scenario(spectrum, np.concatenate([*peak, [0.2, -0.1]]), (np.linspace(0, 1, samples),))
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "cameras": [
-            tuned(
-                "camera",
-                _workload,
-                which="camera",
-                num_nonzeros=12 * 160,
-                outputs=160,
-                tags=["tall", "arrowhead"],
-                closed_form=True,
-            ),
-            tuned(
-                "small bundle adjustment",
-                _bundle_adjustment,
-                cameras=3,
-                points=20,
-                observations=45,
-                dtype="float64",
-                tags=["gather", "pytree"],
-            ),
-            held_out(
-                "bundle adjustment",
-                _bundle_adjustment,
-                cameras=12,
-                points=150,
-                observations=400,
-                dtype="float64",
-                tags=["gather", "pytree"],
-            ),
-        ],
-        "interferometer": [
-            tuned(
-                "phase delay",
-                _workload,
-                which="phase delay",
-                num_nonzeros=2 * 10 * 128 * 16,
-                tags=["tall", "block diagonal"],
-                closed_form=True,
-            ),
-            held_out(
-                "fewer sources",
-                _workload,
-                which="phase delay",
-                num_nonzeros=2 * 6 * 300 * 8,
-                sources=6,
-                antennas=300,
-                channels=8,
-                dtype="float64",
-                tags=["tall", "block diagonal"],
-                closed_form=True,
-            ),
-        ],
-        "skeleton": [
-            tuned("hand tracking", _hand, bones=9, vertices=300, local=False, dtype="float64", tags=["tall", "pytree"]),
-            held_out(
-                "hand on its surface",
-                _hand,
-                bones=13,
-                vertices=200,
-                local=True,
-                dtype="float64",
-                tags=["arrowhead", "pytree"],
-            ),
-            held_out("robot arm", _arm, joints=30, tags=["block triangular"], closed_form=True),
-        ],
-        "curve fit": [
-            tuned("curve", _workload, which="curve", outputs=1000, tags=["tall"], closed_form=True),
-            tuned("sum of exponentials", _exponentials, terms=3, samples=400, dtype="float64", tags=["tall", "pytree"]),
-            held_out("spectrum", _spectrum, peaks=8, samples=2500, tags=["tall"]),
-            held_out("five exponentials", _exponentials, terms=5, samples=33, dtype="float64", tags=["tall", "pytree"]),
-        ],
-    },
-)
+JACOBIANS = {
+    "cameras": [
+        tuned("camera", _workload, which="camera", outputs=160, tags=["tall", "arrowhead"], closed_form=True),
+        tuned(
+            "small bundle adjustment",
+            _bundle_adjustment,
+            cameras=3,
+            points=20,
+            observations=45,
+            dtype="float64",
+            tags=["gather", "pytree"],
+        ),
+        held_out(
+            "bundle adjustment",
+            _bundle_adjustment,
+            cameras=12,
+            points=150,
+            observations=400,
+            dtype="float64",
+            tags=["gather", "pytree"],
+        ),
+    ],
+    "interferometer": [
+        tuned("phase delay", _workload, which="phase delay", tags=["tall", "block diagonal"], closed_form=True),
+        held_out(
+            "fewer sources",
+            _workload,
+            which="phase delay",
+            sources=6,
+            antennas=300,
+            channels=8,
+            dtype="float64",
+            tags=["tall", "block diagonal"],
+            closed_form=True,
+        ),
+    ],
+    "skeleton": [
+        tuned("hand tracking", _hand, bones=9, vertices=300, local=False, dtype="float64", tags=["tall", "pytree"]),
+        held_out(
+            "hand on its surface",
+            _hand,
+            bones=13,
+            vertices=200,
+            local=True,
+            dtype="float64",
+            tags=["arrowhead", "pytree"],
+        ),
+        held_out("robot arm", _arm, joints=30, tags=["block triangular"], closed_form=True),
+    ],
+    "curve fit": [
+        tuned("curve", _workload, which="curve", outputs=1000, tags=["tall"], closed_form=True),
+        tuned("sum of exponentials", _exponentials, terms=3, samples=400, dtype="float64", tags=["tall", "pytree"]),
+        held_out("spectrum", _spectrum, peaks=8, samples=2500, tags=["tall"]),
+        held_out("five exponentials", _exponentials, terms=5, samples=33, dtype="float64", tags=["tall", "pytree"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

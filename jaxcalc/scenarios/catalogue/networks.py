@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES", "dense", "layers"]
@@ -218,103 +218,94 @@ def _tucker(rng: np.random.Generator, *, core: int, size: int) -> Scenario:
     )
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "dense network": [
-            tuned("square network", _network, widths=(64,) * 4, tags=["dense"]),
-            tuned("tall network", _network, widths=(8, 128, 512), dtype="float64", tags=["tall"]),
-            tuned("wide network", _network, widths=(600, 128, 10), tags=["wide"]),
-            held_out("deep network", _network, widths=(256,) * 9, activation="gelu", tags=["dense"]),
-            held_out("decoder network", _network, widths=(3, 64, 64, 1500), activation="silu", tags=["tall"]),
-            held_out("bottleneck network", _network, widths=(300, 40, 6, 40, 300), dtype="float64", tags=["dense"]),
-            held_out("small network", _network, widths=(12, 20, 3), dtype="float64", tags=["wide"]),
-        ],
-        "batched network": [
-            tuned(
-                "batched networks", _batched, batch=64, widths=(4, 16, 3), activation="tanh", tags=["block diagonal"]
-            ),
-            held_out(
-                "features of electrons",
-                _batched,
-                batch=30,
-                widths=(3, 32, 32, 8),
-                activation="silu",
-                dtype="float64",
-                tags=["block diagonal", "tall"],
-            ),
-        ],
-        "example losses": [
-            tuned(
-                "losses of examples",
-                _example_losses,
-                batch=16,
-                widths=(10, 32, 32, 1),
-                kind="squared",
-                tags=["wide", "pytree"],
-            ),
-            held_out(
-                "softmax losses of examples",
-                _example_losses,
-                batch=64,
-                widths=(20, 40, 10),
-                kind="softmax",
-                tags=["wide", "pytree", "gather"],
-            ),
-        ],
-        "convolution": [
-            tuned("convolution of an image", _convolution, image=(12, 12), channels=(3, 4), tags=["banded"]),
-            tuned(
-                "two convolutions of a signal",
-                _convolution,
-                image=(256,),
-                channels=(1, 3, 1),
-                kernel=5,
-                dtype="float64",
-                tags=["banded"],
-            ),
-            held_out(
-                "strided convolutions", _convolution, image=(16, 16), channels=(2, 4, 4), stride=2, tags=["banded"]
-            ),
-            held_out(
-                "dilated convolution of a signal",
-                _convolution,
-                image=(400,),
-                channels=(1, 2),
-                kernel=4,
-                dilation=3,
-                tags=["banded"],
-            ),
-        ],
-        "attention": [
-            tuned("attention", _attention, length=16, width=16, heads=1, causal=False, tags=["dense"]),
-            held_out(
-                "causal attention", _attention, length=24, width=16, heads=2, causal=True, tags=["block triangular"]
-            ),
-        ],
-        "normalisation": [
-            tuned("layer norm", _normalisation, rows=32, columns=16, axis=1, tags=["block diagonal"]),
-            held_out(
-                "batch norm", _normalisation, rows=12, columns=48, axis=0, dtype="float64", tags=["block diagonal"]
-            ),
-        ],
-        "recurrent": [
-            tuned("LSTM", _lstm, steps=30, inputs=4, hidden=16, loss=False, tags=["scan", "block triangular", "tall"]),
-            held_out(
-                "LSTM loss",
-                _lstm,
-                steps=50,
-                inputs=6,
-                hidden=14,
-                loss=True,
-                dtype="float64",
-                tags=["scan", "wide", "pytree"],
-            ),
-            held_out("gated unit", _gru, steps=60, hidden=12, tags=["scan", "wide", "pytree"]),
-        ],
-        "contraction": [
-            tuned("bilinear form", _bilinear, left=20, right=30, outputs=24, tags=["dense", "pytree"]),
-            held_out("Tucker product", _tucker, core=4, size=11, dtype="float64", tags=["tall"]),
-        ],
-    },
-)
+JACOBIANS = {
+    "dense network": [
+        tuned("square network", _network, widths=(64,) * 4, tags=["dense"]),
+        tuned("tall network", _network, widths=(8, 128, 512), dtype="float64", tags=["tall"]),
+        tuned("wide network", _network, widths=(600, 128, 10), tags=["wide"]),
+        held_out("deep network", _network, widths=(256,) * 9, activation="gelu", tags=["dense"]),
+        held_out("decoder network", _network, widths=(3, 64, 64, 1500), activation="silu", tags=["tall"]),
+        held_out("bottleneck network", _network, widths=(300, 40, 6, 40, 300), dtype="float64", tags=["dense"]),
+        held_out("small network", _network, widths=(12, 20, 3), dtype="float64", tags=["wide"]),
+    ],
+    "batched network": [
+        tuned("batched networks", _batched, batch=64, widths=(4, 16, 3), activation="tanh", tags=["block diagonal"]),
+        held_out(
+            "features of electrons",
+            _batched,
+            batch=30,
+            widths=(3, 32, 32, 8),
+            activation="silu",
+            dtype="float64",
+            tags=["block diagonal", "tall"],
+        ),
+    ],
+    "example losses": [
+        tuned(
+            "losses of examples",
+            _example_losses,
+            batch=16,
+            widths=(10, 32, 32, 1),
+            kind="squared",
+            tags=["wide", "pytree"],
+        ),
+        held_out(
+            "softmax losses of examples",
+            _example_losses,
+            batch=64,
+            widths=(20, 40, 10),
+            kind="softmax",
+            tags=["wide", "pytree", "gather"],
+        ),
+    ],
+    "convolution": [
+        tuned("convolution of an image", _convolution, image=(12, 12), channels=(3, 4), tags=["banded"]),
+        tuned(
+            "two convolutions of a signal",
+            _convolution,
+            image=(256,),
+            channels=(1, 3, 1),
+            kernel=5,
+            dtype="float64",
+            tags=["banded"],
+        ),
+        held_out("strided convolutions", _convolution, image=(16, 16), channels=(2, 4, 4), stride=2, tags=["banded"]),
+        held_out(
+            "dilated convolution of a signal",
+            _convolution,
+            image=(400,),
+            channels=(1, 2),
+            kernel=4,
+            dilation=3,
+            tags=["banded"],
+        ),
+    ],
+    "attention": [
+        tuned("attention", _attention, length=16, width=16, heads=1, causal=False, tags=["dense"]),
+        held_out("causal attention", _attention, length=24, width=16, heads=2, causal=True, tags=["block triangular"]),
+    ],
+    "normalisation": [
+        tuned("layer norm", _normalisation, rows=32, columns=16, axis=1, tags=["block diagonal"]),
+        held_out("batch norm", _normalisation, rows=12, columns=48, axis=0, dtype="float64", tags=["block diagonal"]),
+    ],
+    "recurrent": [
+        tuned("LSTM", _lstm, steps=30, inputs=4, hidden=16, loss=False, tags=["scan", "block triangular", "tall"]),
+        held_out(
+            "LSTM loss",
+            _lstm,
+            steps=50,
+            inputs=6,
+            hidden=14,
+            loss=True,
+            dtype="float64",
+            tags=["scan", "wide", "pytree"],
+        ),
+        held_out("gated unit", _gru, steps=60, hidden=12, tags=["scan", "wide", "pytree"]),
+    ],
+    "contraction": [
+        tuned("bilinear form", _bilinear, left=20, right=30, outputs=24, tags=["dense", "pytree"]),
+        held_out("Tucker product", _tucker, core=4, size=11, dtype="float64", tags=["tall"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES", "mixture_densities", "mixture_parameters"]
@@ -167,96 +167,84 @@ def _black_scholes(rng: np.random.Generator, *, options: int, books: int | None)
     return Scenario(prices, point, constants, num_nonzeros=2 * options)
 
 
-CASES: tuple[Case, ...] = collect(
-    operator="jacobian",
-    families={
-        "mixture": [
-            tuned(
-                "Gaussian mixture",
-                _mixture,
-                dimension=2,
-                components=5,
-                points=300,
-                total=True,
-                dtype="float64",
-                tags=["wide", "pytree"],
-            ),
-            tuned(
-                "small mixture by points",
-                _mixture,
-                dimension=3,
-                components=3,
-                points=120,
-                total=False,
-                tags=["tall", "pytree"],
-            ),
-            held_out(
-                "larger Gaussian mixture",
-                _mixture,
-                dimension=10,
-                components=10,
-                points=200,
-                total=True,
-                dtype="float64",
-                tags=["wide", "pytree"],
-            ),
-            held_out(
-                "mixture by points",
-                _mixture,
-                dimension=4,
-                components=4,
-                points=500,
-                total=False,
-                dtype="float64",
-                tags=["tall", "pytree"],
-            ),
-        ],
-        "regression": [
-            tuned(
-                "logistic scores",
-                _scores,
-                rows=300,
-                features=30,
-                link="logistic",
-                dtype="float64",
-                tags=["dense"],
-                closed_form=True,
-            ),
-            held_out(
-                "Poisson scores", _scores, rows=400, features=200, link="poisson", tags=["dense"], closed_form=True
-            ),
-            held_out("deviances", _deviances, rows=800, features=20, dtype="float64", tags=["tall"]),
-        ],
-        "factorisation": [
-            tuned("matrix factorisation", _factorisation, shape=(40, 30), rank=3, seen=300, tags=["gather", "pytree"]),
-            held_out(
-                "ratings",
-                _factorisation,
-                shape=(90, 70),
-                rank=5,
-                seen=1500,
-                dtype="float64",
-                tags=["gather", "pytree", "tall"],
-            ),
-        ],
-        "Gaussian process": [
-            tuned(
-                "Gaussian process evidence", _evidence, points=60, inputs=6, dtype="float64", tags=["wide", "pytree"]
-            ),
-            held_out(
-                "Gaussian process prediction",
-                _prediction,
-                points=50,
-                wanted=300,
-                dtype="float64",
-                tags=["dense", "linear"],
-            ),
-        ],
-        "options": [
-            tuned("option prices", _black_scholes, options=400, books=None, tags=["block diagonal", "pytree"]),
-            held_out(
-                "books of options", _black_scholes, options=1000, books=10, dtype="float64", tags=["wide", "pytree"]
-            ),
-        ],
-    },
-)
+JACOBIANS = {
+    "mixture": [
+        tuned(
+            "Gaussian mixture",
+            _mixture,
+            dimension=2,
+            components=5,
+            points=300,
+            total=True,
+            dtype="float64",
+            tags=["wide", "pytree"],
+        ),
+        tuned(
+            "small mixture by points",
+            _mixture,
+            dimension=3,
+            components=3,
+            points=120,
+            total=False,
+            tags=["tall", "pytree"],
+        ),
+        held_out(
+            "larger Gaussian mixture",
+            _mixture,
+            dimension=10,
+            components=10,
+            points=200,
+            total=True,
+            dtype="float64",
+            tags=["wide", "pytree"],
+        ),
+        held_out(
+            "mixture by points",
+            _mixture,
+            dimension=4,
+            components=4,
+            points=500,
+            total=False,
+            dtype="float64",
+            tags=["tall", "pytree"],
+        ),
+    ],
+    "regression": [
+        tuned(
+            "logistic scores",
+            _scores,
+            rows=300,
+            features=30,
+            link="logistic",
+            dtype="float64",
+            tags=["dense"],
+            closed_form=True,
+        ),
+        held_out("Poisson scores", _scores, rows=400, features=200, link="poisson", tags=["dense"], closed_form=True),
+        held_out("deviances", _deviances, rows=800, features=20, dtype="float64", tags=["tall"]),
+    ],
+    "factorisation": [
+        tuned("matrix factorisation", _factorisation, shape=(40, 30), rank=3, seen=300, tags=["gather", "pytree"]),
+        held_out(
+            "ratings",
+            _factorisation,
+            shape=(90, 70),
+            rank=5,
+            seen=1500,
+            dtype="float64",
+            tags=["gather", "pytree", "tall"],
+        ),
+    ],
+    "Gaussian process": [
+        tuned("Gaussian process evidence", _evidence, points=60, inputs=6, dtype="float64", tags=["wide", "pytree"]),
+        held_out(
+            "Gaussian process prediction", _prediction, points=50, wanted=300, dtype="float64", tags=["dense", "linear"]
+        ),
+    ],
+    "options": [
+        tuned("option prices", _black_scholes, options=400, books=None, tags=["block diagonal", "pytree"]),
+        held_out("books of options", _black_scholes, options=1000, books=10, dtype="float64", tags=["wide", "pytree"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

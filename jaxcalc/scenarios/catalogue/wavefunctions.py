@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.scenarios.catalogue.entry import Case, collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
 from jaxcalc.scenarios.catalogue.networks import dense, layers
 from jaxcalc.scenarios.scenario import Scenario
 
@@ -157,135 +157,118 @@ def _radial(rng: np.random.Generator, *, dimension: int, power: float) -> Scenar
     return Scenario(lambda x: jnp.sum(x**2) ** (power / 2), rng.uniform(0.5, 1.0, dimension), derivative=derivative)
 
 
-CASES: tuple[Case, ...] = (
-    *collect(
-        operator="hessian",
-        families={
-            "wavefunction": [
-                tuned("wavefunction", _slater, electrons=4, features=16, dtype="float64", tags=["dense"]),
-                held_out("larger wavefunction", _slater, electrons=10, features=24, dtype="float64", tags=["dense"]),
-            ],
-            "network of electrons": [
-                tuned(
-                    "electrons apart",
-                    _electron_network,
-                    electrons=25,
-                    widths=(3, 16, 1),
-                    activation="silu",
-                    tags=["block diagonal"],
-                ),
-                held_out(
-                    "many electrons apart",
-                    _electron_network,
-                    electrons=80,
-                    widths=(3, 24, 24, 2),
-                    activation="tanh",
-                    dtype="float64",
-                    tags=["block diagonal"],
-                ),
-            ],
-        },
-    ),
-    *collect(
-        operator="laplacian",
-        families={
-            "network of electrons": [
-                tuned(
-                    "silu network of electrons",
-                    _electron_network,
-                    electrons=100,
-                    widths=(4, *(100,) * 10),
-                    activation="silu",
-                    tags=["block diagonal"],
-                ),
-                held_out(
-                    "gelu network of electrons",
-                    _electron_network,
-                    electrons=40,
-                    widths=(3, *(64,) * 5, 8),
-                    activation="gelu",
-                    dtype="float64",
-                    tags=["block diagonal"],
-                ),
-            ],
-            "dense network": [
-                tuned("tanh network", _network, widths=(50, 256, 256, 128, 128, 1), activation="tanh", tags=["dense"]),
-                held_out(
-                    "wide tanh network", _network, widths=(5, 768, 768, 512, 512, 1), activation="tanh", tags=["dense"]
-                ),
-            ],
-            "oscillator": [
-                tuned(
-                    "oscillators",
-                    _oscillator,
-                    size=12,
-                    excited=False,
-                    dtype="float64",
-                    tags=["dense"],
-                    closed_form=True,
-                ),
-                held_out(
-                    "excited oscillators",
-                    _oscillator,
-                    size=300,
-                    excited=True,
-                    dtype="float64",
-                    tags=["diagonal"],
-                    closed_form=True,
-                ),
-            ],
-            "Jastrow factor": [
-                tuned("Jastrow factor", _jastrow, electrons=10, nuclei=0, dtype="float64", tags=["dense", "gather"]),
-                held_out("Jastrow factor with nuclei", _jastrow, electrons=24, nuclei=6, tags=["dense", "gather"]),
-            ],
-            "loop": [
-                tuned("residual network", _residual_network, size=40, depth=12, loop="scan", tags=["scan", "dense"]),
-                held_out(
-                    "counted residual network",
-                    _residual_network,
-                    size=24,
-                    depth=8,
-                    loop="fori",
-                    dtype="float64",
-                    tags=["scan", "slices", "dense"],
-                ),
-                held_out("mean field", _fixed_point, size=30, steps=9, dtype="float64", tags=["while", "dense"]),
-            ],
-            "relu network": [
-                tuned(
-                    "relu network squared",
-                    _relu_network,
-                    widths=(20, 64, 64, 4),
-                    tags=["custom jvp", "kink", "dense"],
-                    closed_form=True,
-                ),
-                held_out(
-                    "wide relu network squared",
-                    _relu_network,
-                    widths=(60, 200, 3),
-                    dtype="float64",
-                    tags=["custom jvp", "kink", "dense"],
-                    closed_form=True,
-                ),
-            ],
-            "wavefunction": [
-                tuned("Slater determinant", _slater, electrons=6, features=32, dtype="float64", tags=["dense"]),
-                held_out(
-                    "larger Slater determinant", _slater, electrons=14, features=32, dtype="float64", tags=["dense"]
-                ),
-            ],
-            "radial": [
-                tuned("harmonic", _radial, dimension=3, power=-1.0, dtype="float64", tags=["dense"], closed_form=True),
-                held_out(
-                    "power of the distance",
-                    _radial,
-                    dimension=100,
-                    power=3.0,
-                    dtype="float64",
-                    tags=["dense"],
-                    closed_form=True,
-                ),
-            ],
-        },
-    ),
-)
+HESSIANS = {
+    "wavefunction": [
+        tuned("wavefunction", _slater, electrons=4, features=16, dtype="float64", tags=["dense"]),
+        held_out("larger wavefunction", _slater, electrons=10, features=24, dtype="float64", tags=["dense"]),
+    ],
+    "network of electrons": [
+        tuned(
+            "electrons apart",
+            _electron_network,
+            electrons=25,
+            widths=(3, 16, 1),
+            activation="silu",
+            tags=["block diagonal"],
+        ),
+        held_out(
+            "many electrons apart",
+            _electron_network,
+            electrons=80,
+            widths=(3, 24, 24, 2),
+            activation="tanh",
+            dtype="float64",
+            tags=["block diagonal"],
+        ),
+    ],
+}
+
+LAPLACIANS = {
+    "network of electrons": [
+        tuned(
+            "silu network of electrons",
+            _electron_network,
+            electrons=100,
+            widths=(4, *(100,) * 10),
+            activation="silu",
+            tags=["block diagonal"],
+        ),
+        held_out(
+            "gelu network of electrons",
+            _electron_network,
+            electrons=40,
+            widths=(3, *(64,) * 5, 8),
+            activation="gelu",
+            dtype="float64",
+            tags=["block diagonal"],
+        ),
+    ],
+    "dense network": [
+        tuned("tanh network", _network, widths=(50, 256, 256, 128, 128, 1), activation="tanh", tags=["dense"]),
+        held_out("wide tanh network", _network, widths=(5, 768, 768, 512, 512, 1), activation="tanh", tags=["dense"]),
+    ],
+    "oscillator": [
+        tuned("oscillators", _oscillator, size=12, excited=False, dtype="float64", tags=["dense"], closed_form=True),
+        held_out(
+            "excited oscillators",
+            _oscillator,
+            size=300,
+            excited=True,
+            dtype="float64",
+            tags=["diagonal"],
+            closed_form=True,
+        ),
+    ],
+    "Jastrow factor": [
+        tuned("Jastrow factor", _jastrow, electrons=10, nuclei=0, dtype="float64", tags=["dense", "gather"]),
+        held_out("Jastrow factor with nuclei", _jastrow, electrons=24, nuclei=6, tags=["dense", "gather"]),
+    ],
+    "loop": [
+        tuned("residual network", _residual_network, size=40, depth=12, loop="scan", tags=["scan", "dense"]),
+        held_out(
+            "counted residual network",
+            _residual_network,
+            size=24,
+            depth=8,
+            loop="fori",
+            dtype="float64",
+            tags=["scan", "slices", "dense"],
+        ),
+        held_out("mean field", _fixed_point, size=30, steps=9, dtype="float64", tags=["while", "dense"]),
+    ],
+    "relu network": [
+        tuned(
+            "relu network squared",
+            _relu_network,
+            widths=(20, 64, 64, 4),
+            tags=["custom jvp", "kink", "dense"],
+            closed_form=True,
+        ),
+        held_out(
+            "wide relu network squared",
+            _relu_network,
+            widths=(60, 200, 3),
+            dtype="float64",
+            tags=["custom jvp", "kink", "dense"],
+            closed_form=True,
+        ),
+    ],
+    "wavefunction": [
+        tuned("Slater determinant", _slater, electrons=6, features=32, dtype="float64", tags=["dense"]),
+        held_out("larger Slater determinant", _slater, electrons=14, features=32, dtype="float64", tags=["dense"]),
+    ],
+    "radial": [
+        tuned("harmonic", _radial, dimension=3, power=-1.0, dtype="float64", tags=["dense"], closed_form=True),
+        held_out(
+            "power of the distance",
+            _radial,
+            dimension=100,
+            power=3.0,
+            dtype="float64",
+            tags=["dense"],
+            closed_form=True,
+        ),
+    ],
+}
+
+CASES = collect("hessian", HESSIANS) + collect("laplacian", LAPLACIANS)
