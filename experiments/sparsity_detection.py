@@ -68,11 +68,11 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     match kind:
         case "scan:":
             name, _, carry = rest.partition(" ")
-            fun, x = scans.scan(name, carry=int(carry), length=config.length)
-            return fun, jnp.asarray(x), False
+            scan = scans.scan(name, carry=int(carry), length=config.length)
+            return scan.fun, jnp.asarray(scan.x), False
         case "rounding":
-            fun, x = scans.rounded_products()
-            return fun, jnp.asarray(x), False
+            products = scans.rounded_products()
+            return products.fun, jnp.asarray(products.x), False
         case "CUTEst":
             name, _, what = rest.partition(" ")
             problem = _cutest.load(name)
