@@ -47,13 +47,8 @@ def _permutation(rng: np.random.Generator, *, size: int) -> Scenario:
         matrix[np.arange(size), order] = np.asarray(x)[np.asarray(order)]
         return matrix
 
-    return Scenario(
-        lambda x, order: x[order] ** 2 / 2,
-        rng.standard_normal(size),
-        (order,),
-        derivative=derivative,
-        num_nonzeros=size,
-    )
+    fun = lambda x, order: x[order] ** 2 / 2
+    return Scenario(fun, rng.standard_normal(size), (order,), derivative=derivative, num_nonzeros=size)
 
 
 def _table(rng: np.random.Generator, *, knots: int, queries: int) -> Scenario:
@@ -191,9 +186,8 @@ def _low_pass(rng: np.random.Generator, *, size: int) -> Scenario:
     import jax.numpy as jnp
 
     window = 1.0 / (1.0 + (np.arange(size // 2 + 1) / (size / 8)) ** 4)
-    return Scenario(
-        lambda x, window: jnp.tanh(jnp.fft.irfft(window * jnp.fft.rfft(x), size)), rng.standard_normal(size), (window,)
-    )
+    fun = lambda x, window: jnp.tanh(jnp.fft.irfft(window * jnp.fft.rfft(x), size))
+    return Scenario(fun, rng.standard_normal(size), (window,))
 
 
 def _power_spectrum(rng: np.random.Generator, *, size: int) -> Scenario:

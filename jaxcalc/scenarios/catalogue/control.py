@@ -156,13 +156,8 @@ def _straight_through(rng: np.random.Generator, *, inputs: int, outputs: int) ->
     quantise.defvjp(lambda x: (quantise(x), None), lambda _, cotangent: (cotangent,))
     matrix = rng.standard_normal((outputs, inputs))
     derivative = lambda x, a: np.asarray(a, np.float64)
-    return Scenario(
-        lambda x, a: a @ quantise(x),
-        rng.standard_normal(inputs),
-        (matrix,),
-        derivative=derivative,
-        num_nonzeros=inputs * outputs,
-    )
+    fun, point = lambda x, a: a @ quantise(x), rng.standard_normal(inputs)
+    return Scenario(fun, point, (matrix,), derivative=derivative, num_nonzeros=inputs * outputs)
 
 
 def _quantised_blocks(rng: np.random.Generator, *, blocks: int, width: int) -> Scenario:

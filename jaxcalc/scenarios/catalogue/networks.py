@@ -211,11 +211,8 @@ def _tucker(rng: np.random.Generator, *, core: int, size: int) -> Scenario:
     import jax.numpy as jnp
 
     factors = rng.standard_normal((3, size, core)) / np.sqrt(core)
-    return Scenario(
-        lambda g, f: jnp.tanh(jnp.einsum("abc,ia,jb,kc->ijk", g, f[0], f[1], f[2])),
-        rng.standard_normal((core, core, core)),
-        (factors,),
-    )
+    fun = lambda g, f: jnp.tanh(jnp.einsum("abc,ia,jb,kc->ijk", g, f[0], f[1], f[2]))
+    return Scenario(fun, rng.standard_normal((core, core, core)), (factors,))
 
 
 JACOBIANS = {

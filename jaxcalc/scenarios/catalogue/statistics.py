@@ -72,13 +72,8 @@ def _scores(rng: np.random.Generator, *, rows: int, features: int, link: str) ->
         slope = np.exp(eta) if link == "poisson" else 0.25 / np.cosh(eta / 2) ** 2
         return (design.T * slope) @ design + 0.1 * np.eye(features)
 
-    return Scenario(
-        score,
-        rng.standard_normal(features),
-        (design, seen.astype(float)),
-        derivative=derivative,
-        num_nonzeros=features**2,
-    )
+    point, constants = rng.standard_normal(features), (design, seen.astype(float))
+    return Scenario(score, point, constants, derivative=derivative, num_nonzeros=features**2)
 
 
 def _deviances(rng: np.random.Generator, *, rows: int, features: int) -> Scenario:
