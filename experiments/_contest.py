@@ -330,9 +330,9 @@ def hold(operator: str, config: Any) -> dict[str, Any]:
     """
     import jax
 
-    from jaxcalc.functions import derivatives
+    from jaxcalc import scenarios
 
-    case = derivatives.case(config.problem)
+    case = scenarios.case(config.problem)
     with jax.enable_x64(case.dtype == "float64"), nothing_remembered():
         _warm(operator, case.dtype)
         own = _Field(case.build(), case.dtype)

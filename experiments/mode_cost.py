@@ -50,8 +50,8 @@ VARIABLES = {
 
 
 def _workload(config, key):
-    from jaxcalc.functions import workloads
     from jaxcalc.models import classifier
+    from jaxcalc.scenarios import workloads
 
     if config.workload in get_args(_Map):
         sizes = {"inputs": config.inputs, "outputs": config.outputs, "depth": config.depth}
@@ -65,7 +65,7 @@ def _workload(config, key):
 
 
 def run(config, key):
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
     workload = _workload(config, key)
     routes = workloads.transforms(workload)

@@ -30,7 +30,7 @@ _CUSTOM = (
 
 class Config(Base):
     function: str = "5-point stencil"
-    """a case of jaxcalc.functions.derivatives, 'scan: ring 100' (cascade, oscillators; any carry), 'rounding with
+    """a case of jaxcalc.scenarios, 'scan: ring 100' (cascade, oscillators; any carry), 'rounding with
     its own tangent', 'CUTEst NAME' (its objective's Hessian), 'CUTEst NAME equalities' or '... inequalities'"""
     length: int = pydantic.Field(1000, ge=1)
     """steps of the scans"""
@@ -61,18 +61,18 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     """The function of one argument, that argument, and whether its Hessian is asked for."""
     import jax.numpy as jnp
 
-    from jaxcalc.functions import derivatives
+    from jaxcalc import scenarios
     from jaxcalc.scenarios import scans
 
     kind, _, rest = config.function.partition(" ")
     match kind:
         case "scan:":
             name, _, carry = rest.partition(" ")
-            fun, x = scans.scan(name, carry=int(carry), length=config.length)
-            return fun, jnp.asarray(x), False
+            scan = scans.scan(name, carry=int(carry), length=config.length)
+            return scan.fun, jnp.asarray(scan.x), False
         case "rounding":
-            fun, x = scans.rounded_products()
-            return fun, jnp.asarray(x), False
+            products = scans.rounded_products()
+            return products.fun, jnp.asarray(products.x), False
         case "CUTEst":
             name, _, what = rest.partition(" ")
             problem = _cutest.load(name)
@@ -82,7 +82,7 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
             which = {"equalities": 0, "inequalities": 1}[what]
             return lambda y: problem.constraint(y)[which], x, False
         case _:
-            case_ = derivatives.case(config.function)
+            case_ = scenarios.case(config.function)
             instance = case_.build()
             return instance.unary, instance.x, case_.operator != "jacobian"
 

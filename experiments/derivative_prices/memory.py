@@ -16,14 +16,14 @@ dtype = "float64"
 
 class Config(lab.Config):
     problem: str = "5-point stencil"
-    """a case of jaxcalc.functions.derivatives, whatever its operator"""
+    """a case of jaxcalc.scenarios, whatever its operator"""
 
     @pydantic.field_validator("problem")
     @classmethod
     def _in_the_catalogue(cls, name: str) -> str:
-        from jaxcalc.functions import derivatives
+        from jaxcalc import scenarios
 
-        return derivatives.case(name).name
+        return scenarios.case(name).name
 
 
 VARIABLES = {
@@ -44,11 +44,11 @@ def run(config, key):
     import jax
 
     from experiments import _contest
-    from jaxcalc.functions import derivatives
+    from jaxcalc import scenarios
     from jaxcalc.transforms import choose, plan
     from jaxcalc.transforms.plan import Request
 
-    case = derivatives.case(config.problem)
+    case = scenarios.case(config.problem)
     public, known = _contest.operators()[case.operator]
     every = tuple(f"{operator}: {name}" for operator, names in _contest.STRATEGIES.items() for name in names)
     found: dict[str, tuple[float, ...]] = {}

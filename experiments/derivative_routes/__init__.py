@@ -33,9 +33,9 @@ class Settings(lab.Config):
 
 
 def known_case(operator: str, name: str) -> str:
-    from jaxcalc.functions import derivatives
+    from jaxcalc import scenarios
 
-    found = derivatives.case(name)
+    found = scenarios.case(name)
     if found.operator != operator:
         raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")
     return name

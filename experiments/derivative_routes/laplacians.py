@@ -15,7 +15,7 @@ dtype = "float64"
 
 class Config(routes.Settings):
     problem: str = "harmonic"
-    """a case of jaxcalc.functions.derivatives"""
+    """a case of jaxcalc.scenarios"""
 
     @pydantic.field_validator("problem")
     @classmethod

@@ -1,6 +1,5 @@
 """What do Jacobians with dense rows and columns cost, dense and sparse, against dense routes and peers?"""
 
-import dataclasses
 from typing import Literal
 
 import numpy as np
@@ -96,12 +95,12 @@ def _sparsejac_routes(fun, arguments):
 def run(config, key):
     import jax
 
-    from jaxcalc.functions import derivatives
+    from jaxcalc import scenarios
     from jaxcalc.transforms import jacobian
 
-    case = dataclasses.replace(derivatives.case(config.problem), choices=(("size", config.size),))
-    instance = case.build("float64" if jax.config.read("jax_enable_x64") else "float32")
-    fun, arguments, n = instance.fun, instance.arguments, config.size
+    dtype = "float64" if jax.config.read("jax_enable_x64") else "float32"
+    scenario = scenarios.case(config.problem).build(dtype, size=config.size)
+    fun, arguments, n = scenario.fun, scenario.arguments, config.size
     built: dict[str, Built] = {
         "auto": planned(fun, arguments),
         "auto, BCOO": planned(fun, arguments, output_format="bcoo"),

@@ -79,7 +79,8 @@ def run(config, key):
     from jaxcalc.scenarios.hidden import hidden_square
     from jaxcalc.transforms import MemoryBudgetError, jacobian, plan
 
-    fun, arguments = hidden_square(inputs=config.inputs, side=config.side)
+    scenario = hidden_square(inputs=config.inputs, side=config.side)
+    fun, arguments = scenario.fun, scenario.arguments
     limit = int(1e6 * config.budget)
     dense = {mode.__name__: executable(mode(fun), *arguments).footprint for mode in (jax.jacfwd, jax.jacrev)}
     found: dict[str, Any] = {f"{name}_bytes": float(need) for name, need in dense.items()}

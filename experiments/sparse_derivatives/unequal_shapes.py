@@ -41,7 +41,7 @@ VARIABLES = {
 def run(config, key):
     import jax
 
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
     made = workloads.phase_delay(key, sources=config.sources, antennas=config.antennas, channels=config.channels)
     fun, arguments = made.fun, made.arguments
@@ -50,8 +50,8 @@ def run(config, key):
         "jacfwd": (jax.jacfwd(fun), arguments, made.num_inputs),
         "jacrev": (jax.jacrev(fun), arguments, made.num_outputs),
     }
-    assert made.jacobian is not None
-    contest = hold(built, ("auto", "jacfwd", "jacrev"), config, made.jacobian(*arguments))
+    assert made.derivative is not None
+    contest = hold(built, ("auto", "jacfwd", "jacrev"), config, made.derivative(*arguments))
     return {"num_inputs": made.num_inputs, "num_outputs": made.num_outputs, **contest}
 
 

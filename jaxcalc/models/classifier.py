@@ -16,9 +16,10 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.functions import datasets
-from jaxcalc.functions.workloads import Workload, array, generator
 from jaxcalc.models.dense import Layers, mlp
 from jaxcalc.models.model import Model
+from jaxcalc.scenarios.scenario import Scenario
+from jaxcalc.scenarios.workloads import array, generator
 
 __all__ = [
     "ARCHITECTURES",
@@ -218,24 +219,24 @@ def random_features(key: jax.Array, images: jax.Array, count: int) -> jax.Array:
     return array(np.tanh(np.asarray(images) @ generator(key).standard_normal((images.shape[1], count))))
 
 
-def scores(key: jax.Array, model: Model, pixels: int = 64) -> Workload:
+def scores(key: jax.Array, model: Model, pixels: int = 64) -> Scenario:
     """The ten class scores of one digit by its pixels, R^pixels -> R^10: the Jacobian is the image's saliency."""
     batch, _ = images(1, pixels)
     params = model.init(key)
-    return Workload("scores", lambda image, params: model.apply(params, image), batch[0], (params,))
+    return Scenario(lambda image, params: model.apply(params, image), batch[0], (params,))
 
 
-def image_loss(key: jax.Array, model: Model, pixels: int = 64) -> Workload:
+def image_loss(key: jax.Array, model: Model, pixels: int = 64) -> Scenario:
     """The loss of one digit by its pixels, R^pixels -> R: the gradient is the direction of an adversarial step."""
     batch, labels = images(1, pixels)
     fun = loss(model)
     params = model.init(key)
-    return Workload("image loss", lambda image, *rest: fun(rest[0], image[None], rest[1]), batch[0], (params, labels))
+    return Scenario(lambda image, *rest: fun(rest[0], image[None], rest[1]), batch[0], (params, labels))
 
 
 def training_loss(
     key: jax.Array, model: Model, *, batch: int = 64, pixels: int = 64, features: int | None = None
-) -> Workload:
+) -> Scenario:
     """The loss of a batch by the model's parameters, R^params -> R: the gradient is what training takes.
 
     Args:
@@ -247,7 +248,7 @@ def training_loss(
     inputs, labels = images(batch, pixels)
     if features is not None:
         inputs = random_features(of_features, inputs, features)
-    return Workload("training loss", loss(model), model.init(of_params), (inputs, labels))
+    return Scenario(loss(model), model.init(of_params), (inputs, labels))
 
 
 @functools.cache

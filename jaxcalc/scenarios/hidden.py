@@ -1,20 +1,21 @@
 """Maps of few inputs and outputs through a large hidden layer, whose Jacobians want more memory than they return."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jaxcalc.scenarios.scenario import Scenario
 
-def hidden_square(*, inputs: int, side: int) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """``h = softmax(tanh(a x + (b x)'))`` over rows, multiplied by ``weight`` from either side; and its arguments.
+
+def hidden_square(*, inputs: int, side: int) -> Scenario:
+    """``h = softmax(tanh(a x + (b x)'))`` over rows, multiplied by ``weight`` from either side.
 
     Args:
       inputs: entries of ``x``.
       side: units along a side of the hidden square; there are twice as many outputs.
 
     Returns:
-      The function of ``(x, a, b, weight)``, and these in float32, of shapes (inputs,), (side, inputs) twice and
+      The scenario, its constants ``(a, b, weight)``; all in float32, of shapes (inputs,), (side, inputs) twice and
       (side, 1), drawn from a fixed seed.
     """
     import jax
@@ -29,4 +30,4 @@ def hidden_square(*, inputs: int, side: int) -> tuple[Callable[..., Any], tuple[
         h = jax.nn.softmax(jnp.tanh((a @ x)[:, None] + b @ x), axis=1)
         return jnp.concatenate([(h @ weight)[:, 0], (h.T @ weight)[:, 0]])
 
-    return fun, (x * np.sqrt(inputs), *rest)
+    return Scenario(fun, x * np.sqrt(inputs), tuple(rest))

@@ -1,17 +1,16 @@
 """Long scans, and a rule of one's own, whose Jacobians' sparsity patterns are known."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from jaxcalc.scenarios.scenario import Scenario
+
 SCANS = ("ring", "cascade", "oscillators")
 
-Subject = tuple[Callable[..., Any], np.ndarray]
 
-
-def scan(name: str, *, carry: int, length: int) -> Subject:
-    """A scan without inputs: its function of the initial carry, and such a carry.
+def scan(name: str, *, carry: int, length: int) -> Scenario:
+    """A scan without inputs, a function of the initial carry; the carry is a numpy array in double precision.
 
     Args:
       name: ``"ring"``: each entry sees its left neighbour, the last carry is returned; ``"cascade"``: likewise on a
@@ -47,11 +46,11 @@ def scan(name: str, *, carry: int, length: int) -> Subject:
         last, seen = jax.lax.scan(lambda c, _: steps[name](c), x, None, length=length)
         return last if seen is None else seen
 
-    return fun, np.random.default_rng(0).standard_normal(carry)
+    return Scenario(fun, np.random.default_rng(0).standard_normal(carry))
 
 
-def rounded_products(*, size: int = 100) -> Subject:
-    """Products of neighbours, rounded to integers with the tangent of the identity; and their argument.
+def rounded_products(*, size: int = 100) -> Scenario:
+    """Products of neighbours, rounded to integers with the tangent of the identity; their argument is a numpy array.
 
     Args:
       size: number of inputs; there is one output less.
@@ -64,4 +63,4 @@ def rounded_products(*, size: int = 100) -> Subject:
         return jnp.round(x)
 
     rounded.defjvp(lambda primals, tangents: (rounded(*primals), tangents[0]))
-    return lambda x: rounded(x[1:] * x[:-1]), 3.0 * np.random.default_rng(0).standard_normal(size)
+    return Scenario(lambda x: rounded(x[1:] * x[:-1]), 3.0 * np.random.default_rng(0).standard_normal(size))

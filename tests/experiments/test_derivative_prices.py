@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from jaxcalc import lab
-from jaxcalc.functions import derivatives
+from jaxcalc import lab, scenarios
 from jaxcalc.scenarios import counted
 from tests.verdicts import mutated, verdicts
 
@@ -77,4 +76,4 @@ def test_memory(tmp_path):
 def test_the_configs_hold_everything():
     read = lambda name: yaml.safe_load((CONFIGS / f"derivative_prices-{name}.yaml").read_text())["sweep"]["grid"]
     assert read("operations")["program"] == list(counted.NAMES)
-    assert read("memory")["problem"] == [case.name for case in derivatives.CASES]
+    assert read("memory")["problem"] == [case.name for case in scenarios.CASES]

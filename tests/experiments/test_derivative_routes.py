@@ -5,8 +5,7 @@ import pytest
 import yaml
 
 from experiments import derivative_routes
-from jaxcalc import lab
-from jaxcalc.functions import derivatives
+from jaxcalc import lab, scenarios
 from jaxcalc.lab import registry
 from tests.verdicts import claims, mutated
 
@@ -51,7 +50,7 @@ def settled(dataset):
 def test_what_is_read(run):
     data = run.dataset
     assert data.function.values.tolist() == PROBLEMS
-    assert data.precision.values.tolist() == [derivatives.case(name).dtype for name in PROBLEMS]
+    assert data.precision.values.tolist() == [scenarios.case(name).dtype for name in PROBLEMS]
     assert data.num_inputs.values.tolist() == [20, 300, 50]
     assert np.isfinite(data.again).all()
     status = data.status.to_pandas()
@@ -170,7 +169,7 @@ def test_the_configs_hold_the_whole_catalogue():
     folder = Path(__file__).resolve().parents[2] / "configs/bench"
     for part in ("jacobian", "hessian", "laplacian"):
         config = yaml.safe_load((folder / f"derivative_routes-{part}s.yaml").read_text())
-        assert config["sweep"]["grid"]["problem"] == [case.name for case in derivatives.cases(part)]
+        assert config["sweep"]["grid"]["problem"] == [case.name for case in scenarios.cases(part)]
 
 
 def test_a_problem_of_another_operator_is_refused():

@@ -39,7 +39,7 @@ PLANE = [
 
 
 def test_every_workload_has_a_name_in_the_config():
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
     experiment = importlib.import_module("experiments.mode_cost")
     named = typing.get_args(experiment.Workload)

@@ -8,27 +8,27 @@ import pytest
 from jaxcalc.scenarios import hidden, language, scans
 
 
-def jacobian_entries(fun, x):
-    return np.asarray(jax.jacfwd(fun)(jnp.asarray(x))) != 0
+def jacobian_entries(scenario):
+    return np.asarray(jax.jacfwd(scenario.fun)(jnp.asarray(scenario.x))) != 0
 
 
 def test_scans_have_the_patterns_told():
-    ring = jacobian_entries(*scans.scan("ring", carry=6, length=2))
+    ring = jacobian_entries(scans.scan("ring", carry=6, length=2))
     shifts = [np.roll(np.eye(6, dtype=bool), -k, axis=1) for k in range(3)]
     np.testing.assert_array_equal(ring, shifts[0] | shifts[1] | shifts[2])
-    cascade = jacobian_entries(*scans.scan("cascade", carry=3, length=4))
+    cascade = jacobian_entries(scans.scan("cascade", carry=3, length=4))
     expected = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 1], [1, 1, 1]], bool)
     np.testing.assert_array_equal(cascade, expected)
-    pendulums = jacobian_entries(*scans.scan("oscillators", carry=6, length=3))
+    pendulums = jacobian_entries(scans.scan("oscillators", carry=6, length=3))
     np.testing.assert_array_equal(pendulums, np.tile(np.eye(3, dtype=bool), (2, 2)))
 
 
 def test_rounding_has_the_tangent_of_its_argument():
-    fun, x = scans.rounded_products(size=5)
-    value = np.asarray(fun(jnp.asarray(x)))
+    products = scans.rounded_products(size=5)
+    value = np.asarray(products.fun(jnp.asarray(products.x)))
     np.testing.assert_array_equal(value, np.round(value))
     band = np.eye(4, 5, dtype=bool) | np.eye(4, 5, 1, dtype=bool)
-    np.testing.assert_array_equal(jacobian_entries(fun, x), band)
+    np.testing.assert_array_equal(jacobian_entries(products), band)
 
 
 @pytest.mark.parametrize("name", language.FEATURES)
@@ -51,10 +51,10 @@ def test_what_is_not_known_is_refused():
 
 
 def test_the_hidden_square_is_larger_than_what_it_joins():
-    fun, arguments = hidden.hidden_square(inputs=3, side=4)
-    assert [value.shape for value in arguments] == [(3,), (4, 3), (4, 3), (4, 1)]
-    x, a, b, weight = map(np.asarray, arguments)
+    scenario = hidden.hidden_square(inputs=3, side=4)
+    assert [value.shape for value in scenario.arguments] == [(3,), (4, 3), (4, 3), (4, 1)]
+    x, a, b, weight = map(np.asarray, scenario.arguments)
     powers = np.exp(np.tanh((a @ x)[:, None] + (b @ x)[None, :]))
     h = powers / powers.sum(axis=1, keepdims=True)
     expected = np.concatenate([h @ weight[:, 0], h.T @ weight[:, 0]])
-    np.testing.assert_allclose(np.asarray(fun(*arguments)), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(scenario.fun(*scenario.arguments)), expected, rtol=1e-5)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.functions import workloads
 from jaxcalc.programs.compiled import executable
+from jaxcalc.scenarios import workloads
 from jaxcalc.transforms import MemoryBudgetError, compare, jacobian, plan
 from jaxcalc.transforms.plan import FAST_ENOUGH
 

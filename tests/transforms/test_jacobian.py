@@ -10,7 +10,7 @@ import pytest
 import scipy.sparse
 from jax.experimental.sparse import BCOO
 
-from jaxcalc.functions import derivatives
+from jaxcalc import scenarios
 from jaxcalc.programs.sparsity import jacobian_pattern
 from jaxcalc.transforms import MemoryBudgetError, hessian, hvp, jacobian, plan, routes
 from tests.tolerance import assert_close
@@ -208,7 +208,7 @@ def test_a_custom_vjp_goes_by_its_rule(method):
 @pytest.mark.parametrize("name", ["layer norm", "causal attention"])
 def test_reverse_mode_is_right_where_a_compiled_jacrev_is_not(name):
     # Oracle: forward mode. XLA's CPU backend miscompiles jax.jit(jax.jacrev(fun)) here.
-    instance = derivatives.case(name).build()
+    instance = scenarios.case(name).build()
     found = jax.jit(jacobian(instance.fun, method="reverse"))(*instance.arguments)
     assert_close(found, jax.jit(jax.jacfwd(instance.fun))(*instance.arguments), 32, scale=1, dtype=jnp.float32)
 

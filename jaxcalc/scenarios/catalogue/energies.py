@@ -3,15 +3,16 @@
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.functions.derivatives.case import Case, Instance, hessian
-from jaxcalc.functions.derivatives.dynamics import runge_kutta
-from jaxcalc.functions.derivatives.networks import dense, layers
-from jaxcalc.functions.derivatives.statistics import mixture_densities, mixture_parameters
+from jaxcalc.scenarios.catalogue.dynamics import runge_kutta
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
+from jaxcalc.scenarios.catalogue.networks import dense, layers
+from jaxcalc.scenarios.catalogue.statistics import mixture_densities, mixture_parameters
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
 
 
-def _rosenbrock(rng: np.random.Generator, *, size: int) -> Instance:
+def _rosenbrock(rng: np.random.Generator, *, size: int) -> Scenario:
     """The chained banana valley of ``functions.problems``, sum 100 (x_(i+1) - x_i^2)^2 + (1 - x_i)^2: tridiagonal.
 
     Source: Rosenbrock (1960).
@@ -26,10 +27,10 @@ def _rosenbrock(rng: np.random.Generator, *, size: int) -> Instance:
         return np.diag(main) + np.diag(-400 * x[:-1], 1) + np.diag(-400 * x[:-1], -1)
 
     point = 1.0 + 0.3 * rng.standard_normal(size)
-    return Instance(problems.rosenbrock(size).function, point, derivative=derivative, num_nonzeros=3 * size - 2)
+    return Scenario(problems.rosenbrock(size).function, point, derivative=derivative, num_nonzeros=3 * size - 2)
 
 
-def _two_variables(rng: np.random.Generator, *, which: str) -> Instance:
+def _two_variables(rng: np.random.Generator, *, which: str) -> Scenario:
     """Beale's or Himmelblau's function of two variables.
 
     Source: MGH problem 5 (More, Garbow and Hillstrom 1981); Himmelblau (1972).
@@ -50,23 +51,23 @@ def _two_variables(rng: np.random.Generator, *, which: str) -> Instance:
     point = rng.uniform(0.5, 1.5, 2)
     match which:
         case "beale":
-            return Instance(beale, point, num_nonzeros=4)
+            return Scenario(beale, point, num_nonzeros=4)
         case "himmelblau":
-            return Instance(himmelblau, point, derivative=derivative, num_nonzeros=4)
+            return Scenario(himmelblau, point, derivative=derivative, num_nonzeros=4)
         case _:
             raise checks.unknown("two variables", "which", which, ("beale", "himmelblau"))
 
 
-def _network_loss(rng: np.random.Generator, *, widths: tuple[int, ...], batch: int, activation: str) -> Instance:
+def _network_loss(rng: np.random.Generator, *, widths: tuple[int, ...], batch: int, activation: str) -> Scenario:
     """Mean squared error of a dense network in its parameters, a PyTree: dense."""
     import jax.numpy as jnp
 
     inputs, target = rng.standard_normal((batch, widths[0])), rng.standard_normal((batch, widths[-1]))
     fun = lambda p, inputs, target: jnp.mean((dense(p, inputs, activation) - target) ** 2)
-    return Instance(fun, layers(rng, widths), (inputs, target))
+    return Scenario(fun, layers(rng, widths), (inputs, target))
 
 
-def _likelihood(rng: np.random.Generator, *, rows: int, features: int, link: str) -> Instance:
+def _likelihood(rng: np.random.Generator, *, rows: int, features: int, link: str) -> Scenario:
     """Negative log-likelihood of a generalised linear model, sum b(x_i' w) - y_i x_i' w; Hessian X' diag(b'') X.
 
     Source: McCullagh and Nelder, Generalized Linear Models.
@@ -86,10 +87,12 @@ def _likelihood(rng: np.random.Generator, *, rows: int, features: int, link: str
         eta = design @ np.asarray(w, np.float64)
         return (design.T * (np.exp(eta) if link == "poisson" else 0.25 / np.cosh(eta / 2) ** 2)) @ design
 
-    return Instance(loss, rng.standard_normal(features), (design, seen), derivative, features**2)
+    return Scenario(
+        loss, rng.standard_normal(features), (design, seen), derivative=derivative, num_nonzeros=features**2
+    )
 
 
-def _mixture_loss(rng: np.random.Generator, *, dimension: int, components: int, points: int) -> Instance:
+def _mixture_loss(rng: np.random.Generator, *, dimension: int, components: int, points: int) -> Scenario:
     """Negative log-likelihood of a Gaussian mixture in all its parameters, a PyTree.
 
     Source: ADBench's GMM (Srajer et al. 2018), without the Wishart prior.
@@ -98,7 +101,7 @@ def _mixture_loss(rng: np.random.Generator, *, dimension: int, components: int, 
 
     data = rng.standard_normal((points, dimension))
     loss = lambda p, data: -jnp.sum(mixture_densities(p, data))
-    return Instance(loss, mixture_parameters(rng, dimension, components), (data,))
+    return Scenario(loss, mixture_parameters(rng, dimension, components), (data,))
 
 
 def _lattice_points(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -108,7 +111,7 @@ def _lattice_points(rng: np.random.Generator, count: int) -> np.ndarray:
     return 1.1 * grid + 0.05 * rng.standard_normal((count, 3))
 
 
-def _lennard_jones(rng: np.random.Generator, *, atoms: int, listed: bool) -> Instance:
+def _lennard_jones(rng: np.random.Generator, *, atoms: int, listed: bool) -> Scenario:
     """Lennard-Jones energy, sum over pairs 4 (r^-12 - r^-6): all pairs, or a list of near ones by gathers (sparse).
 
     Source: Jones (1924).
@@ -125,10 +128,10 @@ def _lennard_jones(rng: np.random.Generator, *, atoms: int, listed: bool) -> Ins
         inverse = 1.0 / jnp.sum((x[first] - x[second]) ** 2, axis=-1) ** 3
         return jnp.sum(4.0 * (inverse**2 - inverse))
 
-    return Instance(energy, point, (first, second), num_nonzeros=9 * (atoms + 2 * len(first)))
+    return Scenario(energy, point, (first, second), num_nonzeros=9 * (atoms + 2 * len(first)))
 
 
-def _phi4(rng: np.random.Generator, *, shape: tuple[int, ...]) -> Instance:
+def _phi4(rng: np.random.Generator, *, shape: tuple[int, ...]) -> Scenario:
     """Action of a field on a periodic lattice, sum over sites of sum_d (f_(x+d) - f_x)^2 / 2 - f^2 / 2 + f^4 / 4.
 
     Source: e.g. Montvay and Muenster, Quantum Fields on a Lattice.
@@ -139,10 +142,10 @@ def _phi4(rng: np.random.Generator, *, shape: tuple[int, ...]) -> Instance:
         hop = sum(jnp.sum((jnp.roll(field, -1, axis) - field) ** 2) for axis in range(len(shape)))
         return hop / 2 + jnp.sum(field**4 / 4 - field**2 / 2)
 
-    return Instance(action, rng.standard_normal(shape), num_nonzeros=int(np.prod(shape)) * (1 + 2 * len(shape)))
+    return Scenario(action, rng.standard_normal(shape), num_nonzeros=int(np.prod(shape)) * (1 + 2 * len(shape)))
 
 
-def _rotors(rng: np.random.Generator, *, side: int) -> Instance:
+def _rotors(rng: np.random.Generator, *, side: int) -> Scenario:
     """Energy of planar rotors with open ends, -sum over neighbours cos(t_i - t_j) - h sum cos t_i.
 
     Source: the XY model, Kosterlitz and Thouless (1973).
@@ -153,10 +156,10 @@ def _rotors(rng: np.random.Generator, *, side: int) -> Instance:
         bonds = jnp.sum(jnp.cos(t[1:] - t[:-1])) + jnp.sum(jnp.cos(t[:, 1:] - t[:, :-1]))
         return -bonds - 0.2 * jnp.sum(jnp.cos(t))
 
-    return Instance(energy, rng.uniform(-3, 3, (side, side)), num_nonzeros=5 * side**2 - 4 * side)
+    return Scenario(energy, rng.uniform(-3, 3, (side, side)), num_nonzeros=5 * side**2 - 4 * side)
 
 
-def _barrier(rng: np.random.Generator, *, size: int, rows: int, local: bool) -> Instance:
+def _barrier(rng: np.random.Generator, *, size: int, rows: int, local: bool) -> Scenario:
     """A linear programme's log barrier, c'x - sum log(b - A x) - sum log x; A' diag((b - A x)^-2) A + diag x^-2.
 
     With ``local`` every constraint binds neighbours, so that the Hessian is a band.
@@ -180,13 +183,13 @@ def _barrier(rng: np.random.Generator, *, size: int, rows: int, local: bool) -> 
 
     if local:
         bound = point[:-1] + point[1:] + rng.uniform(0.5, 1.5, size - 1)
-        return Instance(chained, point, (cost, bound), num_nonzeros=3 * size - 2)
+        return Scenario(chained, point, (cost, bound), num_nonzeros=3 * size - 2)
     matrix = rng.standard_normal((rows, size))
     bound = matrix @ point + rng.uniform(0.5, 1.5, rows)
-    return Instance(barrier, point, (cost, matrix, bound), derivative, size**2)
+    return Scenario(barrier, point, (cost, matrix, bound), derivative=derivative, num_nonzeros=size**2)
 
 
-def _minimal_surface(rng: np.random.Generator, *, side: int) -> Instance:
+def _minimal_surface(rng: np.random.Generator, *, side: int) -> Scenario:
     """Area of a film over a square with a bent rim, mean over cells of sqrt(1 + (a^2 + b^2) / 2), a, b diagonal slopes.
 
     Source: MINPACK-2 test problems (Averick et al. 1992).
@@ -201,10 +204,10 @@ def _minimal_surface(rng: np.random.Generator, *, side: int) -> Instance:
         return jnp.mean(jnp.sqrt(1.0 + (a**2 + b**2) / 2))
 
     # A cell's two diagonals couple its opposite corners, and only through the root all four.
-    return Instance(area, 0.3 * rng.standard_normal((side, side)), (rim,), num_nonzeros=(3 * side - 2) ** 2)
+    return Scenario(area, 0.3 * rng.standard_normal((side, side)), (rim,), num_nonzeros=(3 * side - 2) ** 2)
 
 
-def _arrow_energy(rng: np.random.Generator, *, size: int, border: int) -> Instance:
+def _arrow_energy(rng: np.random.Generator, *, size: int, border: int) -> Scenario:
     """Local variables that feel a few shared ones, sum_i (y_i - sin(a_i . z))^2 / 2 + y_i^4 + |z|^2: an arrowhead."""
     import jax.numpy as jnp
 
@@ -214,10 +217,10 @@ def _arrow_energy(rng: np.random.Generator, *, size: int, border: int) -> Instan
 
     count = border**2 + (2 * border + 1) * (size - border)
     constants = (rng.uniform(0.5, 1.5, (size - border, border)),)
-    return Instance(energy, rng.standard_normal(size), constants, num_nonzeros=count)
+    return Scenario(energy, rng.standard_normal(size), constants, num_nonzeros=count)
 
 
-def _control(rng: np.random.Generator, *, steps: int, controls: int) -> Instance:
+def _control(rng: np.random.Generator, *, steps: int, controls: int) -> Scenario:
     """Cost of steering pendulums, sum |y_k|^2 + |u_k|^2 / 10 along y'' = -sin y + B u, in all controls, by a ``scan``.
 
     Source: e.g. Betts, Practical Methods for Optimal Control.
@@ -237,10 +240,10 @@ def _control(rng: np.random.Generator, *, steps: int, controls: int) -> Instance
         start = jnp.stack([jnp.ones(2, u.dtype), jnp.zeros(2, u.dtype)])
         return jnp.sum(lax.scan(step, start, u)[1])
 
-    return Instance(cost, 0.3 * rng.standard_normal((steps, controls)), (rng.standard_normal((2, controls)),))
+    return Scenario(cost, 0.3 * rng.standard_normal((steps, controls)), (rng.standard_normal((2, controls)),))
 
 
-def _springs(rng: np.random.Generator, *, side: int) -> Instance:
+def _springs(rng: np.random.Generator, *, side: int) -> Scenario:
     """Energy of a net of springs in the plane, sum (|x_i - x_j| - l)^2 / 2 over edges and diagonals, by gathers."""
     import jax.numpy as jnp
 
@@ -255,10 +258,10 @@ def _springs(rng: np.random.Generator, *, side: int) -> Instance:
         return jnp.sum((length - rest) ** 2) / 2
 
     constants = (first, second, rng.uniform(0.8, 1.2, len(first)))
-    return Instance(energy, point, constants, num_nonzeros=4 * (side**2 + 2 * len(first)))
+    return Scenario(energy, point, constants, num_nonzeros=4 * (side**2 + 2 * len(first)))
 
 
-def _membrane(rng: np.random.Generator, *, side: int) -> Instance:
+def _membrane(rng: np.random.Generator, *, side: int) -> Scenario:
     """Energy of a loaded membrane, sum |grad u|^2 / 2 + u^4 / 4 - f u, zero around: the 5-point stencil."""
     import jax.numpy as jnp
 
@@ -273,10 +276,10 @@ def _membrane(rng: np.random.Generator, *, side: int) -> Instance:
         return (stiffness + np.diag(3 * np.asarray(u, np.float64).ravel() ** 2)).reshape(4 * (side,))
 
     point, load = rng.standard_normal((2, side, side))
-    return Instance(energy, point, (load,), derivative, 5 * side**2 - 4 * side)
+    return Scenario(energy, point, (load,), derivative=derivative, num_nonzeros=5 * side**2 - 4 * side)
 
 
-def _beam_energy(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _beam_energy(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """Energy of a bent rod, sum (t_(i+1) - t_i)^2 / 2 + g sum of heights sin t_1 + ... + sin t_i: diagonal and a band.
 
     The heights are sums of sines of single angles, so the weight adds only to the diagonal.
@@ -294,19 +297,19 @@ def _beam_energy(rng: np.random.Generator, *, nodes: int) -> Instance:
         return 20 * bend.T @ bend - np.diag(weight)
 
     # The reader of the program sees the cumulative sum and not that it is linear in the sines.
-    return Instance(energy, 0.3 * rng.standard_normal(nodes), derivative=derivative, num_nonzeros=3 * nodes - 2)
+    return Scenario(energy, 0.3 * rng.standard_normal(nodes), derivative=derivative, num_nonzeros=3 * nodes - 2)
 
 
-def _factor_loss(rng: np.random.Generator, *, shape: tuple[int, int], rank: int) -> Instance:
+def _factor_loss(rng: np.random.Generator, *, shape: tuple[int, int], rank: int) -> Scenario:
     """Half the squared error of a matrix factorisation, |U V' - Y|^2 / 2, in both factors, a PyTree."""
     import jax.numpy as jnp
 
     point = {"left": rng.standard_normal((shape[0], rank)), "right": rng.standard_normal((shape[1], rank))}
     loss = lambda x, y: jnp.sum((x["left"] @ x["right"].T - y) ** 2) / 2
-    return Instance(loss, point, (rng.standard_normal(shape),))
+    return Scenario(loss, point, (rng.standard_normal(shape),))
 
 
-def _separable(rng: np.random.Generator, *, size: int) -> Instance:
+def _separable(rng: np.random.Generator, *, size: int) -> Scenario:
     """A separable penalty, sum a_i (sqrt(1 + x_i^2) - 1); second derivatives a (1 + x^2)^(-3/2), a diagonal.
 
     Source: Charbonnier et al. (1994).
@@ -315,154 +318,103 @@ def _separable(rng: np.random.Generator, *, size: int) -> Instance:
 
     derivative = lambda x, a: np.diag(np.asarray(a, np.float64) * (1 + np.asarray(x, np.float64) ** 2) ** -1.5)
     fun = lambda x, a: jnp.sum(a * (jnp.sqrt(1.0 + x**2) - 1.0))
-    return Instance(fun, rng.standard_normal(size), (rng.uniform(0.5, 2, size),), derivative, size)
+    return Scenario(
+        fun, rng.standard_normal(size), (rng.uniform(0.5, 2, size),), derivative=derivative, num_nonzeros=size
+    )
 
 
-CASES: tuple[Case, ...] = (
-    hessian("Rosenbrock", "valley", "tuned", "float64", "small", _rosenbrock, "banded", size=10),
-    hessian("long Rosenbrock", "valley", "held out", "float64", "large", _rosenbrock, "banded", size=1000),
-    hessian("Beale", "two variables", "tuned", "float64", "small", _two_variables, "dense", which="beale"),
-    hessian("Himmelblau", "two variables", "held out", "float32", "small", _two_variables, "dense", which="himmelblau"),
-    hessian(
-        "network loss",
-        "network loss",
-        "tuned",
-        "float32",
-        "small",
-        _network_loss,
-        "dense",
-        "pytree",
-        widths=(6, 12, 5),
-        batch=64,
-        activation="tanh",
-    ),
-    hessian(
-        "deep network loss",
-        "network loss",
-        "held out",
-        "float32",
-        "large",
-        _network_loss,
-        "dense",
-        "pytree",
-        widths=(4, 9, 9, 9, 3),
-        batch=40,
-        activation="silu",
-    ),
-    hessian(
-        "logistic regression",
-        "regression",
-        "tuned",
-        "float64",
-        "small",
-        _likelihood,
-        "dense",
-        rows=400,
-        features=30,
-        link="logistic",
-    ),
-    hessian(
-        "Poisson regression",
-        "regression",
-        "held out",
-        "float32",
-        "large",
-        _likelihood,
-        "dense",
-        rows=500,
-        features=240,
-        link="poisson",
-    ),
-    hessian(
-        "mixture loss",
-        "mixture",
-        "tuned",
-        "float64",
-        "small",
-        _mixture_loss,
-        "pytree",
-        dimension=2,
-        components=4,
-        points=150,
-    ),
-    hessian(
-        "larger mixture loss",
-        "mixture",
-        "held out",
-        "float64",
-        "small",
-        _mixture_loss,
-        "pytree",
-        dimension=5,
-        components=8,
-        points=120,
-    ),
-    hessian(
-        "Lennard-Jones",
-        "particles",
-        "tuned",
-        "float64",
-        "small",
-        _lennard_jones,
-        "dense",
-        "gather",
-        atoms=13,
-        listed=False,
-    ),
-    hessian(
-        "Lennard-Jones of neighbours",
-        "particles",
-        "held out",
-        "float64",
-        "large",
-        _lennard_jones,
-        "sparse",
-        "gather",
-        atoms=125,
-        listed=True,
-    ),
-    hessian("net of springs", "particles", "tuned", "float32", "large", _springs, "sparse", "gather", side=11),
-    hessian("small net of springs", "particles", "held out", "float64", "small", _springs, "sparse", "gather", side=5),
-    hessian("field on a square", "lattice", "tuned", "float32", "large", _phi4, "banded", "periodic", shape=(16, 16)),
-    hessian("field on a cube", "lattice", "held out", "float64", "large", _phi4, "banded", "periodic", shape=(8, 8, 8)),
-    hessian("rotors", "lattice", "held out", "float32", "large", _rotors, "banded", side=25),
-    hessian("log barrier", "barrier", "tuned", "float64", "small", _barrier, "dense", size=50, rows=80, local=False),
-    hessian(
-        "chained barrier", "barrier", "held out", "float64", "large", _barrier, "banded", size=800, rows=0, local=True
-    ),
-    hessian("minimal surface", "membrane", "tuned", "float64", "large", _minimal_surface, "banded", side=16),
-    hessian("larger minimal surface", "membrane", "held out", "float32", "large", _minimal_surface, "banded", side=30),
-    hessian("loaded membrane", "membrane", "held out", "float64", "large", _membrane, "banded", side=20),
-    hessian("arrowhead energy", "border", "tuned", "float64", "large", _arrow_energy, "arrowhead", size=500, border=1),
-    hessian(
-        "bordered energy", "border", "held out", "float32", "large", _arrow_energy, "arrowhead", size=900, border=3
-    ),
-    hessian("steering", "control", "tuned", "float64", "small", _control, "scan", "dense", steps=30, controls=1),
-    hessian(
-        "long steering", "control", "held out", "float64", "large", _control, "scan", "dense", steps=110, controls=2
-    ),
-    hessian(
-        "factorisation loss",
-        "factorisation",
-        "tuned",
-        "float32",
-        "small",
-        _factor_loss,
-        "pytree",
-        shape=(15, 12),
-        rank=3,
-    ),
-    hessian(
-        "wider factorisation loss",
-        "factorisation",
-        "held out",
-        "float64",
-        "large",
-        _factor_loss,
-        "pytree",
-        shape=(40, 35),
-        rank=4,
-    ),
-    hessian("separable penalty", "separable", "tuned", "float32", "large", _separable, "diagonal", size=1000),
-    hessian("elastica", "separable", "held out", "float64", "large", _beam_energy, "banded", nodes=300),
-)
+HESSIANS = {
+    "valley": [
+        tuned("Rosenbrock", _rosenbrock, size=10, dtype="float64", tags=["banded"], closed_form=True),
+        held_out("long Rosenbrock", _rosenbrock, size=1000, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+    "two variables": [
+        tuned("Beale", _two_variables, which="beale", dtype="float64", tags=["dense"]),
+        held_out("Himmelblau", _two_variables, which="himmelblau", tags=["dense"], closed_form=True),
+    ],
+    "network loss": [
+        tuned("network loss", _network_loss, widths=(6, 12, 5), batch=64, activation="tanh", tags=["dense", "pytree"]),
+        held_out(
+            "deep network loss",
+            _network_loss,
+            widths=(4, 9, 9, 9, 3),
+            batch=40,
+            activation="silu",
+            tags=["dense", "pytree"],
+        ),
+    ],
+    "regression": [
+        tuned(
+            "logistic regression",
+            _likelihood,
+            rows=400,
+            features=30,
+            link="logistic",
+            dtype="float64",
+            tags=["dense"],
+            closed_form=True,
+        ),
+        held_out(
+            "Poisson regression", _likelihood, rows=500, features=240, link="poisson", tags=["dense"], closed_form=True
+        ),
+    ],
+    "mixture": [
+        tuned("mixture loss", _mixture_loss, dimension=2, components=4, points=150, dtype="float64", tags=["pytree"]),
+        held_out(
+            "larger mixture loss",
+            _mixture_loss,
+            dimension=5,
+            components=8,
+            points=120,
+            dtype="float64",
+            tags=["pytree"],
+        ),
+    ],
+    "particles": [
+        tuned("Lennard-Jones", _lennard_jones, atoms=13, listed=False, dtype="float64", tags=["dense", "gather"]),
+        held_out(
+            "Lennard-Jones of neighbours",
+            _lennard_jones,
+            atoms=125,
+            listed=True,
+            dtype="float64",
+            tags=["sparse", "gather"],
+        ),
+        tuned("net of springs", _springs, side=11, tags=["sparse", "gather"]),
+        held_out("small net of springs", _springs, side=5, dtype="float64", tags=["sparse", "gather"]),
+    ],
+    "lattice": [
+        tuned("field on a square", _phi4, shape=(16, 16), tags=["banded", "periodic"]),
+        held_out("field on a cube", _phi4, shape=(8, 8, 8), dtype="float64", tags=["banded", "periodic"]),
+        held_out("rotors", _rotors, side=25, tags=["banded"]),
+    ],
+    "barrier": [
+        tuned(
+            "log barrier", _barrier, size=50, rows=80, local=False, dtype="float64", tags=["dense"], closed_form=True
+        ),
+        held_out("chained barrier", _barrier, size=800, rows=0, local=True, dtype="float64", tags=["banded"]),
+    ],
+    "membrane": [
+        tuned("minimal surface", _minimal_surface, side=16, dtype="float64", tags=["banded"]),
+        held_out("larger minimal surface", _minimal_surface, side=30, tags=["banded"]),
+        held_out("loaded membrane", _membrane, side=20, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+    "border": [
+        tuned("arrowhead energy", _arrow_energy, size=500, border=1, dtype="float64", tags=["arrowhead"]),
+        held_out("bordered energy", _arrow_energy, size=900, border=3, tags=["arrowhead"]),
+    ],
+    "control": [
+        tuned("steering", _control, steps=30, controls=1, dtype="float64", tags=["scan", "dense"]),
+        held_out("long steering", _control, steps=110, controls=2, dtype="float64", tags=["scan", "dense"]),
+    ],
+    "factorisation": [
+        tuned("factorisation loss", _factor_loss, shape=(15, 12), rank=3, tags=["pytree"]),
+        held_out("wider factorisation loss", _factor_loss, shape=(40, 35), rank=4, dtype="float64", tags=["pytree"]),
+    ],
+    "separable": [
+        tuned("separable penalty", _separable, size=1000, tags=["diagonal"], closed_form=True),
+        held_out("elastica", _beam_energy, nodes=300, dtype="float64", tags=["banded"], closed_form=True),
+    ],
+}
+
+CASES = collect("hessian", HESSIANS)

@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
 
 
-def _workload(rng: np.random.Generator, *, which: str, num_nonzeros: int | None = None, **sizes: int) -> Instance:
-    """A workload of ``functions.workloads``, with its closed form: camera, curve or phase delay.
+def _workload(rng: np.random.Generator, *, which: str, **sizes: int) -> Scenario:
+    """A workload of ``scenarios.workloads``, with its closed form: camera, curve or phase delay.
 
     Source: Agarwal et al., Bundle adjustment in the large (2010); github.com/jax-ml/jax issue 215.
     """
     import jax
 
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
     make = {"camera": workloads.camera, "curve": workloads.curve, "phase delay": workloads.phase_delay}[which]
-    made = make(jax.random.key(int(rng.integers(2**31))), **sizes)
-    return Instance(made.fun, made.x, made.constants, made.jacobian, num_nonzeros)
+    return make(jax.random.key(int(rng.integers(2**31))), **sizes)
 
 
-def _bundle_adjustment(rng: np.random.Generator, *, cameras: int, points: int, observations: int) -> Instance:
+def _bundle_adjustment(rng: np.random.Generator, *, cameras: int, points: int, observations: int) -> Scenario:
     """Reprojection residuals of many points in many cameras, f (1 + k1 |p|^2 + k2 |p|^4) p - observed, by gathers.
 
     A residual depends on 9 numbers of its camera and 3 of its point.
@@ -30,7 +30,7 @@ def _bundle_adjustment(rng: np.random.Generator, *, cameras: int, points: int, o
     """
     import jax
 
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
     seen = rng.permutation(cameras * points)[:observations]
 
@@ -47,10 +47,10 @@ def _bundle_adjustment(rng: np.random.Generator, *, cameras: int, points: int, o
     lens = np.tile([5.0, -0.1, 0.02], (cameras, 1))
     point = {"cameras": np.concatenate([pose, lens], axis=1), "points": rng.standard_normal((points, 3))}
     constants = (seen // points, seen % points, rng.standard_normal((observations, 2)))
-    return Instance(residuals, point, constants, num_nonzeros=24 * observations)
+    return Scenario(residuals, point, constants, num_nonzeros=24 * observations)
 
 
-def _hand(rng: np.random.Generator, *, bones: int, vertices: int, local: bool) -> Instance:
+def _hand(rng: np.random.Generator, *, bones: int, vertices: int, local: bool) -> Scenario:
     """A skinned hand: pose angles turn a tree of bones, vertices follow with blended weights, minus what was seen.
 
     x_v = sum_b w_vb T_b(pose) r_v; with ``local``, every vertex also slides on its surface by two numbers of its own:
@@ -89,10 +89,10 @@ def _hand(rng: np.random.Generator, *, bones: int, vertices: int, local: bool) -
     point = {"pose": 0.4 * rng.standard_normal((bones, 3)), "place": rng.standard_normal(3)}
     if local:
         point["slide"] = 0.1 * rng.standard_normal((vertices, 2))
-    return Instance(residuals, point, (offset, weights, rest, seen, tangents))
+    return Scenario(residuals, point, (offset, weights, rest, seen, tangents))
 
 
-def _arm(rng: np.random.Generator, *, joints: int) -> Instance:
+def _arm(rng: np.random.Generator, *, joints: int) -> Scenario:
     """Every joint of a planar arm in its angles, x_k = sum_(j<=k) l_j (cos, sin)(t_1 + ... + t_j): block triangular."""
     import jax.numpy as jnp
 
@@ -106,10 +106,12 @@ def _arm(rng: np.random.Generator, *, joints: int) -> Instance:
         return by_heading @ np.tri(joints)
 
     constants = (rng.uniform(0.5, 1.0, joints),)
-    return Instance(reach, 0.3 * rng.standard_normal(joints), constants, derivative, joints * (joints + 1))
+    return Scenario(
+        reach, 0.3 * rng.standard_normal(joints), constants, derivative=derivative, num_nonzeros=joints * (joints + 1)
+    )
 
 
-def _exponentials(rng: np.random.Generator, *, terms: int, samples: int) -> Instance:
+def _exponentials(rng: np.random.Generator, *, terms: int, samples: int) -> Scenario:
     """Residuals of a sum of exponentials, r_i = sum_k c_k exp(-l_k t_i) - y_i.
 
     Source: MGH problem 17 (More, Garbow and Hillstrom 1981), lengthened.
@@ -120,10 +122,10 @@ def _exponentials(rng: np.random.Generator, *, terms: int, samples: int) -> Inst
         return jnp.exp(-time[:, None] * x["rate"]) @ x["height"] - seen
 
     point = {"height": rng.uniform(0.5, 2.0, terms), "rate": np.geomspace(0.3, 8.0, terms)}
-    return Instance(residual, point, (np.linspace(0, 4, samples), rng.standard_normal(samples)))
+    return Scenario(residual, point, (np.linspace(0, 4, samples), rng.standard_normal(samples)))
 
 
-def _spectrum(rng: np.random.Generator, *, peaks: int, samples: int) -> Instance:
+def _spectrum(rng: np.random.Generator, *, peaks: int, samples: int) -> Scenario:
     """A spectrum of Lorentzian peaks on a slope, y(f) = a + b f + sum_k h_k / (1 + ((f - c_k) / w_k)^2)."""
 
     def spectrum(x, frequency):
@@ -132,127 +134,64 @@ def _spectrum(rng: np.random.Generator, *, peaks: int, samples: int) -> Instance
         return x[-2] + x[-1] * frequency + shape @ height
 
     peak = [rng.uniform(0.5, 2, peaks), np.linspace(0.1, 0.9, peaks), rng.uniform(0.03, 0.1, peaks)]
-    return Instance(spectrum, np.concatenate([*peak, [0.2, -0.1]]), (np.linspace(0, 1, samples),))
+    return Scenario(spectrum, np.concatenate([*peak, [0.2, -0.1]]), (np.linspace(0, 1, samples),))
 
 
-CASES: tuple[Case, ...] = (
-    jacobian(
-        "camera",
-        "cameras",
-        "tuned",
-        "float32",
-        "large",
-        _workload,
-        "tall",
-        "arrowhead",
-        which="camera",
-        num_nonzeros=12 * 160,
-        outputs=160,
-    ),
-    jacobian(
-        "small bundle adjustment",
-        "cameras",
-        "tuned",
-        "float64",
-        "small",
-        _bundle_adjustment,
-        "gather",
-        "pytree",
-        cameras=3,
-        points=20,
-        observations=45,
-    ),
-    jacobian(
-        "bundle adjustment",
-        "cameras",
-        "held out",
-        "float64",
-        "large",
-        _bundle_adjustment,
-        "gather",
-        "pytree",
-        cameras=12,
-        points=150,
-        observations=400,
-    ),
-    jacobian(
-        "phase delay",
-        "interferometer",
-        "tuned",
-        "float32",
-        "large",
-        _workload,
-        "tall",
-        "block diagonal",
-        which="phase delay",
-        num_nonzeros=2 * 10 * 128 * 16,
-    ),
-    jacobian(
-        "fewer sources",
-        "interferometer",
-        "held out",
-        "float64",
-        "large",
-        _workload,
-        "tall",
-        "block diagonal",
-        which="phase delay",
-        num_nonzeros=2 * 6 * 300 * 8,
-        sources=6,
-        antennas=300,
-        channels=8,
-    ),
-    jacobian(
-        "hand tracking",
-        "skeleton",
-        "tuned",
-        "float64",
-        "large",
-        _hand,
-        "tall",
-        "pytree",
-        bones=9,
-        vertices=300,
-        local=False,
-    ),
-    jacobian(
-        "hand on its surface",
-        "skeleton",
-        "held out",
-        "float64",
-        "large",
-        _hand,
-        "arrowhead",
-        "pytree",
-        bones=13,
-        vertices=200,
-        local=True,
-    ),
-    jacobian("robot arm", "skeleton", "held out", "float32", "small", _arm, "block triangular", joints=30),
-    jacobian("curve", "curve fit", "tuned", "float32", "large", _workload, "tall", which="curve", outputs=1000),
-    jacobian(
-        "sum of exponentials",
-        "curve fit",
-        "tuned",
-        "float64",
-        "large",
-        _exponentials,
-        "tall",
-        "pytree",
-        terms=3,
-        samples=400,
-    ),
-    jacobian("spectrum", "curve fit", "held out", "float32", "large", _spectrum, "tall", peaks=8, samples=2500),
-    jacobian(
-        "five exponentials",
-        "curve fit",
-        "held out",
-        "float64",
-        "small",
-        _exponentials,
-        "tall",
-        "pytree",
-        terms=5,
-        samples=33,
-    ),
-)
+JACOBIANS = {
+    "cameras": [
+        tuned("camera", _workload, which="camera", outputs=160, tags=["tall", "arrowhead"], closed_form=True),
+        tuned(
+            "small bundle adjustment",
+            _bundle_adjustment,
+            cameras=3,
+            points=20,
+            observations=45,
+            dtype="float64",
+            tags=["gather", "pytree"],
+        ),
+        held_out(
+            "bundle adjustment",
+            _bundle_adjustment,
+            cameras=12,
+            points=150,
+            observations=400,
+            dtype="float64",
+            tags=["gather", "pytree"],
+        ),
+    ],
+    "interferometer": [
+        tuned("phase delay", _workload, which="phase delay", tags=["tall", "block diagonal"], closed_form=True),
+        held_out(
+            "fewer sources",
+            _workload,
+            which="phase delay",
+            sources=6,
+            antennas=300,
+            channels=8,
+            dtype="float64",
+            tags=["tall", "block diagonal"],
+            closed_form=True,
+        ),
+    ],
+    "skeleton": [
+        tuned("hand tracking", _hand, bones=9, vertices=300, local=False, dtype="float64", tags=["tall", "pytree"]),
+        held_out(
+            "hand on its surface",
+            _hand,
+            bones=13,
+            vertices=200,
+            local=True,
+            dtype="float64",
+            tags=["arrowhead", "pytree"],
+        ),
+        held_out("robot arm", _arm, joints=30, tags=["block triangular"], closed_form=True),
+    ],
+    "curve fit": [
+        tuned("curve", _workload, which="curve", outputs=1000, tags=["tall"], closed_form=True),
+        tuned("sum of exponentials", _exponentials, terms=3, samples=400, dtype="float64", tags=["tall", "pytree"]),
+        held_out("spectrum", _spectrum, peaks=8, samples=2500, tags=["tall"]),
+        held_out("five exponentials", _exponentials, terms=5, samples=33, dtype="float64", tags=["tall", "pytree"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
 
@@ -13,7 +14,7 @@ def _positive(rng: np.random.Generator, size: int) -> np.ndarray:
     return root @ root.T + np.eye(size)
 
 
-def _solve(rng: np.random.Generator, *, size: int) -> Instance:
+def _solve(rng: np.random.Generator, *, size: int) -> Scenario:
     """y = (A + diag(x^2))^-1 b; dy/dx = -(A + diag(x^2))^-1 diag(2 x y)."""
     import jax.numpy as jnp
 
@@ -24,10 +25,10 @@ def _solve(rng: np.random.Generator, *, size: int) -> Instance:
 
     constants = (rng.standard_normal((size, size)) / np.sqrt(size) + 2 * np.eye(size), rng.standard_normal(size))
     fun = lambda x, a, b: jnp.linalg.solve(a + jnp.diag(x**2), b)
-    return Instance(fun, rng.standard_normal(size), constants, derivative, size**2)
+    return Scenario(fun, rng.standard_normal(size), constants, derivative=derivative, num_nonzeros=size**2)
 
 
-def _whiten(rng: np.random.Generator, *, size: int, vectors: int) -> Instance:
+def _whiten(rng: np.random.Generator, *, size: int, vectors: int) -> Scenario:
     """Whitened data in its covariance, L^-1 B with L L' = A x A + I by Cholesky, x symmetrised; triangular solves."""
     import jax
     import jax.numpy as jnp
@@ -37,10 +38,10 @@ def _whiten(rng: np.random.Generator, *, size: int, vectors: int) -> Instance:
         return jax.scipy.linalg.solve_triangular(factor, data, lower=True)
 
     constants = (_positive(rng, size), rng.standard_normal((size, vectors)))
-    return Instance(fun, rng.standard_normal((size, size)), constants)
+    return Scenario(fun, rng.standard_normal((size, size)), constants)
 
 
-def _triangular(rng: np.random.Generator, *, size: int) -> Instance:
+def _triangular(rng: np.random.Generator, *, size: int) -> Scenario:
     """Forward substitution in the right-hand side, y = L^-1 tanh(b); dy/db = L^-1 diag(1 - tanh(b)^2)."""
     import jax
     import jax.numpy as jnp
@@ -51,10 +52,12 @@ def _triangular(rng: np.random.Generator, *, size: int) -> Instance:
         return np.linalg.inv(np.asarray(lower, np.float64)) / np.cosh(np.asarray(b, np.float64)) ** 2
 
     fun = lambda b, lower: jax.scipy.linalg.solve_triangular(lower, jnp.tanh(b), lower=True)
-    return Instance(fun, rng.standard_normal(size), (lower,), derivative, size * (size + 1) // 2)
+    return Scenario(
+        fun, rng.standard_normal(size), (lower,), derivative=derivative, num_nonzeros=size * (size + 1) // 2
+    )
 
 
-def _implicit_step(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _implicit_step(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """An implicit step of diffusion with conductivity x, (I + D' diag(e^x) D) y = u, by ``custom_linear_solve``.
 
     Conjugate gradients run inside, the derivative goes through the solve's own rule.
@@ -71,10 +74,10 @@ def _implicit_step(rng: np.random.Generator, *, nodes: int) -> Instance:
         solve = lambda matvec, b: cg(matvec, b, tol=1e-12, maxiter=60)[0]
         return lax.custom_linear_solve(apply, u, solve, symmetric=True)
 
-    return Instance(fun, 0.3 * rng.standard_normal(nodes + 1), (rng.standard_normal(nodes),))
+    return Scenario(fun, 0.3 * rng.standard_normal(nodes + 1), (rng.standard_normal(nodes),))
 
 
-def _thomas(rng: np.random.Generator, *, size: int) -> Instance:
+def _thomas(rng: np.random.Generator, *, size: int) -> Scenario:
     """Thomas's algorithm as two scans, tridiag(-1, 3 + x^2, -1) y = b in the diagonal.
 
     Source: Thomas (1949).
@@ -103,10 +106,10 @@ def _thomas(rng: np.random.Generator, *, size: int) -> Instance:
         matrix = np.diag(3 + x**2) - np.eye(size, k=1) - np.eye(size, k=-1)
         return -np.linalg.inv(matrix) * (2 * x * np.linalg.solve(matrix, b))
 
-    return Instance(fun, rng.standard_normal(size), (rng.standard_normal(size),), derivative)
+    return Scenario(fun, rng.standard_normal(size), (rng.standard_normal(size),), derivative=derivative)
 
 
-def _levels(rng: np.random.Generator, *, size: int) -> Instance:
+def _levels(rng: np.random.Generator, *, size: int) -> Scenario:
     """Energy levels of a disordered chain, the eigenvalues of tridiag(1, x, 1); dE_k/dx_i = v_ik^2.
 
     Source: Anderson (1958).
@@ -121,10 +124,10 @@ def _levels(rng: np.random.Generator, *, size: int) -> Instance:
         hop = np.eye(size, k=1) + np.eye(size, k=-1)
         return np.linalg.eigh(np.diag(np.asarray(x, np.float64)) + hop)[1].T ** 2
 
-    return Instance(fun, rng.standard_normal(size), derivative=derivative, num_nonzeros=size**2)
+    return Scenario(fun, rng.standard_normal(size), derivative=derivative, num_nonzeros=size**2)
 
 
-def _log_determinant(rng: np.random.Generator, *, size: int) -> Instance:
+def _log_determinant(rng: np.random.Generator, *, size: int) -> Scenario:
     """log |det(A + diag(x))|; its derivative is the diagonal of the inverse."""
     import jax.numpy as jnp
 
@@ -132,19 +135,23 @@ def _log_determinant(rng: np.random.Generator, *, size: int) -> Instance:
         return np.diag(np.linalg.inv(np.asarray(a, np.float64) + np.diag(np.asarray(x, np.float64))))
 
     fun = lambda x, a: jnp.linalg.slogdet(a + jnp.diag(x))[1]
-    return Instance(fun, rng.uniform(0.5, 1.5, size), (_positive(rng, size),), derivative, size)
+    return Scenario(fun, rng.uniform(0.5, 1.5, size), (_positive(rng, size),), derivative=derivative, num_nonzeros=size)
 
 
-CASES: tuple[Case, ...] = (
-    jacobian("linear solve", "solve", "tuned", "float64", "small", _solve, "dense", size=60),
-    jacobian("triangular solve", "solve", "tuned", "float32", "small", _triangular, "triangular", size=120),
-    jacobian("larger linear solve", "solve", "held out", "float64", "small", _solve, "dense", size=150),
-    jacobian(
-        "implicit diffusion step", "solve", "held out", "float64", "small", _implicit_step, "solve", "while", nodes=100
-    ),
-    jacobian("Thomas algorithm", "solve", "held out", "float64", "large", _thomas, "scan", "dense", size=200),
-    jacobian("log determinant", "spectrum", "tuned", "float64", "small", _log_determinant, "wide", size=40),
-    jacobian("small whitening", "spectrum", "tuned", "float32", "small", _whiten, size=6, vectors=8),
-    jacobian("whitening", "spectrum", "held out", "float64", "large", _whiten, size=16, vectors=6),
-    jacobian("energy levels", "spectrum", "held out", "float64", "small", _levels, "dense", size=24),
-)
+JACOBIANS = {
+    "solve": [
+        tuned("linear solve", _solve, size=60, dtype="float64", tags=["dense"], closed_form=True),
+        tuned("triangular solve", _triangular, size=120, tags=["triangular"], closed_form=True),
+        held_out("larger linear solve", _solve, size=150, dtype="float64", tags=["dense"], closed_form=True),
+        held_out("implicit diffusion step", _implicit_step, nodes=100, dtype="float64", tags=["solve", "while"]),
+        held_out("Thomas algorithm", _thomas, size=200, dtype="float64", tags=["scan", "dense"], closed_form=True),
+    ],
+    "spectrum": [
+        tuned("log determinant", _log_determinant, size=40, dtype="float64", tags=["wide"], closed_form=True),
+        tuned("small whitening", _whiten, size=6, vectors=8),
+        held_out("whitening", _whiten, size=16, vectors=6, dtype="float64"),
+        held_out("energy levels", _levels, size=24, dtype="float64", tags=["dense"], closed_form=True),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

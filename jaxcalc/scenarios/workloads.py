@@ -7,7 +7,6 @@ nothing is compiled but what is measured.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
@@ -15,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = [
     "NAMES",
     "Name",
-    "Workload",
     "array",
     "camera",
     "curve",
@@ -37,42 +36,6 @@ Name = Literal["curve", "dense layer", "softmax layer", "camera", "heat", "phase
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A map to differentiate in its first argument.
-
-    Args:
-      name: what it is called in tables and figures.
-      fun: ``fun(x, *constants)``, differentiated in ``x`` (an array or a PyTree of arrays).
-      x: where it is evaluated.
-      constants: the other arguments.
-      jacobian: ``jacobian(x, *constants)`` in closed form, of shape ``output.shape + x.shape``, where there is one.
-      source: where it comes from.
-    """
-
-    name: str
-    fun: Callable[..., jax.Array]
-    x: Any
-    constants: tuple[Any, ...] = ()
-    jacobian: Callable[..., jax.Array] | None = None
-    source: str = ""
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Everything that ``fun`` takes, the differentiated input first."""
-        return (self.x, *self.constants)
-
-    @property
-    def num_inputs(self) -> int:
-        """n, the number of scalars that are differentiated in."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.x))
-
-    @property
-    def num_outputs(self) -> int:
-        """m, the number of scalars that come out."""
-        return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(self.fun, *self.arguments)))
-
-
 def generator(key: jax.Array) -> np.random.Generator:
     """A generator of random numbers on the host, from a typed key."""
     return np.random.default_rng(np.asarray(jax.random.key_data(key)))
@@ -85,7 +48,7 @@ def array(values: Any) -> jax.Array:
 
 def make(
     name: Name, key: jax.Array, *, inputs: int | None = None, outputs: int | None = None, depth: int | None = None
-) -> Workload:
+) -> Scenario:
     """A workload by name; a size left out takes that workload's default.
 
     Args:
@@ -94,7 +57,7 @@ def make(
       inputs: n. outputs: m. depth: time steps of the heat equation.
 
     Returns:
-      The ``Workload`` in JAX's default dtype.
+      The ``Scenario`` in JAX's default dtype, with its Jacobian in closed form.
 
     Raises:
       ValueError: if the name is unknown, or a size is given that this workload does not have.
@@ -122,17 +85,17 @@ def make(
     return build(key, **given)
 
 
-def transforms(workload: Workload) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """Every derivative of a workload as a program of its arguments, ready to be compiled, counted and timed.
+def transforms(scenario: Scenario) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Every derivative of a scenario as a program of its arguments, ready to be compiled, counted and timed.
 
     Args:
-      workload: the map.
+      scenario: the map.
 
     Returns:
       name -> (function, its arguments): ``value``, ``jvp`` and ``vjp`` (the direction, all ones, is an argument too),
       ``jacfwd``, ``jacrev``, and of a map with one output ``grad`` and ``hessian``.
     """
-    fun, plain = workload.fun, workload.arguments
+    fun, plain = scenario.fun, scenario.arguments
 
     def jvp(direction, x, *constants):
         return jax.jvp(lambda x: fun(x, *constants), (x,), (direction,))
@@ -146,18 +109,18 @@ def transforms(workload: Workload) -> dict[str, tuple[Callable[..., Any], tuple[
 
     found = {
         "value": (fun, plain),
-        "jvp": (jvp, (ones(workload.x), *plain)),
+        "jvp": (jvp, (ones(scenario.x), *plain)),
         "vjp": (vjp, (ones(jax.eval_shape(fun, *plain)), *plain)),
         "jacfwd": (jax.jacfwd(fun), plain),
         "jacrev": (jax.jacrev(fun), plain),
     }
-    if workload.num_outputs == 1:
+    if scenario.num_outputs == 1:
         scalar = lambda *arguments: fun(*arguments).reshape(())
         found |= {"grad": (jax.grad(scalar), plain), "hessian": (jax.hessian(scalar), plain)}
     return found
 
 
-def curve(key: jax.Array, *, outputs: int = 256) -> Workload:
+def curve(key: jax.Array, *, outputs: int = 256) -> Scenario:
     """A curve R -> R^m, the harmonics of one angle: one input, any number of outputs.
 
     gamma_k(t) = sin(k t + phase_k) / k;   gamma_k'(t) = cos(k t + phase_k), k = 1..m.
@@ -167,16 +130,11 @@ def curve(key: jax.Array, *, outputs: int = 256) -> Workload:
     """
     phase = array(generator(key).uniform(0.0, 2 * np.pi, outputs))
     frequency = array(np.arange(1, outputs + 1))
-    return Workload(
-        "curve",
-        lambda t, k, phase: jnp.sin(k * t + phase) / k,
-        array(0.7),
-        (frequency, phase),
-        lambda t, k, phase: jnp.cos(k * t + phase),
-    )
+    fun = lambda t, k, phase: jnp.sin(k * t + phase) / k
+    return Scenario(fun, array(0.7), (frequency, phase), derivative=lambda t, k, phase: jnp.cos(k * t + phase))
 
 
-def dense_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 64) -> Workload:
+def dense_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 64) -> Scenario:
     """One layer of a network, R^n -> R^m.
 
     f(x) = tanh(W x + b);   df/dx = diag(1 - f^2) W.
@@ -189,10 +147,11 @@ def dense_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 64) -> Workl
     def jacobian(x, weights, bias):
         return (1.0 - jnp.tanh(weights @ x + bias) ** 2)[:, None] * weights
 
-    return Workload("dense layer", lambda x, weights, bias: jnp.tanh(weights @ x + bias), x, constants, jacobian)
+    fun = lambda x, weights, bias: jnp.tanh(weights @ x + bias)
+    return Scenario(fun, x, constants, derivative=jacobian)
 
 
-def softmax_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 10) -> Workload:
+def softmax_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 10) -> Scenario:
     """A softmax layer, R^n -> the m-simplex.
 
     p(x) = softmax(W x + b);   dp/dx = (diag(p) - p p^T) W.
@@ -206,9 +165,8 @@ def softmax_layer(key: jax.Array, *, inputs: int = 64, outputs: int = 10) -> Wor
         p = jax.nn.softmax(weights @ x + bias)
         return p[:, None] * (weights - p @ weights)
 
-    return Workload(
-        "softmax layer", lambda x, weights, bias: jax.nn.softmax(weights @ x + bias), x, constants, jacobian
-    )
+    fun = lambda x, weights, bias: jax.nn.softmax(weights @ x + bias)
+    return Scenario(fun, x, constants, derivative=jacobian)
 
 
 def _affine(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -218,7 +176,7 @@ def _affine(key: jax.Array, inputs: int, outputs: int) -> tuple[jax.Array, tuple
     return point, (array(draw.standard_normal((outputs, inputs)) / np.sqrt(inputs)), bias)
 
 
-def camera(key: jax.Array, *, outputs: int = 64) -> Workload:
+def camera(key: jax.Array, *, outputs: int = 64) -> Scenario:
     """One camera of a bundle adjustment: m/2 points seen by it, R^(9 + 3 m/2) -> R^m reprojection residuals, in pixels.
 
     With camera (r, t, f, k1, k2) in R^9 and point X in R^3:
@@ -241,7 +199,7 @@ def camera(key: jax.Array, *, outputs: int = 64) -> Workload:
     lens = [500.0, -0.1, 0.02]
     x = array([*pose, *lens, *draw.standard_normal(3 * (outputs // 2))])
     observed = array(200.0 * draw.standard_normal(outputs))
-    return Workload("camera", _reproject, x, (observed,), _reproject_jacobian)
+    return Scenario(_reproject, x, (observed,), derivative=_reproject_jacobian, num_nonzeros=12 * outputs)
 
 
 def rotate(vector: jax.Array, point: jax.Array) -> jax.Array:
@@ -304,7 +262,7 @@ def _cross_matrix(v: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack([zero, -v[2], v[1]]), jnp.stack([v[2], zero, -v[0]]), jnp.stack([-v[1], v[0], zero])])
 
 
-def heat(key: jax.Array, *, inputs: int = 256, depth: int = 4) -> Workload:
+def heat(key: jax.Array, *, inputs: int = 256, depth: int = 4) -> Scenario:
     """Explicit steps of the heat equation on a rod, R^n -> R^n: a stencil, whose Jacobian is banded.
 
     u_i <- u_i + c (u_(i-1) - 2 u_i + u_(i+1)), ends at zero, c = 1/4, ``depth`` times;   Jacobian (I + c D)^depth.
@@ -324,10 +282,12 @@ def heat(key: jax.Array, *, inputs: int = 256, depth: int = 4) -> Workload:
         second = jnp.eye(inputs, k=1) - 2.0 * jnp.eye(inputs) + jnp.eye(inputs, k=-1)
         return jnp.linalg.matrix_power(jnp.eye(inputs) + courant * second, depth)
 
-    return Workload("heat", steps, array(generator(key).standard_normal(inputs)), (array(0.25),), jacobian)
+    u = array(generator(key).standard_normal(inputs))
+    band = sum(inputs - abs(k) for k in range(-depth, depth + 1))
+    return Scenario(steps, u, (array(0.25),), derivative=jacobian, num_nonzeros=band)
 
 
-def phase_delay(key: jax.Array, *, sources: int = 10, antennas: int = 128, channels: int = 16) -> Workload:
+def phase_delay(key: jax.Array, *, sources: int = 10, antennas: int = 128, channels: int = 16) -> Scenario:
     """Phases of a radio interferometer, R^(10 x 2) -> R^(10 x 128 x 16): few inputs, very many outputs.
 
     phase = (u l + v m + w (sqrt(1 - l^2 - m^2) - 1)) nu for every source (l, m), antenna (u, v, w) and frequency nu;
@@ -355,4 +315,5 @@ def phase_delay(key: jax.Array, *, sources: int = 10, antennas: int = 128, chann
         slope = uvw[None, :, :2] - uvw[None, :, 2:] * (lm / n[:, None])[:, None, :]
         return jnp.einsum("sad,c,st->sactd", slope, frequency, jnp.eye(len(lm)))
 
-    return Workload("phase delay", delay, lm, (uvw, frequency), jacobian, "github.com/jax-ml/jax issue 215")
+    count = 2 * sources * antennas * channels
+    return Scenario(delay, lm, (uvw, frequency), derivative=jacobian, num_nonzeros=count)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.functions import workloads
+from jaxcalc.scenarios import workloads
 from tests.tolerance import assert_close
 
 SMALL = {
@@ -30,7 +30,7 @@ def small(name, seed=0):
 @pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev])
 def test_the_closed_form_is_the_derivative(x64, name, mode):
     workload = small(name)
-    exact = jax.jit(workload.jacobian)(*workload.arguments)
+    exact = jax.jit(workload.derivative)(*workload.arguments)
     found = jax.jit(mode(workload.fun))(*workload.arguments)
     assert exact.shape == found.shape
     scale = float(jnp.max(jnp.abs(exact)))
@@ -41,7 +41,7 @@ def test_the_closed_form_is_the_derivative(x64, name, mode):
 def test_sizes_are_those_of_the_jacobian(name):
     workload = small(name)
     assert workload.num_inputs == workload.x.size
-    assert workload.num_inputs * workload.num_outputs == jax.eval_shape(workload.jacobian, *workload.arguments).size
+    assert workload.num_inputs * workload.num_outputs == jax.eval_shape(workload.derivative, *workload.arguments).size
 
 
 @pytest.mark.parametrize(("name", "sizes"), SMALL.items())
@@ -72,7 +72,7 @@ def test_dtype_follows_the_default(x64):
 def test_softmax_lies_on_the_simplex_and_its_jacobian_in_the_tangent(x64):
     workload = small("softmax layer")
     assert_close(workload.fun(*workload.arguments).sum(), 1.0, 8)
-    assert_close(workload.jacobian(*workload.arguments).sum(0), 0.0, 4, scale=1)
+    assert_close(workload.derivative(*workload.arguments).sum(0), 0.0, 4, scale=1)
 
 
 def test_rotation_keeps_length_and_its_axis(x64):
@@ -85,7 +85,7 @@ def test_rotation_keeps_length_and_its_axis(x64):
 
 def test_a_residual_depends_on_its_own_point_only(x64):
     workload = small("camera")
-    blocks = workload.jacobian(*workload.arguments)[:, 9:].reshape(3, 2, 3, 3)
+    blocks = workload.derivative(*workload.arguments)[:, 9:].reshape(3, 2, 3, 3)
     for row in range(3):
         for column in range(3):
             assert bool(jnp.any(blocks[row, :, column] != 0)) == (row == column)
@@ -98,7 +98,7 @@ def test_heat_spreads_no_further_than_its_steps_and_decays(x64):
     assert after[3] == jnp.max(after)
     assert_close(after.sum(), 1.0, 4)  # three steps do not reach the ends' outside
     bands = np.abs(np.subtract.outer(np.arange(7), np.arange(7)))
-    assert (np.asarray(workload.jacobian(*workload.arguments))[bands > 3] == 0).all()
+    assert (np.asarray(workload.derivative(*workload.arguments))[bands > 3] == 0).all()
 
 
 def test_the_interferometer_has_the_published_shape():
@@ -125,7 +125,7 @@ def test_names_are_the_literal():
 def test_transforms_are_products_and_rows_of_the_closed_form(x64, name):
     workload = small(name)
     found = {key: jax.jit(fun)(*arguments) for key, (fun, arguments) in workloads.transforms(workload).items()}
-    exact = workload.jacobian(*workload.arguments)
+    exact = workload.derivative(*workload.arguments)
     rows = exact.reshape(workload.num_outputs, workload.num_inputs)
     scale = float(jnp.max(jnp.abs(exact))) * max(rows.shape)
     assert_close(found["jvp"][1].ravel(), rows.sum(1), 16, scale=scale)

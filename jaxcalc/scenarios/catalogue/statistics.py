@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES", "mixture_densities", "mixture_parameters"]
 
@@ -39,7 +40,7 @@ def mixture_densities(p: Any, data: Any) -> Any:
     return jax.nn.logsumexp(score, axis=0) - jax.nn.logsumexp(p["alpha"])
 
 
-def _mixture(rng: np.random.Generator, *, dimension: int, components: int, points: int, total: bool) -> Instance:
+def _mixture(rng: np.random.Generator, *, dimension: int, components: int, points: int, total: bool) -> Scenario:
     """Log-likelihood of a Gaussian mixture in all its parameters, in total or point by point.
 
     Source: ADBench's GMM (Srajer et al. 2018), without the Wishart prior.
@@ -48,10 +49,10 @@ def _mixture(rng: np.random.Generator, *, dimension: int, components: int, point
 
     data = rng.standard_normal((points, dimension))
     fun = (lambda p, data: jnp.sum(mixture_densities(p, data))) if total else mixture_densities
-    return Instance(fun, mixture_parameters(rng, dimension, components), (data,))
+    return Scenario(fun, mixture_parameters(rng, dimension, components), (data,))
 
 
-def _scores(rng: np.random.Generator, *, rows: int, features: int, link: str) -> Instance:
+def _scores(rng: np.random.Generator, *, rows: int, features: int, link: str) -> Scenario:
     """Score equations of a generalised linear model, X' (mu(X w) - y) + w / 10; Jacobian X' diag(mu') X + I / 10.
 
     Source: McCullagh and Nelder, Generalized Linear Models.
@@ -71,18 +72,19 @@ def _scores(rng: np.random.Generator, *, rows: int, features: int, link: str) ->
         slope = np.exp(eta) if link == "poisson" else 0.25 / np.cosh(eta / 2) ** 2
         return (design.T * slope) @ design + 0.1 * np.eye(features)
 
-    return Instance(score, rng.standard_normal(features), (design, seen.astype(float)), derivative, features**2)
+    point, constants = rng.standard_normal(features), (design, seen.astype(float))
+    return Scenario(score, point, constants, derivative=derivative, num_nonzeros=features**2)
 
 
-def _deviances(rng: np.random.Generator, *, rows: int, features: int) -> Instance:
+def _deviances(rng: np.random.Generator, *, rows: int, features: int) -> Scenario:
     """Logistic deviance of every observation, log(1 + exp(-s_i x_i' w)): more observations than features."""
     import jax.numpy as jnp
 
     design = rng.standard_normal((rows, features)) * rng.choice([-1.0, 1.0], (rows, 1))
-    return Instance(lambda w, design: jnp.logaddexp(0.0, -design @ w), 0.3 * rng.standard_normal(features), (design,))
+    return Scenario(lambda w, design: jnp.logaddexp(0.0, -design @ w), 0.3 * rng.standard_normal(features), (design,))
 
 
-def _factorisation(rng: np.random.Generator, *, shape: tuple[int, int], rank: int, seen: int) -> Instance:
+def _factorisation(rng: np.random.Generator, *, shape: tuple[int, int], rank: int, seen: int) -> Scenario:
     """Residuals of a factorisation at the entries seen, r_ij = u_i . v_j - Y_ij, by gathers.
 
     Source: Koren, Bell and Volinsky (2009).
@@ -96,10 +98,10 @@ def _factorisation(rng: np.random.Generator, *, shape: tuple[int, int], rank: in
 
     point = {"left": rng.standard_normal((shape[0], rank)), "right": rng.standard_normal((shape[1], rank))}
     constants = (entries // shape[1], entries % shape[1], rng.standard_normal(seen))
-    return Instance(residual, point, constants, num_nonzeros=2 * rank * seen)
+    return Scenario(residual, point, constants, num_nonzeros=2 * rank * seen)
 
 
-def _evidence(rng: np.random.Generator, *, points: int, inputs: int) -> Instance:
+def _evidence(rng: np.random.Generator, *, points: int, inputs: int) -> Scenario:
     """Log evidence of a Gaussian process in its hyperparameters, -(y' K^-1 y + log det K) / 2 by Cholesky: m = 1.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 2.30.
@@ -118,10 +120,10 @@ def _evidence(rng: np.random.Generator, *, points: int, inputs: int) -> Instance
         return -(white @ white) / 2 - jnp.sum(jnp.log(jnp.diag(factor)))
 
     point = {"scales": np.zeros(inputs), "height": np.asarray(0.0), "noise": np.asarray(-2.0)}
-    return Instance(evidence, point, (places, seen))
+    return Scenario(evidence, point, (places, seen))
 
 
-def _prediction(rng: np.random.Generator, *, points: int, wanted: int) -> Instance:
+def _prediction(rng: np.random.Generator, *, points: int, wanted: int) -> Scenario:
     """The mean of a Gaussian process where it is wanted, in what was seen: mu = k_* (K + 0.1)^-1 y, linear.
 
     Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, eq. 2.25.
@@ -135,10 +137,10 @@ def _prediction(rng: np.random.Generator, *, points: int, wanted: int) -> Instan
         return kernel(here, places) @ jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(gram), seen)
 
     constants = (np.sort(rng.uniform(-4, 4, points)), np.linspace(-4, 4, wanted))
-    return Instance(mean, rng.standard_normal(points), constants)
+    return Scenario(mean, rng.standard_normal(points), constants)
 
 
-def _black_scholes(rng: np.random.Generator, *, options: int, books: int | None) -> Instance:
+def _black_scholes(rng: np.random.Generator, *, options: int, books: int | None) -> Scenario:
     """Call prices S N(d1) - K e^(-rT) N(d2) in spot and volatility, option by option or summed into books.
 
     d1, d2 = (log(S / K) + (r +- v^2 / 2) T) / (v sqrt T).
@@ -157,164 +159,87 @@ def _black_scholes(rng: np.random.Generator, *, options: int, books: int | None)
 
     point = {"spot": rng.uniform(80, 120, options), "volatility": rng.uniform(0.1, 0.4, options)}
     constants = (rng.uniform(80, 120, options), rng.uniform(0.2, 2.0, options))
-    return Instance(prices, point, constants, num_nonzeros=2 * options)
+    return Scenario(prices, point, constants, num_nonzeros=2 * options)
 
 
-CASES: tuple[Case, ...] = (
-    jacobian(
-        "Gaussian mixture",
-        "mixture",
-        "tuned",
-        "float64",
-        "small",
-        _mixture,
-        "wide",
-        "pytree",
-        dimension=2,
-        components=5,
-        points=300,
-        total=True,
-    ),
-    jacobian(
-        "small mixture by points",
-        "mixture",
-        "tuned",
-        "float32",
-        "small",
-        _mixture,
-        "tall",
-        "pytree",
-        dimension=3,
-        components=3,
-        points=120,
-        total=False,
-    ),
-    jacobian(
-        "larger Gaussian mixture",
-        "mixture",
-        "held out",
-        "float64",
-        "large",
-        _mixture,
-        "wide",
-        "pytree",
-        dimension=10,
-        components=10,
-        points=200,
-        total=True,
-    ),
-    jacobian(
-        "mixture by points",
-        "mixture",
-        "held out",
-        "float64",
-        "large",
-        _mixture,
-        "tall",
-        "pytree",
-        dimension=4,
-        components=4,
-        points=500,
-        total=False,
-    ),
-    jacobian(
-        "logistic scores",
-        "regression",
-        "tuned",
-        "float64",
-        "small",
-        _scores,
-        "dense",
-        rows=300,
-        features=30,
-        link="logistic",
-    ),
-    jacobian(
-        "Poisson scores",
-        "regression",
-        "held out",
-        "float32",
-        "large",
-        _scores,
-        "dense",
-        rows=400,
-        features=200,
-        link="poisson",
-    ),
-    jacobian("deviances", "regression", "held out", "float64", "large", _deviances, "tall", rows=800, features=20),
-    jacobian(
-        "matrix factorisation",
-        "factorisation",
-        "tuned",
-        "float32",
-        "large",
-        _factorisation,
-        "gather",
-        "pytree",
-        shape=(40, 30),
-        rank=3,
-        seen=300,
-    ),
-    jacobian(
-        "ratings",
-        "factorisation",
-        "held out",
-        "float64",
-        "large",
-        _factorisation,
-        "gather",
-        "pytree",
-        "tall",
-        shape=(90, 70),
-        rank=5,
-        seen=1500,
-    ),
-    jacobian(
-        "Gaussian process evidence",
-        "Gaussian process",
-        "tuned",
-        "float64",
-        "small",
-        _evidence,
-        "wide",
-        "pytree",
-        points=60,
-        inputs=6,
-    ),
-    jacobian(
-        "Gaussian process prediction",
-        "Gaussian process",
-        "held out",
-        "float64",
-        "large",
-        _prediction,
-        "dense",
-        "linear",
-        points=50,
-        wanted=300,
-    ),
-    jacobian(
-        "option prices",
-        "options",
-        "tuned",
-        "float32",
-        "large",
-        _black_scholes,
-        "block diagonal",
-        "pytree",
-        options=400,
-        books=None,
-    ),
-    jacobian(
-        "books of options",
-        "options",
-        "held out",
-        "float64",
-        "large",
-        _black_scholes,
-        "wide",
-        "pytree",
-        options=1000,
-        books=10,
-    ),
-)
+JACOBIANS = {
+    "mixture": [
+        tuned(
+            "Gaussian mixture",
+            _mixture,
+            dimension=2,
+            components=5,
+            points=300,
+            total=True,
+            dtype="float64",
+            tags=["wide", "pytree"],
+        ),
+        tuned(
+            "small mixture by points",
+            _mixture,
+            dimension=3,
+            components=3,
+            points=120,
+            total=False,
+            tags=["tall", "pytree"],
+        ),
+        held_out(
+            "larger Gaussian mixture",
+            _mixture,
+            dimension=10,
+            components=10,
+            points=200,
+            total=True,
+            dtype="float64",
+            tags=["wide", "pytree"],
+        ),
+        held_out(
+            "mixture by points",
+            _mixture,
+            dimension=4,
+            components=4,
+            points=500,
+            total=False,
+            dtype="float64",
+            tags=["tall", "pytree"],
+        ),
+    ],
+    "regression": [
+        tuned(
+            "logistic scores",
+            _scores,
+            rows=300,
+            features=30,
+            link="logistic",
+            dtype="float64",
+            tags=["dense"],
+            closed_form=True,
+        ),
+        held_out("Poisson scores", _scores, rows=400, features=200, link="poisson", tags=["dense"], closed_form=True),
+        held_out("deviances", _deviances, rows=800, features=20, dtype="float64", tags=["tall"]),
+    ],
+    "factorisation": [
+        tuned("matrix factorisation", _factorisation, shape=(40, 30), rank=3, seen=300, tags=["gather", "pytree"]),
+        held_out(
+            "ratings",
+            _factorisation,
+            shape=(90, 70),
+            rank=5,
+            seen=1500,
+            dtype="float64",
+            tags=["gather", "pytree", "tall"],
+        ),
+    ],
+    "Gaussian process": [
+        tuned("Gaussian process evidence", _evidence, points=60, inputs=6, dtype="float64", tags=["wide", "pytree"]),
+        held_out(
+            "Gaussian process prediction", _prediction, points=50, wanted=300, dtype="float64", tags=["dense", "linear"]
+        ),
+    ],
+    "options": [
+        tuned("option prices", _black_scholes, options=400, books=None, tags=["block diagonal", "pytree"]),
+        held_out("books of options", _black_scholes, options=1000, books=10, dtype="float64", tags=["wide", "pytree"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)

@@ -1,18 +1,18 @@
-"""derivatives: test problems of differentiation, as data: what a derivative engine is tuned on and judged by.
+"""catalogue: cases of differentiation, as data: what a derivative engine is tuned on and judged by.
 
 A planner may be fitted to half of them (``split="tuned"``); the other half is kept for the verdict.
 
-    from jaxcalc.functions import derivatives
-    for case in derivatives.cases("jacobian", split="held out"):
-        instance = case.build()
-        instance.fun(*instance.arguments)
+    from jaxcalc import scenarios
+    for case in scenarios.cases("jacobian", split="held out"):
+        scenario = case.build()
+        scenario.fun(*scenario.arguments)
 """
 
 from collections.abc import Sequence
 from typing import get_args
 
 from jaxcalc import checks
-from jaxcalc.functions.derivatives import (
+from jaxcalc.scenarios.catalogue import (
     algebra,
     arrays,
     control,
@@ -24,9 +24,9 @@ from jaxcalc.functions.derivatives import (
     statistics,
     wavefunctions,
 )
-from jaxcalc.functions.derivatives.case import Case, Instance, Operator, Split
+from jaxcalc.scenarios.catalogue.entry import Case, Operator, Split
 
-__all__ = ["CASES", "Case", "Instance", "case", "cases"]
+__all__ = ["CASES", "Case", "case", "cases"]
 
 CASES: tuple[Case, ...] = (
     *networks.CASES,

@@ -3,28 +3,22 @@
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.functions.derivatives.case import Case, Instance, jacobian
+from jaxcalc.scenarios.catalogue.entry import collect, held_out, tuned
+from jaxcalc.scenarios.scenario import Scenario
 
 __all__ = ["CASES"]
 
 
-def _heat(rng: np.random.Generator, *, inputs: int, depth: int) -> Instance:
-    """Explicit steps of the heat equation on a rod, from ``functions.workloads``; Jacobian (I + c D)^depth."""
+def _heat(rng: np.random.Generator, *, inputs: int, depth: int) -> Scenario:
+    """Explicit steps of the heat equation on a rod, from ``scenarios.workloads``; Jacobian (I + c D)^depth."""
     import jax
 
-    from jaxcalc.functions import workloads
+    from jaxcalc.scenarios import workloads
 
-    made = workloads.make("heat", jax.random.key(int(rng.integers(2**31))), inputs=inputs, depth=depth)
-
-    def derivative(u, courant):
-        second = np.eye(inputs, k=1) - 2.0 * np.eye(inputs) + np.eye(inputs, k=-1)
-        return np.linalg.matrix_power(np.eye(inputs) + float(courant) * second, depth)
-
-    width = sum(inputs - abs(k) for k in range(-depth, depth + 1))
-    return Instance(made.fun, made.x, made.constants, derivative, width)
+    return workloads.heat(jax.random.key(int(rng.integers(2**31))), inputs=inputs, depth=depth)
 
 
-def _burgers(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _burgers(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """A step of Burgers' equation on a ring, r = u - u0 + dt (u (u_+ - u_-) / 2h - nu (u_+ - 2u + u_-) / h^2).
 
     Source: Burgers (1948).
@@ -39,10 +33,10 @@ def _burgers(rng: np.random.Generator, *, nodes: int) -> Instance:
         flux = u * (after - before) / (2 * step) - viscosity * (after - 2.0 * u + before) / step**2
         return u - past + dt * flux
 
-    return Instance(residual, past + 0.1 * rng.standard_normal(nodes), (past,), num_nonzeros=3 * nodes)
+    return Scenario(residual, past + 0.1 * rng.standard_normal(nodes), (past,), num_nonzeros=3 * nodes)
 
 
-def _allen_cahn(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _allen_cahn(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """The steady Allen-Cahn equation, r = e^2 u'' + u - u^3 with ends held at -1 and 1: tridiagonal.
 
     Source: Allen and Cahn (1979).
@@ -61,10 +55,10 @@ def _allen_cahn(rng: np.random.Generator, *, nodes: int) -> Instance:
         return np.diag(main) + scale * (np.eye(nodes, k=1) + np.eye(nodes, k=-1))
 
     point = np.tanh(np.linspace(-3, 3, nodes)) + 0.05 * rng.standard_normal(nodes)
-    return Instance(residual, point, derivative=derivative, num_nonzeros=3 * nodes - 2)
+    return Scenario(residual, point, derivative=derivative, num_nonzeros=3 * nodes - 2)
 
 
-def _beam(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _beam(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """A beam on a nonlinear foundation, r = u'''' + k u + u^3 - q, clamped: five diagonals.
 
     Source: Timoshenko, Strength of Materials.
@@ -76,10 +70,10 @@ def _beam(rng: np.random.Generator, *, nodes: int) -> Instance:
         return v[:-4] - 4.0 * v[1:-3] + 6.0 * u - 4.0 * v[3:-1] + v[4:] + 0.1 * u + u**3 - load
 
     point, load = rng.standard_normal(nodes), rng.uniform(0.0, 1.0, nodes)
-    return Instance(residual, point, (load,), num_nonzeros=5 * nodes - 6)
+    return Scenario(residual, point, (load,), num_nonzeros=5 * nodes - 6)
 
 
-def _kuramoto_sivashinsky(rng: np.random.Generator, *, nodes: int) -> Instance:
+def _kuramoto_sivashinsky(rng: np.random.Generator, *, nodes: int) -> Scenario:
     """The right-hand side of Kuramoto-Sivashinsky on a ring, -u u' - u'' - u'''': five diagonals and two corners.
 
     Source: Kuramoto (1978); Sivashinsky (1977).
@@ -90,10 +84,10 @@ def _kuramoto_sivashinsky(rng: np.random.Generator, *, nodes: int) -> Instance:
         a, b, c, d = (jnp.roll(u, k) for k in (2, 1, -1, -2))
         return -u * (c - b) / 2.0 - (c - 2.0 * u + b) - (a - 4.0 * b + 6.0 * u - 4.0 * c + d)
 
-    return Instance(rate, rng.standard_normal(nodes), num_nonzeros=5 * nodes)
+    return Scenario(rate, rng.standard_normal(nodes), num_nonzeros=5 * nodes)
 
 
-def _bratu(rng: np.random.Generator, *, side: int) -> Instance:
+def _bratu(rng: np.random.Generator, *, side: int) -> Scenario:
     """Bratu's problem on a square, r = h^-2 (u_E + u_W + u_N + u_S - 4 u) + 6 exp(u), zero around: 5-point stencil.
 
     Source: MINPACK-2 test problems (Averick et al. 1992).
@@ -107,10 +101,10 @@ def _bratu(rng: np.random.Generator, *, side: int) -> Instance:
         around = v[2:, 1:-1] + v[:-2, 1:-1] + v[1:-1, 2:] + v[1:-1, :-2]
         return scale * (around - 4.0 * u) + 6.0 * jnp.exp(u)
 
-    return Instance(residual, 0.3 * rng.standard_normal((side, side)), num_nonzeros=5 * side**2 - 4 * side)
+    return Scenario(residual, 0.3 * rng.standard_normal((side, side)), num_nonzeros=5 * side**2 - 4 * side)
 
 
-def _diffusion(rng: np.random.Generator, *, side: int) -> Instance:
+def _diffusion(rng: np.random.Generator, *, side: int) -> Scenario:
     """Nonlinear diffusion by a compact 9-point scheme, D9 (u + u^3), weights (1, 4, 1; 4, -20, 4; 1, 4, 1) / 6.
 
     Source: Collatz, The Numerical Treatment of Differential Equations (1960).
@@ -123,10 +117,10 @@ def _diffusion(rng: np.random.Generator, *, side: int) -> Instance:
         corners = v[2:, 2:] + v[:-2, 2:] + v[2:, :-2] + v[:-2, :-2]
         return (4.0 * sides + corners - 20.0 * v[1:-1, 1:-1]) / 6.0
 
-    return Instance(residual, rng.standard_normal((side, side)), num_nonzeros=(3 * side - 2) ** 2)
+    return Scenario(residual, rng.standard_normal((side, side)), num_nonzeros=(3 * side - 2) ** 2)
 
 
-def _reaction_diffusion(rng: np.random.Generator, *, side: int, model: str) -> Instance:
+def _reaction_diffusion(rng: np.random.Generator, *, side: int, model: str) -> Scenario:
     """Two species on a torus, u' = D_u lap u + f(u, v), v' = D_v lap v + g(u, v): 5-point stencils, coupled in a cell.
 
     Source: Gray and Scott (1984); Prigogine and Lefever's Brusselator (1968), as in the SciML sparse benchmark.
@@ -151,14 +145,14 @@ def _reaction_diffusion(rng: np.random.Generator, *, side: int, model: str) -> I
     count = 12 * side**2
     match model:
         case "gray-scott":
-            return Instance(gray_scott, {"u": u, "v": v}, num_nonzeros=count)
+            return Scenario(gray_scott, {"u": u, "v": v}, num_nonzeros=count)
         case "brusselator":
-            return Instance(brusselator, np.stack([u, v]), num_nonzeros=count)
+            return Scenario(brusselator, np.stack([u, v]), num_nonzeros=count)
         case _:
             raise checks.unknown("reaction diffusion", "model", model, ("gray-scott", "brusselator"))
 
 
-def _cahn_hilliard(rng: np.random.Generator, *, side: int) -> Instance:
+def _cahn_hilliard(rng: np.random.Generator, *, side: int) -> Scenario:
     """Cahn-Hilliard on a torus, c' = lap(c^3 - c - g lap c): two 5-point stencils make 13 points.
 
     Source: Cahn and Hilliard (1958).
@@ -168,10 +162,10 @@ def _cahn_hilliard(rng: np.random.Generator, *, side: int) -> Instance:
     def lap(w):
         return sum(jnp.roll(w, k, axis) for k in (1, -1) for axis in (0, 1)) - 4.0 * w
 
-    return Instance(lambda c: lap(c**3 - c - 0.5 * lap(c)), rng.uniform(-1, 1, (side, side)), num_nonzeros=13 * side**2)
+    return Scenario(lambda c: lap(c**3 - c - 0.5 * lap(c)), rng.uniform(-1, 1, (side, side)), num_nonzeros=13 * side**2)
 
 
-def _arrowhead(rng: np.random.Generator, *, size: int) -> Instance:
+def _arrowhead(rng: np.random.Generator, *, size: int) -> Scenario:
     """y_0 = sum_j a_j x_j^2, y_i = x_i^3 + sin(x_0 a_i): a dense row, a dense column and the diagonal."""
     import jax.numpy as jnp
 
@@ -185,10 +179,12 @@ def _arrowhead(rng: np.random.Generator, *, size: int) -> Instance:
         matrix[0] = 2.0 * a * x
         return matrix
 
-    return Instance(fun, rng.standard_normal(size), (rng.uniform(0.5, 2.0, size),), derivative, 3 * size - 2)
+    return Scenario(
+        fun, rng.standard_normal(size), (rng.uniform(0.5, 2.0, size),), derivative=derivative, num_nonzeros=3 * size - 2
+    )
 
 
-def _bordered(rng: np.random.Generator, *, size: int) -> Instance:
+def _bordered(rng: np.random.Generator, *, size: int) -> Scenario:
     """Arclength continuation of a two-point problem: r_i = u_- - 2u + u_+ + l exp(u), and one equation of length.
 
     A tridiagonal matrix with a dense last row and a dense last column.
@@ -206,10 +202,10 @@ def _bordered(rng: np.random.Generator, *, size: int) -> Instance:
         return jnp.append(inner, jnp.sum(tangent * x**2))
 
     count = 3 * nodes - 2 + nodes + size
-    return Instance(residual, 0.5 * rng.standard_normal(size), (rng.uniform(0.5, 1.0, size),), num_nonzeros=count)
+    return Scenario(residual, 0.5 * rng.standard_normal(size), (rng.uniform(0.5, 1.0, size),), num_nonzeros=count)
 
 
-def _thermostat(rng: np.random.Generator, *, masses: int) -> Instance:
+def _thermostat(rng: np.random.Generator, *, masses: int) -> Scenario:
     """A chain of oscillators with one Nose-Hoover thermostat z: q' = p, p' = F(q) - z p, z' = sum p^2 - N.
 
     Neighbours couple through springs with a cubic term; z is a dense row and a dense column.
@@ -225,10 +221,10 @@ def _thermostat(rng: np.random.Generator, *, masses: int) -> Instance:
         return {"q": p, "p": jnp.diff(tension) - z * p, "z": jnp.sum(p**2) - masses}
 
     point = {"q": rng.standard_normal(masses), "p": rng.standard_normal(masses), "z": np.asarray(0.3)}
-    return Instance(rate, point, num_nonzeros=masses + (3 * masses - 2) + 2 * masses + masses)
+    return Scenario(rate, point, num_nonzeros=masses + (3 * masses - 2) + 2 * masses + masses)
 
 
-def _calibration(rng: np.random.Generator, *, sensors: int, shared: int) -> Instance:
+def _calibration(rng: np.random.Generator, *, sensors: int, shared: int) -> Scenario:
     """Sensors with a gain and an offset of their own and shared coefficients: r_i = g_i p(t_i) + o_i - y_i.
 
     p is a polynomial whose coefficients all residuals share: two diagonals beside a few dense columns.
@@ -245,7 +241,7 @@ def _calibration(rng: np.random.Generator, *, sensors: int, shared: int) -> Inst
         "offset": rng.standard_normal(sensors),
         "shared": rng.standard_normal(shared),
     }
-    return Instance(residual, point, (place, seen), num_nonzeros=sensors * (2 + shared))
+    return Scenario(residual, point, (place, seen), num_nonzeros=sensors * (2 + shared))
 
 
 def _edges(rng: np.random.Generator, nodes: int, edges: int) -> tuple[np.ndarray, np.ndarray]:
@@ -259,7 +255,7 @@ def _edges(rng: np.random.Generator, nodes: int, edges: int) -> tuple[np.ndarray
     return source, target
 
 
-def _graph_diffusion(rng: np.random.Generator, *, nodes: int, edges: int) -> Instance:
+def _graph_diffusion(rng: np.random.Generator, *, nodes: int, edges: int) -> Scenario:
     """Nonlinear diffusion on a graph, y_i = sum over edges of w tanh(x_j - x_i), by ``segment_sum``."""
     import jax
     import jax.numpy as jnp
@@ -271,10 +267,10 @@ def _graph_diffusion(rng: np.random.Generator, *, nodes: int, edges: int) -> Ins
         return jax.ops.segment_sum(flow, source, nodes) - jax.ops.segment_sum(flow, target, nodes)
 
     constants = (source, target, rng.uniform(0.5, 1.5, len(source)))
-    return Instance(rate, rng.standard_normal(nodes), constants, num_nonzeros=nodes + 2 * len(source))
+    return Scenario(rate, rng.standard_normal(nodes), constants, num_nonzeros=nodes + 2 * len(source))
 
 
-def _power_flow(rng: np.random.Generator, *, buses: int, lines: int) -> Instance:
+def _power_flow(rng: np.random.Generator, *, buses: int, lines: int) -> Scenario:
     """Power balance of a grid, P_i = sum_j V_i V_j (G cos + B sin)(t_i - t_j), Q_i likewise, on the grid's lines.
 
     Source: the AC power flow equations, as in MATPOWER (Zimmerman et al. 2011).
@@ -295,10 +291,10 @@ def _power_flow(rng: np.random.Generator, *, buses: int, lines: int) -> Instance
 
     point = {"magnitude": rng.uniform(0.95, 1.05, buses), "angle": 0.1 * rng.standard_normal(buses)}
     constants = (*ends, np.tile(conductance, 2), np.tile(susceptance, 2), rng.uniform(0.5, 1.5, buses))
-    return Instance(balance, point, constants, num_nonzeros=4 * (buses + 2 * len(source)))
+    return Scenario(balance, point, constants, num_nonzeros=4 * (buses + 2 * len(source)))
 
 
-def _kinetics(rng: np.random.Generator, *, cells: int, model: str) -> Instance:
+def _kinetics(rng: np.random.Generator, *, cells: int, model: str) -> Scenario:
     """Reaction rates cell by cell: blocks that do not talk to each other.
 
     Source: Robertson (1966), HIRES of Schaefer (1975), both in Hairer and Wanner, Solving ODEs II.
@@ -327,147 +323,56 @@ def _kinetics(rng: np.random.Generator, *, cells: int, model: str) -> Instance:
 
     match model:
         case "robertson":
-            return Instance(robertson, rng.uniform(0, 1, (cells, 3)) * [1.0, 1e-4, 1.0], num_nonzeros=7 * cells)
+            return Scenario(robertson, rng.uniform(0, 1, (cells, 3)) * [1.0, 1e-4, 1.0], num_nonzeros=7 * cells)
         case "hires":
-            return Instance(hires, rng.uniform(0, 1, (cells, 8)), num_nonzeros=25 * cells)
+            return Scenario(hires, rng.uniform(0, 1, (cells, 8)), num_nonzeros=25 * cells)
         case _:
             raise checks.unknown("kinetics", "model", model, ("robertson", "hires"))
 
 
-CASES: tuple[Case, ...] = (
-    jacobian("heat", "stencil in one dimension", "tuned", "float32", "large", _heat, "banded", inputs=256, depth=4),
-    jacobian(
-        "Burgers residual",
-        "stencil in one dimension",
-        "tuned",
-        "float64",
-        "large",
-        _burgers,
-        "banded",
-        "periodic",
-        nodes=500,
-    ),
-    jacobian("beam", "stencil in one dimension", "tuned", "float64", "small", _beam, "banded", nodes=40),
-    jacobian(
-        "Allen-Cahn residual",
-        "stencil in one dimension",
-        "held out",
-        "float32",
-        "large",
-        _allen_cahn,
-        "banded",
-        nodes=1200,
-    ),
-    jacobian(
-        "Kuramoto-Sivashinsky",
-        "stencil in one dimension",
-        "held out",
-        "float32",
-        "large",
-        _kuramoto_sivashinsky,
-        "banded",
-        "periodic",
-        nodes=1000,
-    ),
-    jacobian(
-        "long heat", "stencil in one dimension", "held out", "float64", "large", _heat, "banded", inputs=400, depth=12
-    ),
-    jacobian("small beam", "stencil in one dimension", "held out", "float32", "small", _beam, "banded", nodes=15),
-    jacobian("5-point stencil", "stencil in two dimensions", "tuned", "float64", "large", _bratu, "banded", side=24),
-    jacobian(
-        "Gray-Scott",
-        "stencil in two dimensions",
-        "tuned",
-        "float32",
-        "large",
-        _reaction_diffusion,
-        "banded",
-        "periodic",
-        "pytree",
-        side=16,
-        model="gray-scott",
-    ),
-    jacobian(
-        "9-point stencil", "stencil in two dimensions", "held out", "float32", "large", _diffusion, "banded", side=30
-    ),
-    jacobian(
-        "Brusselator",
-        "stencil in two dimensions",
-        "held out",
-        "float64",
-        "large",
-        _reaction_diffusion,
-        "banded",
-        "periodic",
-        side=20,
-        model="brusselator",
-    ),
-    jacobian(
-        "Cahn-Hilliard",
-        "stencil in two dimensions",
-        "held out",
-        "float64",
-        "large",
-        _cahn_hilliard,
-        "banded",
-        "periodic",
-        side=28,
-    ),
-    jacobian("arrowhead", "border", "tuned", "float32", "large", _arrowhead, "arrowhead", size=1000),
-    jacobian(
-        "thermostat", "border", "tuned", "float64", "large", _thermostat, "arrowhead", "banded", "pytree", masses=150
-    ),
-    jacobian("bordered band", "border", "held out", "float32", "large", _bordered, "arrowhead", "banded", size=1000),
-    jacobian("small arrowhead", "border", "held out", "float64", "small", _arrowhead, "arrowhead", size=18),
-    jacobian(
-        "sensor calibration",
-        "border",
-        "held out",
-        "float64",
-        "large",
-        _calibration,
-        "arrowhead",
-        "pytree",
-        sensors=400,
-        shared=4,
-    ),
-    jacobian(
-        "graph diffusion",
-        "graph",
-        "tuned",
-        "float32",
-        "large",
-        _graph_diffusion,
-        "gather",
-        "scatter",
-        nodes=300,
-        edges=700,
-    ),
-    jacobian(
-        "power flow",
-        "graph",
-        "held out",
-        "float64",
-        "large",
-        _power_flow,
-        "gather",
-        "scatter",
-        "pytree",
-        buses=200,
-        lines=320,
-    ),
-    jacobian(
-        "Robertson cells",
-        "kinetics",
-        "tuned",
-        "float64",
-        "large",
-        _kinetics,
-        "block diagonal",
-        cells=200,
-        model="robertson",
-    ),
-    jacobian(
-        "HIRES cells", "kinetics", "held out", "float64", "large", _kinetics, "block diagonal", cells=120, model="hires"
-    ),
-)
+JACOBIANS = {
+    "stencil in one dimension": [
+        tuned("heat", _heat, inputs=256, depth=4, tags=["banded"], closed_form=True),
+        tuned("Burgers residual", _burgers, nodes=500, dtype="float64", tags=["banded", "periodic"]),
+        tuned("beam", _beam, nodes=40, dtype="float64", tags=["banded"]),
+        held_out("Allen-Cahn residual", _allen_cahn, nodes=1200, tags=["banded"], closed_form=True),
+        held_out("Kuramoto-Sivashinsky", _kuramoto_sivashinsky, nodes=1000, tags=["banded", "periodic"]),
+        held_out("long heat", _heat, inputs=400, depth=12, dtype="float64", tags=["banded"], closed_form=True),
+        held_out("small beam", _beam, nodes=15, tags=["banded"]),
+    ],
+    "stencil in two dimensions": [
+        tuned("5-point stencil", _bratu, side=24, dtype="float64", tags=["banded"]),
+        tuned("Gray-Scott", _reaction_diffusion, side=16, model="gray-scott", tags=["banded", "periodic", "pytree"]),
+        held_out("9-point stencil", _diffusion, side=30, tags=["banded"]),
+        held_out(
+            "Brusselator",
+            _reaction_diffusion,
+            side=20,
+            model="brusselator",
+            dtype="float64",
+            tags=["banded", "periodic"],
+        ),
+        held_out("Cahn-Hilliard", _cahn_hilliard, side=28, dtype="float64", tags=["banded", "periodic"]),
+    ],
+    "border": [
+        tuned("arrowhead", _arrowhead, size=1000, tags=["arrowhead"], closed_form=True),
+        tuned("thermostat", _thermostat, masses=150, dtype="float64", tags=["arrowhead", "banded", "pytree"]),
+        held_out("bordered band", _bordered, size=1000, tags=["arrowhead", "banded"]),
+        held_out("small arrowhead", _arrowhead, size=18, dtype="float64", tags=["arrowhead"], closed_form=True),
+        held_out(
+            "sensor calibration", _calibration, sensors=400, shared=4, dtype="float64", tags=["arrowhead", "pytree"]
+        ),
+    ],
+    "graph": [
+        tuned("graph diffusion", _graph_diffusion, nodes=300, edges=700, tags=["gather", "scatter"]),
+        held_out(
+            "power flow", _power_flow, buses=200, lines=320, dtype="float64", tags=["gather", "scatter", "pytree"]
+        ),
+    ],
+    "kinetics": [
+        tuned("Robertson cells", _kinetics, cells=200, model="robertson", dtype="float64", tags=["block diagonal"]),
+        held_out("HIRES cells", _kinetics, cells=120, model="hires", dtype="float64", tags=["block diagonal"]),
+    ],
+}
+
+CASES = collect("jacobian", JACOBIANS)
