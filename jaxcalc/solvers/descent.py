@@ -170,6 +170,8 @@ def _named(name: str, rule: str, learning_rate: Rate, regularization: dict[str, 
     # A schedule that is a PyTree (as those of functions.schedules) is a number like any other; a bare function is not.
     if callable(learning_rate) and jax.tree_util.all_leaves([learning_rate]):
         choices += (("schedule", learning_rate),)
+    elif callable(learning_rate):
+        numbers["learning_rate"] = learning_rate
     else:
         numbers["learning_rate"] = checks.number(name, "learning_rate", learning_rate, finite=True)
     return Solver(name, _start_rule, _step_rule, {**numbers, **given}, choices, boxes=True, costs=ONE)
