@@ -4,7 +4,7 @@ import ast
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jaxcalc
@@ -90,27 +90,30 @@ def _imports_of(file: Path, home: Path | None) -> list[Path]:
             continue
         found[source] = None
         if source.suffix == ".py":
-            for level, steps in _named_in(source):
+            for level, steps in _named_in(source.read_bytes()):
                 for root in [source.parents[level - 1]] if level else roots:
                     waiting += _found_at(root, steps, folder, home is not None)
     return list(found)
 
 
-def _named_in(source: Path) -> Iterator[tuple[int, list[str]]]:
-    """The modules that a file's imports may name: dots before, and steps."""
+@functools.lru_cache(maxsize=2048)  # every question of a folder reads what they share
+def _named_in(source: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """The modules that imports in a source may name, each once: dots before, and steps."""
     try:
-        tree = ast.parse(source.read_bytes())
+        tree = ast.parse(source)
     except (SyntaxError, ValueError):
-        return
+        return ()
+    found: dict[tuple[int, tuple[str, ...]], None] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((0, alias.name.split(".")) for alias in node.names)
+            found.update(((0, tuple(alias.name.split("."))), None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            steps = node.module.split(".") if node.module else []
-            yield from ((node.level, [*steps, alias.name]) for alias in node.names)
+            steps = tuple(node.module.split(".")) if node.module else ()
+            found.update(((node.level, (*steps, alias.name)), None) for alias in node.names)
+    return tuple(found)
 
 
-def _found_at(root: Path, steps: list[str], home: Path, by_subject: bool) -> Iterator[Path]:
+def _found_at(root: Path, steps: Sequence[str], home: Path, by_subject: bool) -> Iterator[Path]:
     """The file that the steps lead to, or all of the package that they lead into; of a subject, its own file."""
     for step in steps:
         plain, root = root / f"{step}.py", root / step
