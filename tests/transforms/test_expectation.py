@@ -168,7 +168,6 @@ def test_misuse(call, message):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_moments_that_a_heavy_tail_does_not_have(x64, dtype):
     cauchy = lambda x, c: -jnp.log1p((x - c) ** 2) - math.log(math.pi)
-    moments = lambda x: jnp.stack([jnp.abs(x), x * x, x**4])
-    for moment in (lambda x: x, jnp.abs, lambda x: x * x, moments):
-        assert not np.isfinite(expectation(moment, cauchy)(dtype(0))).any()
+    moments = lambda x: jnp.stack([x, jnp.abs(x), x * x, x**4])
+    assert not np.isfinite(expectation(moments, cauchy)(dtype(0))).any()
     assert not np.isfinite(variance(lambda x: x, cauchy)(dtype(0)))
