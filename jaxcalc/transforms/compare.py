@@ -29,7 +29,8 @@ from jaxcalc.transforms.laplacian import (
 )
 from jaxcalc.transforms.leaves import is_concrete, split_arrays
 from jaxcalc.transforms.plan import Operator, Plan, Request, Route
-from jaxcalc.transforms.products import HVP, hvp
+from jaxcalc.transforms.products import FISHER_VP, GGN_VP, HVP, fisher_vp, ggn_vp, hvp
+from jaxcalc.transforms.taylor import TAYLOR, taylor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,6 +51,9 @@ _OPERATORS: dict[Callable[..., Any], Operator] = {
     jacobian: JACOBIAN,
     hessian: HESSIAN,
     hvp: HVP,
+    ggn_vp: GGN_VP,
+    fisher_vp: FISHER_VP,
+    taylor: TAYLOR,
     diagonal: DIAGONAL,
     trace: TRACE,
     laplacian: LAPLACIAN,
@@ -69,9 +73,11 @@ def plan(
     """Which route an operator takes for a function at arguments like these, and why.
 
     Args:
-      operator: ``jacobian``, ``hessian``, ``hvp``, ``diagonal``, ``trace``, ``laplacian`` or ``bilaplacian``.
+      operator: ``jacobian``, ``hessian``, ``hvp``, ``ggn_vp``, ``fisher_vp``, ``taylor``, ``diagonal``, ``trace``,
+        ``laplacian`` or ``bilaplacian``.
       fun: the function. *args: its arguments, or ``jax.ShapeDtypeStruct`` in their place (for ``hvp``: the tuple of
-        primals, and the vector).
+        primals, and the vector; for ``ggn_vp``, ``fisher_vp`` and ``taylor`` the point and the vector, with ``loss=``
+        and ``order=`` among the choices).
       effort: ``"estimate"`` decides by predicted time from shapes alone and runs nothing; ``"measure"`` compiles and
         times the routes predicted within three times the best, and keeps the winner in the user's cache folder, where
         the operators find it.

@@ -108,8 +108,13 @@ def algebra(context: Context) -> frame.Algebra:
                 operand.slots and operand.slots.with_axis(),
             )
         ),
-        refuse=functools.partial(frame.refusal, "forward_laplacian"),
+        otherwise=_refuse,
     )
+
+
+def _refuse(equation: Equation, operands: list[Any]) -> list[Any]:
+    remedy = ", or differentiate twice by reverse mode (method='hessian')"
+    raise frame.refusal("forward_laplacian", equation, remedy)
 
 
 def _join(first: Any, second: Any) -> Any:

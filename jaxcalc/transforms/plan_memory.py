@@ -75,7 +75,7 @@ _PLANS: "weakref.WeakKeyDictionary[Any, dict[Hashable, tuple[str, Plan]]]" = wea
 
 def recall_plan(request: Request, identity: Identity) -> Plan | None:
     """The plan made before for this function, if what it computes is still the same program."""
-    if identity.here is None:
+    if identity.here is None or _holds_a_function(request):
         return None
     try:
         remembered = _PLANS.get(request.fun, {}).get(_plan_key(request))
@@ -86,12 +86,17 @@ def recall_plan(request: Request, identity: Identity) -> Plan | None:
 
 def keep_plan(request: Request, identity: Identity, plan: Plan) -> None:
     """Keep a plan as long as its function lives."""
-    if identity.here is None:
+    if identity.here is None or _holds_a_function(request):
         return
     try:
         _PLANS.setdefault(request.fun, {})[_plan_key(request)] = (identity.here, plan)
     except TypeError:
         return
+
+
+def _holds_a_function(request: Request) -> bool:
+    """Whether the choices do, which may in turn hold the one that a plan lives with: that would then never die."""
+    return getattr(request.choices, "loss", None) is not None
 
 
 def forget() -> None:
@@ -129,8 +134,9 @@ def keep_measurement(request: Request, plan: Plan) -> None:
 def _measurement_key(request: Request, identity: Identity) -> str:
     """Program, shapes and dtypes (in the fingerprint), choices, device and compiler."""
     chip = jax.devices()[0]
-    # A pattern is the program's own, which the fingerprint stands for; as text it would be cut short.
-    names = [field.name for field in dataclasses.fields(request.choices) if field.name != "pattern"]
+    # A pattern is the program's own, which the fingerprint stands for; as text it would be cut short, and a loss have
+    # an address.
+    names = [field.name for field in dataclasses.fields(request.choices) if field.name not in ("pattern", "loss")]
     choices = {name: getattr(request.choices, name) for name in names}
     compiler = importlib.metadata.version("jaxlib")
     return repr((request.operator.name, choices, identity.anywhere, chip.platform, chip.device_kind, compiler))

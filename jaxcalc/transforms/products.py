@@ -20,7 +20,20 @@ from jaxcalc.transforms.passes import attempt
 from jaxcalc.transforms.plan import Operator, Route
 from jaxcalc.transforms.routes import in_rows
 
-__all__ = ["HVP", "HvpMethod", "fisher_vp", "gauss_newton", "ggn_vp", "gradient", "hvp", "linearized", "product"]
+__all__ = [
+    "FISHER_VP",
+    "GGN_VP",
+    "HVP",
+    "HvpMethod",
+    "ProductMethod",
+    "fisher_vp",
+    "gauss_newton",
+    "ggn_vp",
+    "gradient",
+    "hvp",
+    "linearized",
+    "product",
+]
 
 HvpMethod = Literal[
     "auto", "forward-over-reverse", "reverse-over-reverse", "reverse-over-forward", "forward-over-forward"
@@ -100,18 +113,26 @@ class Linearized(NamedTuple):
     pull: Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 
-def linearized(fun: Callable[..., tuple[Any, ...]], x: Sequence[Any]) -> Linearized:
-    """A map, evaluated once, with its products; also where a ``custom_vjp`` leaves no forward mode."""
-    try:  # the program is looked at, for one that cannot be pushed through shows only when it is compiled
-        outputs, push = jax.linearize(fun, *x)
-        program = walk.trace(push, *x)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-    else:
-        if all(equation.name != "custom_lin" for equation in program.everything()):
-            push_all = lambda *v: tuple(push(*v))
-            return Linearized(outputs, push_all, jax.linear_transpose(push_all, *map(walk.type_of, x)))
+ProductMethod = Literal["auto", "forward-and-reverse", "reverse-over-reverse"]
+
+
+def linearized(fun: Callable[..., tuple[Any, ...]], x: Sequence[Any], method: str = "auto") -> Linearized:
+    """A map, evaluated once, with its products.
+
+    By ``"reverse-over-reverse"`` ``J v`` is the transpose of the pullback, which exists where a ``custom_vjp`` leaves
+    no forward mode; ``"auto"`` takes it there alone.
+    """
+    if method != "reverse-over-reverse":
+        try:  # the program is looked at, for one that cannot be pushed through shows only when it is compiled
+            outputs, push = jax.linearize(fun, *x)
+            program = walk.trace(push, *x)
+        except TypeError as error:
+            if "custom_vjp" not in str(error) or method != "auto":
+                raise
+        else:
+            if method != "auto" or all(equation.name != "custom_lin" for equation in program.everything()):
+                push_all = lambda *v: tuple(push(*v))
+                return Linearized(outputs, push_all, jax.linear_transpose(push_all, *map(walk.type_of, x)))
     outputs, pull = jax.vjp(fun, *x)
     return Linearized(outputs, lambda *v: _transposed(pull, outputs, v), pull)
 
@@ -169,7 +190,19 @@ def _direct(core: LeafMap, choices: _Choices) -> Route | None:
 HVP = Operator("hvp", _choices, _lift, _routes, lambda core, choices, result, aux: core.input_tree(result), _direct)
 
 
-def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
+# -- Gauss-Newton and Fisher ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _CurvatureChoices:
+    method: str = "auto"
+    memory_budget: int | None = None
+    loss: Any = None
+
+
+def ggn_vp(
+    model: Callable[[Any], Any], loss: Callable[[Any], Any], /, *, method: ProductMethod | str = "auto"
+) -> Callable[[Any, Any], Any]:
     """The product of the generalised Gauss-Newton matrix of ``loss(model(params))`` with a vector.
 
     ``G v = J' H J v``, with J the model's Jacobian and H the loss's Hessian at the model's output.
@@ -177,39 +210,37 @@ def ggn_vp(model: Callable[[Any], Any], loss: Callable[[Any], Any], /) -> Callab
     Args:
       model: from parameters (a PyTree) to outputs (a PyTree).
       loss: from outputs to a scalar; G is positive semidefinite if it is convex.
+      method: of J v: ``"forward-and-reverse"``, or ``"reverse-over-reverse"`` where a ``custom_vjp`` leaves no forward
+        mode; ``"auto"`` takes the first that there is. ``plan(ggn_vp, model, params, v, loss=loss)`` prices both.
 
     Returns:
       ``product(params, v)``, ``v`` and the result structured as ``params``.
 
     Raises:
       TypeError: if ``loss`` does not return a scalar.
+      ValueError: for an unknown method.
 
     Cost: a forward and a reverse sweep through the model, and a Hessian-vector product of the loss.
 
     Source: Schraudolph, "Fast curvature matrix-vector products", Neural Computation 2002.
     """
     checks.function("ggn_vp", model, "model")
-    checks.function("ggn_vp", loss, "loss")
-
-    def product_with(params: Any, v: Any) -> Any:
-        with own_transfers() as guarded:
-            core = lift("ggn_vp", guarded(model), 0, (params,))
-            tangents = _matching("ggn_vp", core, v)
-            return core.input_tree(gauss_newton("ggn_vp", core, guarded(loss))[1](*tangents))
-
-    return product_with
+    choices = _ggn_choices(method=method, loss=loss)
+    return _product_with(GGN_VP, model, choices)
 
 
-def gauss_newton(who: str, core: LeafMap, loss: Callable[..., Any]) -> tuple[tuple[Any, ...], Callable[..., Any]]:
+def gauss_newton(
+    who: str, core: LeafMap, loss: Callable[..., Any], method: str = "auto"
+) -> tuple[tuple[Any, ...], Callable[..., Any]]:
     """A model's outputs and ``(*v) -> J' H J v``; it is evaluated and linearised once."""
-    outputs, push, pull = linearized(core.plain, core.inputs)
+    outputs, push, pull = linearized(core.plain, core.inputs, method)
     top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
     checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
     curve = linearized(gradient(top), top.inputs).push
     return outputs, lambda *v: pull(tuple(curve(*push(*v))))
 
 
-def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
+def fisher_vp(log_prob: Callable[[Any], Any], /, *, method: ProductMethod | str = "auto") -> Callable[[Any, Any], Any]:
     """The product of the empirical Fisher information with a vector.
 
     ``F v = mean over samples s of g_s (g_s . v)``, ``g_s`` the gradient of sample s's log-probability.
@@ -217,27 +248,88 @@ def fisher_vp(log_prob: Callable[[Any], Any], /) -> Callable[[Any, Any], Any]:
     Args:
       log_prob: from parameters (a PyTree) to log-probabilities, one number or an array with one per sample. With
         samples from the model itself the mean estimates the Fisher information, with data it is the empirical one.
+      method: as for ``ggn_vp``; ``plan(fisher_vp, log_prob, params, v)`` prices both.
 
     Returns:
       ``product(params, v)``, ``v`` and the result structured as ``params``.
 
     Raises:
       TypeError: if ``log_prob`` does not return one array.
+      ValueError: for an unknown method.
 
     Cost: one forward and one reverse sweep, however many samples.
     """
     checks.function("fisher_vp", log_prob, "log_prob")
+    return _product_with(FISHER_VP, log_prob, _fisher_choices(method=method))
 
+
+def _product_with(operator: Operator, fun: Callable[..., Any], choices: _CurvatureChoices) -> Callable[[Any, Any], Any]:
     def product_with(params: Any, v: Any) -> Any:
         with own_transfers() as guarded:
-            core = lift("fisher_vp", guarded(log_prob), 0, (params,))
-            if len(core.outputs) != 1:
-                raise TypeError(f"fisher_vp: log_prob must return one array, got {len(core.outputs)}.")
-            _, push, pull = linearized(core.plain, core.inputs)
-            slopes = push(*_matching("fisher_vp", core, v))[0]
-            return core.input_tree(pull((slopes / max(slopes.size, 1),)))
+            loss = None if choices.loss is None else guarded(choices.loss)
+            held = dataclasses.replace(choices, loss=loss)
+            core = operator.lift(guarded(fun), (params, v), held)
+            return core.input_tree(_curved(operator.name, core, core.extra, held, choices.method))
 
     return product_with
+
+
+def _curved(who: str, core: LeafMap, v: Sequence[Any], choices: _CurvatureChoices, method: str) -> tuple[Any, ...]:
+    """The product of either matrix with a vector, one array per input."""
+    if choices.loss is not None:
+        return gauss_newton(who, core, choices.loss, method)[1](*v)
+    _, push, pull = linearized(core.plain, core.inputs, method)
+    slopes = push(*v)[0]
+    return pull((slopes / max(slopes.size, 1),))
+
+
+def _curvature_lift(who: str, fun: Callable[..., Any], args: Sequence[Any], choices: _CurvatureChoices) -> LeafMap:
+    if len(args) != 2:
+        raise TypeError(f"{who}: two arguments are wanted, the parameters and v, got {len(args)}.")
+    core = lift(who, fun, 0, (args[0],))
+    if choices.loss is None and len(core.outputs) != 1:
+        raise TypeError(f"{who}: log_prob must return one array, got {len(core.outputs)}.")
+    return dataclasses.replace(core, extra=_matching(who, core, args[1]))
+
+
+def _curvature_routes(who: str, core: LeafMap, choices: _CurvatureChoices, slack: float = 1.0) -> list[Route]:
+    found = []
+    for method in get_args(ProductMethod)[1:]:
+        if choices.method not in ("auto", method):
+            continue
+        multiply = lambda at, v, method=method: _curved(who, at, v, choices, method)
+        program, refused = attempt(
+            lambda x, v, multiply=multiply: multiply(core.at(*x), v), abstract(core.inputs), abstract(core.extra)
+        )
+        if program is None:
+            found.append(Route(method, refused=refused))
+            continue
+        run = lambda at, multiply=multiply: (multiply(at, at.extra), None)
+        found.append(Route(method, passes=1, run=run, price=lambda program=program: price(program)))
+    return found
+
+
+def _ggn_choices(*, loss: Any = None, method: str = "auto", memory_budget: int | None = None) -> _CurvatureChoices:
+    checks.function("ggn_vp", loss, "loss")
+    return dataclasses.replace(_curvature_choices("ggn_vp", method, memory_budget), loss=loss)
+
+
+def _fisher_choices(*, method: str = "auto", memory_budget: int | None = None) -> _CurvatureChoices:
+    return _curvature_choices("fisher_vp", method, memory_budget)
+
+
+def _curvature_choices(who: str, method: str, memory_budget: int | None) -> _CurvatureChoices:
+    checks.one_of(who, "method", method, get_args(ProductMethod))
+    return _CurvatureChoices(method, checks.num_bytes(who, "memory_budget", memory_budget))
+
+
+def _curvature(name: str, choices: Callable[..., _CurvatureChoices]) -> Operator:
+    lifted, routes = functools.partial(_curvature_lift, name), functools.partial(_curvature_routes, name)
+    return Operator(name, choices, lifted, routes, lambda core, choices, result, aux: core.input_tree(result))
+
+
+GGN_VP = _curvature("ggn_vp", _ggn_choices)
+FISHER_VP = _curvature("fisher_vp", _fisher_choices)
 
 
 def _matching(who: str, core: LeafMap, v: Any, of: str = "params") -> tuple[Any, ...]:

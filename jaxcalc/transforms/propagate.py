@@ -57,7 +57,8 @@ class Algebra(NamedTuple):
       top: the kind that holds whatever can be carried.
       split: the settled bundle with the value's leading axis leading every array, as ``lax.scan`` takes it apart.
       merge: the inverse of ``split``.
-      refuse: from an equation to the error to raise, for a rule that cannot be followed.
+      otherwise: from an equation and its settled operands to its outputs, for a rule of its author's that cannot be
+        followed; it may raise ``refusal``.
     """
 
     carried: Callable[[Any], bool]
@@ -70,7 +71,7 @@ class Algebra(NamedTuple):
     top: Any
     split: Callable[[Any], Any]
     merge: Callable[[Any], Any]
-    refuse: Callable[[Equation], Exception]
+    otherwise: Callable[[Equation, list[Any]], list[Any]]
 
 
 def program_of(fun: Callable[..., Any], *args: Any) -> Program:
@@ -119,10 +120,8 @@ def _step(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[Any
         equation, list(map(algebra.carried, operands))
     ):
         return _renamed(algebra, equation, operands)
-    if equation.name == "custom_vjp_call":
-        raise algebra.refuse(equation)
-    if equation.name == "custom_jvp_call" and not repeats_itself(equation):
-        raise algebra.refuse(equation)
+    if equation.name == "custom_vjp_call" or (equation.name == "custom_jvp_call" and not repeats_itself(equation)):
+        return algebra.otherwise(equation, list(map(algebra.settle, operands)))
     return algebra.apply(equation, operands)
 
 
@@ -279,12 +278,12 @@ def along(equation: Equation, operands: Sequence[Any], moving: Sequence[bool]) -
     return fun
 
 
-def refusal(who: str, equation: Equation) -> Exception:
+def refusal(who: str, equation: Equation, remedy: str = "") -> Exception:
     """The error for a custom rule that cannot be followed, which says what to do."""
     if equation.name == "custom_vjp_call":
         return NotImplementedError(
             f"{who}: fun calls {author(equation)}, a jax.custom_vjp function, which has no forward derivative. "
-            "Define it with jax.custom_jvp, or differentiate twice by reverse mode (method='hessian')."
+            f"Define it with jax.custom_jvp{remedy}."
         )
     return NotImplementedError(
         f"{who}: the jax.custom_jvp rule of {author(equation)} does not return the function's own value, so that its "

@@ -1,11 +1,13 @@
 """Taylor coefficients along a line, by arithmetic on truncated power series, for whole programs."""
 
+import dataclasses
 import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +15,27 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.programs import primitives, walk
+from jaxcalc.programs.cost import price
 from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import propagate as frame
+from jaxcalc.transforms.choose import make_plan
+from jaxcalc.transforms.guards import own_transfers
+from jaxcalc.transforms.leaves import LeafMap, abstract, lift
+from jaxcalc.transforms.passes import attempt
+from jaxcalc.transforms.plan import Operator, Request, Route
 
-__all__ = ["nth_derivative", "taylor"]
+__all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylor"]
 
 
-def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any]:
+TaylorMethod = Literal["auto", "series", "nested"]
+
+# Nested, the next derivative doubles the program: beyond this order it is not even traced to be priced.
+_NESTED = 5
+
+
+def taylor(
+    fun: Callable[[Any], Any], order: int, /, *, method: TaylorMethod | str = "auto"
+) -> Callable[[Any, Any], Any]:
     """The Taylor coefficients of a function along a line.
 
         c_m = (1 / m!) d^m/dt^m f(x + t v) at t = 0,    m = 0, ..., order
@@ -27,11 +43,14 @@ def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any
     Every intermediate value is a power series in t, cut off after ``order``: linear operations act on each coefficient,
     products are Cauchy products, ``exp``, ``sin``, ``tanh``, ... follow the recurrences of their differential
     equations, and any other primitive is integrated from its own derivative: ``y' = Df(x(t)) x'(t)``, a program again,
-    wanted to one order less. Loops and branches run once, on series.
+    wanted to one order less. Loops and branches run once, on series. Where a ``jax.custom_jvp`` rule gives another
+    function than its own as the value, that call alone is differentiated by nested forward mode.
 
     Args:
       fun: from one array or PyTree of floating-point arrays to one array or PyTree of such.
       order: how many derivatives, 0 or more.
+      method: ``"series"``, or ``"nested"``, forward mode in forward mode; ``"auto"`` takes the least predicted time,
+        and series where a slope may be infinite: they know that what stands still has none.
 
     Returns:
       ``coefficients(x, v)``, where ``v`` is a PyTree like ``x``: what ``fun`` returns, with a leading axis of length
@@ -39,7 +58,7 @@ def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any
 
     Raises:
       TypeError: if ``order`` is no integer, or an argument or result not of floating-point.
-      ValueError: if ``order`` is negative, or ``x`` and ``v`` differ in structure or shape.
+      ValueError: for an unknown method, if ``order`` is negative, or ``x`` and ``v`` differ in structure or shape.
       NotImplementedError: where ``x`` reaches a ``jax.custom_vjp`` function, which has no forward derivative.
 
     Cost:
@@ -49,7 +68,7 @@ def taylor(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any, Any], Any
     Source:
       A. Griewank, A. Walther, Evaluating Derivatives, 2nd ed., 2008, chapter 13.
     """
-    return along(fun, order, "taylor")
+    return along(fun, order, "taylor", checks.one_of("taylor", "method", method, get_args(TaylorMethod)))
 
 
 def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]:
@@ -72,7 +91,7 @@ def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]
       That of ``taylor(fun, n)``.
     """
     n = checks.integer("nth_derivative", "n", n, least=0)
-    coefficients = along(fun, n, "nth_derivative")
+    coefficients = along(fun, n, "nth_derivative", "series")
     step, factor = _near_one(n)
 
     def derivative(t):
@@ -97,7 +116,7 @@ def _near_one(n: int) -> tuple[float, float]:
     return float(step), float(Fraction(math.factorial(n)) / step**n)
 
 
-def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any], Any]:
+def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series") -> Callable[[Any, Any], Any]:
     """``taylor`` in the name of whoever asks."""
     checks.function(who, fun)
     order = checks.integer(who, "order", order, least=0)
@@ -114,13 +133,97 @@ def along(fun: Callable[[Any], Any], order: int, who: str) -> Callable[[Any, Any
             found[:] = [structure]
             return outputs
 
-        program = frame.program_of(flat, *leaves)
-        checks.returns_floating(who, program.outputs, real=False)
-        series = [_line(leaf, step, order) for leaf, step in zip(leaves, steps)]
-        outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
-        return jax.tree.unflatten(found[0], [_lifted(output, order).rows for output in outputs])
+        chosen = _cheapest(fun, order, x, v) if method == "auto" else method
+        rows = (_nested if chosen == "nested" else _series)(who, flat, leaves, steps, order)
+        return jax.tree.unflatten(found[0], rows)
 
     return coefficients
+
+
+def _series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
+    program = frame.program_of(fun, *point)
+    checks.returns_floating(who, program.outputs, real=False)
+    series = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
+    outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
+    return [_lifted(output, order).rows for output in outputs]
+
+
+def _nested(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
+    checks.returns_floating(who, jax.tree.leaves(jax.eval_shape(fun, *point)), real=False)
+    return nested(fun, [jnp.stack(pair) for pair in zip(point, step)], order)
+
+
+# -- planning ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Choices:
+    order: int
+    method: str = "auto"
+    memory_budget: int | None = None
+
+
+def _choices(*, order: Any = None, method: str = "auto", memory_budget: int | None = None) -> _Choices:
+    checks.one_of("taylor", "method", method, get_args(TaylorMethod))
+    budget = checks.num_bytes("taylor", "memory_budget", memory_budget)
+    return _Choices(checks.integer("taylor", "order", order, least=0), method, budget)
+
+
+def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
+    if len(args) != 2:
+        raise TypeError(f"taylor: two arguments are wanted, the point and the direction, got {len(args)}.")
+    x, v = args
+    core = lift("taylor", fun, 0, (x,))
+    step = jax.tree.leaves(checks.vector("taylor", "v", v, "x", core.input_tree(core.inputs)))
+    return dataclasses.replace(core, extra=tuple(step))
+
+
+def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
+    found = []
+    for method, coefficients in (("series", _series), ("nested", _nested)):
+        if choices.method not in (method, "auto"):
+            continue
+        if method == "nested" and choices.order > _NESTED:
+            found.append(Route(method, refused=f"{2**choices.order} times the function: 2 to the power of the order"))
+            continue
+        if method == "nested" and choices.method == "auto" and _steep(core):
+            found.append(Route(method, refused="a slope may be infinite, and forward mode multiply it by 0"))
+            continue
+        follow = functools.partial(coefficients, "taylor")
+        program, refused = attempt(
+            lambda x, v, follow=follow: follow(core.at(*x).plain, x, v, choices.order),
+            abstract(core.inputs),
+            abstract(core.extra),
+        )
+        if program is None:
+            found.append(Route(method, refused=refused))
+            continue
+        run = lambda at, follow=follow: (follow(at.plain, at.inputs, at.extra, choices.order), None)
+        passes = 1 if method == "series" else 2**choices.order
+        found.append(Route(method, passes=passes, run=run, price=lambda program=program: price(program)))
+    return found
+
+
+def _steep(core: LeafMap) -> bool:
+    """Whether the function has a value or a slope that may be infinite where its argument is not."""
+    program = frame.program_of(core.plain, *abstract(core.inputs))
+    whole = lambda equation: equation.name == "square" or equation.params.get("y", -1) > 0  # powers are nowhere steep
+    return any(primitives.of(each.name).infinite and not whole(each) for each in program.everything())
+
+
+def _cheapest(fun: Callable[[Any], Any], order: int, x: Any, v: Any) -> str:
+    """The planned method; up to order 1 both are one forward derivative, and far up one alone is possible."""
+    point = jax.tree.leaves(x)
+    if not 2 <= order <= _NESTED or any(jnp.iscomplexobj(leaf) for leaf in point):
+        return "series"
+    try:
+        with own_transfers() as guard:
+            return make_plan(Request(TAYLOR, fun, _Choices(order), (x, v), guard)).chosen.method
+    except ValueError:  # what series cannot follow either they say in their own words
+        return "series"
+
+
+TAYLOR = Operator("taylor", _choices, _lift, _routes, lambda core, choices, rows, aux: core.output_tree(rows))
 
 
 # -- series --------------------------------------------------------------------------------------------------------
@@ -169,8 +272,49 @@ def _algebra(context: Context) -> frame.Algebra:
         top=True,
         split=_turned,
         merge=_turned,
-        refuse=functools.partial(frame.refusal, context.who),
+        otherwise=functools.partial(_by_nesting, context),
     )
+
+
+def _by_nesting(context: Context, equation: Equation, operands: list[Any]) -> list[Any]:
+    """An equation whose rule is another function than its value: what its own derivatives say, one in the other."""
+    if equation.name == "custom_vjp_call":
+        raise frame.refusal(context.who, equation)
+    moving = [isinstance(operand, Series) for operand in operands]
+    values = list(map(_value, operands))
+    curves = [operand.rows for operand in operands if isinstance(operand, Series)]
+    rest = iter(nested(frame.along(equation, values, moving), curves, context.order))
+    outputs = frame.bind(equation, *values)
+    return [Series(next(rest)) if value.inexact else output for output, value in zip(outputs, equation.outputs)]
+
+
+def nested(fun: Callable[..., Sequence[Any]], curves: Sequence[Any], order: int) -> list[Any]:
+    """The coefficients of a function along curves, by forward mode in forward mode: ``2^order`` times the function.
+
+    Args:
+      fun: from arrays to several.
+      curves: for each array its first coefficients along the curve, on a leading axis.
+      order: of the last coefficient.
+    """
+
+    def on_curve(t):
+        power = lambda rows: functools.reduce(
+            lambda sum, row: sum * t.astype(row.real.dtype) + row, rows[-2::-1], rows[-1]
+        )
+        return tuple(fun(*map(power, curves)))
+
+    derivatives = lambda t: (on_curve(t),)
+    for _ in range(order):
+        derivatives = functools.partial(_and_one_more, derivatives)
+    start = jnp.zeros((), max((rows.real.dtype for rows in curves), key=lambda dtype: dtype.itemsize))
+    found = derivatives(start)
+    return [jnp.stack([row / math.factorial(m) for m, row in enumerate(rows)]) for rows in zip(*found)]
+
+
+def _and_one_more(derivatives: Callable[[Any], Any], t: Any) -> Any:
+    """The derivatives of a function of t, and the slope of the last of them."""
+    values, slopes = jax.jvp(derivatives, (t,), (jnp.ones_like(t),))
+    return (*values, slopes[-1])
 
 
 def _value(operand: Any) -> Any:

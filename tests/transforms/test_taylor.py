@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 
+from jaxcalc.transforms import compare, plan
 from jaxcalc.transforms.taylor import _near_one, nth_derivative, taylor
 from tests.tolerance import assert_close
 
@@ -294,3 +295,48 @@ def test_the_step_of_a_high_order(n):
 
 def test_derivatives_in_half_precision():
     assert_close(jax.jit(nth_derivative(jnp.exp, 12))(jnp.float16(0)), 1.0, 64, dtype=np.float16)
+
+
+@pytest.mark.parametrize("method", ["auto", "series", "nested"])
+def test_each_method_gives_the_closed_form(x64, method):
+    curve = taylor(lambda x: jnp.exp(jnp.sum(x)) * jnp.sin(x), 3, method=method)
+    x, v = np.array([0.3, 0.7]), np.array([1.0, -0.5])
+    # exp(s + t / 2) sin(x + v t) is the imaginary part of exp(s + i x) exp((1 / 2 + i v) t).
+    powers = [(np.exp(x.sum() + 1j * x) * (0.5 + 1j * v) ** m / math.factorial(m)).imag for m in range(4)]
+    assert_close(curve(x, v), np.array(powers), 64)
+
+
+def test_a_rule_of_another_function_is_nested_alone(x64):
+    """zeta's slope in s is what its author says, by differences of gamma functions; that in q is zeta again."""
+    from scipy.special import zeta
+
+    curve = taylor(lambda t: jnp.sin(t) * jax.scipy.special.zeta(3.0, t), 6)(2.0, 1.0)
+    factors = [1.0, -3.0, 6.0, -10.0, 15.0, -21.0, 28.0]
+    series = np.array([factor * zeta(3 + m, 2.0) for m, factor in enumerate(factors)])
+    sine = np.array([math.sin(2.0 + m * math.pi / 2) / math.factorial(m) for m in range(7)])
+    assert_close(curve, np.convolve(sine, series)[:7], 1e5)  # jax's own zeta is right to some 1e-12
+
+
+def test_a_plan_prices_both_methods():
+    fun = lambda x: jnp.sum(jnp.tanh(x) ** 2)
+    made = plan(taylor, fun, np.ones(3, np.float32), np.ones(3, np.float32), order=3)
+    assert [route.method for route in made.routes] == ["series", "nested"]
+    assert all(route.cost is not None and route.seconds > 0 for route in made.routes)
+    assert_close(
+        made(np.ones(3, np.float32), np.ones(3, np.float32)),
+        taylor(fun, 3)(np.ones(3, np.float32), np.ones(3, np.float32)),
+        64,
+        dtype=np.float32,
+    )
+    steep = plan(taylor, lambda x: jnp.sqrt(x), 1.0, 1.0, order=3)
+    assert steep.chosen.method == "series" and "infinite" in steep.routes[1].refused
+    assert "2 to the power" in plan(taylor, fun, jnp.ones(3), jnp.ones(3), order=9).routes[1].refused
+    assert compare(taylor, fun, jnp.ones(3), jnp.ones(3), order=2).timings.keys() == {"series", "nested"}
+    for call, message in [
+        (lambda: taylor(fun, 2, method="nestd"), "did you mean 'nested'"),
+        (lambda: plan(taylor, fun, jnp.ones(3), jnp.ones(3)), "order must be a whole number"),
+        (lambda: plan(taylor, fun, jnp.ones(3), order=2), "the point and the direction"),
+        (lambda: plan(taylor, fun, jnp.ones(3), jnp.ones(2), order=2), "v must be shaped like x"),
+    ]:
+        with pytest.raises((TypeError, ValueError), match=f"(?i)taylor: .*{message}"):
+            call()

@@ -109,3 +109,34 @@ def test_transfers_of_an_operators_own_are_no_accident():
 def test_a_plan_of_a_product_wants_the_tuple_and_the_vector():
     with pytest.raises(TypeError, match=r"hvp: two arguments are wanted.*got 1"):
         plan(hvp, squares, X)
+
+
+def test_plans_of_curvature_products():
+    model = lambda w: jnp.tanh(jnp.outer(jnp.arange(3.0), w)).sum(1)
+    loss = lambda outputs: jnp.sum(outputs**4)
+    w, v = jnp.linspace(0.1, 0.9, 4), jnp.ones(4)
+    jacobian, outputs = jax.jacfwd(model)(w), model(w)
+    exact = {
+        ggn_vp: jacobian.T @ (12 * outputs**2 * (jacobian @ v)),
+        fisher_vp: jacobian.T @ (jacobian @ v) / 3,
+    }
+    for operator, given in ((ggn_vp, {"loss": loss}), (fisher_vp, {})):
+        for method in ("auto", "forward-and-reverse", "reverse-over-reverse"):
+            made = plan(operator, model, w, v, method=method, **given)
+            assert all(route.cost is not None for route in made.routes) and len(made.routes) == 1 + (method == "auto")
+            np.testing.assert_allclose(jax.jit(made)(w, v), exact[operator], rtol=1e-5)
+            np.testing.assert_allclose(
+                operator(model, *given.values(), method=method)(w, v), exact[operator], rtol=1e-5
+            )
+
+    @jax.custom_vjp
+    def doubled(w):
+        return 2 * w
+
+    doubled.defvjp(lambda w: (2 * w, None), lambda _, t: (2 * t,))
+    made = plan(fisher_vp, lambda w: model(doubled(w)), w, v)
+    assert made.chosen.method == "reverse-over-reverse" and made.routes[0].refused
+    with pytest.raises(TypeError, match="ggn_vp: loss must be a function"):
+        plan(ggn_vp, model, w, v)
+    with pytest.raises(ValueError, match="fisher_vp: method must be one of"):
+        fisher_vp(model, method="reverse")
