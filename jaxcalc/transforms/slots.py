@@ -19,6 +19,7 @@ from jaxcalc.transforms.propagate import bind, known
 __all__ = ["Slots", "agree", "crossed", "image", "mixed", "mixing", "rearrange", "union"]
 
 _LARGEST = 1 << 22  # entries of an index array; beyond, the Jacobian is taken as dense
+_SEARCHED = 1 << 20  # entries of a dense Jacobian that are looked up one by one, which runs fastest
 
 
 class Slots:
@@ -103,6 +104,8 @@ def rearrange(rows: jax.Array, slots: Slots, wanted: Slots | None) -> jax.Array:
     dims = (1,) * (rows.ndim - 1)
     if wanted is None and slots.index.shape[0] == 1:  # a diagonal, rather than a constant as large as the Jacobian
         return jnp.where(jnp.arange(slots.count, dtype=np.int32).reshape(-1, *dims) == slots.index, rows, 0)
+    if wanted is None and slots.count * rows[0].size > _SEARCHED:
+        return _scattered(rows, slots)
     target = np.arange(slots.count).reshape(-1, *dims) if wanted is None else wanted.index
     source, place = _placement(slots, target)
     if source is None:  # an input has different rows at different elements
@@ -146,6 +149,15 @@ def _placement(slots: Slots, target: np.ndarray) -> tuple[np.ndarray | None, np.
     return (np.maximum(highest, 0) if uniform else None), place
 
 
+def _scattered(rows: jax.Array, slots: Slots) -> jax.Array:
+    """Compressed rows as a dense Jacobian's, by writing each element to its place: no array of its size is searched."""
+    shape = rows.shape[1:]
+    number = np.where(slots.index < 0, slots.count, slots.index)  # out of bounds, where it is dropped
+    places = (np.broadcast_to(number, rows.shape), *np.ogrid[tuple(map(slice, shape))])
+    dense = jnp.zeros((slots.count, *shape), rows.dtype)
+    return dense.at[places].set(rows, mode="drop", unique_indices=False)
+
+
 def _gathered(rows: jax.Array, place: np.ndarray) -> jax.Array:
     """The row named for each element, zero for -1; whole slices at once along the axes where the names are the same."""
     shape, last = rows.shape[1:], rows.ndim
@@ -162,6 +174,7 @@ def _gathered(rows: jax.Array, place: np.ndarray) -> jax.Array:
 # -- what a primitive does to slots ----------------------------------------------------------------------------------
 
 _MOVES = (primitives.MOVEMENTS - {"identity"}) | {"read", "write"}
+_REPLACES = ("scatter", "dynamic_update_slice")
 _REDUCED = ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 
 
@@ -193,10 +206,14 @@ def mixing(equation: Equation, moving: Sequence[bool]) -> list[tuple[int, ...]] 
 
 
 def _kind(equation: Equation) -> primitives.Kind:
-    """How a primitive moves or mixes elements; of linear algebra only what works on stacks of matrices alone."""
+    """How a primitive moves or mixes elements, where that is all it does.
+
+    Of linear algebra it is told for stacks of matrices alone, of writes for those that replace what they write over.
+    """
     row = primitives.of(equation.name)
-    ranks = {len(value.shape) for value in equation.inputs}
-    return "unknown" if row.kind == "matrix" and not (row.trailing == 2 and len(ranks) == 1) else row.kind
+    stacks = row.trailing == 2 and len({len(value.shape) for value in equation.inputs}) == 1
+    told = {"matrix": stacks, "write": equation.name in _REPLACES}.get(row.kind, True)
+    return row.kind if told else "unknown"
 
 
 def image(
@@ -256,7 +273,7 @@ def agree(equation: Equation, layouts: Sequence[Slots]) -> list[Slots] | None:
 
     What is joined or written over does not meet.
     """
-    if primitives.of(equation.name).kind == "join" or equation.name in ("scatter", "dynamic_update_slice"):
+    if primitives.of(equation.name).kind == "join" or equation.name in _REPLACES:
         return list(layouts)
     if equation.name != "dot_general":
         joint = union(layouts)

@@ -1,6 +1,7 @@
 """The forward Laplacian against the trace of a Hessian by nested forward mode, which follows every custom rule."""
 
 import functools
+import tracemalloc
 
 import jax
 import jax.flatten_util
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcalc.transforms import laplacian, plan, slots
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from tests.tolerance import assert_close
 
@@ -225,3 +227,21 @@ def test_custom_vjp_is_refused_by_name():
 def test_misuse(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_dense_jacobian_is_planned_without_an_array_of_its_size():
+    """Where neighbours meet in a sum the rows become dense: for the program, not for whoever traces it."""
+    chain = lambda x: jnp.sum(jnp.tanh(x[1:] * x[:-1]) ** 2)
+    size = 20_000
+    tracemalloc.start()
+    made = plan(laplacian, chain, jax.ShapeDtypeStruct((size,), jnp.float32))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert made.chosen.method == "sparse" and peak < 100 * size * 16
+
+
+def test_rows_that_are_written_to_their_places(monkeypatch):
+    monkeypatch.setattr(slots, "_SEARCHED", 0)
+    fun = lambda x: jnp.sum(jnp.tanh(x[1:] * x[:-1]) ** 2) + jnp.sum(jnp.cos(x[3:])) * x[0] + jnp.prod(x[:2])
+    x = np.linspace(-1, 1, 9, dtype=np.float32)
+    np.testing.assert_allclose(laplacian(fun, method="forward-laplacian")(x), jnp.trace(jax.hessian(fun)(x)), rtol=1e-5)
