@@ -16,10 +16,10 @@ from jaxcalc.lab import load
 from jaxcalc.lab.config import load as load_config
 from jaxcalc.lab.config import runs as runs_of
 from jaxcalc.lab.config import stem
+from jaxcalc.lab.format import number, seconds
 from jaxcalc.lab.plot import charts, save_figure
 from jaxcalc.lab.registry import load as load_experiment
 from jaxcalc.lab.summary import runnable
-from jaxcalc.lab.text import number, seconds
 
 HERE = Path(__file__).resolve().parent
 CONFIGS = HERE.parent / "configs"

@@ -169,7 +169,7 @@ def _fewest(operator: str, own: _Field) -> str:
 def _compile_own(operator: str, own: _Field, chosen: set[str], config: Any) -> None:
     """Compile each of our routes that could matter."""
     from jaxcalc.transforms import choose
-    from jaxcalc.transforms.leaves import split_arrays
+    from jaxcalc.transforms.lifting import split_arrays
     from jaxcalc.transforms.plan import Request
 
     known = operators()[operator][1]

@@ -40,7 +40,7 @@ def surveyed(dim):
 
 def survey(routes, names, config):
     """Every route compiled, counted and timed as ``Measured`` says."""
-    from jaxcalc.programs.survey import survey
+    from jaxcalc.programs.compare_compiled import survey
 
     limit = 1e6 * config.run_limit
     return survey(routes, names, repeats=config.repeats, min_seconds=config.min_seconds, run_limit=limit)

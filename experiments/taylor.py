@@ -58,7 +58,7 @@ def _measured(config, key):
     import jax
     import jax.numpy as jnp
 
-    from jaxcalc.transforms.local import local_model, taylor_polynomial
+    from jaxcalc.transforms.local_models import local_model, taylor_polynomial
     from jaxcalc.transforms.taylor import taylor
 
     degrees = jnp.arange(config.degree + 1)

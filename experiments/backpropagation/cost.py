@@ -32,7 +32,7 @@ def run(config, key):
     import jax.numpy as jnp
 
     from jaxcalc.engines import finite_differences, tape
-    from jaxcalc.engines.manual import backpropagate, listing_start
+    from jaxcalc.engines.two_layer_backprop import backpropagate, listing_start
     from jaxcalc.programs import cost
 
     x, y = jnp.ones((config.batch, config.inputs)), jnp.ones((config.batch, 1))

@@ -61,7 +61,7 @@ def run(config, key):
     import jax.numpy as jnp
 
     from jaxcalc.engines import finite_differences, tape
-    from jaxcalc.engines.manual import backpropagate, forward, listing_start
+    from jaxcalc.engines.two_layer_backprop import backpropagate, forward, listing_start
     from jaxcalc.functions.losses import binary_cross_entropy_from_logits
 
     draw = np.random.default_rng(0)

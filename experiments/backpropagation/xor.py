@@ -36,7 +36,7 @@ def run(config, key):
     import jax
     import jax.numpy as jnp
 
-    from jaxcalc.engines.manual import backpropagate, forward, listing_start
+    from jaxcalc.engines.two_layer_backprop import backpropagate, forward, listing_start
     from jaxcalc.functions.datasets import xor
 
     x, y = map(jnp.asarray, xor())

@@ -70,7 +70,7 @@ def _measured(config, key):
 
     from jaxcalc.transforms.hessian import hessian
     from jaxcalc.transforms.jacobian import jacobian
-    from jaxcalc.transforms.local import directional_derivative, steepest_ascent
+    from jaxcalc.transforms.local_models import directional_derivative, steepest_ascent
 
     shapes = {
         "bowl": lambda p: p[0] ** 2 + 3 * p[1] ** 2,

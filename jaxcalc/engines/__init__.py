@@ -7,7 +7,7 @@ and ``check_gradient`` judges any gradient by values alone. None of them calls `
 calls what it judges.
 """
 
-from jaxcalc.engines import dual, finite_differences, manual, scalar, symbolic, tape
+from jaxcalc.engines import dual, finite_differences, scalar, symbolic, tape, two_layer_backprop
 from jaxcalc.engines.gradient_check import GradientReport, check_gradient
 from jaxcalc.engines.stencils import Scheme, Stencil, fornberg_weights, stencil
 
@@ -19,9 +19,9 @@ __all__ = [
     "dual",
     "finite_differences",
     "fornberg_weights",
-    "manual",
     "scalar",
     "stencil",
     "symbolic",
     "tape",
+    "two_layer_backprop",
 ]

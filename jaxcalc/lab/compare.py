@@ -8,9 +8,9 @@ import numpy as np
 
 from jaxcalc import style
 from jaxcalc.lab.errors import ConfigError, nearest
+from jaxcalc.lab.format import number, table
 from jaxcalc.lab.plot import save_figure
 from jaxcalc.lab.results import load
-from jaxcalc.lab.text import number, table
 
 if TYPE_CHECKING:
     import xarray

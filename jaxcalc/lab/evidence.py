@@ -12,7 +12,7 @@ from jaxcalc.lab import ledger, registry
 from jaxcalc.lab.config import load as load_config
 from jaxcalc.lab.config import runs, stem
 from jaxcalc.lab.errors import ConfigError, nearest
-from jaxcalc.lab.text import number, table
+from jaxcalc.lab.format import number, table
 
 __all__ = ["Evidence", "evidence", "sources"]
 

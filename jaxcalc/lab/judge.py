@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxcalc.lab.errors import where
 from jaxcalc.lab.experiment import Verdict
+from jaxcalc.lab.format import number
 from jaxcalc.lab.ledger import Entry
-from jaxcalc.lab.text import number
 
 __all__ = [
     "Check",

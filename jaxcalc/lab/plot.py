@@ -9,8 +9,8 @@ import numpy as np
 from jaxcalc import style
 from jaxcalc.lab import source
 from jaxcalc.lab.errors import ConfigError, nearest
+from jaxcalc.lab.format import number
 from jaxcalc.lab.results import load
-from jaxcalc.lab.text import number
 
 if TYPE_CHECKING:
     import xarray

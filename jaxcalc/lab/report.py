@@ -11,13 +11,13 @@ from typing import Any
 
 from jaxcalc.lab import registry, source
 from jaxcalc.lab.errors import ConfigError, where
+from jaxcalc.lab.format import number, seconds
 from jaxcalc.lab.judge import verdict
 from jaxcalc.lab.ledger import look_up
 from jaxcalc.lab.plot import charts, save_figure
 from jaxcalc.lab.registry import Experiment
 from jaxcalc.lab.results import Run, read_statuses
 from jaxcalc.lab.store import Store, write_atomically
-from jaxcalc.lab.text import number, seconds
 
 __all__ = ["conclude", "redo"]
 

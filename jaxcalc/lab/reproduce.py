@@ -8,10 +8,10 @@ import numpy as np
 from jaxcalc.lab import registry, source
 from jaxcalc.lab.errors import ConfigError, where
 from jaxcalc.lab.execute import Programs, run_trial
+from jaxcalc.lab.format import number, table
 from jaxcalc.lab.provenance import versions
 from jaxcalc.lab.runtime import configured
 from jaxcalc.lab.store import Store
-from jaxcalc.lab.text import number, table
 from jaxcalc.lab.trial import load_trial
 
 

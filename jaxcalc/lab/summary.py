@@ -11,8 +11,8 @@ import pydantic
 from jaxcalc.lab import registry, source
 from jaxcalc.lab.config import load, runs
 from jaxcalc.lab.errors import ConfigError, TrialError
+from jaxcalc.lab.format import number, seconds, size, table
 from jaxcalc.lab.sweep import SEED, Plan
-from jaxcalc.lab.text import number, seconds, size, table
 
 if TYPE_CHECKING:
     from jaxcalc.lab.results import Run

@@ -23,9 +23,9 @@ from scipy import sparse
 from jaxcalc.programs import greedy
 from jaxcalc.programs.forests import components, parity
 from jaxcalc.programs.greedy import ORDERS, Order
-from jaxcalc.programs.lattice import lattice_colors
+from jaxcalc.programs.grid_coloring import lattice_colors
 from jaxcalc.programs.patterns import canonical, entries, extent, occupied
-from jaxcalc.programs.splits import splits
+from jaxcalc.programs.row_column_partition import splits
 
 __all__ = [
     "ORDERS",

@@ -7,10 +7,10 @@ from typing import Any
 
 from jaxcalc.programs import primitives, walk
 from jaxcalc.programs.fusion import renames
-from jaxcalc.programs.lanes import Lanes, solve_inputs, spread
 from jaxcalc.programs.memory import Traffic, traffic
 from jaxcalc.programs.simplify import merged, written_out
-from jaxcalc.programs.trips import Scalars, fold, hand_down, turns
+from jaxcalc.programs.trip_count import Scalars, fold, hand_down, turns
+from jaxcalc.programs.vmap_axes import Lanes, solve_inputs, spread
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Shards, Solve, Value, While
 from jaxcalc.programs.work import Tally, itemsize, work
 

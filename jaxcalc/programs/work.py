@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxcalc.programs import primitives
-from jaxcalc.programs.lanes import Lanes
+from jaxcalc.programs.vmap_axes import Lanes
 from jaxcalc.programs.walk import Equation, Value
 
 __all__ = ["Tally", "itemsize", "work"]

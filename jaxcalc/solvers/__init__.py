@@ -1,6 +1,6 @@
 """solvers: function to optimum, one protocol and one loop."""
 
-from jaxcalc.solvers.boxes import project, stationarity
+from jaxcalc.solvers.bounds import project, stationarity
 from jaxcalc.solvers.convergence import linear_rate, order_of_convergence, performance_profile, steps_to
 from jaxcalc.solvers.descent import (
     adam,
@@ -24,10 +24,10 @@ from jaxcalc.solvers.least_squares import (
     levenberg_marquardt,
     root,
 )
-from jaxcalc.solvers.linear import LEAST_SQUARES, ordinary_least_squares, reweighted_least_squares
 from jaxcalc.solvers.minimize import METHODS, minimize
 from jaxcalc.solvers.newton import modified_cholesky, newton, solve_positive
 from jaxcalc.solvers.newton_cg import newton_cg
+from jaxcalc.solvers.ordinary_least_squares import LEAST_SQUARES, ordinary_least_squares, reweighted_least_squares
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, start_at
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.second_order import SecondOrder

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxcalc import checks
-from jaxcalc.solvers.boxes import active, project
+from jaxcalc.solvers.bounds import active, project
 from jaxcalc.solvers.line_search import armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, start_at
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxcalc.solvers.boxes import active
+from jaxcalc.solvers.bounds import active
 from jaxcalc.solvers.newton_cg import cheap_diagonal
 
 __all__ = ["DENSE", "solution_tangent"]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxcalc.solvers.boxes import project
+from jaxcalc.solvers.bounds import project
 from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.protocol import Iterate, Objective
 

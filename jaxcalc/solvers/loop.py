@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_batching import custom_vmap
 
-from jaxcalc.solvers.boxes import project, residual, stationarity
+from jaxcalc.solvers.bounds import project, residual, stationarity
 from jaxcalc.solvers.control import cond, while_loop
 from jaxcalc.solvers.history import Rows, nothing
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver, Status, strong

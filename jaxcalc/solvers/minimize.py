@@ -267,7 +267,7 @@ def _solved(
 
 def _raveled(tree: Any) -> tuple[Array, Callable[[Array], Any]]:
     """The numbers as a vector, whole on every device of an explicit mesh, and what splits them as they were."""
-    from jaxcalc.transforms.leaves import placed, spec_of
+    from jaxcalc.transforms.lifting import placed, spec_of
 
     leaves, structure = jax.tree.flatten(tree)
     specs = [spec_of(leaf) for leaf in leaves]
@@ -281,7 +281,7 @@ def _hoisted(fun: Callable[..., Any], x0: Array, given: Any) -> tuple[Callable[.
     Returns:
       ``call(x, consts, given=None)``, and the consts: what ``fun`` closed over, and ``given`` unless it is told anew.
     """
-    from jaxcalc.transforms.leaves import hoisted
+    from jaxcalc.transforms.lifting import hoisted
 
     opened, consts = hoisted(fun, x0, given)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc import checks
-from jaxcalc.solvers.boxes import active
+from jaxcalc.solvers.bounds import active
 from jaxcalc.solvers.line_search import Searched, armijo, wolfe
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcalc import checks
-from jaxcalc.solvers.boxes import project
+from jaxcalc.solvers.bounds import project
 from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.protocol import Evaluations, Iterate, Objective, Solver
 from jaxcalc.solvers.subproblems import Subproblem, box, dense_ball

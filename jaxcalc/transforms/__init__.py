@@ -20,7 +20,7 @@ from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
 from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
 from jaxcalc.transforms.limits import Continuity, Limit, continuity, limit, limit_of_composition
 from jaxcalc.transforms.linear_operator import LinearOperator, linear_operator
-from jaxcalc.transforms.local import (
+from jaxcalc.transforms.local_models import (
     directional_derivative,
     local_model,
     model_radius,

@@ -14,7 +14,7 @@ from jaxcalc.programs.compiled import Executable, executable
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms import plan_memory
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.leaves import abstract, split_arrays
+from jaxcalc.transforms.lifting import abstract, split_arrays
 from jaxcalc.transforms.plan import TIE, Operator, Plan, Request, Route
 from jaxcalc.transforms.plan_memory import Identity
 from jaxcalc.transforms.tables import in_bytes

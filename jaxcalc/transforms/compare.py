@@ -27,7 +27,7 @@ from jaxcalc.transforms.laplacian import (
     laplacian,
     trace,
 )
-from jaxcalc.transforms.leaves import is_concrete, split_arrays
+from jaxcalc.transforms.lifting import is_concrete, split_arrays
 from jaxcalc.transforms.plan import Operator, Plan, Request, Route
 from jaxcalc.transforms.products import FISHER_VP, GGN_VP, HVP, fisher_vp, ggn_vp, hvp
 from jaxcalc.transforms.taylor import TAYLOR, taylor

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.transforms import propagate as frame
-from jaxcalc.transforms.jets import Context, Jet, algebra, cast, lifted, whole
-from jaxcalc.transforms.slots import Slots
+from jaxcalc.transforms import interpreter
+from jaxcalc.transforms.compressed_jacobian import Slots
+from jaxcalc.transforms.laplacian_bundle import Bundle, Context, algebra, cast, lifted, whole
 
 __all__ = ["forward_laplacian"]
 
@@ -64,16 +64,16 @@ def forward_laplacian(
             found[:] = [structure]
             return outputs
 
-        program = frame.program_of(flat, *leaves)
+        program = interpreter.program_of(flat, *leaves)
         checks.returns_floating("forward_laplacian", program.outputs, real=False)
         rows, factors = _rows(leaves, tree, weights, directions)
-        jets = _seeds(leaves, rows, sparse and directions is None)
+        bundles = _seeds(leaves, rows, sparse and directions is None)
         count = sum(leaf.size for leaf in leaves) if directions is None else rows[0].shape[0] if rows else 0
         context = Context(count, factors)
-        outputs = frame.propagate(algebra(context), program, jets)
-        dense = [cast(context, output, None) if isinstance(output, Jet) else output for output in outputs]
-        dense = [whole(output) if isinstance(output, Jet) else lifted(context, output) for output in dense]
-        parts = zip(*((jet.value, jet.tangents, jet.laplacian) for jet in dense)) if dense else ((), (), ())
+        outputs = interpreter.propagate(algebra(context), program, bundles)
+        dense = [cast(context, output, None) if isinstance(output, Bundle) else output for output in outputs]
+        dense = [whole(output) if isinstance(output, Bundle) else lifted(context, output) for output in dense]
+        parts = zip(*((bundle.value, bundle.tangents, bundle.laplacian) for bundle in dense)) if dense else ((), (), ())
         return tuple(jax.tree.unflatten(found[0], part) for part in parts)
 
     return transformed
@@ -119,15 +119,15 @@ def _rows(leaves, tree, weights, directions) -> tuple[list[Any], Any]:
     return [], jnp.concatenate([jnp.ravel(weight) for weight in jax.tree.leaves(spread)] or [jnp.zeros(0)])
 
 
-def _seeds(leaves: list[jax.Array], rows: list[Any], sparse: bool) -> list["Jet"]:
-    """The inputs as jets."""
+def _seeds(leaves: list[jax.Array], rows: list[Any], sparse: bool) -> list["Bundle"]:
+    """The inputs as bundles."""
     if rows:
-        return [Jet(leaf, row, None) for leaf, row in zip(leaves, rows)]
-    count, start, jets = sum(leaf.size for leaf in leaves), 0, []
+        return [Bundle(leaf, row, None) for leaf, row in zip(leaves, rows)]
+    count, start, bundles = sum(leaf.size for leaf in leaves), 0, []
     for leaf in leaves:
         numbers = np.arange(start, start + leaf.size).reshape(1, *leaf.shape)
         start += leaf.size
-        jet = Jet(leaf, jnp.ones((1, *leaf.shape), leaf.dtype), None, Slots(numbers, count))
+        bundle = Bundle(leaf, jnp.ones((1, *leaf.shape), leaf.dtype), None, Slots(numbers, count))
         # A handful of inputs leaves nothing to save.
-        jets.append(jet if sparse and count > 2 else cast(Context(count, None), jet, None))
-    return jets
+        bundles.append(bundle if sparse and count > 2 else cast(Context(count, None), bundle, None))
+    return bundles

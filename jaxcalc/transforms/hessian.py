@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs.sparsity import Pattern, hessian_pattern, jacobian_pattern
 from jaxcalc.programs.walk import is_sharded
-from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.choose import bind
+from jaxcalc.transforms.interpreter import authored, program_of
 from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
-from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run
+from jaxcalc.transforms.jacobian_routes import Mode, Passes, Products, dense_route, dense_run
+from jaxcalc.transforms.lifting import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.plan import FAST_ENOUGH, Operator, Route
-from jaxcalc.transforms.propagate import authored, program_of
 
 __all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
 
@@ -114,7 +114,7 @@ def derivative(core: LeafMap, mode: Mode) -> LeafMap:
     """The map to all first partial derivatives: of a scalar, its gradient."""
 
     def call(*inputs: Any) -> tuple[Any, Any]:
-        blocks, aux = (routes.forward if mode == "forward" else routes.reverse)(core.at(*inputs))
+        blocks, aux = (batched_products.forward if mode == "forward" else batched_products.reverse)(core.at(*inputs))
         return tuple(block for line in blocks for block in line), aux
 
     return LeafMap(call, core.inputs, core.input_tree, core.output_tree)

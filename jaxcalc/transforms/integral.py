@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
 from jaxcalc.functions.quadrature import RULES, gauss_kronrod, quadrature_rule
-from jaxcalc.transforms.leaves import hoisted
+from jaxcalc.transforms.lifting import hoisted
 
 __all__ = ["Integral", "IntegralMethod", "integral"]
 

@@ -17,8 +17,8 @@ from jaxcalc.programs.speed import Device, device
 from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import sparse
 from jaxcalc.transforms.choose import bind
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift, placed, spec_of
-from jaxcalc.transforms.passes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
+from jaxcalc.transforms.jacobian_routes import Mode, Passes, Products, dense_route, dense_run, sparse_routes
+from jaxcalc.transforms.lifting import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.plan import FAST_ENOUGH, Operator, Route
 
 __all__ = [

@@ -17,12 +17,12 @@ from jaxcalc.programs.coloring import Coloring, color_distance1
 from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import hessian_pattern
 from jaxcalc.programs.speed import device
-from jaxcalc.transforms import routes, sparse
+from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import derivative
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
-from jaxcalc.transforms.passes import Mode, Passes, attempt
+from jaxcalc.transforms.jacobian_routes import Mode, Passes, attempt
+from jaxcalc.transforms.lifting import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.plan import Operator, Route
 
 __all__ = [
@@ -194,7 +194,7 @@ def _nested(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
     count = core.num_inputs
     if not count:
         return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
-    flat = routes.in_rows(lambda *v: (_along(core)(*v),), core.inputs, None, chunk)[0]
+    flat = batched_products.in_rows(lambda *v: (_along(core)(*v),), core.inputs, None, chunk)[0]
     return unravel(flat, core.inputs)
 
 
@@ -238,7 +238,7 @@ def _dense_diagonal(mode: Mode) -> Callable[..., tuple[Any, ...]]:
 
         if not core.num_inputs:
             return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
-        return unravel(routes.in_rows(entry, core.inputs, None, chunk)[0], core.inputs)
+        return unravel(batched_products.in_rows(entry, core.inputs, None, chunk)[0], core.inputs)
 
     return build
 

@@ -18,7 +18,7 @@ from jaxcalc.programs.sparsity import jacobian_pattern
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import hessian
 from jaxcalc.transforms.jacobian import jacobian
-from jaxcalc.transforms.leaves import lift, size, unravel
+from jaxcalc.transforms.lifting import lift, size, unravel
 from jaxcalc.transforms.products import gauss_newton, ggn_vp, gradient, linearized
 
 __all__ = ["LinearOperator", "linear_operator"]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device
-from jaxcalc.transforms.leaves import LeafMap, abstract, split_arrays
+from jaxcalc.transforms.lifting import LeafMap, abstract, split_arrays
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = ["FAST_ENOUGH", "TIE", "Operator", "Plan", "Request", "Route"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcalc import cache, checks
 from jaxcalc.programs import walk
-from jaxcalc.transforms.leaves import abstract, is_concrete, split_arrays
+from jaxcalc.transforms.lifting import abstract, is_concrete, split_arrays
 from jaxcalc.transforms.plan import Plan, Request
 from jaxcalc.transforms.rules import rule_programs
 

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.cost import price
+from jaxcalc.transforms.batched_products import in_rows
 from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import unsymmetric
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift, unravel
-from jaxcalc.transforms.passes import attempt
+from jaxcalc.transforms.jacobian_routes import attempt
+from jaxcalc.transforms.lifting import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.plan import Operator, Route
-from jaxcalc.transforms.routes import in_rows
 
 __all__ = [
     "FISHER_VP",

@@ -6,7 +6,7 @@ import jax
 
 from jaxcalc.programs import walk
 from jaxcalc.programs.walk import Equation, Program
-from jaxcalc.transforms.propagate import KEPT, along
+from jaxcalc.transforms.interpreter import KEPT, along
 
 __all__ = ["rule_programs"]
 

@@ -11,8 +11,8 @@ import scipy.sparse
 
 from jaxcalc.programs.coloring import Coloring
 from jaxcalc.programs.sparsity import Pattern
-from jaxcalc.transforms.leaves import LeafMap, placed
-from jaxcalc.transforms.routes import Blocks, pull, push
+from jaxcalc.transforms.batched_products import Blocks, pull, push
+from jaxcalc.transforms.lifting import LeafMap, placed
 
 __all__ = ["OutputFormat", "bcoo_blocks", "compressed_products", "dense_blocks", "take_entries"]
 

@@ -17,11 +17,11 @@ from jaxcalc import checks
 from jaxcalc.programs import primitives, walk
 from jaxcalc.programs.cost import price
 from jaxcalc.programs.walk import Equation
-from jaxcalc.transforms import propagate as frame
+from jaxcalc.transforms import interpreter
 from jaxcalc.transforms.choose import make_plan
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.leaves import LeafMap, abstract, lift
-from jaxcalc.transforms.passes import attempt
+from jaxcalc.transforms.jacobian_routes import attempt
+from jaxcalc.transforms.lifting import LeafMap, abstract, lift
 from jaxcalc.transforms.plan import Operator, Request, Route
 
 __all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylor"]
@@ -141,10 +141,10 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
 
 
 def _series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
-    program = frame.program_of(fun, *point)
+    program = interpreter.program_of(fun, *point)
     checks.returns_floating(who, program.outputs, real=False)
     series = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
-    outputs = frame.propagate(_algebra(Context(order, who, {})), program, series)
+    outputs = interpreter.propagate(_algebra(Context(order, who, {})), program, series)
     return [_lifted(output, order).rows for output in outputs]
 
 
@@ -206,7 +206,7 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
 
 def _steep(core: LeafMap) -> bool:
     """Whether the function has a value or a slope that may be infinite where its argument is not."""
-    program = frame.program_of(core.plain, *abstract(core.inputs))
+    program = interpreter.program_of(core.plain, *abstract(core.inputs))
     whole = lambda equation: equation.name == "square" or equation.params.get("y", -1) > 0  # powers are nowhere steep
     return any(primitives.of(each.name).infinite and not whole(each) for each in program.everything())
 
@@ -258,9 +258,9 @@ class Context(NamedTuple):
     done: dict[Any, Any]
 
 
-def _algebra(context: Context) -> frame.Algebra:
+def _algebra(context: Context) -> interpreter.Algebra:
     order = context.order
-    return frame.Algebra(
+    return interpreter.Algebra(
         carried=lambda operand: isinstance(operand, Series),
         value=_value,
         apply=functools.partial(_apply, context),
@@ -279,12 +279,12 @@ def _algebra(context: Context) -> frame.Algebra:
 def _by_nesting(context: Context, equation: Equation, operands: list[Any]) -> list[Any]:
     """An equation whose rule is another function than its value: what its own derivatives say, one in the other."""
     if equation.name == "custom_vjp_call":
-        raise frame.refusal(context.who, equation)
+        raise interpreter.refusal(context.who, equation)
     moving = [isinstance(operand, Series) for operand in operands]
     values = list(map(_value, operands))
     curves = [operand.rows for operand in operands if isinstance(operand, Series)]
-    rest = iter(nested(frame.along(equation, values, moving), curves, context.order))
-    outputs = frame.bind(equation, *values)
+    rest = iter(nested(interpreter.along(equation, values, moving), curves, context.order))
+    outputs = interpreter.bind(equation, *values)
     return [Series(next(rest)) if value.inexact else output for output, value in zip(outputs, equation.outputs)]
 
 
@@ -358,20 +358,20 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     if key in context.done:
         return context.done[key][0]
     values = [_value(operand) for operand in operands]
-    outputs = frame.bind(equation, *values)
+    outputs = interpreter.bind(equation, *values)
     inexact = [value.inexact for value in equation.outputs]
     if context.order == 0:
         rows = [output[None] for output, flag in zip(outputs, inexact) if flag]
-    elif frame.flat(equation, moving):
-        fun = frame.along(equation, values, moving)
+    elif interpreter.flat(equation, moving):
+        fun = interpreter.along(equation, values, moving)
         points = tuple(one.rows[0] for one in series)
         higher = jax.vmap(lambda *t: jax.jvp(fun, points, t)[1])(*(one.rows[1:] for one in series))
         rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
-    elif frame.bilinear(equation, moving):
-        rows = [_cauchy(lambda a, b: frame.bind(equation, a, b)[0], *(one.rows for one in series))]
+    elif interpreter.bilinear(equation, moving):
+        rows = [_cauchy(lambda a, b: interpreter.bind(equation, a, b)[0], *(one.rows for one in series))]
     elif equation.name == "div" and len(series) in (1, 2):
         rows = [_quotient(operands[0], _widened(operands[1], equation.outputs[0].shape))]
-    elif equation.name == "pow" and (moving[1] or frame.known(values[1])):
+    elif equation.name == "pow" and (moving[1] or interpreter.known(values[1])):
         rows = [_general_power(context, equation, operands, outputs[0])]
     elif equation.name in _RECURRENCES and equation.inputs[0].shape == equation.outputs[0].shape:
         rows = [_RECURRENCES[equation.name](equation, series[0].rows, outputs[0])]
@@ -411,13 +411,13 @@ def _integrated(
 ) -> list[Any]:
     """Coefficients 1 and up of any primitive, from the series of its derivative along the curve."""
     order = context.order
-    fun = frame.along(equation, values, moving)
+    fun = interpreter.along(equation, values, moving)
     points = tuple(one.rows[0] for one in series)
-    program = walk.prune(frame.program_of(lambda x, t: jax.jvp(fun, x, t)[1], points, points))
+    program = walk.prune(interpreter.program_of(lambda x, t: jax.jvp(fun, x, t)[1], points, points))
     factors = range(1, order + 1)
     speeds = [Series(one.rows[1:] * _column(factors, one.rows)) for one in series]
     operands = [*(one.truncated(order - 1) for one in series), *speeds]
-    slopes = frame.propagate(_algebra(context._replace(order=order - 1)), program, operands)
+    slopes = interpreter.propagate(_algebra(context._replace(order=order - 1)), program, operands)
     rows = [_lifted(slope, order - 1).rows for slope in slopes]
     return [slope / _column(factors, slope) for slope in rows]
 
@@ -520,8 +520,8 @@ def _general_power(context: Context, equation: Equation, operands: list[Any], st
         products = _whole_power(np.where(whole, numbers, 1), rows, start)
         return products if whole.all() else jnp.where(whole, products, _power(numbers, None, rows, start))
     shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
-    program = frame.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
-    (rows,) = frame.propagate(_algebra(context), program, [base, exponent])
+    program = interpreter.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
+    (rows,) = interpreter.propagate(_algebra(context), program, [base, exponent])
     return _lifted(rows, context.order).rows.at[0].set(start)
 
 

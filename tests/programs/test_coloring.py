@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from jaxcalc.programs import coloring as c
-from jaxcalc.programs import greedy, lattice
+from jaxcalc.programs import greedy, grid_coloring
 
 
 def band(n, below, above=None):
@@ -239,7 +239,7 @@ def test_lattice_colours_hold_on_the_whole_pattern():
     pattern = np.zeros((3, 9), bool)
     pattern[0, [0, 1, 2]] = True
     pattern[1, [0, 3]] = True
-    colors = lattice.lattice_colors(c.canonical(pattern), 3)
+    colors = grid_coloring.lattice_colors(c.canonical(pattern), 3)
     assert colors is None or conflicts(pattern, colors) == []
     assert found(c.color_columns(pattern)).num_products == 3
 

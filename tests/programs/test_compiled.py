@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcalc.programs.compare_compiled import survey
 from jaxcalc.programs.compiled import executable
-from jaxcalc.programs.survey import survey
 from tests.tolerance import assert_close
 
 

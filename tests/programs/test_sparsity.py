@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from jax import lax
 
 from jaxcalc.programs import sparsity, walk
-from jaxcalc.programs.sparsity import bodies, detect, hessian_pattern, jacobian_pattern, reader, trips, unrolled
+from jaxcalc.programs.sparsity import (
+    detect,
+    hessian_pattern,
+    jacobian_pattern,
+    loop_fixpoint,
+    per_trip,
+    reader,
+    unrolled,
+)
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -198,7 +206,7 @@ LOOPS = ["set at counter", "set round and round", "carried and stacked", "counte
 @pytest.mark.parametrize("few", [0, 10**9], ids=["vectorised", "trip by trip"])
 def test_loops_read_in_either_way_agree(name, few, monkeypatch):
     expected = boolean(jacobian_pattern(EXACT[name], INPUT))
-    monkeypatch.setattr(trips, "_FEW_STEPS", few)
+    monkeypatch.setattr(per_trip, "_FEW_STEPS", few)
     np.testing.assert_array_equal(boolean(jacobian_pattern(EXACT[name], INPUT)), expected)
 
 
@@ -206,7 +214,7 @@ def test_loops_read_in_either_way_agree(name, few, monkeypatch):
 def test_sparse_rows_and_packed_bits_agree(name, monkeypatch):
     fun = (EXACT | COVERED)[name]
     expected = boolean(jacobian_pattern(fun, INPUT))
-    for module in (detect, bodies, reader, unrolled):
+    for module in (detect, loop_fixpoint, reader, unrolled):
         monkeypatch.setattr(module, "_PACKED_WORDS", -1)
     np.testing.assert_array_equal(boolean(jacobian_pattern(fun, INPUT)), expected)
 
@@ -332,10 +340,10 @@ def test_evidently_dense_stops_early():
 
 def test_an_unknown_operation_is_dense_and_told():
     equation = walk.trace(jnp.sin, INPUT).equations[0]
-    from jaxcalc.programs.sparsity import facts, rules, sets
+    from jaxcalc.programs.sparsity import abstract_value, rules, sets
 
     space = sets.Space(N, True, sets.Meter(1e9))
-    fact = facts.Fact((N,), np.dtype(float), space.identity(N, 0))
+    fact = abstract_value.Fact((N,), np.dtype(float), space.identity(N, 0))
     notes = set()
     odd = walk.Equation("unheard_of", equation.inputs, equation.outputs, {})
     (found,) = rules.depend(odd, [fact], None, space, notes)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.transforms import laplacian, plan, slots
+from jaxcalc.transforms import compressed_jacobian, laplacian, plan
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from tests.tolerance import assert_close
 
@@ -241,7 +241,7 @@ def test_a_dense_jacobian_is_planned_without_an_array_of_its_size():
 
 
 def test_rows_that_are_written_to_their_places(monkeypatch):
-    monkeypatch.setattr(slots, "_SEARCHED", 0)
+    monkeypatch.setattr(compressed_jacobian, "_SEARCHED", 0)
     fun = lambda x: jnp.sum(jnp.tanh(x[1:] * x[:-1]) ** 2) + jnp.sum(jnp.cos(x[3:])) * x[0] + jnp.prod(x[:2])
     x = np.linspace(-1, 1, 9, dtype=np.float32)
     np.testing.assert_allclose(laplacian(fun, method="forward-laplacian")(x), jnp.trace(jax.hessian(fun)(x)), rtol=1e-5)

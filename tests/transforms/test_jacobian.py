@@ -12,7 +12,7 @@ from jax.experimental.sparse import BCOO
 
 from jaxcalc import scenarios
 from jaxcalc.programs.sparsity import jacobian_pattern
-from jaxcalc.transforms import MemoryBudgetError, hessian, hvp, jacobian, plan, routes
+from jaxcalc.transforms import MemoryBudgetError, batched_products, hessian, hvp, jacobian, plan
 from tests.tolerance import assert_close
 
 METHODS = ("auto", "forward", "reverse", "sparse", "bidirectional")
@@ -424,14 +424,14 @@ def test_a_single_product_needs_no_rule_for_batching(method):
 
 @pytest.mark.parametrize(("n", "m", "known"), [(8, 300, True), (128, 1024, True), (128, 1025, False), (129, 1, False)])
 def test_few_unit_vectors_are_constants(n, m, known):
-    basis = routes.unit_vectors(n, m)
+    basis = batched_products.unit_vectors(n, m)
     assert (basis is not None) == known
     if basis is not None:
         np.testing.assert_array_equal(basis, np.eye(n))
 
 
 def test_tall_jacobians_are_transposed_apart(x64):
-    assert routes.transposed_apart(4, 200) and not routes.transposed_apart(4, 100)
+    assert batched_products.transposed_apart(4, 200) and not batched_products.transposed_apart(4, 100)
     fun = lambda x: jnp.sin(jnp.outer(jnp.arange(200.0), x[:2]) + x[2]) @ x[2:]
     x = jnp.array([0.1, -0.2, 0.3, 0.4])
     _same(jax.jit(jacobian(fun, method="forward"))(x), jax.jacfwd(fun)(x))

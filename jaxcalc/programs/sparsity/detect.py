@@ -15,7 +15,7 @@ from scipy import sparse
 
 from jaxcalc import checks
 from jaxcalc.programs import walk
-from jaxcalc.programs.sparsity.facts import Fact, constant, unknown
+from jaxcalc.programs.sparsity.abstract_value import Fact, constant, unknown
 from jaxcalc.programs.sparsity.reader import Opaque, Reader
 from jaxcalc.programs.sparsity.sets import Links, Meter, Sets, Space, TooDense
 

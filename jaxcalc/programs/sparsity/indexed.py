@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxcalc.programs.sparsity.facts import Fact
+from jaxcalc.programs.sparsity.abstract_value import Fact
 from jaxcalc.programs.sparsity.sets import Sets, links
 from jaxcalc.programs.walk import Equation
 

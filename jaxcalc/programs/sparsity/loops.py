@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.programs.sparsity import known
-from jaxcalc.programs.sparsity.bodies import Body, join, live_equations, piece_of, settle, slice_of, without_sets
-from jaxcalc.programs.sparsity.facts import Fact, Options, unknown
+from jaxcalc.programs.sparsity import constant_folding
+from jaxcalc.programs.sparsity.abstract_value import Fact, Options, unknown
+from jaxcalc.programs.sparsity.loop_fixpoint import Body, join, live_equations, piece_of, settle, slice_of, without_sets
+from jaxcalc.programs.sparsity.per_trip import advance, by_values, first_state
 from jaxcalc.programs.sparsity.sets import Sets, Space
 from jaxcalc.programs.sparsity.transfer import by_transfer, closure
-from jaxcalc.programs.sparsity.trips import advance, by_values, first_state
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Value, While, prune
 
 __all__ = ["branches", "scan", "while_"]
@@ -112,7 +112,11 @@ def _either(value: Value, facts: Sequence[Fact], decided: Fact) -> Fact:
 
 
 def _options(arrays: list[Any], decided: Fact) -> Options | None:
-    return None if any(array is None for array in arrays) or len(arrays) > known.MOST_OPTIONS else (decided, arrays)
+    return (
+        None
+        if any(array is None for array in arrays) or len(arrays) > constant_folding.MOST_OPTIONS
+        else (decided, arrays)
+    )
 
 
 def _range(ranges: Sequence[Any]) -> Any:

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from jaxcalc.programs import primitives
-from jaxcalc.programs.sparsity import known, loops, rules, selection
-from jaxcalc.programs.sparsity.facts import Fact, constant, unknown
+from jaxcalc.programs.sparsity import constant_folding, loops, rules, selection
+from jaxcalc.programs.sparsity.abstract_value import Fact, constant, unknown
 from jaxcalc.programs.sparsity.sets import Links, Meter, Space
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, Shards, Solve, Value, While
 
@@ -113,16 +113,18 @@ class Reader:
             return unknown(value)
         at_point = any(fact.at_point for fact in facts)
         may_be_known = all(fact.may_be_known() for fact in facts)
-        may_be_known = may_be_known and (movement is not None or known.possible(equation, position, at_point))
+        may_be_known = may_be_known and (
+            movement is not None or constant_folding.possible(equation, position, at_point)
+        )
         varying = any(fact.varying for fact in facts)
         fact = Fact(
             value.shape,
             value.dtype,
-            value=(lambda: known.evaluate(equation, facts, position, movement)) if may_be_known else None,
+            value=(lambda: constant_folding.evaluate(equation, facts, position, movement)) if may_be_known else None,
             support=lambda: rules.zeros(equation, facts, movement, position, self.meter),
-            bounds=lambda: known.bounds(fact, equation, facts, position, movement),
+            bounds=lambda: constant_folding.bounds(fact, equation, facts, position, movement),
             at_point=at_point,
-            options=lambda: known.options(equation, facts, position, movement),
+            options=lambda: constant_folding.options(equation, facts, position, movement),
         )
         fact.varying = varying
         if may_be_known and not varying and fact.integral and fact.size <= _FEW:

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxcalc.programs import primitives
 from jaxcalc.programs.sparsity import indexed
+from jaxcalc.programs.sparsity.abstract_value import Fact
 from jaxcalc.programs.sparsity.contractions import convolution, dot, triangular
-from jaxcalc.programs.sparsity.facts import Fact
 from jaxcalc.programs.sparsity.selection import window
 from jaxcalc.programs.sparsity.sets import Meter, Sets, Space, links
 from jaxcalc.programs.walk import Equation

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.programs.sparsity.facts import Fact
+from jaxcalc.programs.sparsity.abstract_value import Fact
 from jaxcalc.programs.walk import Equation
 
 __all__ = ["fixed", "window"]

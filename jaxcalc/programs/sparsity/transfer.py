@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxcalc.programs.sparsity.bodies import Body, columns_of
-from jaxcalc.programs.sparsity.facts import Fact
+from jaxcalc.programs.sparsity.abstract_value import Fact
+from jaxcalc.programs.sparsity.loop_fixpoint import Body, columns_of
 from jaxcalc.programs.sparsity.sets import Links, Sets, Space, links
 
 __all__ = ["by_transfer", "closure", "ends_of", "gathered", "slices"]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc.programs import walk
-from jaxcalc.programs.sparsity.facts import Fact
+from jaxcalc.programs.sparsity.abstract_value import Fact
 from jaxcalc.programs.sparsity.sets import Links, Sets, Space
 
 __all__ = ["chain", "vectorised"]

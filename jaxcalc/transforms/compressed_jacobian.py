@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcalc.programs import primitives
 from jaxcalc.programs.walk import Equation
-from jaxcalc.transforms.propagate import bind, known
+from jaxcalc.transforms.interpreter import bind, known
 
 __all__ = ["Slots", "agree", "crossed", "image", "mixed", "mixing", "rearrange", "union"]
 

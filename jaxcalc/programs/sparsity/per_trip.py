@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
-from jaxcalc.programs.sparsity.bodies import Body, columns_of, live_equations, piece_of, without_sets
-from jaxcalc.programs.sparsity.facts import Fact, constant
+from jaxcalc.programs.sparsity.abstract_value import Fact, constant
+from jaxcalc.programs.sparsity.loop_fixpoint import Body, columns_of, live_equations, piece_of, without_sets
 from jaxcalc.programs.sparsity.sets import Links, Sets, Space, links
 from jaxcalc.programs.sparsity.transfer import ends_of, gathered, slices
 from jaxcalc.programs.sparsity.unrolled import chain, vectorised

@@ -15,8 +15,8 @@ from jaxcalc.programs import decompression, walk
 from jaxcalc.programs.coloring import Coloring
 from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import Pattern
-from jaxcalc.transforms import routes, sparse
-from jaxcalc.transforms.leaves import LeafMap, abstract
+from jaxcalc.transforms import batched_products, sparse
+from jaxcalc.transforms.lifting import LeafMap, abstract
 from jaxcalc.transforms.plan import Route
 
 __all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then"]
@@ -154,9 +154,11 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
     count = core.num_inputs if mode == "forward" else core.num_outputs
     chunk = products.chunk if products.chunk is not None and products.chunk < count else None
 
-    basis = routes.unit_vectors(count, core.num_outputs if mode == "forward" else core.num_inputs)
+    basis = batched_products.unit_vectors(count, core.num_outputs if mode == "forward" else core.num_inputs)
     straight = all(equation.nested is None for equation in program.equations)
-    apart = mode == "forward" and chunk is None and straight and routes.transposed_apart(count, core.num_outputs)
+    apart = (
+        mode == "forward" and chunk is None and straight and batched_products.transposed_apart(count, core.num_outputs)
+    )
     return Route(
         name,
         how=f"{count} {'column' if mode == 'forward' else 'row'}{'s' if count != 1 else ''}{_at_a_time(chunk)}",
@@ -180,9 +182,9 @@ def dense_run(
 
     def run(at: LeafMap) -> tuple[Any, Any]:
         if mode == "forward":
-            blocks, aux = routes.forward(at, chunk, basis, apart=apart)
+            blocks, aux = batched_products.forward(at, chunk, basis, apart=apart)
         else:
-            blocks, aux = routes.reverse(at, chunk, basis, like_forward=not named)
+            blocks, aux = batched_products.reverse(at, chunk, basis, like_forward=not named)
         if output_format == "bcoo":
             return sparse.take_entries(blocks, pattern, at.outputs, at.inputs), aux
         return blocks, aux

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxcalc.transforms.local import (
+from jaxcalc.transforms.local_models import (
     directional_derivative,
     local_model,
     model_radius,

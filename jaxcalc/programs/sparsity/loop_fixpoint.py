@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc.programs.sparsity.facts import Fact, unknown
+from jaxcalc.programs.sparsity.abstract_value import Fact, unknown
 from jaxcalc.programs.sparsity.sets import Space
 from jaxcalc.programs.walk import Equation, Program, Value
 

@@ -12,18 +12,18 @@ from jax import lax
 
 from jaxcalc.programs.fusion import renames
 from jaxcalc.programs.walk import Equation
-from jaxcalc.transforms import propagate as frame
-from jaxcalc.transforms import slots as layout
-from jaxcalc.transforms.slots import Slots
+from jaxcalc.transforms import compressed_jacobian as layout
+from jaxcalc.transforms import interpreter
+from jaxcalc.transforms.compressed_jacobian import Slots
 
-__all__ = ["Context", "Jet", "algebra", "cast", "lifted", "whole"]
+__all__ = ["Bundle", "Context", "algebra", "cast", "lifted", "whole"]
 
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["value", "tangents", "laplacian"], meta_fields=["slots"]
 )
 @dataclass(frozen=True, eq=False)
-class Jet:
+class Bundle:
     """A value of shape S with its derivatives.
 
     Args:
@@ -41,7 +41,7 @@ class Jet:
 
 
 class Later:
-    """An element-by-element function of one jet, not worked out before something else needs its derivatives.
+    """An element-by-element function of one bundle, not worked out before something else needs its derivatives.
 
     A run of such equations is then one function, with one first and one second derivative per element. Equations that
     give all elements another shape belong to it: what is before one is a function of the root in its former shape.
@@ -49,9 +49,9 @@ class Later:
 
     __slots__ = ("equation", "flat", "operands", "root", "settled", "value")
 
-    def __init__(self, equation: Equation, operands: list[Any], root: Jet, value: Any, flat: bool):
+    def __init__(self, equation: Equation, operands: list[Any], root: Bundle, value: Any, flat: bool):
         self.equation, self.operands, self.root, self.value, self.flat = equation, operands, root, value, flat
-        self.settled: Jet | None = None
+        self.settled: Bundle | None = None
 
     @staticmethod
     def of(operand: Any) -> Any:
@@ -74,8 +74,8 @@ class Later:
             if waiting:
                 stack.extend(waiting)
                 continue
-            arguments = [values[id(o)] if isinstance(o, (Later, Jet)) else o for o in node.operands]
-            (values[id(node)],) = frame.bind(node.equation, *arguments)
+            arguments = [values[id(o)] if isinstance(o, (Later, Bundle)) else o for o in node.operands]
+            (values[id(node)],) = interpreter.bind(node.equation, *arguments)
             stack.pop()
         return values[id(self)]
 
@@ -87,21 +87,21 @@ class Context(NamedTuple):
     weights: Any
 
 
-def algebra(context: Context) -> frame.Algebra:
-    return frame.Algebra(
-        carried=lambda operand: isinstance(operand, (Jet, Later)),
-        value=lambda operand: operand.value if isinstance(operand, (Jet, Later)) else operand,
+def algebra(context: Context) -> interpreter.Algebra:
+    return interpreter.Algebra(
+        carried=lambda operand: isinstance(operand, (Bundle, Later)),
+        value=lambda operand: operand.value if isinstance(operand, (Bundle, Later)) else operand,
         apply=functools.partial(_apply, context),
         settle=functools.partial(_settle_whole, context),
-        kind=lambda operand: (operand.slots,) if isinstance(operand, Jet) else None,
+        kind=lambda operand: (operand.slots,) if isinstance(operand, Bundle) else None,
         join=_join,
         cast=lambda operand, kind: operand if kind is None else cast(context, operand, kind[0]),
         top=(None,),
         split=_split,
         merge=lambda operand: (
             operand
-            if not isinstance(operand, Jet)
-            else Jet(
+            if not isinstance(operand, Bundle)
+            else Bundle(
                 operand.value,
                 jnp.moveaxis(operand.tangents, 0, 1),
                 operand.laplacian,
@@ -114,7 +114,7 @@ def algebra(context: Context) -> frame.Algebra:
 
 def _refuse(equation: Equation, operands: list[Any]) -> list[Any]:
     remedy = ", or differentiate twice by reverse mode (method='hessian')"
-    raise frame.refusal("forward_laplacian", equation, remedy)
+    raise interpreter.refusal("forward_laplacian", equation, remedy)
 
 
 def _join(first: Any, second: Any) -> Any:
@@ -125,46 +125,46 @@ def _join(first: Any, second: Any) -> Any:
     return (layout.union([first[0], second[0]]),)
 
 
-def cast(context: Context, operand: Any, wanted: Slots | None) -> Jet:
-    """A jet with given slots."""
-    if not isinstance(operand, Jet):
+def cast(context: Context, operand: Any, wanted: Slots | None) -> Bundle:
+    """A bundle with given slots."""
+    if not isinstance(operand, Bundle):
         return lifted(context, operand, wanted)
     if operand.slots == wanted:
         return operand
     assert operand.slots is not None
-    return Jet(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian, wanted)
+    return Bundle(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian, wanted)
 
 
-def lifted(context: Context, value: Any, wanted: Slots | None = None) -> Jet:
-    """A plain array as a jet whose derivatives are zero."""
+def lifted(context: Context, value: Any, wanted: Slots | None = None) -> Bundle:
+    """A plain array as a bundle whose derivatives are zero."""
     value = jnp.asarray(value)
     rows = context.rows if wanted is None else wanted.index.shape[0]
-    return Jet(value, jnp.zeros((rows, *value.shape), value.dtype), jnp.zeros_like(value), wanted)
+    return Bundle(value, jnp.zeros((rows, *value.shape), value.dtype), jnp.zeros_like(value), wanted)
 
 
 def _split(operand: Any) -> Any:
-    """A jet for ``lax.scan`` to take apart along the value's first axis."""
-    if not isinstance(operand, Jet):
+    """A bundle for ``lax.scan`` to take apart along the value's first axis."""
+    if not isinstance(operand, Bundle):
         return operand
     wanted = operand.slots and layout.mixed(operand.slots, [0])
     if operand.slots is not None:
-        operand = Jet(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian)
+        operand = Bundle(operand.value, layout.rearrange(operand.tangents, operand.slots, wanted), operand.laplacian)
     slots = wanted and Slots(wanted.index[:, 0], wanted.count)
-    return Jet(operand.value, jnp.moveaxis(operand.tangents, 1, 0), operand.laplacian, slots)
+    return Bundle(operand.value, jnp.moveaxis(operand.tangents, 1, 0), operand.laplacian, slots)
 
 
 # -- rules ---------------------------------------------------------------------------------------------------------
 
 
-def whole(jet: Jet) -> Jet:
-    """The jet with its Laplacian as an array."""
-    return jet if jet.laplacian is not None else replace(jet, laplacian=jnp.zeros_like(jet.value))
+def whole(bundle: Bundle) -> Bundle:
+    """The bundle with its Laplacian as an array."""
+    return bundle if bundle.laplacian is not None else replace(bundle, laplacian=jnp.zeros_like(bundle.value))
 
 
 def _settle_whole(context: Context, operand: Any) -> Any:
     """An operand that may enter or leave a loop, whose trips all carry the same arrays."""
     operand = _settle(context, operand)
-    return whole(operand) if isinstance(operand, Jet) else operand
+    return whole(operand) if isinstance(operand, Bundle) else operand
 
 
 def _settle(context: Context, operand: Any) -> Any:
@@ -173,14 +173,14 @@ def _settle(context: Context, operand: Any) -> Any:
         return operand
     if operand.settled is None:
         former = Later.of(operand.operands[0])
-        renamed = isinstance(former, Jet) and former is not operand.root and renames(operand.equation)
+        renamed = isinstance(former, Bundle) and former is not operand.root and renames(operand.equation)
         operand.settled = (
             _settle(context, _apply(context, operand.equation, [former])[0]) if renamed else _chain(context, operand)
         )
     return operand.settled
 
 
-def _chain(context: Context, later: Later) -> Jet:
+def _chain(context: Context, later: Later) -> Bundle:
     """The chain rule for a function of each element: ``f' t`` and ``f' l + f'' sum t^2``."""
     root = later.root
     ones = jnp.ones_like(root.value)
@@ -196,7 +196,7 @@ def _chain(context: Context, later: Later) -> Jet:
     dtype = later.value.dtype
     laplacian = _plus(None if root.laplacian is None else slope * root.laplacian, bent)
     laplacian = None if laplacian is None else laplacian.astype(dtype)
-    return Jet(later.value, (slope * root.tangents).astype(dtype), laplacian, root.slots)
+    return Bundle(later.value, (slope * root.tangents).astype(dtype), laplacian, root.slots)
 
 
 def _plus(first: Any, second: Any) -> Any:
@@ -225,53 +225,53 @@ def _weigh(context: Context, rows: Any, slots: Slots | None) -> Any:
 def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[Any]:
     """The outputs of one equation."""
     operands = [Later.of(operand) for operand in operands]
-    moving = [isinstance(operand, (Jet, Later)) for operand in operands]
-    pointwise = frame.elementwise(equation, moving)
+    moving = [isinstance(operand, (Bundle, Later)) for operand in operands]
+    pointwise = interpreter.elementwise(equation, moving)
     if pointwise:
         roots = {id(_root(operand)): _root(operand) for operand, move in zip(operands, moving) if move}
         if len(roots) == 1:
             values = [operand.value if move else operand for operand, move in zip(operands, moving)]
-            (value,) = frame.bind(equation, *values)
-            straight = frame.flat(equation, moving) and all(o.flat for o in operands if isinstance(o, Later))
+            (value,) = interpreter.bind(equation, *values)
+            straight = interpreter.flat(equation, moving) and all(o.flat for o in operands if isinstance(o, Later))
             return [Later(equation, operands, next(iter(roots.values())), value, straight)]
     if isinstance(operands[0], Later) and len(operands) == 1 and renames(equation):
-        (value,) = frame.bind(equation, operands[0].value)
+        (value,) = interpreter.bind(equation, operands[0].value)
         (root,) = _apply(context, equation, [operands[0].root])
         return [Later(equation, operands, root, value, operands[0].flat)]
-    jets = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
+    bundles = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
     values = [operand.value if move else operand for operand, move in zip(operands, moving)]
-    apart = _sum_apart(context, equation, jets) or _outer_product(context, equation, values, moving, jets)
+    apart = _sum_apart(context, equation, bundles) or _outer_product(context, equation, values, moving, bundles)
     if apart is not None:
         return [apart]
-    jets, results = _laid_out(context, equation, values, moving, jets, pointwise)
-    outputs = frame.bind(equation, *values)
+    bundles, results = _laid_out(context, equation, values, moving, bundles, pointwise)
+    outputs = interpreter.bind(equation, *values)
     inexact = [value.inexact for value in equation.outputs]
-    if pointwise and not frame.flat(equation, moving):
-        tangents, laplacians = _pointwise(context, equation, values, moving, jets)
+    if pointwise and not interpreter.flat(equation, moving):
+        tangents, laplacians = _pointwise(context, equation, values, moving, bundles)
     else:
         kept = [slots for slots, flag in zip(results, inexact) if flag]
-        tangents, laplacians = _general(context, equation, values, moving, jets, kept)
+        tangents, laplacians = _general(context, equation, values, moving, bundles, kept)
     rest = iter(zip(tangents, laplacians))
     return [
-        Jet(output, *next(rest), slots) if flag else output for output, slots, flag in zip(outputs, results, inexact)
+        Bundle(output, *next(rest), slots) if flag else output for output, slots, flag in zip(outputs, results, inexact)
     ]
 
 
-def _root(operand: Any) -> Jet:
+def _root(operand: Any) -> Bundle:
     return operand.root if isinstance(operand, Later) else operand
 
 
 def _laid_out(
-    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet], pointwise: bool
-) -> tuple[list[Jet], Sequence[Slots | None]]:
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], bundles: list[Bundle], pointwise: bool
+) -> tuple[list[Bundle], Sequence[Slots | None]]:
     """The moving operands with rows on which the equation acts as on a dense Jacobian's, and the outputs' slots."""
-    dense = [cast(context, jet, None) for jet in jets], [None for _ in equation.outputs]
-    if any(jet.slots is None for jet in jets):
+    dense = [cast(context, bundle, None) for bundle in bundles], [None for _ in equation.outputs]
+    if any(bundle.slots is None for bundle in bundles):
         return dense
-    present = [jet.slots for jet in jets if jet.slots is not None]
+    present = [bundle.slots for bundle in bundles if bundle.slots is not None]
     if pointwise:
         joint = layout.union(present)
-        return dense if joint is None else ([cast(context, jet, joint) for jet in jets], [joint])
+        return dense if joint is None else ([cast(context, bundle, joint) for bundle in bundles], [joint])
     axes = layout.mixing(equation, moving)
     if axes is None:
         return dense
@@ -285,35 +285,35 @@ def _laid_out(
     results = layout.image(equation, values, [next(rest) if move else None for move in moving], moving)
     if results is None:
         return dense
-    relaid = [cast(context, jet, slots) for jet, slots in zip(jets, agreed)]
-    most = max(jet.tangents.shape[0] for jet in relaid)
-    return [_padded(jet, most) for jet in relaid], results
+    relaid = [cast(context, bundle, slots) for bundle, slots in zip(bundles, agreed)]
+    most = max(bundle.tangents.shape[0] for bundle in relaid)
+    return [_padded(bundle, most) for bundle in relaid], results
 
 
-def _sum_apart(context: Context, equation: Equation, jets: list[Jet]) -> Jet | None:
+def _sum_apart(context: Context, equation: Equation, bundles: list[Bundle]) -> Bundle | None:
     """A sum of elements of which each depends on inputs of its own: no derivatives need be summed."""
-    if equation.name != "reduce_sum" or jets[0].slots is None:
+    if equation.name != "reduce_sum" or bundles[0].slots is None:
         return None
-    axes, operand = tuple(equation.params["axes"]), jets[0]
-    slots = layout.crossed(jets[0].slots, axes, operand.value.shape)
+    axes, operand = tuple(equation.params["axes"]), bundles[0]
+    slots = layout.crossed(bundles[0].slots, axes, operand.value.shape)
     if slots is None:
         return None
-    (value,) = frame.bind(equation, operand.value)
+    (value,) = interpreter.bind(equation, operand.value)
     rows = jnp.moveaxis(operand.tangents, [axis + 1 for axis in axes], range(1, 1 + len(axes)))
     rows = rows.reshape(slots.index.shape[0], *value.shape)
-    jet = Jet(value, rows, None if operand.laplacian is None else operand.laplacian.sum(axes), slots)
-    return jet if 2 * slots.index.shape[0] <= slots.count else cast(context, jet, None)
+    bundle = Bundle(value, rows, None if operand.laplacian is None else operand.laplacian.sum(axes), slots)
+    return bundle if 2 * slots.index.shape[0] <= slots.count else cast(context, bundle, None)
 
 
 def _outer_product(
-    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet]
-) -> Jet | None:
+    context: Context, equation: Equation, values: list[Any], moving: list[bool], bundles: list[Bundle]
+) -> Bundle | None:
     """A product that contracts elements of which each depends on inputs of its own: nothing need be summed."""
-    if equation.name != "dot_general" or len(jets) != 1 or jets[0].slots is None:
+    if equation.name != "dot_general" or len(bundles) != 1 or bundles[0].slots is None:
         return None
     contracted, batch = equation.params["dimension_numbers"]
     side = 0 if moving[0] else 1
-    slots = layout.crossed(jets[0].slots, contracted[side], jets[0].value.shape)
+    slots = layout.crossed(bundles[0].slots, contracted[side], bundles[0].value.shape)
     if slots is None:
         return None
     sides = tuple((*contracted[i], *batch[i]) for i in (0, 1))
@@ -323,10 +323,10 @@ def _outer_product(
         return lax.dot_general_p.bind(*(row if i == side else values[i] for i in (0, 1)), **params)
 
     ndim = len(contracted[0])
-    rows = jax.vmap(spread)(jets[0].tangents)
+    rows = jax.vmap(spread)(bundles[0].tangents)
     rows = rows.reshape(slots.index.shape[0], *rows.shape[1 + ndim :])
     # Free axes of the other operand have no inputs of their own.
-    kept = [i for i in range(jets[0].value.ndim) if i not in contracted[side]]
+    kept = [i for i in range(bundles[0].value.ndim) if i not in contracted[side]]
     full = [slots.index.shape[1 + kept.index(i)] for i in batch[side]]
     free = [slots.index.shape[1 + i] for i, axis in enumerate(kept) if axis not in batch[side]]
     others = [1] * (rows.ndim - 1 - len(full) - len(free))
@@ -334,34 +334,34 @@ def _outer_product(
     index = slots.index.transpose(order).reshape(
         -1, *full, *(free if side == 0 else others), *(others if side == 0 else free)
     )
-    (value,) = frame.bind(equation, *values)
-    push = lambda t: jax.jvp(frame.along(equation, values, moving), (jets[0].value,), (t,))[1][0]
-    laplacian = None if jets[0].laplacian is None else push(jets[0].laplacian)
-    jet = Jet(value, rows.astype(value.dtype), laplacian, Slots(index, slots.count))
-    return jet if 2 * index.shape[0] <= slots.count else cast(context, jet, None)
+    (value,) = interpreter.bind(equation, *values)
+    push = lambda t: jax.jvp(interpreter.along(equation, values, moving), (bundles[0].value,), (t,))[1][0]
+    laplacian = None if bundles[0].laplacian is None else push(bundles[0].laplacian)
+    bundle = Bundle(value, rows.astype(value.dtype), laplacian, Slots(index, slots.count))
+    return bundle if 2 * index.shape[0] <= slots.count else cast(context, bundle, None)
 
 
-def _padded(jet: Jet, rows: int) -> Jet:
-    missing = rows - jet.tangents.shape[0]
+def _padded(bundle: Bundle, rows: int) -> Bundle:
+    missing = rows - bundle.tangents.shape[0]
     if not missing:
-        return jet
-    widths = [(0, missing), *((0, 0) for _ in jet.value.shape)]
-    return Jet(jet.value, jnp.pad(jet.tangents, widths), jet.laplacian, jet.slots)
+        return bundle
+    widths = [(0, missing), *((0, 0) for _ in bundle.value.shape)]
+    return Bundle(bundle.value, jnp.pad(bundle.tangents, widths), bundle.laplacian, bundle.slots)
 
 
-def _pointwise(context, equation, values, moving, jets) -> tuple[list[Any], list[Any]]:
-    """A nonlinear function of several jets, element by element, by its first and second partial derivatives."""
-    fun = frame.along(equation, values, moving)
-    points = tuple(jet.value for jet in jets)
-    slots = jets[0].slots
+def _pointwise(context, equation, values, moving, bundles) -> tuple[list[Any], list[Any]]:
+    """A nonlinear function of several bundles, element by element, by its first and second partial derivatives."""
+    fun = interpreter.along(equation, values, moving)
+    points = tuple(bundle.value for bundle in bundles)
+    slots = bundles[0].slots
     tangents, laplacian = 0, None
 
     def partial(i):
         units = tuple((jnp.ones_like if i == j else jnp.zeros_like)(point) for j, point in enumerate(points))
         return lambda *x: jax.jvp(fun, x, units)[1][0]
 
-    for i, first in enumerate(jets):
-        for j, second in enumerate(jets[: i + 1]):
+    for i, first in enumerate(bundles):
+        for j, second in enumerate(bundles[: i + 1]):
             units = tuple((jnp.ones_like if k == j else jnp.zeros_like)(point) for k, point in enumerate(points))
             slope, bend = jax.jvp(partial(i), points, units)
             if equation.name == "mul" and i == j:
@@ -377,14 +377,19 @@ def _pointwise(context, equation, values, moving, jets) -> tuple[list[Any], list
 
 
 def _general(
-    context: Context, equation: Equation, values: list[Any], moving: list[bool], jets: list[Jet], results: Sequence[Any]
+    context: Context,
+    equation: Equation,
+    values: list[Any],
+    moving: list[bool],
+    bundles: list[Bundle],
+    results: Sequence[Any],
 ) -> tuple[list[Any], list[Any]]:
     """Any primitive, by its own derivatives: the first along every row, the second along every row twice."""
-    fun = frame.along(equation, values, moving)
-    points = tuple(jet.value for jet in jets)
-    tangents = tuple(jet.tangents for jet in jets)
-    straight = all(jet.laplacian is None for jet in jets)
-    laplacians = () if straight else tuple(whole(jet).laplacian for jet in jets)
+    fun = interpreter.along(equation, values, moving)
+    points = tuple(bundle.value for bundle in bundles)
+    tangents = tuple(bundle.tangents for bundle in bundles)
+    straight = all(bundle.laplacian is None for bundle in bundles)
+    laplacians = () if straight else tuple(whole(bundle).laplacian for bundle in bundles)
 
     def push(*t):
         return jax.jvp(fun, points, t)[1]
@@ -392,7 +397,7 @@ def _general(
     def pushed() -> list[Any]:
         return [None] * len(results) if straight else push(*laplacians)
 
-    if not (frame.flat(equation, moving) or frame.bilinear(equation, moving)):
+    if not (interpreter.flat(equation, moving) or interpreter.bilinear(equation, moving)):
 
         def twice(*t):
             return jax.jvp(lambda *x: jax.jvp(fun, x, t)[1], points, t)
@@ -406,9 +411,9 @@ def _general(
         first, second = [rows[:-1] for rows in both], [rows[-1] for rows in both]
     else:
         first, second = jax.vmap(push)(*tangents), pushed()
-    if frame.bilinear(equation, moving):
+    if interpreter.bilinear(equation, moving):
         left, right = tangents
-        crossed = 2 * _cross(context, equation, _weigh(context, left, jets[0].slots), right)
+        crossed = 2 * _cross(context, equation, _weigh(context, left, bundles[0].slots), right)
         second = [_plus(second[0], crossed)]
     return first, second
 
@@ -421,4 +426,4 @@ def _cross(context: Context, equation: Equation, left: Any, right: Any) -> Any:
         numbers = (tuple((0, *side) for side in shifted[0]), tuple(shifted[1]))
         params = {**equation.params, "dimension_numbers": numbers}
         return lax.dot_general_p.bind(left, right, **params)
-    return jax.vmap(lambda a, b: frame.bind(equation, a, b)[0])(left, right).sum(0)
+    return jax.vmap(lambda a, b: interpreter.bind(equation, a, b)[0])(left, right).sum(0)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from jaxcalc.programs.sparsity import indexed
-from jaxcalc.programs.sparsity.facts import Fact, Options
+from jaxcalc.programs.sparsity.abstract_value import Fact, Options
 from jaxcalc.programs.walk import Equation
 
 __all__ = ["MOST_OPTIONS", "bounds", "evaluate", "options", "possible"]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jaxcalc.transforms.leaves import Arrays, LeafMap, placed, size, spec_of, typed
+from jaxcalc.transforms.lifting import Arrays, LeafMap, placed, size, spec_of, typed
 
 __all__ = ["Blocks", "forward", "in_rows", "pull", "push", "reverse", "transposed_apart", "unit_vectors"]
 

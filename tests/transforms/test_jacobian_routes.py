@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxcalc.transforms import hessian, jacobian
-from jaxcalc.transforms.leaves import lift
-from jaxcalc.transforms.passes import Passes
+from jaxcalc.transforms.jacobian_routes import Passes
+from jaxcalc.transforms.lifting import lift
 
 N = 64
 DRAWN = jnp.asarray(np.random.default_rng(0).normal(size=(N, N)) / 8, jnp.float32)
