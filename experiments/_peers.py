@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxcalc.lab import jax, jnp
+
 
 def peers(operator: str, instance: Any, routes: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """From a peer's name to ``() -> (function, products, the strategy of ours that it resembles)`` or why not."""
-    import jax
-
     fun, arguments = instance.fun, instance.arguments
     n, m = instance.num_inputs, instance.num_outputs
     match operator:
@@ -68,8 +68,6 @@ def _sparsejac(
     fun: Callable[..., Any], arguments: tuple[Any, ...], routes: Mapping[str, Any], mode: str, dense: int
 ) -> Any:
     """sparsejac takes vectors to vectors and has to be given the pattern: it gets ours."""
-    import jax
-    import jax.numpy as jnp
     import sparsejac  # pyright: ignore[reportMissingImports]
     from jax.experimental.sparse import BCOO
 
@@ -90,8 +88,6 @@ def _sparsejac(
 
 
 def _trace_of_hessian(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     _, unravel = ravel_pytree(arguments[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from experiments._survey import Measured, median, points, quartiles, relative, short, survey, surveyed
-from jaxcalc import style
+from jaxcalc import measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less
 
 kind = "timed"
@@ -173,8 +173,6 @@ def _tick_at(panel, sizes):
 
 def _tell_crossing(panel, cost, x, symbol):
     """Where forward and reverse cost the same; where they never do, how far apart they end."""
-    from jaxcalc import measure
-
     if not {"jacfwd", "jacrev"} <= set(cost.transform.values.tolist()):
         return
     forward, reverse = (cost.sel(transform=name) for name in ("jacfwd", "jacrev"))

@@ -12,7 +12,7 @@ import pydantic
 
 from jaxcalc import style
 from jaxcalc.lab import Config as LabConfig
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less
 
 kind = "compiled"
 
@@ -75,9 +75,6 @@ _HALVINGS = 9
 
 def _series(config, key):
     """``(times, states, truth)``: the series to fit, and the noiseless flow where it is known."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import datasets, fields
     from jaxcalc.transforms.flow import flow
 
@@ -99,9 +96,6 @@ def _series(config, key):
 
 def run(config, key):
     """Draw a field, fit it with a growing horizon, then look at it: trajectory, field, Euler's scheme."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
 
     data_key, init_key = jax.random.split(key)
@@ -140,8 +134,6 @@ def run(config, key):
 
 def _train(config, model, initial, times, observed):
     """Adam on parameters and first state; the error's horizon grows over the first half of training."""
-    import jax
-    import jax.numpy as jnp
     import optax
 
     span = times[-1] - times[0]
@@ -171,9 +163,6 @@ def _train(config, model, initial, times, observed):
 
 def _euler(field, params, start, times):
     """Residual networks of the fitted field: beside diffrax's Euler method, and refined."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
 
     intervals = times.shape[0] - 1

@@ -12,9 +12,9 @@ import numpy as np
 import pydantic
 
 from experiments._quadratures import ROUTES, present
-from jaxcalc import style
+from jaxcalc import measure, style
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax, less, over
 
 Integrand = Literal[
     "smooth",
@@ -72,9 +72,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
-    from jaxcalc import measure
     from jaxcalc.functions.integrands import hard_integrals
 
     case = hard_integrals()[config.integrand]

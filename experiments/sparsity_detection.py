@@ -11,8 +11,9 @@ import numpy as np
 import pydantic
 
 from experiments import _contest, _cutest
+from jaxcalc import measure, scenarios
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, over
 
 if TYPE_CHECKING:
     import xarray
@@ -59,9 +60,6 @@ VARIABLES = {
 
 def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     """The function of one argument, that argument, and whether its Hessian is asked for."""
-    import jax.numpy as jnp
-
-    from jaxcalc import scenarios
     from jaxcalc.scenarios import scans
 
     kind, _, rest = config.function.partition(" ")
@@ -89,7 +87,6 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
 
 def _by_numbers(fun: Callable[..., Any], x: Any, second: bool, points: int) -> np.ndarray:
     """Where the derivative differs from zero at one of several random points."""
-    import jax
     from jax.flatten_util import ravel_pytree
 
     flat, unravel = ravel_pytree(x)
@@ -170,8 +167,6 @@ def run(config: Config, key: Any) -> dict[str, Any]:
 
 def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]:
     """One reading of a function object that no cache has seen; ``None`` and NaN where the detector raises."""
-    from jaxcalc import measure
-
     try:
         return measure.once(lambda: detector(lambda v: fun(v), x))
     except Exception:  # a peer that cannot read a program is a finding

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, cited, close, equal, less
+from jaxcalc.lab import Finding, Variable, below, cited, close, equal, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -39,9 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import ACTIVATIONS, activation
 
     # Ratios of whole numbers, so that 0 and all whole numbers are on the grid exactly.

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -29,8 +29,6 @@ def _wave(m):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     import sympy
 
     from jaxcalc.engines import dual, finite_differences, symbolic, tape

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, less
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, jax, less
 
 kind = "host"
 dtype = "float64"
@@ -46,7 +46,6 @@ def _until(x):
 
 
 def run(config, key):
-    import jax
     import sympy
 
     from jaxcalc.engines import dual, symbolic

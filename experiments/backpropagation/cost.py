@@ -4,8 +4,8 @@ import numpy as np
 import pydantic
 
 from experiments.backpropagation import by_jax, by_tape
-from jaxcalc import lab, style
-from jaxcalc.lab import Variable
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Variable, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -28,9 +28,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences, tape
     from jaxcalc.engines.manual import backpropagate, listing_start
     from jaxcalc.programs import cost
@@ -60,8 +57,6 @@ def run(config, key):
 
 
 def tables(dataset):
-    from jaxcalc import measure
-
     n = dataset.num_parameters.values
     rows = []
     for name in map(str, dataset.route.values):

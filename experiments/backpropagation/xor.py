@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close
+from jaxcalc.lab import Finding, Variable, close, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -33,9 +33,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines.manual import backpropagate, forward, listing_start
     from jaxcalc.functions.datasets import xor
 

@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.basins import FILLS, NOWHERE, cells, outer_edges
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, between, close, less
+from jaxcalc.lab import Finding, Variable, between, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -40,9 +40,6 @@ _PROGRAMS = ("Newton's iteration", "gradient descent")
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import LANDSCAPES
     from jaxcalc.solvers import gradient_descent, newton

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.basins import FILLS, NOT_A_MINIMUM, NOWHERE, cells, outer_edges
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, between, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -59,9 +59,6 @@ def _solver(method, largest):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import LANDSCAPES
 

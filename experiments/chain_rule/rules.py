@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc.lab import Finding, Variable, below, jax
 
 kind = "host"
 dtype = "float64"
@@ -37,8 +37,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions import rules
 
     names, rows = [], []

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, less
+from jaxcalc.lab import Finding, Variable, below, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -32,9 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     keys = jax.random.split(key, 2)
@@ -63,8 +60,6 @@ def run(config, key):
 
 def _bowl_at(rate):
     """Values of x^2 / 2 under gradient descent at a rate in units of the inverse curvature."""
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     bowl = lambda x: jnp.sum(x**2) / 2

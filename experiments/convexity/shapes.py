@@ -8,7 +8,7 @@ import pydantic
 
 from experiments.convexity import xor_loss
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, less
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -60,8 +60,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc import hessian, minimize

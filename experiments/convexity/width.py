@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.convexity import XOR, xor_loss
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, between, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -32,8 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc import hvp

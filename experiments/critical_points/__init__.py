@@ -8,7 +8,7 @@ one's own (``own``).
 import numpy as np
 
 from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, below, less
+from jaxcalc.lab import Finding, Variable, below, jax, jnp, less
 
 _STEP = 1e-4  # from a stationary point, to see whether the function rises or falls
 
@@ -41,9 +41,6 @@ def stationary_points(fun, starts, max_steps=500, where=None, same="place"):
     Returns:
       Arrays by the names of ``POINTS``.
     """
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import root
     from jaxcalc.transforms.hessian import hessian
     from jaxcalc.transforms.stationary import classify_stationary_point

@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, less
+from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -58,16 +58,11 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     found = jax.jit(lambda key: _measured(config, key))(key)
     return {"shape": np.array(list(_SHOWN)), **{name: np.asarray(value) for name, value in found.items()}}
 
 
 def _measured(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.hessian import hessian
     from jaxcalc.transforms.jacobian import jacobian
     from jaxcalc.transforms.local import directional_derivative, steepest_ascent

@@ -17,7 +17,7 @@ from experiments.critical_points import (
     stationary_points,
 )
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, above, less
+from jaxcalc.lab import Finding, above, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -38,8 +38,6 @@ VARIABLES = POINTS
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc.models import mlp

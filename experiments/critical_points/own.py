@@ -23,7 +23,7 @@ from experiments.critical_points import (
     stationary_points,
 )
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, equal
+from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -75,9 +75,6 @@ def _imported(name) -> Callable[..., Any]:
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.hessian import hessian
 
     fun = _imported(config.function)

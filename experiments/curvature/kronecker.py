@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, between, close
+from jaxcalc.lab import Finding, Variable, below, between, close, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -38,8 +38,6 @@ def _block(input, after):
 
     ``F = E[a a' (x) J'J]`` and ``E[a a'] (x) E[J'J]``, a the layer's input and J the outputs by its units.
     """
-    import jax.numpy as jnp
-
     samples = len(input)
     inner = jnp.einsum("sa,sb->ab", input, input) / samples
     outer = jnp.einsum("soi,soj->ij", after, after) / samples
@@ -55,9 +53,6 @@ def _block(input, after):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.models import mlp
 
     model = mlp((config.inputs, config.hidden, config.outputs))

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, between, equal
+from jaxcalc.lab import Finding, Variable, above, below, between, equal, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -31,9 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import hvp
     from jaxcalc.functions import problems
     from jaxcalc.programs.compiled import executable

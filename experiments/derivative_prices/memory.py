@@ -7,8 +7,8 @@ import pydantic
 
 from experiments._survey import short
 from experiments.derivative_prices import complete, flat
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above
+from jaxcalc import lab, scenarios, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, jax
 
 kind = "host"
 dtype = "float64"
@@ -21,8 +21,6 @@ class Config(lab.Config):
     @pydantic.field_validator("problem")
     @classmethod
     def _in_the_catalogue(cls, name: str) -> str:
-        from jaxcalc import scenarios
-
         return scenarios.case(name).name
 
 
@@ -41,10 +39,7 @@ VARIABLES = {
 
 def run(config, key):
     """Compile every route that the planner offers, and read XLA's account of its memory; nothing is run."""
-    import jax
-
     from experiments import _contest
-    from jaxcalc import scenarios
     from jaxcalc.transforms import choose, plan
     from jaxcalc.transforms.plan import Request
 

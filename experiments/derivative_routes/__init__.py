@@ -13,7 +13,7 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from jaxcalc import lab
+from jaxcalc import lab, scenarios
 from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
 
 
@@ -33,8 +33,6 @@ class Settings(lab.Config):
 
 
 def known_case(operator: str, name: str) -> str:
-    from jaxcalc import scenarios
-
     found = scenarios.case(name)
     if found.operator != operator:
         raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")

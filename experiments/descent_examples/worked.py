@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.descent_examples import tolerance
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -46,8 +46,6 @@ VARIABLES = {
 
 def run(config, key):
     """Every iterate of one example."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import gradient_descent, iterate
 

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, close, less
+from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -30,9 +30,6 @@ _CONVEX = {"exp": (-1.0, 1.0), "sin": (0.2, 1.4), **dict.fromkeys(("log", "sqrt"
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
     from jaxcalc.functions.elementary import elementary
 

@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close
+from jaxcalc.lab import Finding, Variable, close, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -35,15 +35,10 @@ VARIABLES = {
 
 
 def _smooth(x):
-    import jax.numpy as jnp
-
     return jnp.exp(jnp.sin(x))
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import Scheme, finite_differences, stencil
 
     schemes, steps = get_args(Scheme), 2.0 ** -np.arange(1.0, config.halvings + 1)

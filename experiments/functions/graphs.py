@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -36,9 +36,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
     from jaxcalc.functions.elementary import elementary
 

@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, slope
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jnp, slope
 
 kind = "compiled"
 dtype = "float64"
@@ -25,8 +25,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import best_learning_rate, contraction, linear_rate, steps_to
 
     problem = build_problem(config)

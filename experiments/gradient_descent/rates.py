@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -34,9 +34,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import contraction, linear_rate
 
     problem = build_problem(config)

@@ -8,7 +8,7 @@ import pydantic
 
 from experiments.laplacian_cost import OURS, contestants_for, first_point
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, over
+from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, jax, jnp, over
 from jaxcalc.scenarios.language import FEATURES, feature
 
 kind = "host"
@@ -41,9 +41,6 @@ _RIGHT, _WRONG, _RAISED = 1.0, 0.0, -1.0
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     fun, draw = feature(config.program), np.random.default_rng(1)
     kind = jnp.result_type(float)
     x = jnp.asarray(draw.standard_normal(config.size), kind)

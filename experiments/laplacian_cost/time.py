@@ -9,8 +9,8 @@ import numpy as np
 import pydantic
 
 from experiments.laplacian_cost import OURS, contestants_for, first_point
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, jax, jnp
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -78,9 +78,6 @@ VARIABLES = {
 
 def _network(config):
     """The scalar network of one point, a batch of points, its parameters."""
-    import jax
-    import jax.numpy as jnp
-
     draw = np.random.default_rng(0)
     if config.workload == "electrons":
         widths, shape = [config.dimension, *[config.width] * config.depth, 1], (config.electrons, config.dimension)
@@ -105,8 +102,6 @@ def _network(config):
 
 def _timed(programs, arguments, config):
     """Readings of every program: in turns where a call is quick, two of those that are not."""
-    from jaxcalc import measure
-
     calls = {name: functools.partial(program, *arguments) for name, program in programs.items()}
     first = {name: measure.once(call)[1] for name, call in calls.items()}
     quick = {name: call for name, call in calls.items() if first[name] <= config.patience or name == "auto"}
@@ -119,8 +114,6 @@ def _timed(programs, arguments, config):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.programs.compiled import executable
 
     fun, x, layers = _network(config)

@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.least_squares import LOOKS, fitted_power
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -40,9 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.problems import linear_system
     from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares
 

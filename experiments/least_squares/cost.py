@@ -6,8 +6,8 @@ import numpy as np
 import pydantic
 
 from experiments.least_squares import LOOKS, fitted_power
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less, over
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less, over
 
 kind = "timed"
 dtype = "float64"
@@ -44,11 +44,9 @@ VARIABLES = {
 def run(config, key):
     import functools
 
-    import jax
-    import jax.numpy as jnp
     from threadpoolctl import threadpool_limits
 
-    from jaxcalc import cost, measure
+    from jaxcalc import cost
     from jaxcalc.functions.elimination import gauss_jordan_operations
     from jaxcalc.functions.problems import linear_system
     from jaxcalc.solvers import best_learning_rate, contraction, gradient_descent, iterate, ordinary_least_squares

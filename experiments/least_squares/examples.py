@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, Variable, below, close, equal
+from jaxcalc.lab import Finding, Variable, below, close, equal, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -32,9 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import datasets, problems
     from jaxcalc.solvers import ordinary_least_squares
 

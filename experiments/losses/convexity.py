@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above
+from jaxcalc.lab import Finding, Variable, above, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -28,9 +28,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import tanh
     from jaxcalc.functions.losses import mse
 

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, less
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -62,9 +62,6 @@ def _by_table(row, p, y):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import losses
     from jaxcalc.functions.activations import softmax
 

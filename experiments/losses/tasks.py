@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, less
+from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -60,9 +60,6 @@ def _classifiers():
 
 def _regression(config, key, shares):
     """Distances of fitted lines from the true one, root mean square over [-1, 1], by (draw, share, loss)."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.losses import loss
     from jaxcalc.solvers import reweighted_least_squares
 
@@ -83,8 +80,6 @@ def _regression(config, key, shares):
 
 def _classification(config, key, distances):
     """Shares told wrongly by (sample, distance, loss), and by (sample, loss) after a start with confident mistakes."""
-    import jax
-    import jax.numpy as jnp
     from jax.scipy.stats import norm
 
     from jaxcalc.solvers import adam, gradient_descent, iterate
@@ -110,8 +105,6 @@ def _classification(config, key, distances):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.scipy.stats import norm
 
     shares, distances = np.array([0.0, 0.05, 0.1, 0.2, 0.3]), np.array([0.0, 5.0, 10.0, 20.0, 40.0])

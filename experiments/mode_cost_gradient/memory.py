@@ -5,7 +5,7 @@ import pydantic
 
 from experiments._survey import Measured, median, points, short, survey, surveyed
 from jaxcalc import style
-from jaxcalc.lab import NotJudged, Variable, slope
+from jaxcalc.lab import NotJudged, Variable, jax, slope
 
 kind = "timed"
 
@@ -28,8 +28,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.models import classifier
 
     routes = {}

@@ -6,8 +6,8 @@ import numpy as np
 import pydantic
 
 from experiments._survey import Measured, median, points, relative, short, survey, surveyed
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less, slope
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, jax, less, slope
 
 kind = "timed"
 
@@ -31,8 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.models import classifier
 
     linear, convolution = config.architecture == "linear", config.architecture == "convolution"
@@ -141,8 +139,6 @@ def _judge_twice(dataset):
 
 
 def _judge_order(dataset):
-    from jaxcalc import measure
-
     linear = _architectures(dataset)["linear"]
     count, found = linear.num_parameters.values, linear.sel(transform="grad")
     # Below some hundred parameters the softmax, which does not grow with them, still shows.

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from experiments.monte_carlo import CHANCE, FINITE, LABELS, Method, beyond_chance, coverage_at, estimator
-from jaxcalc import lab, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, close, less, over
 from jaxcalc.lab.judge import Judge
 
@@ -56,8 +56,6 @@ def _typical(data):
 
 
 def _slope(typical, method, integrand):
-    from jaxcalc import measure
-
     one = typical.sel({"method": method, "integrand": integrand})
     return measure.exponent(one.evaluations.values, one.values)
 

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.monte_carlo import CHANCE, LABELS, Method, estimator
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, over
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, over
 
 kind = "host"
 dtype = "float64"
@@ -62,8 +62,6 @@ def _in_all_dimensions(x):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions.integrands import genz_integrals
     from jaxcalc.functions.quadrature import affordable_points
 

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.monte_carlo import CHANCE, beyond_chance, coverage_at
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Swept, Variable, above, below, less, over
+from jaxcalc.lab import Finding, Swept, Variable, above, below, jax, jnp, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -36,8 +36,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.functions.distributions import normal
     from jaxcalc.transforms.sampling import importance_sampling
 
@@ -52,9 +50,6 @@ def run(config, key):
 
 def shared(config):
     """The probability, and what one draw of a proposal of scale 1 spreads, by quadrature."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.distributions import normal
     from jaxcalc.transforms.integral import integral
 

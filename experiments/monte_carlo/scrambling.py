@@ -4,8 +4,8 @@ import numpy as np
 import pydantic
 
 from experiments.monte_carlo import FINITE, LABELS, estimator
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, close
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, close, jax
 
 kind = "host"
 dtype = "float64"
@@ -34,7 +34,6 @@ VARIABLES = {
 
 def _scrambled(config, each, seed):
     """Estimates by SciPy's Sobol points with scrambled digits, shape (repeats, integrands)."""
-    import jax
     from scipy.stats import qmc
 
     from jaxcalc.functions.integrands import integrands
@@ -48,8 +47,6 @@ def _scrambled(config, each, seed):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions.integrands import INTEGRANDS, integrals, integrands
 
     rmse, exact = [], integrals(config.dimension)
@@ -69,8 +66,6 @@ def run(config, key):
 
 
 def _scrambling_gains(dataset):
-    from jaxcalc import measure
-
     smooth = dataset.rmse.sel(integrand="smooth")
     slopes = [measure.exponent(dataset.evaluations, smooth.sel({"method": name})) for name in _RANDOM]
     shifted, scrambled = (dataset.rmse.isel(evaluations=-1).sel({"method": name}) for name in _RANDOM)

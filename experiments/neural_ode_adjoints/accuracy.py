@@ -8,7 +8,7 @@ import pydantic
 
 from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, jax, jnp, less, over
 
 kind = "host"
 dtype = "float64"
@@ -43,8 +43,6 @@ VARIABLES = {
 
 def _problem(name, rate):
     """``(field, y0, times, parameters, loss, exact loss or None)``."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import fields
 
     end = lambda states: states[-1].sum()
@@ -62,8 +60,6 @@ def _problem(name, rate):
 @functools.cache
 def _compiled_gradient(problem, solver, adjoint, tolerance):
     """One compiled gradient for all rates of a problem."""
-    import jax
-
     from jaxcalc.transforms.flow import flow
 
     field, start, times, _, loss, _ = _problem(problem, 1.0)
@@ -74,8 +70,6 @@ def _compiled_gradient(problem, solver, adjoint, tolerance):
 @functools.cache
 def _compiled_return(problem, solver, tolerance):
     """The trajectory's end, and what solving it back to its start gives."""
-    import jax
-
     from jaxcalc.transforms.flow import flow
 
     field, start, times, _, _, _ = _problem(problem, 1.0)
@@ -95,8 +89,6 @@ _FAILURES = ("maximum number of solver steps was reached", "minimum step size wa
 
 def run(config, key):
     """The gradient, its reference, and whether the trajectory can be solved back."""
-    import jax
-
     _, start, _, parameters, _, exact = _problem(config.problem, config.rate)
     solved = True
     try:

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp, less, over
 
 kind = "host"
 dtype = "float64"
@@ -41,9 +41,6 @@ VARIABLES = {
 
 def run(config, key):
     """Compile the gradient, read XLA's account of its memory, and take it once."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
     from jaxcalc.programs import compiled
 

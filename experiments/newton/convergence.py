@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, equal
+from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, equal, jax, jnp
 
 kind = "compiled"
 dtype = "float64"
@@ -51,9 +51,6 @@ VARIABLES = {
 
 def run(config, key):
     """The error at every step and the order that it shows."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import (
         gradient_descent,

@@ -3,8 +3,8 @@
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, close, equal
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp
 
 kind = "timed"
 dtype = "float64"
@@ -38,11 +38,8 @@ VARIABLES = {
 
 def run(config, key):
     """Seconds and operations of a step's pieces: gradient, Hessian, solve."""
-    import jax
-    import jax.numpy as jnp
     from threadpoolctl import threadpool_limits
 
-    from jaxcalc import measure
     from jaxcalc.functions import elimination, problems
     from jaxcalc.programs.compiled import executable
     from jaxcalc.solvers import newton, solve_positive

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, less
+from jaxcalc.lab import Finding, NotJudged, Variable, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -40,9 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import (
         adam,

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.optimizers import Method, draw_batch, held_out, solver_named, split_digits
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, over
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, over
 
 kind = "compiled"
 
@@ -48,9 +48,6 @@ VARIABLES = {
 
 def _classifier(config):
     """A model of the digits, its weights, and the loss of a batch."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.models import classifier
 
     model = classifier.make("dense", width=config.width, depth=1 if config.task == "network" else 0)
@@ -64,9 +61,6 @@ def _classifier(config):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import minimize
 
     # Spread over the image so that neighbours differ.

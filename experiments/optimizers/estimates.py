@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -29,15 +29,10 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     return {"size": np.array(config.sizes), **jax.jit(lambda key: _estimated(config, key))(key)}
 
 
 def _estimated(config, key):
-    import jax
-    import jax.numpy as jnp
-
     dimension, largest = 6, max(config.sizes)
     of_data, of_weights, of_batches = jax.random.split(key, 3)
     data = jax.random.normal(of_data, (config.samples, dimension + 1))

@@ -10,8 +10,8 @@ import numpy as np
 import pydantic
 
 from experiments.optimizers import solver_named, split_digits
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, less
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, jax, less
 
 kind = "timed"
 
@@ -52,10 +52,8 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
     from jax.flatten_util import ravel_pytree
 
-    from jaxcalc import measure
     from jaxcalc.models import classifier
     from jaxcalc.solvers import iterate
 

@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.optimizers import Method, solver_named
 from jaxcalc import lab, style
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Swept, Variable, jax, jnp
 
 kind = "compiled"
 dtype = "float64"
@@ -66,8 +66,6 @@ def _valley(config, name):
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import iterate
 
     problem = _valley(config, config.problem)
@@ -89,9 +87,6 @@ def run(config, key):
 
 
 def shared(config):
-    import jax
-    import jax.numpy as jnp
-
     found: dict[str, list[Any]] = {"optimum": [], "first": [], "second": [], "surface": []}
     for name, window in _WINDOWS.items():
         problem = _valley(config, name)

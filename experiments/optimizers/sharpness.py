@@ -11,7 +11,7 @@ import pydantic
 
 from experiments.optimizers import draw_batch, held_out, split_digits
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax
 
 kind = "compiled"
 
@@ -40,8 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc import classify_stationary_point
     from jaxcalc.models import classifier
     from jaxcalc.solvers import minimize, sgd

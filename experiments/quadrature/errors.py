@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, Variable, above, close, less
+from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -42,8 +42,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from scipy.special import iv
 
     from jaxcalc.transforms.integral import integral

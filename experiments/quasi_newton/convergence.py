@@ -7,7 +7,7 @@ import pydantic
 
 from experiments.quasi_newton import TITLES, Chosen, chosen_problem
 from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, above, less
+from jaxcalc.lab import Finding, Variable, above, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -32,8 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import bfgs, gradient_descent, iterate, lbfgs, newton
 
     problem = chosen_problem(config)

@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.quasi_newton import TITLES, Chosen, chosen_problem
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, jax, less
 
 kind = "compiled"
 dtype = "float64"
@@ -29,8 +29,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc import minimize
     from jaxcalc.solvers import bfgs, lbfgs
 

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close, equal
+from jaxcalc.lab import Finding, Variable, close, equal, jax
 
 kind = "host"
 dtype = "float64"
@@ -40,7 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
     import optax
 
     from jaxcalc.functions import schedules as ours

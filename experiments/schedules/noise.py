@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, jax, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -54,9 +54,6 @@ def _schedule(config):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.functions.schedules import expected_gap
     from jaxcalc.solvers import minimize, sgd

@@ -8,8 +8,8 @@ far Newton's method by conjugate gradients goes, with scales and without (``size
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Variable
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Variable, jax
 
 
 class Timed(lab.Config):
@@ -20,15 +20,11 @@ class Timed(lab.Config):
 
 
 def readings(calls, config):
-    from jaxcalc import measure
-
     read = measure.interleave(calls, repeats=config.repeats, min_seconds=config.min_seconds)
     return {"route": np.array(list(calls)), "seconds": np.array([timing.samples for timing in read.values()])}
 
 
 def compiled(fun, *args):
-    import jax
-
     return jax.jit(fun).lower(*args).compile()
 
 

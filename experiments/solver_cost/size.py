@@ -6,7 +6,7 @@ import pydantic
 
 from experiments.solver_cost import TIMES, Timed, readings, sweep_points
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, holds, less
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, holds, jnp, less
 
 kind = "timed"
 dtype = "float64"
@@ -31,8 +31,6 @@ VARIABLES = {
 
 
 def _long(problem):
-    import jax.numpy as jnp
-
     def valleys(x):
         return jnp.sum(100 * (x[1::2] - x[::2] ** 2) ** 2 + (1 - x[::2]) ** 2)
 
@@ -45,8 +43,6 @@ def _long(problem):
 
 def run(config, key):
     """Newton-CG on a problem of any length."""
-    import jax.numpy as jnp
-
     from jaxcalc.programs.compiled import executable
     from jaxcalc.solvers import minimize, newton_cg
 

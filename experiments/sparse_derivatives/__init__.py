@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc import style
+from jaxcalc import measure, style
 from jaxcalc.lab import Finding, Variable, below
 from jaxcalc.lab.judge import Judge
 
@@ -30,7 +30,6 @@ def deviation(value, reference):
 
 def hold(built, names, config, reference):
     """Programs compiled beforehand, checked against the reference and timed in turns; NaN where a name is missing."""
-    from jaxcalc import measure
     from jaxcalc.programs.compiled import executable
 
     programs = {name: executable(fun, *arguments) for name, (fun, arguments, _) in built.items()}

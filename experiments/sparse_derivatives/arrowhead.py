@@ -15,8 +15,8 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, above, below, between, over
+from jaxcalc import lab, measure, scenarios, style
+from jaxcalc.lab import Finding, NotJudged, above, below, between, jax, jnp, over
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -77,7 +77,6 @@ def _asdex_routes(fun, arguments):
 
 def _sparsejac_routes(fun, arguments):
     """sparsejac in either mode, which has to be given the pattern."""
-    import jax.numpy as jnp
     import sparsejac  # pyright: ignore[reportMissingImports]
     from jax.experimental.sparse import BCOO
 
@@ -93,9 +92,6 @@ def _sparsejac_routes(fun, arguments):
 
 
 def run(config, key):
-    import jax
-
-    from jaxcalc import scenarios
     from jaxcalc.transforms import jacobian
 
     dtype = "float64" if jax.config.read("jax_enable_x64") else "float32"
@@ -173,8 +169,6 @@ def _not_beaten(problem: str) -> Judge:
 
 def figures(dataset):
     """Time against n, the dense result above and the sparse one below, a column for each problem."""
-    from jaxcalc import measure
-
     lines = {p: _sizes(dataset, p) for p in ("arrowhead", "bordered band")}
     lines = {p: data for p, data in lines.items() if data is not None and data.sizes["size"] > 1}
     if not lines:

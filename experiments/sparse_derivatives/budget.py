@@ -8,8 +8,8 @@ import pydantic
 
 from experiments import _contest
 from experiments.sparse_derivatives import deviation
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, over
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, over
 
 kind = "timed"
 
@@ -58,8 +58,6 @@ def _growth(call):
     import gc
     from pathlib import Path
 
-    from jaxcalc import measure
-
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what compilation left behind must not hide what the call takes
@@ -73,8 +71,6 @@ def _growth(call):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.programs.compiled import executable
     from jaxcalc.scenarios.hidden import hidden_square
     from jaxcalc.transforms import MemoryBudgetError, jacobian, plan

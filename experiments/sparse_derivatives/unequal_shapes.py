@@ -12,8 +12,8 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, below, jax
 
 kind = "timed"
 
@@ -39,8 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.scenarios import workloads
 
     made = workloads.phase_delay(key, sources=config.sources, antennas=config.antennas, channels=config.channels)
@@ -81,8 +79,6 @@ def _nothing_lost(dataset):
 
 
 def figures(dataset):
-    from jaxcalc import measure
-
     data = _contest.first(dataset, "antennas")
     if data.sizes.get("antennas", 1) < 2:
         return {}

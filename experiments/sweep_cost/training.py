@@ -6,7 +6,7 @@ from typing import Literal
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Swept, Variable, jax
 
 kind = "compiled"
 
@@ -34,8 +34,6 @@ def load_problem(name):
 
 def run(config, key):
     """Gradient descent from a normal start."""
-    import jax
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     problem = load_problem(config.problem)

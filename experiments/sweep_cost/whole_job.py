@@ -14,7 +14,7 @@ import pydantic
 
 from experiments.sweep_cost import training
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Variable
+from jaxcalc.lab import Variable, jax
 
 kind = "timed"
 
@@ -64,16 +64,12 @@ def _by_the_lab(config):
 
 
 def _one_program(config):
-    import jax
-
     base = training.Config(**_params(config))
     call = jax.jit(lambda rate, key: training.run(base.model_copy(update={"learning_rate": rate}), key)["loss"])
     return np.array([[call(rate, jax.random.key(seed)) for seed in range(config.num_seeds)] for rate in _rates(config)])
 
 
 def _program_per_point(config):
-    import jax
-
     def point(rate, seed):
         closed_over = training.Config(learning_rate=rate, **_params(config))
         return jax.jit(lambda key: training.run(closed_over, key)["loss"])(jax.random.key(seed))
@@ -91,7 +87,6 @@ _METHODS = {
 def _prepare(config):
     """Everything that is paid once in a process, whatever is run in it: imports, the data, JAX's own lazy loading."""
     import h5netcdf  # noqa: F401
-    import jax
     import jinja2  # noqa: F401
     import xarray  # noqa: F401
 

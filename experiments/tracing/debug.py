@@ -7,8 +7,8 @@ import numpy as np
 import pydantic
 
 from experiments._survey import Timed
-from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, above, below, equal, holds
+from jaxcalc import measure, style
+from jaxcalc.lab import Finding, Variable, above, below, equal, holds, jax, jnp
 
 kind = "timed"
 dtype = "float64"
@@ -46,7 +46,6 @@ VARIABLES = {
 
 def _heron(steps, report):
     """The iteration, which starts at a; ``report(i, a, x)`` stands in the body of its loop."""
-    import jax
 
     def root(a):
         def step(i, x):
@@ -61,8 +60,6 @@ def _heron(steps, report):
 
 def _transforms():
     """Name -> (transform, whether it takes all numbers at once, whether prints are asked to keep their order)."""
-    import jax
-
     return {
         "as written": (lambda f: f, False, False),
         "jit": (jax.jit, False, False),
@@ -77,9 +74,6 @@ def _transforms():
 
 def _watch(config, transform, all_at_once, ordered):
     """Two calls of the transformed iteration: how often Python ran and the program reported, and the last reports."""
-    import jax
-    import jax.numpy as jnp
-
     traced, reports = [], []
 
     def report(i, a, x):
@@ -101,9 +95,6 @@ def _watch(config, transform, all_at_once, ordered):
 
 def _timed(config):
     """Seconds of a call of the long iteration: without a print, then by the number of prints."""
-    import jax
-
-    from jaxcalc import measure
 
     def every(pace):
         def report(i, a, x):

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jnp
 
 kind = "host"
 dtype = "float64"
@@ -30,8 +30,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate, newton, trust_region
 
     log_cosh = lambda x: jnp.sum(jnp.logaddexp(x, -x)) - np.log(2.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -35,9 +35,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import styblinski_tang
     from jaxcalc.solvers import newton

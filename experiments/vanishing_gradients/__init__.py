@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import NotJudged, Swept, Variable
+from jaxcalc.lab import NotJudged, Swept, Variable, jax, jnp
 
 CHAINS = {"w = 1, b = 0": (1.0, 0.0), "w = 4, b = -2": (4.0, -2.0), "w = 8, b = -4": (8.0, -4.0)}
 _SHARED = ("layer", "bound", "chain", "chain_gradient", "relu_slope")
@@ -75,8 +75,6 @@ VARIABLES = {
 
 def shared(config):
     """What no lane changes: the bound, and chains of single sigmoids started at their fixed point 1/2."""
-    import jax
-
     from jaxcalc.functions import activations
     from jaxcalc.models.dense import unit_chain
 
@@ -93,8 +91,6 @@ def shared(config):
 
 def run(config, key):
     """One batch of digits through one random network, and back."""
-    import jax
-    import jax.numpy as jnp
     import optax
 
     from jaxcalc.functions import activations, datasets, mean_field

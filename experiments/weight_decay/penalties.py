@@ -7,7 +7,7 @@ and by steps along a subgradient.
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, equal, less
+from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp, less
 
 kind = "host"
 dtype = "float64"
@@ -47,9 +47,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.penalties import PENALTIES
 
     routes = {

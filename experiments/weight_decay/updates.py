@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp
 
 kind = "host"
 dtype = "float64"
@@ -36,16 +36,11 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     found = jax.jit(lambda key: _compared(config, key))(key)
     return {"method": np.array(_METHODS), **{name: np.asarray(value) for name, value in found.items()}}
 
 
 def _compared(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import solvers
     from jaxcalc.solvers import adamw, iterate, sgd
 

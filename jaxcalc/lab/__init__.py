@@ -18,6 +18,7 @@ _HOMES = {
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
     **dict.fromkeys(_JUDGE, "jaxcalc.lab.judge"),
+    **dict.fromkeys(("jax", "jnp"), "jaxcalc.lab.on_use"),
     **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
     "Run": "jaxcalc.lab.results",
@@ -44,6 +45,8 @@ __all__ = [
     "equal",
     "fact",
     "holds",
+    "jax",
+    "jnp",
     "judge_facts",
     "less",
     "load",
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
         orders,
         slope,
     )  # fmt: skip
+    from jaxcalc.lab.on_use import jax, jnp
     from jaxcalc.lab.results import Run, load
     from jaxcalc.lab.runner import run
 
