@@ -150,7 +150,6 @@ def figures(dataset):
     panels[2].set_xlim(0, max(1.0, 1.05 * false.max()))
     panels[2].xaxis.get_major_locator().set_params(integer=True)
     panels[0].legend(fontsize=5.5, loc="lower right")
-    style.panel_labels(panels)
     figure.set_label(
         "Performance profiles (Dolan and More): the share of problems that a solver ends well within a factor of the "
         "least evaluations, or run time, of any; solid: jaxcalc, dashed: peers. Right: successes claimed that are "

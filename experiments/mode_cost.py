@@ -152,7 +152,6 @@ def _draw_crossing(slices):
         panel.set_ylabel(word)
     handles = {h.get_label(): h for p in panels.flat for h in p.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if wide else 1)
-    style.panel_labels(panels)
     figure.set_label(
         "Above: operations read off the programs; a star marks where the modes cost the same. Below: "
         "medians of time with quartiles; grey: where the quartiles of forward over reverse do not "
@@ -214,7 +213,6 @@ def _draw_plane(data):
     bar = figure.colorbar(shade, ax=panels, aspect=30)
     bar.set_label("forward / reverse  (blue: forward is cheaper)")
     bar.outline.set_visible(False)
-    style.panel_labels(panels)
     figure.set_label(
         "Cost of the Jacobian of a dense layer by forward mode over that by reverse mode; times are "
         "medians, grey where their quartiles lie on both sides of 1."
@@ -256,7 +254,6 @@ def _draw_workloads(data):
     ]
     panels[0].set_yticks(rows, labels)
     panels[0].set_ylim(-0.5, len(rows) - 0.5)
-    style.panel_labels(panels)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     figure.set_label(

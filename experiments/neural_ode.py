@@ -253,7 +253,8 @@ def _log_ticks(axis, low, high):
 def _draw_pelts(cases):
     """The pelts over the years with each fit, and the fitted fields with the data over them."""
     shown = list(cases.items())[:2]
-    figure, axes = style.subplots(2, 2, width="page", height=5.2, gridspec_kw={"height_ratios": [0.85, 1.15]})
+    heights = {"height_ratios": [0.85, 1.15]}
+    figure, axes = style.subplots(2, 2, width="page", height=5.2, gridspec_kw=heights, letters=False)
     for ax in axes.flat[len(shown) :][: 2 - len(shown)]:
         ax.set_axis_off()
     species = (("hare", style.COLORS["blue"], "o"), ("lynx", style.COLORS["vermilion"], "s"))
@@ -292,7 +293,7 @@ def _draw_spiral(cases):
     """The spiral's fitted fields, seen at regular and at irregular times."""
     shown = list(cases.items())[:2]
     figure, axes = style.subplots(
-        1, len(shown), width="page" if len(shown) > 1 else "column", height=3.3, squeeze=False
+        1, len(shown), width="page" if len(shown) > 1 else "column", height=3.3, squeeze=False, letters=False
     )
     for ax, (name, one) in zip(axes.flat, shown, strict=True):
         _, observed = _observed(one)
@@ -309,7 +310,7 @@ def _draw_spiral(cases):
 def _draw_euler(cases):
     """A residual network of fitted blocks: its path beside the flow, and its error as blocks are added."""
     one = next(iter(cases.values()))
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
     _draw_field(left, one)
     left.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="flow of the fitted field")
     left.plot(

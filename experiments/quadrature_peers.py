@@ -284,7 +284,6 @@ def _draw_honesty(data, dataset):
         panel.set_title(_look(route)["label"])
     panels[0, 0].set_ylabel("true relative error")
     panels[0, 0].annotate("not a bound", (0.05, 0.93), xycoords="axes fraction", fontsize=7)
-    style.panel_labels(panels)
     figure.set_label(
         "The error that is reported and the true one, for every integrand and place of its difficulty. Above the "
         f"dashed line the report is no bound; grey: the tolerance. Errors below {floor:g} are drawn there, infinite "
@@ -317,7 +316,6 @@ def _draw_cost(data):
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    style.panel_labels(panels)
     figure.set_label(
         "What an integral costs: evaluations (median over places, bars: quartiles), time and time in a batch of all "
         "places, where there are several (medians, bars: quartiles), time to compile (of SciPy there is none)."

@@ -350,7 +350,6 @@ def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     top = max(right.get_xlim()[1], right.get_ylim()[1])
     right.plot([0, top], [0, top], **style.THEORY)
     right.set(xlim=(-0.1, top), ylim=(-0.1, top))
-    style.panel_labels([left, right])
     figure.set_label(
         "Detection of the sparsity pattern of varied functions: time, and entries over those that random points show "
         "(1: exact; below 1: entries are missing)."

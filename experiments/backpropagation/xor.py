@@ -116,7 +116,6 @@ def figures(dataset):
     )
     right.axvline(np.log(2), **style.THEORY)
     right.annotate("constant output", (np.log(2), 20), (-4, 0), textcoords="offset points", ha="right")
-    style.panel_labels((left, right))
     figure.set_label(
         f"A 2-4-1 network on XOR: seed 42 (thick) and twelve others, and where {ends.size} starts end. Dashed: log 2, "
         "the loss of a constant output of one half."

@@ -141,7 +141,7 @@ def _fractal(dataset):
 def figures(dataset):
     from matplotlib.colors import to_rgb
 
-    figure, panels = style.subplots(1, 2, width="page", height=3.6, sharex=True, sharey=True)
+    figure, panels = style.subplots(1, 2, width="page", height=3.6, sharex=True, sharey=True, letters=False)
     extent = outer_edges(dataset)
     for panel, program in zip(panels, map(str, dataset.program.values)):
         one = dataset.sel(program=program)

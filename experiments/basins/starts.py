@@ -165,7 +165,8 @@ def figures(dataset):
     rows = -(-len(methods) // columns)
     aspect = (extent[3] - extent[2]) / (extent[1] - extent[0])
     height = rows * (6.5 / columns * aspect + 0.4) + 0.6
-    figure, panels = style.subplots(rows, columns, width="page", height=height, squeeze=False, sharex=True, sharey=True)
+    alike = {"squeeze": False, "sharex": True, "sharey": True, "letters": False}
+    figure, panels = style.subplots(rows, columns, width="page", height=height, **alike)
     shares = _shares(data)
     for panel in panels.flat[len(methods) :]:
         panel.set_axis_off()

@@ -91,7 +91,7 @@ def _draw_residuals(dataset):
 
 def _draw_table(dataset):
     looks = {"f": {}, "f'": {"linestyle": "--"}}
-    figure, panels = style.subplots(3, 4, width="page", height=4.6)
+    figure, panels = style.subplots(3, 4, width="page", height=4.6, letters=False)
     plain = {"legend": None, "marker": "", "xlabel": "", "ylabel": "", "ylim": (-2, 4)}
     for panel, claim in zip(panels.flat, _TABLE):
         one = dataset.sel(rule=claim)

@@ -101,7 +101,6 @@ def figures(dataset):
     common["legend"] = "lower left"
     style.chart(dataset.loss, "step", axes=right, log="xy", ylabel="mean logistic loss", **common)
     left.annotate(f"{slope:.2f} log t", (0.62, 0.6), xycoords="axes fraction", fontsize=7.5, ha="right")
-    style.panel_labels((left, right))
     figure.set_label(
         "Gradient descent on logistic regression in the plane: where labels overlap the weights settle, where a line "
         "separates them the loss has no minimum and the weights grow with the logarithm of time."

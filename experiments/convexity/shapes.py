@@ -249,7 +249,6 @@ def figures(dataset):
     left.set_xticks([-1, -1e-2, 0, 1e-2, 1], ["−1", "−0.01", "0", "0.01", "1"])
     right.set(xlabel="least eigenvalue of the Hessian")
     right.set_xticks([-100, -1, 0, 1, 100], ["−100", "−1", "0", "1", "100"])
-    style.panel_labels((left, right))
     figure.set_label(
         "How far random chords pass above a function, and the least curvature at random points: least, quartiles, "
         "median and largest. Of the convex functions (blue) nothing lies left of 0. Both axes are linear near 0."

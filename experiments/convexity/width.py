@@ -100,7 +100,6 @@ def figures(dataset):
         panel.set_xticks(rate.width.values, [f"{w:g}" for w in rate.width.values])
         panel.minorticks_off()
     right.set_yticks([0.005, 0.01, 0.02, 0.05], ["0.005", "0.01", "0.02", "0.05"])
-    style.panel_labels((left, right))
     figure.set_label(
         f"XOR by a ReLU network with one hidden layer from {number} random starts: the share that learns it, with two "
         "standard errors, and the largest eigenvalue of the Hessian where it does, median and quartiles."

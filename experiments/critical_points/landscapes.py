@@ -193,7 +193,7 @@ def _bowl(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True)
+    figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True, letters=False)
     for axis, name in zip(panels, map(str, dataset["shape"].values)):
         one = dataset.sel({"shape": name})
         top = float(abs(one.surface).max())

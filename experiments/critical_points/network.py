@@ -71,7 +71,6 @@ def tables(dataset):
 def figures(dataset):
     figure, panels = style.subplots(1, 2, width="page", height=2.7)
     draw_points(panels, dataset, "loss")
-    style.panel_labels(panels)
     figure.set_label(
         "Stationary points of a tanh network on XOR, found from random weights by a search for "
         "zeros of the gradient, and the eigenvalues of the Hessian at each: below the dashed line "

@@ -143,7 +143,6 @@ def figures(dataset):
     )
     points, panels = style.subplots(1, 2, width="page", height=2.7)
     draw_points(panels, dataset, "value")
-    style.panel_labels(panels)
     points.set_label("Stationary points in the box, and the eigenvalues of the Hessian at each.")
     return {"convexity": convexity, "points": points}
 

@@ -104,7 +104,7 @@ def _factored(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 3, width="page", height=2.6)
+    figure, panels = style.subplots(1, 3, width="page", height=2.6, letters=False)
     exact, product = dataset.exact.values, dataset["product"].values
     matrices = {"exact block": exact, "Kronecker product": product, "difference": product - exact}
     top, ends = float(abs(exact).max()), ((0, len(exact) - 1), ("1", str(len(exact))))

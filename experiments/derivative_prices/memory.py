@@ -170,8 +170,6 @@ def figures(dataset):
         panel.set_xlabel("temporaries + outputs by XLA (bytes)")
         panel.legend(loc="upper left")
     panels[0, 0].set_ylabel("predicted peak (bytes)")
-    if len(splits) > 1:
-        style.panel_labels(panels)
     figure.set_label("Peak memory of every route, predicted from its program and as XLA allocates it.")
     return {"memory": figure}
 

@@ -42,8 +42,6 @@ def draw_regret(operator, data):
         panel.minorticks_off()
         panel.legend(loc="lower right", title="geometric mean", title_fontsize=7.5)
     panels[0][0].set_ylabel("share of functions within that factor")
-    if len(splits) > 1:
-        style.panel_labels(panels)
     figure.set_label(
         f"How often each rule's choice for the {operator} is within a factor of the fastest strategy. "
         f"The planner's rates were not fitted to held-out functions."

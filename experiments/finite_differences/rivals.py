@@ -98,7 +98,6 @@ def figures(dataset):
     best = np.finfo(float).eps ** (1 / 3)
     right.axvline(best, **style.THEORY)
     right.annotate("eps$^{1/3}$", (best, 1e-3), (3, 0), textcoords="offset points")
-    style.panel_labels((left, right))
     figure.set_label(
         "Central against one-sided quotients in float64, over five functions without an inflection "
         "(mean; band: from the least to the most): central wins while truncation dominates. "

@@ -144,7 +144,6 @@ def figures(dataset):
             star = {"markersize": 10, "markeredgecolor": "black", "markeredgewidth": 0.6}
             panel.plot(best.theory_step, best.theory_error, "*", color=color, zorder=4, **star)
         _tell_floor(panel, float(data.floor))
-    style.panel_labels(panels)
     figure.set_label(
         "Derivative of exp(sin x) by difference quotients: truncation falls with the step, "
         "rounding grows. Stars: the step by theory (the complex step's is far to the left). "

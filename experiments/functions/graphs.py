@@ -84,7 +84,7 @@ def figures(dataset):
     looks = {"f": {"color": style.COLORS["blue"]}, "f' by AD": {"color": style.COLORS["vermilion"]}}
     names = dataset.name.values
     rows = -(-len(names) // 5)
-    figure, panels = style.subplots(rows, 5, width="page", height=1.45 * rows + 0.4, squeeze=False)
+    figure, panels = style.subplots(rows, 5, width="page", height=1.45 * rows + 0.4, squeeze=False, letters=False)
     for name, panel in zip(names, panels.flat):
         mine = {
             label: curve.sel(name=name).assign_coords(point=dataset.x.sel(name=name).values)

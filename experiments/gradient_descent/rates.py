@@ -195,7 +195,6 @@ def _draw_contraction(data):
     left.annotate("limit 2 ", (2.0, 0.03), xycoords=("data", "axes fraction"), ha="right")
     left.set_title("The slowest curvature sets the pace")
     right.set_title("Past the limit nothing converges")
-    style.panel_labels(panels)
     figure.set_label(
         "Lines are medians over random starts, bands reach from the least to the largest; dashed is the theory, the "
         r"largest $|1 - \eta\lambda_i|$."

@@ -227,7 +227,6 @@ def figures(dataset):
         panel.grid(axis="y", visible=False)
     panels[0, 0].set_yticks(range(len(routes)), routes)
     panels[0, 0].set_ylim(len(routes) - 0.5, -0.5)
-    style.panel_labels(panels)
     figure.set_label(
         "Median time of a batch of Laplacians by every route; beside each, its time over that of our choice."
     )

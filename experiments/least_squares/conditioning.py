@@ -125,12 +125,12 @@ def figures(dataset):
         ylabel="relative error of the weights",
         ylim=(1e-16, 1e5),
         height=3.0,
+        letters=True,
     )
     for panel in panels.flat:
         for name, line in bounds.items():
             end = float(kappa.where(line.notnull()).max()), float(line.max())
             panel.annotate(name, end, (-3, 6), textcoords="offset points", ha="right", fontsize=7.5)
-    style.panel_labels(panels)
     figure.set_label(
         "The relative error of the weights by four closed forms against the condition number, medians and quartiles "
         "over random designs; dashed: the rounding unit times its first and second power. Where the Cholesky factor "

@@ -175,7 +175,6 @@ def figures(dataset):
             place = {"xy": (found, 0.03), "xycoords": ("data", "axes fraction")}
             panel.annotate(f"d = {found:.0f}", xytext=(-3, 0), textcoords="offset points", ha="right", **place)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.panel_labels((left, right))
     figure.set_label(
         f"Least squares with {n:g} samples and d weights: closed forms beside {steps:.0f} steps of gradient descent "
         "to a millionth of the error. Dashed: 4nd a step, and 2nd² for X'X; dotted: where descent overtakes the normal "

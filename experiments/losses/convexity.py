@@ -83,7 +83,6 @@ def figures(dataset):
     axes[0].set(xlabel="slope", ylabel="intercept")
     axes[1].set(xlabel="weight inside tanh", ylabel="weight outside tanh")
     figure.colorbar(images[0], ax=list(axes), label="least eigenvalue of the Hessian")
-    style.panel_labels(axes)
     figure.set_label(
         "The squared error as a function of two weights (black: its level lines). Of a linear model it is convex; of "
         "one tanh unit it has directions of negative curvature (orange)."

@@ -176,7 +176,6 @@ def figures(dataset):
     for panel in axes[:, 0]:
         panel.set_ylabel("loss, gradient")
     panels[0].legend(loc="lower right")
-    style.panel_labels(axes)
     figure.set_label(
         "Losses and their gradients. Huber's gradient is that of the squared error, halved, cut at delta; the binary "
         "cross-entropy's is unbounded in the probability and bounded by 1 in the logit."

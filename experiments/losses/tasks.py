@@ -210,7 +210,6 @@ def figures(dataset):
         ylim=(1e-10, 1e3),
     )
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
     figure.set_label(
         "Medians and quartiles over samples. a: a line fitted to points with normal noise, some of them far off. b: "
         "two classes, a fifth of one far on the right side; dashed: no classifier does better. c: what a sample "

@@ -76,7 +76,6 @@ def figures(dataset):
     for panel in panels:
         panel.set_xticks(data.depth.values, [str(value) for value in data.depth.values])
         panel.minorticks_off()
-    style.panel_labels(panels)
     figure.set_label(
         "The gradient of a network whose layers are scanned: XLA's temporaries (dashed: exponents 1 and 1/2), and "
         "time (medians with quartiles)."

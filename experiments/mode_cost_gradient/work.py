@@ -84,7 +84,6 @@ def figures(dataset):
     panels[1].set_title("time")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
     figure.set_label(
         "Value and gradient over the value alone. Operations are read off the programs, and the shaded band holds for "
         "them alone; times are medians of ratios with quartiles."

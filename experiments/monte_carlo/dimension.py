@@ -183,6 +183,7 @@ def _draw_dimensions(data):
         legend="below",
         width="page",
         height=3.2,
+        letters=True,
     )
     for panel, name in zip(panels.flat, _OF_DIMENSION):
         panel.set_xticks(range(2, d[-1] + 1, 2))
@@ -191,7 +192,6 @@ def _draw_dimensions(data):
             height = np.exp(np.interp(place, d, np.log(error.sel({"method": "monte-carlo"}))))
             panel.plot(place, height, "o", color="none", markeredgecolor="k", markeredgewidth=1.0, ms=9, zorder=4)
     _draw_theory(panels.flat[0], d, budget)
-    style.panel_labels(panels)
     figure.set_label(
         f"Error with N = {budget:.0f} evaluations: of product grids with as many points per axis as that affords, and "
         "of random points (root mean square; bands: the middle 68 %). Circles: where Monte Carlo overtakes a grid. "

@@ -146,7 +146,6 @@ def figures(dataset):
     right.set(xlabel="mean of the proposal", ylabel="scale of the proposal")
     right.grid(visible=False)
     figure.colorbar(shown, ax=right, label="coverage of 95 % intervals (%)")
-    style.panel_labels([left, right])
     figure.set_label(
         f"The probability that a standard normal number exceeds {json.loads(dataset.attrs['params'])['threshold']:g}, "
         f"{p:.3g}, by {int(dataset.num_samples)} draws of a normal proposal. Left: the spread of {data.sizes['seed']} "

@@ -77,7 +77,7 @@ def _scrambling_gains(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.chart(
+    figure, _ = style.chart(
         dataset.rmse.sel(integrand=FINITE),
         "evaluations",
         hue="method",
@@ -88,8 +88,8 @@ def figures(dataset):
         legend="lower left",
         width="page",
         height=2.7,
+        letters=True,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "Sobol points shifted at random beside SciPy's, whose digits are scrambled. Dashed, shifted down: -1 and -3/2."
     )

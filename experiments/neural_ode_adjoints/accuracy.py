@@ -140,7 +140,7 @@ def figures(dataset):
     if not families or "adjoint" not in dataset.dims:
         return {}
     drawn = {}
-    figure, axes = style.subplots(1, len(families) + 1, width="page", height=2.7, squeeze=False)
+    figure, axes = style.subplots(1, len(families) + 1, width="page", height=2.7, squeeze=False, letters=False)
     for ax, (family, data) in zip(axes.flat, families.items(), strict=False):
         for adjoint in data.adjoint.values:
             error = data.gradient_error.sel(adjoint=adjoint)

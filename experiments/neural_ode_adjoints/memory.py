@@ -91,7 +91,7 @@ def figures(dataset):
         return {}
     data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
     gaps = _gaps(data)
-    figure, axes = style.subplots(1, 2, width="page", height=2.9)
+    figure, axes = style.subplots(1, 2, width="page", height=2.9, letters=False)
     figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
     steps = data.num_steps.values
     for adjoint in data.adjoint.values:

@@ -104,7 +104,6 @@ def figures(dataset):
         legend="ends",
         **common,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "One Newton step in n variables: operations by count, and time (median and quartiles). Dashed: powers "
         "of n, in a 1, 2 and 3, in b 3."

@@ -119,7 +119,7 @@ def _preconditions(dataset):
 def figures(dataset):
     steps = dataset.steps.where(dataset.steps > 0)
     theory = np.log(_TOLERANCE**0.5) / np.log(dataset.contraction)
-    figure, panels = style.chart(
+    figure, _ = style.chart(
         steps,
         "condition_number",
         hue="method",
@@ -132,8 +132,8 @@ def figures(dataset):
         legend="below",
         xlabel="condition number",
         ylabel=r"steps to $10^{-8}$ of the first loss",
+        letters=True,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "Steps against the condition number of a bowl in two variables, every method at its best numbers: by theory, "
         "or for Adam the best of six rates. Adam scales coordinates, so it helps a bowl along the axes alone. Dashed: "

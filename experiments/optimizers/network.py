@@ -143,7 +143,6 @@ def figures(dataset):
     style.chart(dataset.seconds, "level", axes=timed, legend=None, ylabel="time to the level (s)", **options)
     for panel in (counted, timed):
         panel.invert_xaxis()
-    style.panel_labels((way, counted, timed))
     figure.set_label(
         "A small network on all its training images by L-BFGS and by Adam at its best rate. Evaluations are counted, "
         "from several starts; seconds are readings in turns, from one. Medians, bands between the quartiles."

@@ -97,7 +97,6 @@ def figures(dataset):
     style.chart(data.sharpness, "batch", ylabel="largest eigenvalue of the Hessian", axes=panels[0], **options)
     style.chart(losses, "batch", ylabel="cross-entropy (nat)", legend="ends", axes=panels[1], **options)
     style.chart(100 * data.held_out_error, "batch", ylabel="held out, misread (%)", axes=panels[2], **options)
-    style.panel_labels(panels)
     figure.set_label(
         "Small networks that read digits, after equally many steps of plain descent at one rate: how sharp the minimum "
         "is, and how well it generalises. Medians over splits, bands between the quartiles."

@@ -150,7 +150,7 @@ def figures(dataset):
     rules.set_label(
         "Error of quadrature rules. Dashed, shifted down: orders 1, 2 and 4 (the root: 1 and 1.5). Hollow: exact."
     )
-    sampling, (series, spread) = style.subplots(1, 2, width="page", height=2.6)
+    sampling, (series, spread) = style.subplots(1, 2, width="page", height=2.6, letters=False)
     sigma = np.sqrt(np.pi**2 / 2 - 4)  # of pi sin(U), U uniform on [0, pi]
     theory = sigma / np.sqrt(xarray.ones_like(dataset.rmse) * dataset.draws)
     style.chart(dataset.rmse, theory=theory, log="xy", linestyle="", axes=series)

@@ -141,7 +141,6 @@ def figures(dataset):
     panels[0, 0].set_ylabel("gradient norm / at the start")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
     figure.set_label(
         "The norm of the gradient against the work: evaluated gradients, a Hessian of Newton's method counted as n."
     )

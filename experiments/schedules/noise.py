@@ -133,7 +133,6 @@ def figures(dataset):
     left.set_title(rf"Highest rate {float(shown.rate):g} / $\lambda_{{\max}}$")
     right.set_title(f"After {int(dataset.step[-1])} steps")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    style.panel_labels((left, right))
     figure.set_label(
         "Descent with noisy gradients on a quadratic: a constant rate stays at a height that the rate sets, a falling "
         "one goes below. Lines and points: means over seeds, with two standard errors; dashed: the exact mean."

@@ -187,7 +187,6 @@ def figures(dataset):
     axis.set(xlabel="logit j")
     axis.set_xticks(places, [str(i + 1) for i in places])
     figure.colorbar(image, ax=axis, label="slope of $p_i$ in $z_j$")
-    style.panel_labels([bars, axis])
     figure.set_label(
         "Every probability of a softmax answers to every logit: the Jacobian is dense and symmetric, positive on the "
         "diagonal, negative off it, and its rows sum to 0."

@@ -114,7 +114,6 @@ def figures(dataset):
     products = {name: one.products for name, one in lines.items()}
     style.chart(times, "dimension", axes=panels[0], ylabel="time (ms)", legend=None, **common)
     style.chart(products, "dimension", axes=panels[1], ylabel="Hessian-vector products", legend="below", **common)
-    style.panel_labels(panels)
     figure.set_label(
         "Newton-CG to the default tolerance, with and without scales from the Hessian's diagonal: medians, and "
         "quartiles of the times."

@@ -195,7 +195,6 @@ def figures(dataset):
         column[1].set_xlabel("size $n$")
     for panel in panels[:, 0]:
         panel.set_ylabel("time (s)")
-    style.panel_labels(panels)
     figure.set_label(
         "Median time of a Jacobian against its size, with the exponent of the last three sizes: the dense result "
         "above, the sparse one below. Patterns, colourings and compilation are not in it."

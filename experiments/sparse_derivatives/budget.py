@@ -162,7 +162,6 @@ def figures(dataset):
     for panel in (left, right):
         panel.set_xticks(limit, [f"{value:g}" for value in limit])
         panel.minorticks_off()
-    style.panel_labels([left, right])
     figure.set_label(
         "A Jacobian with a large hidden layer under memory budgets: the memory that it takes, and the time."
     )

@@ -154,7 +154,6 @@ def figures(dataset):
     style.chart(dataset.seconds, "prints", axes=right, log="xy", theory=without, ylabel="time of one call (s)")
     right.set_title(f"price: {1e6 * price:.0f} µs a print")
     right.annotate("without a print", (dataset.prints[0], silent), (0, 4), textcoords="offset points", fontsize=7.5)
-    style.panel_labels((left, right))
     figure.set_label(
         "Left: the steps that jax.debug.callback reports, line by line: under vmap each once a lane, in the gradient "
         "of a checkpoint twice. Right: the time of a call by its number of prints, medians with quartiles."

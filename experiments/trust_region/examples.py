@@ -73,7 +73,7 @@ def _mends_both(dataset):
 
 
 def figures(dataset):
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.8)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.8, letters=False)
     shared = {"x": "step", "hue": "method", "log": "y", "legend": None, "xlabel": "step"}
     style.chart(
         abs(dataset.log_cosh).sel(step=slice(0, 8)),

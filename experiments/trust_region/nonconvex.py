@@ -137,7 +137,6 @@ def figures(dataset):
     right.set_xticks(n, [f"{size:g}" for size in n])
     right.minorticks_off()
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
-    style.panel_labels((left, right))
     figure.set_label(
         "Where random starts end on Styblinski and Tang's function, which has 2^n minima among 3^n stationary points; "
         "b with two standard errors. Dashed: the n-th power of Newton's share in one variable."

@@ -30,7 +30,7 @@ def figures(dataset):
 def _draw_chaos(dataset):
     """Across the critical gain: the gradient by layer, and the factor of a layer beside theory."""
     data = over(dataset, "seed")
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
     depth = int(np.isfinite(data.signal).any([d for d in data.signal.dims if d != "layer"]).sum()) - 1
     ends = []
     for gain, color in zip(data.gain.values, style.sequence(data.sizes["gain"]), strict=True):

@@ -64,7 +64,7 @@ def _draw_layers(data):
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
     figure, axes = style.subplots(
-        rows, columns, width="page", height=0.55 + 1.75 * rows, sharex=True, sharey="row", squeeze=False
+        rows, columns, width="page", height=0.55 + 1.75 * rows, sharex=True, sharey="row", squeeze=False, letters=False
     )
     colors = style.sequence(data.sizes["depth"])
     for ax, case in zip(axes.flat, cases, strict=False):

@@ -14,7 +14,6 @@ from jaxcalc.style.looks import (
     ink,
     looks,
     method,
-    panel_labels,
     sequence,
     subplots,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "label_ends",
     "looks",
     "method",
-    "panel_labels",
     "sequence",
     "subplots",
 ]
