@@ -15,7 +15,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):

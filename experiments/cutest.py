@@ -30,6 +30,7 @@ class Config(Base):
 
 
 kind = "host"
+dtype = "float32"
 needs = ("sif2jax",)
 
 VARIABLES = {

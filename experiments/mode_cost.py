@@ -10,6 +10,7 @@ from jaxcalc import measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less
 
 kind = "timed"
+dtype = "float32"
 
 Transform = Literal["value", "jvp", "vjp", "grad", "jacfwd", "jacrev", "hessian"]
 _Map = Literal["curve", "dense layer", "softmax layer", "camera", "heat", "phase delay"]

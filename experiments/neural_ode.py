@@ -15,6 +15,7 @@ from jaxcalc.lab import Config as LabConfig
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less
 
 kind = "compiled"
+dtype = "float32"
 
 
 class Config(LabConfig):

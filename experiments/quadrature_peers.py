@@ -55,6 +55,7 @@ class Config(Base):
 
 
 kind = "timed"
+dtype = "float32"
 
 VARIABLES = {
     "route": Variable(("route",), "", "what integrates", measured=False),

@@ -44,6 +44,7 @@ class Config(Base):
 
 
 kind = "timed"
+dtype = "float32"
 
 VARIABLES = {
     "detector": Variable(("detector",), "", "what reads the pattern", measured=False),

@@ -14,7 +14,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, close, holds, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _CASES = {"exp": "$e^x$ at 1", "log": r"$\log(1 + x)$ at 1.5", "flat": "$e^{-1/x^2}$ at 0.5"}
 

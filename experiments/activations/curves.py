@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, cited, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _BY_AD = "slope, by AD"

@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, holds, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _DTYPES = ("bfloat16", "float32", "float64")
 

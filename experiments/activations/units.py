@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _CELLS = ("LSTM cell", "GRU cell")
 

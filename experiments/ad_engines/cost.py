@@ -7,7 +7,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _PRICED = ("jax reverse", "tape", "jax forward", "dual", "central")
 

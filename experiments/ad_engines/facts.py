@@ -24,7 +24,6 @@ from jaxcalc.lab import (
 )
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -8,7 +8,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Variable, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

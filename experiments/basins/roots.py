@@ -8,7 +8,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, between, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

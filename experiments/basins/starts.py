@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 _CONVERGED = 0
 Method = Literal["gradient-flow", "gradient-descent", "momentum", "newton", "bfgs", "trust-region"]

@@ -6,7 +6,6 @@ from jaxcalc import lab
 from jaxcalc.lab import FACTS, Finding, below, close, equal, jax, jnp, judge_facts, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, cited, close, equal, holds, jax, jnp, slope
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

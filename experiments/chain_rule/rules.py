@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, jax
 
 kind = "host"
-dtype = "float64"
 
 _LAWS = (
     *("power-rule", "power-rule-negative-and-fractional", "sum-difference-constant-rules"),

@@ -11,7 +11,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 # By function: is it convex?
 _CHORDS = {

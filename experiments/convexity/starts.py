@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, equal, jax, jnp, over
 
 kind = "compiled"
-dtype = "float64"
 
 _SHOWN = {
     "breast-cancer": "logistic regression",

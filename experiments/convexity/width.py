@@ -8,7 +8,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -12,7 +12,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _SHOWN = {
     "bowl": "bowl: $x^2 + 3y^2$",

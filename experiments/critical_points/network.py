@@ -20,7 +20,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, above, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -26,7 +26,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _ROUNDING = 1e-9  # up to which, relative, a chord touches the graph and an eigenvalue is zero
 

@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, between, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

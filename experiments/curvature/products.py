@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, between, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _COMPILED = 512  # variables up to which the whole Hessian is compiled
 

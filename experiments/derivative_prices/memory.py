@@ -11,7 +11,6 @@ from jaxcalc import lab, scenarios, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, jax
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -8,6 +8,7 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below
 
 kind = "host"
+dtype = "float32"
 
 
 class Config(lab.Config):

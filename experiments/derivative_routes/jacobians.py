@@ -10,7 +10,6 @@ from experiments.derivative_routes import VARIABLES as VARIABLES
 from experiments.derivative_routes import _figures
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(routes.Settings):

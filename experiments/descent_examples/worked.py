@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _HOUSE = ("house tiny rate", "house 0.99 limit", "house 1.01 limit")

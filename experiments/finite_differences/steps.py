@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _PRECISIONS = ("float32", "float64")
 

@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _REACH = 3.0  # of a graph, to both sides of 0, where the function is defined
 

@@ -8,7 +8,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jnp, slope
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(ProblemConfig):

@@ -8,7 +8,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(ProblemConfig):

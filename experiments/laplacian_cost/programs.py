@@ -12,6 +12,7 @@ from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, jax, jnp, 
 from jaxcalc.scenarios.language import FEATURES, feature
 
 kind = "host"
+dtype = "float32"
 
 # Where the issue trackers say that peers stop.
 _HARD = ("fori_loop", "while_loop", "scan over data", "relu network")

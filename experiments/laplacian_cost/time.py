@@ -14,6 +14,7 @@ from jaxcalc.lab import Finding, NotJudged, Variable, below, jax, jnp
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
+dtype = "float32"
 
 Workload = Literal["electrons", "dense network"]
 _PEERS = ("folx dense", "folx sparse", "folx loop", "jet")

@@ -8,7 +8,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _BOUNDS = {r"$\epsilon\,\kappa$": 1, r"$\epsilon\,\kappa^2$": 2}

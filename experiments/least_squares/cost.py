@@ -10,7 +10,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less, over
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):

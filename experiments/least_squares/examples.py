@@ -7,7 +7,6 @@ from jaxcalc import lab
 from jaxcalc.lab import Finding, Variable, below, close, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

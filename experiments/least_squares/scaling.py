@@ -13,7 +13,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 # Of the table, as the ledger names them.
 _CLAIMS = {

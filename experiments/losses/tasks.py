@@ -13,7 +13,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _LINE = (1.0, 2.0)  # intercept and slope
 _FAR = 0.2  # share of class 1 that lies far on the right side

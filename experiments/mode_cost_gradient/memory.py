@@ -8,6 +8,7 @@ from jaxcalc import style
 from jaxcalc.lab import NotJudged, Variable, jax, slope
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(Measured):

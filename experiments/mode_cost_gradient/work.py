@@ -10,6 +10,7 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, jax, less, slope
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(Measured):

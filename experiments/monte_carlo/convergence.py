@@ -9,7 +9,6 @@ from jaxcalc.lab import Finding, Variable, above, below, close, less, over
 from jaxcalc.lab.judge import Judge
 
 kind = "compiled"
-dtype = "float64"
 
 _LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 

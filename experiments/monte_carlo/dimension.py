@@ -10,7 +10,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, over
 
 kind = "host"
-dtype = "float64"
 
 _ORDERS = {"trapezoid": 2, "simpson": 4}
 _MOST_NODES = 1024  # of Gauss's rule: finding more takes longer than evaluating at them

@@ -9,7 +9,6 @@ from jaxcalc import lab
 from jaxcalc.lab import Finding, NotJudged, Variable, between, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Swept, Variable, above, below, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -12,7 +12,6 @@ from jaxcalc.lab import Finding, Variable, above, below, less
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -8,7 +8,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, close, jax
 
 kind = "host"
-dtype = "float64"
 
 _RANDOM = ("sobol", "sobol, scrambled")
 

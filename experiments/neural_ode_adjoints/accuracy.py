@@ -11,7 +11,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, jax, jnp, less, over
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

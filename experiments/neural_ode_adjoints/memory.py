@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp, less, over
 
 kind = "host"
-dtype = "float64"
 
 Keeping = Literal["checkpointed", "all checkpoints", "two checkpoints", "backsolve", "direct"]
 

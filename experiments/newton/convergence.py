@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, equal, jax, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 _NOTE: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "color": "#333333"}
 

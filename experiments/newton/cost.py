@@ -7,7 +7,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _ADAM_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 _TOLERANCE = 1e-8

@@ -10,6 +10,7 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, over
 
 kind = "compiled"
+dtype = "float32"
 
 Task = Literal["network", "linear"]
 _EVERY = 10

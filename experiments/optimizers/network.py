@@ -14,6 +14,7 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, jax, less
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):

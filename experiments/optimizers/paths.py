@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Swept, Variable, jax, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 Valley = Literal["houses", "quadratic", "rosenbrock"]
 

@@ -14,6 +14,7 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax
 
 kind = "compiled"
+dtype = "float32"
 
 
 class Config(lab.Config):

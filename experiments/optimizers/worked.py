@@ -8,7 +8,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, cited, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _RUNS: dict[str, tuple[Method, float]] = {
     "gradient-descent 0.01": ("gradient-descent", 0.01),

@@ -7,7 +7,6 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _RULES = ("left", "midpoint", "trapezoid", "simpson", "gauss-legendre")
 _SHOWN = {

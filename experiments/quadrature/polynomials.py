@@ -11,7 +11,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _RULES = ("trapezoid", "simpson", "gauss-legendre")  # of five points each
 

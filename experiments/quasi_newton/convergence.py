@@ -10,7 +10,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, Variable, above, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(Chosen):

@@ -8,7 +8,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, jax, less
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(Chosen):

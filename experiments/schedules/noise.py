@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, jax, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 _EVERY = 5
 

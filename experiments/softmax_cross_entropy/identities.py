@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 

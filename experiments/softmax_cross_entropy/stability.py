@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import FACTS, Finding, Variable, below, close, equal, fact, holds, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _DTYPES = ("bfloat16", "float32", "float64")
 _OVERFLOWING = ("float16", "float32", "float64")

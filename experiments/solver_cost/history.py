@@ -10,7 +10,6 @@ from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, rea
 from jaxcalc.lab import Finding, below, jax
 
 kind = "timed"
-dtype = "float64"
 
 _NONE, _FULL = "without history", "with its full history"
 

@@ -21,7 +21,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, Variable, above, equal, holds, jax, jnp, less
 
 kind = "timed"
-dtype = "float64"
 
 _LANES = "lanes of one program"
 _CALLS = "one program, called for each start"

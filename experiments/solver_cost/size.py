@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, holds, jnp, less
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):

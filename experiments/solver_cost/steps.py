@@ -9,7 +9,6 @@ from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, rea
 from jaxcalc.lab import Finding, NotJudged, below, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):

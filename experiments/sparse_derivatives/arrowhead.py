@@ -20,6 +20,7 @@ from jaxcalc.lab import Finding, NotJudged, above, below, between, jax, jnp, ove
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
+dtype = "float32"
 VARIABLES = CONTEST
 
 

@@ -12,6 +12,7 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, over
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):

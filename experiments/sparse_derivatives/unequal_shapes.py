@@ -16,6 +16,7 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, jax
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):

@@ -9,6 +9,7 @@ from jaxcalc import lab
 from jaxcalc.lab import Swept, Variable, jax
 
 kind = "compiled"
+dtype = "float32"
 
 Problem = Literal["house prices", "breast cancer"]
 

@@ -17,6 +17,7 @@ from jaxcalc import lab, measure, style
 from jaxcalc.lab import Variable, jax
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):

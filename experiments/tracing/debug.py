@@ -11,7 +11,6 @@ from jaxcalc import measure, style
 from jaxcalc.lab import Finding, Variable, above, below, equal, holds, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):

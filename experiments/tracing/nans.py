@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, equal, holds, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, jnp
 
 kind = "host"
-dtype = "float64"
 
 _EDGE = 1.08866  # on log cosh x Newton diverges from beyond it: sinh(2 x) = 4 x
 

@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 _KINDS = ("minimum", "saddle or maximum", "nowhere")
 

@@ -11,7 +11,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, below, over
 
 kind = "compiled"
-dtype = "float64"
 
 _CAPTIONS = {
     "order_to_chaos": (

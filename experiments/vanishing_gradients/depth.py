@@ -21,7 +21,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, above, below, between, close, equal, less
 
 kind = "compiled"
-dtype = "float64"
 
 _CAPTIONS = {
     "gradient_by_layer": (

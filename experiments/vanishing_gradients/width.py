@@ -20,6 +20,7 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, below, between
 
 kind = "compiled"
+dtype = "float32"
 
 _CAPTIONS = {
     "activation_scale": ("Second moment of the activations by layer, medians over seeds."),

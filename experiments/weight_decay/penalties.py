@@ -10,7 +10,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _PROXIMAL, _FIXED, _SHRINKING = "L1, proximal", "L1, subgradient", "L1, subgradient, 1/√k"
 _L2 = ["L2, proximal", "L2, gradient"]

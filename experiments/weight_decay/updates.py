@@ -7,7 +7,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _METHODS = ("sgd", "momentum", "adam")
 
