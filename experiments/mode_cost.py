@@ -223,7 +223,10 @@ def _draw_plane(data):
 
 def _draw_workloads(data):
     """Operations, time and memory of every transform, one row per workload."""
-    data = data.sortby(data.num_outputs / data.num_inputs)
+    data = data.sortby(data.num_inputs / data.num_outputs)
+    sizes = zip(data["case"].values, data.num_inputs, data.num_outputs)
+    labels = [f"{case}\n{int(n):,} → {int(m):,}".replace(",", "\u2009") for case, n, m in sizes]
+    data = data.assign_coords(case=labels)
     names = [n for n in ("jvp", "vjp", "jacfwd", "jacrev", "hessian") if n in data.transform]
     quantities = {
         "operations / value": relative(data.operations),
@@ -233,30 +236,21 @@ def _draw_workloads(data):
     rows = np.arange(data.sizes["case"])
     figure, panels = style.subplots(1, 3, width="page", height=0.36 * len(rows) + 1.1, sharey=True)
     for panel, (title, values) in zip(panels, quantities.items()):
-        low, middle, high = (end.where(end > 0) for end in quartiles(values))
-        modes = [middle.sel(transform=n) for n in ("jacfwd", "jacrev") if n in names]
-        panel.hlines(rows, np.fmin.reduce(modes), np.fmax.reduce(modes), color="#BBBBBB", linewidth=1.0, zorder=1)
-        for name in names:
-            one, look = {"transform": name}, style.method(name, linestyle="", markersize=5)
-            panel.plot(middle.sel(one), rows, **look)
-            panel.hlines(rows, low.sel(one), high.sel(one), color=look["color"], linewidth=1.4)
         panel.set(xscale="log", xlabel=title)
-        panel.grid(axis="y", visible=False)
+        positive = values.where(values > 0)
+        drawn = {
+            n: style.rows(panel, positive.sel(transform=n), "case", **style.method(n, markersize=5)) for n in names
+        }
+        modes = [drawn[name][1] for name in ("jacfwd", "jacrev") if name in names]
+        panel.hlines(rows, np.fmin.reduce(modes), np.fmax.reduce(modes), color="#BBBBBB", linewidth=1.0, zorder=1)
         for row in rows[::2]:
             panel.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
         panel.tick_params(axis="y", length=0)
         if title.startswith("time") and "jacrev" in names:
             look = {"fontsize": 7, "ha": "right", "va": "center", "transform": panel.get_yaxis_transform()}
-            for row in rows[~np.isfinite(middle.sel(transform="jacrev").values)]:
+            for row in rows[~np.isfinite(drawn["jacrev"][1])]:
                 panel.text(0.97, row, "jacrev: not run", color=style.ink(style.COLORS["vermilion"]), **look)
-    labels = [
-        f"{case}\n{int(n):,} → {int(m):,}".replace(",", "\u2009")
-        for case, n, m in zip(data["case"].values, data.num_inputs, data.num_outputs)
-    ]
-    panels[0].set_yticks(rows, labels)
-    panels[0].set_ylim(-0.5, len(rows) - 0.5)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
     figure.set_label(
         "Each derivative relative to one evaluation of the function, and the memory it needs beyond "
         "its arguments. Times are medians with quartiles."

@@ -294,7 +294,6 @@ def _draw_honesty(data, dataset):
 
 
 def _draw_cost(data):
-    names = list(map(str, data.integrand.values))
     batched = data.error.count("place").max("route") > 1
     kinds = (
         ("evaluations of the integrand", data.evaluations.rename(place="repeat")),
@@ -302,20 +301,13 @@ def _draw_cost(data):
         ("time each in a batch (µs)", 1e6 * data.batch_seconds.where(batched)),
         ("time to compile (s)", data.compile_seconds.where(data.compile_seconds > 0).expand_dims("repeat", axis=-1)),
     )
-    figure, panels = style.subplots(1, 4, width="page", height=0.17 * len(names) + 1.3, sharey=True)
+    figure, panels = style.subplots(1, 4, width="page", height=0.17 * data.sizes["integrand"] + 1.3, sharey=True)
     for panel, (label, values) in zip(panels, kinds):
         for route in map(str, data.route.values):
-            one = values.sel(route=route)
-            there = one.notnull().any("repeat").values
-            if not there.any():
-                continue
-            low, middle, high = (one[there].quantile(q, "repeat").values for q in (0.25, 0.5, 0.75))
-            look = _look(route, markersize=4.5, elinewidth=0.8)
-            panel.errorbar(middle, np.flatnonzero(there), xerr=[middle - low, high - middle], **look)
+            if values.sel(route=route).notnull().any():
+                style.rows(panel, values.sel(route=route), "integrand", **_look(route, markersize=4.5))
         panel.set(xscale="linear" if "compile" in label else "log", xlabel=label)
     panels[3].set_xlim(0, None)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.set_label(
         "What an integral costs: evaluations (median over places, bars: quartiles), time and time in a batch of all "

@@ -253,8 +253,7 @@ def figures(dataset):
         height=2.8,
     )
     panels[0, 0].set_xscale("symlog", linthresh=5)
-    panels[0, 0].set_xticks([-50, -20, -10, -5, 0, 4], ["-50", "-20", "-10", "-5", "0", "4"])
-    panels[0, 0].minorticks_off()
+    style.ticks(panels[0, 0].xaxis, [-50, -20, -10, -5, 0, 4])
     dead.set_label(
         "A ReLU unit whose bias keeps it below 0 for every sample has a gradient of exactly 0 (hollow triangles)."
     )

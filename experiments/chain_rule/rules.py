@@ -69,17 +69,14 @@ def figures(dataset):
 
 
 def _draw_residuals(dataset):
+    import xarray
+
     units = _residuals(dataset) / np.finfo(float).eps
-    worst = np.array([units.sel(rule=_cases(dataset, claim)).max() for claim in claims])
-    figure, axis = style.subplots(width=5.4, height=0.8 + 0.17 * worst.size)
-    places, exact = np.arange(worst.size), worst == 0
-    axis.plot(worst[~exact], places[~exact], "o", color=style.COLORS["blue"])
-    hollow = {"color": style.COLORS["blue"], "markerfacecolor": "white", "markeredgewidth": 0.9}
-    at_edge = axis.get_yaxis_transform()
-    axis.plot(np.full(exact.sum(), 0.02), places[exact], "<", transform=at_edge, **hollow)
-    axis.set_yticks(places, [claim.replace("table-derivative-", "table: ") for claim in claims])
-    axis.set(xscale="log", xlim=(0.1, 10), ylim=(worst.size - 0.5, -0.5))
-    axis.set_xlabel("largest residual over the largest derivative (eps)")
+    names = [claim.replace("table-derivative-", "table: ") for claim in claims]
+    worst = [units.sel(rule=_cases(dataset, claim)).max() for claim in claims]
+    figure, axis = style.subplots(width=5.4, height=0.8 + 0.17 * len(worst))
+    axis.set(xscale="log", xlim=(0.1, 10), xlabel="largest residual over the largest derivative (eps)")
+    style.rows(axis, xarray.DataArray(worst, {"claim": names}), "claim", color=style.COLORS["blue"], marker="o")
     axis.axvline(1.0, **style.THEORY)
     figure.set_label(
         "Rules of differentiation against automatic differentiation, the worst case of each rule. "

@@ -231,7 +231,7 @@ def _relabelled(dataset):
 def figures(dataset):
     names = list(map(str, dataset.function.values))
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9, sharey=True)
-    for row, name in enumerate(reversed(names)):
+    for row, name in enumerate(names):
         color = style.COLORS["blue" if _CHORDS[name] else "vermilion"]
         for panel, values in ((left, dataset.margin), (right, dataset.least_curvature)):
             one = values.sel(function=name).values
@@ -240,8 +240,8 @@ def figures(dataset):
             panel.plot((first, third), (row, row), color=color, linewidth=5, solid_capstyle="butt", alpha=0.55)
             panel.plot(low, row, "|", color=color, markersize=9, markeredgewidth=1.4)
             panel.plot(middle, row, "o", color=color, markersize=4)
-    left.set_yticks(range(len(names)), list(reversed(names)))
     for panel, threshold in ((left, 1e-4), (right, 1e-3)):
+        style.name_rows(panel, names)
         panel.set_xscale("symlog", linthresh=threshold)
         panel.axvline(0, color=style.COLORS["black"], linewidth=0.8)
     left.set(xlabel="chord above the function, relative")

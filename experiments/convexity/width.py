@@ -96,9 +96,8 @@ def figures(dataset):
     right.fill_between(sharp.width, low, high, color=style.COLORS["green"], alpha=0.2, linewidth=0)
     right.set(xscale="log", yscale="log", xlabel="hidden units", ylabel="largest curvature at solutions")
     for panel in (left, right):
-        panel.set_xticks(rate.width.values, [f"{w:g}" for w in rate.width.values])
-        panel.minorticks_off()
-    right.set_yticks([0.005, 0.01, 0.02, 0.05], ["0.005", "0.01", "0.02", "0.05"])
+        style.ticks(panel.xaxis, rate.width.values)
+    style.ticks(right.yaxis, [0.005, 0.01, 0.02, 0.05])
     figure.set_label(
         f"XOR by a ReLU network with one hidden layer from {number} random starts: the share that learns it, with two "
         "standard errors, and the largest eigenvalue of the Hessian where it does, median and quartiles."

@@ -99,7 +99,7 @@ def figures(dataset):
         legend="upper right",
         height=2.8,
     )
-    panels[0, 0].set_xticks([100, 1000], ["100", "1000"])
+    style.ticks(panels[0, 0].xaxis, [100, 1000])
     figure.set_label(
         "Operations, as the compiler counts them, of the gradient, a Hessian-vector product and the Hessian of a "
         "chained function; dashed: powers 1 and 2 of n."

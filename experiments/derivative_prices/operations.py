@@ -104,6 +104,7 @@ def figures(dataset):
     ours = (data["flops"] + data["transcendentals"]) / hand
     low, high, orange = 0.8, 1.25, style.COLORS["orange"]
     hollow = {"color": orange, "fillstyle": "none", "markeredgewidth": 1.0}
+    style.name_rows(axis, data["name"])
     axis.plot(ours, rows, "o", color=style.COLORS["blue"], label="read off the program", zorder=3)
     axis.plot(np.clip(xla, low, high), rows, "D", label="XLA's count", **hollow)
     words = {"va": "center", "fontsize": 7, "color": style.ink(orange), "textcoords": "offset points"}
@@ -111,10 +112,7 @@ def figures(dataset):
         end, shift, side = (low, 6, "left") if xla[row] < low else (high, -6, "right")
         text = "not counted" if np.isnan(xla[row]) else f"{xla[row]:.2g}"
         axis.annotate(text, (end, row), (shift, 0), ha=side, **words)
-    axis.set_yticks(rows, [str(name) for name in data["name"]])
-    axis.set(xlim=(low - 0.02, high + 0.02), ylim=(len(rows) - 0.5, -0.5))
-    axis.set_xlabel("operations over the count by hand (band: 5 %)")
-    axis.grid(axis="y", visible=False)
+    axis.set(xlim=(low - 0.02, high + 0.02), xlabel="operations over the count by hand (band: 5 %)")
     figure.legend(loc="outside upper center", ncols=2)
     figure.set_label("Operations as read off each program, over a count by hand; XLA's count where it sees them all.")
     return {"operations": figure}

@@ -37,9 +37,7 @@ def draw_regret(operator, data):
         panel.set(xscale="log", xlim=(0.98, end), ylim=(0, 1.02))
         panel.set_title(f"{split} functions ({int(mine.sum())})")
         panel.set_xlabel("time over that of the fastest, peers included")
-        ticks = [tick for tick in (1, 1.5, 2, 3, 5) if tick <= end]
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.minorticks_off()
+        style.ticks(panel.xaxis, [tick for tick in (1, 1.5, 2, 3, 5) if tick <= end])
         panel.legend(loc="lower right", title="geometric mean", title_fontsize=7.5)
     panels[0][0].set_ylabel("share of functions within that factor")
     figure.set_label(

@@ -96,8 +96,7 @@ def figures(dataset):
         panel.set_title(str(name))
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.set_label("Functions of one variable with their slope by automatic differentiation and by differences.")
     return {"graphs": figure}
 

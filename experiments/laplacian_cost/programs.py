@@ -128,16 +128,9 @@ def figures(dataset):
     colors = ListedColormap([style.COLORS["orange"], style.COLORS["vermilion"], style.COLORS["green"]])
     words = {_RIGHT: "right", _WRONG: "wrong", _RAISED: "raises"}
     figure, panel = style.subplots(width="page", height=0.25 * data.sizes["program"] + 0.9)
-    panel.pcolormesh(data.outcome.values, cmap=colors, vmin=-1.5, vmax=1.5, edgecolors="white", linewidth=1.5)
-    for (row, column), value in np.ndenumerate(data.outcome.values):
-        text = words.get(float(value), "")
-        panel.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color="white")
-    panel.set_xticks(np.arange(data.sizes["route"]) + 0.5, [str(name) for name in data.route.values])
-    panel.set_yticks(np.arange(data.sizes["program"]) + 0.5, [str(name) for name in data["program"].values])
-    panel.set_ylim(data.sizes["program"], 0)
-    panel.tick_params(length=0)
-    panel.grid(False)
-    panel.spines[:].set_visible(False)
+    texts = np.vectorize(lambda value: words.get(value, ""))(data.outcome.values)
+    style.cells(panel, data.outcome.copy(data=texts), colors((data.outcome.values + 1.5) / 3), fontsize=7)
+    panel.invert_yaxis()
     figure.set_label(
         "Which contestants give the trace of the Hessian, on programs with one feature of the language each."
     )

@@ -225,9 +225,7 @@ def figures(dataset):
         panel.axvline(best, **style.THEORY)
         panel.set(xscale="log", xlabel="time (ms)", title=str(name or ""))
         panel.set_xlim(np.nanmin(medians) / 2, np.nanmax(medians) * 12)
-        panel.grid(axis="y", visible=False)
-    panels[0, 0].set_yticks(range(len(routes)), routes)
-    panels[0, 0].set_ylim(len(routes) - 0.5, -0.5)
+        style.name_rows(panel, routes)
     figure.set_label(
         "Median time of a batch of Laplacians by every route; beside each, its time over that of our choice."
     )

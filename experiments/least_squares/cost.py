@@ -167,7 +167,7 @@ def figures(dataset):
             ylabel={"operations": name, "seconds": "time (s)"}[name],
         )
         panel.set_title(title)
-        panel.set_xticks(d.values, [f"{value:g}" for value in d.values])
+        style.ticks(panel.xaxis, d.values)
         found = _crossings(dataset, name)["normal"]
         if np.isfinite(found):
             panel.axvline(found, color=style.COLORS["grey"], linewidth=0.8, linestyle=":")

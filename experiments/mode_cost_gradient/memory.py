@@ -75,8 +75,7 @@ def figures(dataset):
     )
     style.chart(data.seconds, "depth", hue="checkpoint", axes=panels[1], legend=None, ylabel="time (s)", **both)
     for panel in panels:
-        panel.set_xticks(data.depth.values, [str(value) for value in data.depth.values])
-        panel.minorticks_off()
+        style.ticks(panel.xaxis, data.depth.values)
     figure.set_label(
         "The gradient of a network whose layers are scanned: XLA's temporaries (dashed: exponents 1 and 1/2), and "
         "time (medians with quartiles)."

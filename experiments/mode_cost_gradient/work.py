@@ -83,8 +83,7 @@ def figures(dataset):
     panels[0].set(ylim=(0, max(5.0, panels[0].get_ylim()[1])), ylabel="value and gradient / value")
     panels[0].set_title("operations")
     panels[1].set_title("time")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.set_label(
         "Value and gradient over the value alone. Operations are read off the programs, and the shaded band holds for "
         "them alone; times are medians of ratios with quartiles."

@@ -155,8 +155,7 @@ def figures(dataset):
         if ax.get_ylim()[0] < 1.0 < ax.get_ylim()[1]:
             ax.axhline(1.0, color="#999999", linewidth=0.7)
         ax.set_xscale("log")
-        ax.set_xticks(data.rate.values, [f"{r:g}" for r in data.rate.values])
-        ax.minorticks_off()
+        style.ticks(ax.xaxis, data.rate.values)
         ax.set_title(family)
         ax.set_xlabel(r"damping $\mu$" if family == "Van der Pol" else "rate")
     axes.flat[0].set_ylabel("relative error of the gradient")
@@ -197,8 +196,7 @@ def _draw_return(ax, families):
             fontsize=7,
         )
     ax.set_xscale("log")
-    ax.set_xticks(rates, [f"{r:g}" for r in rates])
-    ax.minorticks_off()
+    style.ticks(ax.xaxis, rates)
     ax.set_title("forwards and back")
     ax.set_xlabel(r"$\mu$ or rate")
     ax.set_ylabel("relative distance from the start")

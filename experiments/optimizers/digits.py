@@ -194,8 +194,7 @@ def _draw_task(task, runs):
     for panel in (left, right):
         low, high = panel.get_ylim()
         ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0) if low <= tick <= high]
-        panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.yaxis.minorticks_off()
+        style.ticks(panel.yaxis, ticks)
     figure.set_label(
         "A classifier of digits trained on mini-batches: medians over random splits and batches, bands between the "
         "quartiles; training in means of three. What lies above the upper edge diverged or hardly learned."

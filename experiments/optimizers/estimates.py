@@ -75,7 +75,7 @@ def figures(dataset):
         ylabel="variance of the gradient",
         linestyle="",
     )
-    panels[0, 0].set_xticks(dataset["size"].values, map(str, dataset["size"].values))
+    style.ticks(panels[0, 0].xaxis, dataset["size"].values)
     figure.set_label(
         "The gradient over a mini-batch is right in the mean; its variance falls as one over the size. "
         "Dashed: the variance of one sample over the size."

@@ -138,8 +138,7 @@ def figures(dataset):
         panel.set(xscale="log", yscale="log", xlabel="gradients evaluated", ylim=(1e-14, 30))
         panel.set_title(TITLES.get(name, name))
     panels[0, 0].set_ylabel("gradient norm / at the start")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.set_label(
         "The norm of the gradient against the work: evaluated gradients, a Hessian of Newton's method counted as n."
     )

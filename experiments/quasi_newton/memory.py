@@ -83,10 +83,8 @@ def figures(dataset):
         **{key: value for key, value in style.method("l-bfgs").items() if key != "label"},
     )
     for panel in panels.flat:
-        panel.set_xticks(kept.memory_size.values, [f"{size:g}" for size in kept.memory_size.values])
-        panel.xaxis.set_minor_formatter("")
-        panel.set_yticks([100, 200, 500], ["100", "200", "500"])
-        panel.yaxis.set_minor_formatter("")
+        style.ticks(panel.xaxis, kept.memory_size.values)
+        style.ticks(panel.yaxis, [100, 200, 500])
     if whole is not None:
         place = (float(kept.memory_size[0]), float(whole[0, 0]))
         panels[0, 0].annotate("BFGS", place, (0, 3), textcoords="offset points", fontsize=7.5)

@@ -187,8 +187,7 @@ def figures(dataset):
                 label += f": $n^{{{power:.1f}}}$" if np.isfinite(power) else ""
                 panel.plot(n, values, **look_of(route) | {"label": label})
             panel.set(xscale="log", yscale="log")
-            panel.set_xticks(n, [f"{value:.0f}" for value in n])
-            panel.minorticks_off()
+            style.ticks(panel.xaxis, n)
             panel.legend(fontsize=6, ncols=2, loc="upper left")
             low, high = panel.get_ylim()
             panel.set_ylim(low, high * (high / low) ** 0.45)

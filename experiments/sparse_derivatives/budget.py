@@ -161,8 +161,7 @@ def figures(dataset):
     right.set(xscale="log", xlabel="memory budget (MB)", ylabel="time (s)")
     right.set_ylim(0, 1.2 * float(np.nanmax(data.seconds.values)))
     for panel in (left, right):
-        panel.set_xticks(limit, [f"{value:g}" for value in limit])
-        panel.minorticks_off()
+        style.ticks(panel.xaxis, limit)
     figure.set_label(
         "A Jacobian with a large hidden layer under memory budgets: the memory that it takes, and the time."
     )

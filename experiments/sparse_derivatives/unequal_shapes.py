@@ -89,8 +89,7 @@ def figures(dataset):
         values = seconds.sel(route=route).values
         panel.plot(m, values, **look_of(route) | {"label": f"{route}: $m^{{{measure.exponent(m, values):.1f}}}$"})
     panel.set(xscale="log", yscale="log", xlabel="outputs $m$", ylabel="time (s)")
-    panel.set_xticks(m, [f"{v:.0f}" for v in m])
-    panel.minorticks_off()
+    style.ticks(panel.xaxis, m)
     panel.legend()
     figure.set_label(f"The Jacobian of {int(data.num_inputs.max())} inputs and m outputs, an interferometer's phases.")
     return {"outputs": figure}

@@ -152,11 +152,8 @@ def figures(dataset):
         axis.plot(middle, i, "o", color=color, markersize=6)
         text = f"{middle:.2g} s" if i == 0 else f"{middle:.3g} s, {middle / best:.3g} times the first"
         axis.annotate(text, (values.max(), i), xytext=(8, 0), textcoords="offset points", va="center", fontsize=7.5)
-    axis.set_yticks(range(len(seconds)), list(seconds))
-    axis.set_ylim(len(seconds) - 0.5, -0.5)
-    axis.set_xscale("log")
-    axis.set_xlim(best / 2, 60 * max(values.max() for values in seconds.values()))
+    style.name_rows(axis, seconds)
+    axis.set(xscale="log", xlim=(best / 2, 60 * max(values.max() for values in seconds.values())))
     axis.set_xlabel("seconds for the whole job")
-    axis.grid(axis="y", visible=False)
     figure.set_label(f"{int(dataset.points.max())} points of one training job; ticks are single attempts.")
     return {"whole_job": figure}

@@ -133,8 +133,7 @@ def figures(dataset):
         ylabel="share that reaches a minimum",
         ylim=(-0.03, 1.06),
     )
-    right.set_xticks(n, [f"{size:g}" for size in n])
-    right.minorticks_off()
+    style.ticks(right.xaxis, n)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
     figure.set_label(
         "Where random starts end on Styblinski and Tang's function, which has 2^n minima among 3^n stationary points; "

@@ -233,13 +233,11 @@ def look_of(data, case):
 
 def draw_factors(data):
     """What one layer does to the gradient's norm, each case's seeds beside theory, at about twenty layers."""
-    from matplotlib.ticker import NullFormatter
-
     depth = data.depth.values[np.abs(np.log(data.depth.values / 20)).argmin()]
     at = data.sel(depth=depth)
     factors = at.attenuation ** (1 / depth)
     theory = (at.theory_signal.sel(layer=0) / at.theory_signal.sel(layer=depth)) ** (1 / depth)
-    order = np.argsort(factors.median("seed").values)
+    order = np.argsort(-factors.median("seed").values)
     figure, ax = style.subplots(height=0.75 + 0.19 * len(order))
     ax.axvline(1.0, color="#333333", linewidth=0.8)
     for row, which in enumerate(order):
@@ -251,13 +249,10 @@ def draw_factors(data):
         if np.isfinite(expected):
             ax.plot([expected] * 2, [row - 0.38, row + 0.38], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3})
     ax.plot([], [], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3}, label="mean-field theory")
-    ax.set_yticks(range(len(order)), [str(data.case.values[i]) for i in order])
-    ax.set_ylim(-0.7, len(order) - 0.3)
-    ax.grid(visible=False, axis="y")
+    style.name_rows(ax, data.case.values[order])
     ax.set_xscale("log")
     ticks = [t for t in (0.125, 0.25, 0.5, 1.0, 2.0, 4.0) if factors.min() / 1.6 < t < factors.max() * 1.6]
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    style.ticks(ax.xaxis, ticks)
     ax.set_xlabel(f"gradient's factor per layer ({depth} layers)")
     ax.legend(loc="upper left")
     return figure

@@ -121,8 +121,7 @@ def _draw_depths(data):
         width="page",
         height=4.3,
     )
-    ax.set_xticks(data.depth.values, [str(d) for d in data.depth.values])
-    ax.minorticks_off()
+    style.ticks(ax.xaxis, data.depth.values)
     ax.annotate(r"$0.25^{\mathrm{depth}}$, the bound for unit weights (dashed)", (0.03, 0.05), xycoords="axes fraction")
     return figure
 

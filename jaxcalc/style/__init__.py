@@ -17,6 +17,7 @@ from jaxcalc.style.looks import (
     sequence,
     subplots,
 )
+from jaxcalc.style.rows import mark_left, name_rows, rows, ticks
 
 __all__ = [
     "COLORS",
@@ -30,7 +31,11 @@ __all__ = [
     "label",
     "label_ends",
     "looks",
+    "mark_left",
     "method",
+    "name_rows",
+    "rows",
     "sequence",
     "subplots",
+    "ticks",
 ]
