@@ -71,3 +71,16 @@ def quartiles(values):
 def short(value):
     """Three significant digits."""
     return float(f"{float(value):.3g}")
+
+
+def flat(dataset, variables, present):
+    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
+    found = {}
+    for name, variable in variables.items():
+        if variable.dims != (name,):
+            values = dataset[name]
+            outer = [dim for dim in values.dims if dim not in variable.dims]
+            data = values.transpose(*outer, *variable.dims).values
+            found[name] = data.reshape(-1, *data.shape[len(outer) :])
+    there = found[present].astype(str) != ""
+    return {name: values[there] for name, values in found.items()}

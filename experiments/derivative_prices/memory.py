@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pydantic
 
-from experiments._survey import short
-from experiments.derivative_prices import complete, flat
+from experiments._survey import flat, short
+from experiments.derivative_prices import complete
 from jaxcalc import lab, scenarios, style
 from jaxcalc.lab import Finding, NotJudged, Variable, above, jax
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pydantic
 
-from experiments.derivative_prices import complete, flat
+from experiments._survey import flat
+from experiments.derivative_prices import complete
 from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, below
 

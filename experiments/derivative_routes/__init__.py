@@ -7,19 +7,23 @@ same of three operators.
 """
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
 
 from experiments import _contest
+from experiments._survey import flat, short
 from jaxcalc import lab, scenarios
 from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
 
 
 class Settings(lab.Config):
-    """What the parts share."""
+    """What the parts share; each names its operator."""
 
+    operator: ClassVar[str]
+    problem: str
+    """a case of jaxcalc.scenarios"""
     repeats: int = pydantic.Field(15, ge=1)
     """rounds of timing; every round reads each contender once"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
@@ -31,12 +35,18 @@ class Settings(lab.Config):
     contention: float = pydantic.Field(4.0, ge=1)
     """what is this many times slower than the fastest takes part in three rounds only"""
 
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        found = scenarios.case(name)
+        if found.operator != cls.operator:
+            raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {cls.operator}")
+        return name
 
-def known_case(operator: str, name: str) -> str:
-    found = scenarios.case(name)
-    if found.operator != operator:
-        raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")
-    return name
+
+def run(config, key):
+    """All strategies for the operator's derivative of one function."""
+    return _contest.hold(config.operator, config)
 
 
 VARIABLES = {
@@ -70,20 +80,6 @@ RULES = {
 }
 PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
 PLANNING_SHARE = 0.5  # of compiling, as the ledger has it
-
-
-def arrays(dataset):
-    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
-    found = {}
-    for name, variable in VARIABLES.items():
-        if name in ("strategy", "rule"):
-            continue
-        values = dataset[name]
-        outer = [dim for dim in values.dims if dim not in variable.dims]
-        data = values.transpose(*outer, *variable.dims).values
-        found[name] = data.reshape(-1, *data.shape[len(outer) :])
-    there = found["function"].astype(str) != ""
-    return {name: values[there] for name, values in found.items()}
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> float:
@@ -123,7 +119,7 @@ def regrets(dataset):
 
     The noise is that of the planned program, read twice, against itself.
     """
-    data: dict[str, Any] = arrays(dataset)
+    data: dict[str, Any] = flat(dataset, VARIABLES, "function")
     strategies, rules = [list(map(str, dataset[name].values)) for name in ("strategy", "rule")]
     valid = (data["status"] == _contest.MEASURED) & np.isfinite(data["seconds"]).any(-1)
     data |= {"strategies": strategies, "rules": rules, "valid": valid}
@@ -255,10 +251,6 @@ def shares(data):
     return data["planning_seconds"] / compiling, data["planning_seconds"] / (
         compiling + data["trace_seconds"][rows, data["planned"]]
     )
-
-
-def short(value):
-    return float(f"{float(value):.3g}")
 
 
 def tables(operator, dataset):
