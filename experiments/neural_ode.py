@@ -245,10 +245,11 @@ def _draw_field(ax, one):
     ax.grid(visible=False)
 
 
-def _log_ticks(axis, low, high):
-    """Ticks in thousands of pelts on an axis that holds logarithms."""
-    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200) if low <= np.log(t) <= high]
-    axis.set_ticks(np.log(ticks), [str(t) for t in ticks])
+def _log_ticks(ax, one):
+    """Ticks in thousands of pelts on axes that hold logarithms."""
+    for axis, grid in ((ax.xaxis, one.grid_x.values), (ax.yaxis, one.grid_y.values)):
+        ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200) if grid[0] <= np.log(t) <= grid[-1]]
+        axis.set_ticks(np.log(ticks), [str(t) for t in ticks])
 
 
 def _draw_pelts(cases):
@@ -267,9 +268,7 @@ def _draw_pelts(cases):
             top.plot(1900 + one.fine_time, np.exp(one.fitted[:, index]), color=color, label=animal)
         top.set_yscale("log")
         style.ticks(top.yaxis, [5, 10, 20, 50, 100])
-        top.set_xlabel("year")
-        top.set_xticks(range(1900, 1921, 5))
-        top.set_ylabel("thousands of pelts")
+        top.set(xlabel="year", xticks=range(1900, 1921, 5), ylabel="thousands of pelts")
         top.set_title(f"{name}: {100 * np.expm1(float(one.error)):.0f} % off")
         _draw_field(below, one)
         below.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], zorder=2)
@@ -278,10 +277,8 @@ def _draw_pelts(cases):
             spot = np.flatnonzero(times == year - 1900)
             if len(spot):
                 below.annotate(str(year), observed[spot[0]], xytext=(4, 3), textcoords="offset points", fontsize=7)
-        _log_ticks(below.xaxis, float(one.grid_x[0]), float(one.grid_x[-1]))
-        _log_ticks(below.yaxis, float(one.grid_y[0]), float(one.grid_y[-1]))
-        below.set_xlabel("hare, thousands of pelts")
-        below.set_ylabel("lynx, thousands of pelts")
+        _log_ticks(below, one)
+        below.set(xlabel="hare, thousands of pelts", ylabel="lynx, thousands of pelts")
     limits = [ax.get_ylim() for ax in axes[0, : len(shown)]]
     for ax in axes[0, : len(shown)]:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits) * 1.5)
@@ -301,8 +298,7 @@ def _draw_spiral(cases):
         ax.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="fit", zorder=2)
         ax.plot(observed[:, 0], observed[:, 1], "o", color="#222222", markersize=3.2, label="seen", zorder=3)
         ax.set_title(f"{name}: {float(one.truth_error):.3f} from the truth")
-        ax.set_xlabel("first component")
-        ax.set_ylabel("second component")
+        ax.set(xlabel="first component", ylabel="second component")
     axes.flat[0].legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
     return figure
 
@@ -313,23 +309,15 @@ def _draw_euler(cases):
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
     _draw_field(left, one)
     left.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="flow of the fitted field")
-    left.plot(
-        one.coarse[:, 0],
-        one.coarse[:, 1],
-        color=style.COLORS["purple"],
-        marker="D",
-        markersize=2.6,
-        linewidth=0.8,
-        label=f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks",
-    )
+    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
+    told = f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks"
+    left.plot(one.coarse[:, 0], one.coarse[:, 1], **look, markersize=2.6, linewidth=0.8, label=told)
     if np.isnan(one.truth_error):
-        _log_ticks(left.xaxis, float(one.grid_x[0]), float(one.grid_x[-1]))
-        _log_ticks(left.yaxis, float(one.grid_y[0]), float(one.grid_y[-1]))
+        _log_ticks(left, one)
     left.set_xlabel("hare, thousands of pelts" if np.isnan(one.truth_error) else "first component")
     left.set_ylabel("lynx, thousands of pelts" if np.isnan(one.truth_error) else "second component")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
-    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
     style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
     return figure
 

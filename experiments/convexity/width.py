@@ -91,10 +91,9 @@ def figures(dataset):
     left.set(xscale="log", xlabel="hidden units", ylabel="share of starts that learn XOR", ylim=(0, 1.05))
     solved = dataset.solved.isel(start=slice(0, dataset.sizes["curved"])).values
     sharp = dataset.sharpness.where(dataset.sharpness.copy(data=solved.astype(bool))).sortby("width")
-    low, middle, high = (sharp.quantile(q, "curved") for q in (0.25, 0.5, 0.75))
-    right.plot(sharp.width, middle, color=style.COLORS["green"], marker="^")
-    right.fill_between(sharp.width, low, high, color=style.COLORS["green"], alpha=0.2, linewidth=0)
-    right.set(xscale="log", yscale="log", xlabel="hidden units", ylabel="largest curvature at solutions")
+    look = {"color": style.COLORS["green"], "marker": "^"}
+    labels = {"xlabel": "hidden units", "ylabel": "largest curvature at solutions"}
+    style.chart(sharp, "width", log="xy", axes=right, **labels, **look)
     for panel in (left, right):
         style.ticks(panel.xaxis, rate.width.values)
     style.ticks(right.yaxis, [0.005, 0.01, 0.02, 0.05])

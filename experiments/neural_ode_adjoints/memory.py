@@ -92,20 +92,15 @@ def figures(dataset):
     gaps = _gaps(data)
     figure, axes = style.subplots(1, 2, width="page", height=2.9, letters=False)
     figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
-    steps = data.num_steps.values
-    for adjoint in data.adjoint.values:
-        one = data.sel(adjoint=adjoint)
-        axes[0].loglog(steps, (one.temporaries + one.outputs) / 1e6, **_look(adjoint))
-    axes[0].set_xlabel("Runge-Kutta steps")
-    axes[0].set_ylabel("temporaries + outputs, MB")
-    axes[0].legend()
+    steps, memory = data.num_steps.values, (data.temporaries + data.outputs) / 1e6
+    looks = {str(adjoint): _look(adjoint) for adjoint in data.adjoint.values}
+    options = {"hue": "adjoint", "looks": looks, "log": "xy", "xlabel": "Runge-Kutta steps"}
+    style.chart(memory, "num_steps", axes=axes[0], legend="best", ylabel="temporaries + outputs, MB", **options)
     if gaps is None or "backsolve" not in data.adjoint:
         axes[1].set_axis_off()
         return {"memory": figure}
-    for adjoint in data.adjoint.values:
-        line = gaps.sel(adjoint=adjoint)
-        if adjoint != "direct":
-            axes[1].loglog(steps, line.where(line > 0), **_look(adjoint))
+    others = gaps.where(gaps > 0).sel(adjoint=gaps.adjoint != "direct")
+    style.chart(others, "num_steps", axes=axes[1], legend=None, ylabel="gap to the direct gradient", **options)
     gap = gaps.sel(adjoint="backsolve").values
     order = _order(base_params(data)["solver"])
     shown = steps[gap > 1e-13]
@@ -113,8 +108,6 @@ def figures(dataset):
         axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
     axes[1].axhline(np.finfo(float).eps, color="#999999", linewidth=0.7)
     axes[1].annotate("rounding", (steps[0], np.finfo(float).eps), xytext=(0, 3), textcoords="offset points", ha="left")
-    axes[1].set_xlabel("Runge-Kutta steps")
-    axes[1].set_ylabel("gap to the direct gradient")
     axes[1].legend()
     return {"memory": figure}
 

@@ -130,34 +130,22 @@ def _draw_chains(data):
     """The derivative through chains of single sigmoids, and the bound that holds for unit weights."""
     figure, ax = style.subplots()
     layers = data.layer.values[: min(31, data.sizes["layer"])]
-    for chain, name in zip(data.chain.values, ("blue", "green", "vermilion"), strict=True):
-        line = data.chain_gradient.sel(chain=chain).values[: len(layers)]
-        ax.plot(layers, line, color=style.COLORS[name])
-        middle = len(layers) // 2
-        below = line[-1] < 0.1
-        ax.annotate(
-            str(chain),
-            (layers[middle], line[middle]),
-            xytext=(-4, -4) if below else (-4, 4),
-            textcoords="offset points",
-            ha="right",
-            va="top" if below else "bottom",
-            fontsize=7.5,
-            color=style.COLORS[name],
-        )
-    ax.plot(layers, data.bound.values[: len(layers)], **style.THEORY)
-    spot = len(layers) // 2
-    ax.annotate(
-        r"$0.25^{\mathrm{layers}}$",
-        (layers[spot], data.bound.values[spot]),
-        xytext=(5, 3),
-        textcoords="offset points",
-        fontsize=7.5,
+    colors = dict(zip(data.chain.values.tolist(), ("blue", "green", "vermilion")))
+    style.chart(
+        data.chain_gradient.sel(layer=layers),
+        "layer",
+        hue="chain",
+        theory=data.bound.sel(layer=layers),
+        looks={chain: {"color": style.COLORS[color], "marker": ""} for chain, color in colors.items()},
+        log="y",
+        xlim=(0, layers[-1]),
+        xlabel="sigmoids in a row",
+        ylabel="derivative of output in input",
+        legend="ends",
+        axes=ax,
     )
-    ax.set_yscale("log")
-    ax.set_xlim(0, layers[-1])
-    ax.set_xlabel("sigmoids in a row")
-    ax.set_ylabel("derivative of output in input")
+    spot = (layers[len(layers) // 2], data.bound.values[len(layers) // 2])
+    ax.annotate(r"$0.25^{\mathrm{layers}}$", spot, (5, 3), textcoords="offset points", fontsize=7.5)
     return figure
 
 
