@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -132,21 +130,17 @@ def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tup
 @contextlib.contextmanager
 def nothing_remembered() -> Iterator[None]:
     """Neither an earlier plan nor an earlier measurement is at hand."""
+    from jaxcalc.cache import empty_cache
     from jaxcalc.programs.speed import device
     from jaxcalc.transforms import plan_memory
 
     device()  # its speeds may be kept in the folder that is about to change
-    before = os.environ.get("JAXCALC_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAXCALC_CACHE"] = folder
+    with empty_cache():
         plan_memory.forget()
         try:
             yield
         finally:
             plan_memory.forget()
-            del os.environ["JAXCALC_CACHE"]
-            if before is not None:
-                os.environ["JAXCALC_CACHE"] = before
 
 
 @functools.cache

@@ -12,8 +12,8 @@ import numpy as np
 import pydantic
 
 from experiments._quadratures import ROUTES, present
+from experiments._survey import Timed
 from jaxcalc import measure, style
-from jaxcalc.lab import Config as Base
 from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax, less, over
 
 Integrand = Literal[
@@ -37,7 +37,7 @@ Integrand = Literal[
 ]
 
 
-class Config(Base):
+class Config(Timed):
     integrand: Integrand = "smooth"
     """what is integrated"""
     tolerance: float = pydantic.Field(1e-8, gt=0)
@@ -49,9 +49,7 @@ class Config(Base):
     places: int = pydantic.Field(64, ge=1)
     """random places of what is hard about the integrand, 0.3 first; 1 where that is at an end, or nowhere"""
     repeats: int = pydantic.Field(9, ge=1)
-    """rounds of timing, in turns"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 kind = "timed"

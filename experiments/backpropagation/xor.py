@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close, jax, jnp
+from jaxcalc.lab import Finding, Variable, close, jax, jnp, xarray
 
 kind = "host"
 
@@ -83,8 +83,6 @@ def _judge_starts(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
     solved = dict(zip(dataset.start.values.tolist(), _solved(dataset) == 1))
     shown = dataset.shown.values.tolist()

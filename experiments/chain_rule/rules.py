@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, jax
+from jaxcalc.lab import Finding, Variable, below, jax, xarray
 
 kind = "host"
 
@@ -69,8 +69,6 @@ def figures(dataset):
 
 
 def _draw_residuals(dataset):
-    import xarray
-
     units = _residuals(dataset) / np.finfo(float).eps
     names = [claim.replace("table-derivative-", "table: ") for claim in claims]
     worst = [units.sel(rule=_cases(dataset, claim)).max() for claim in claims]

@@ -13,21 +13,19 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from experiments._survey import flat, short
-from jaxcalc import lab, scenarios
+from experiments._survey import Timed, flat, short
+from jaxcalc import scenarios
 from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
 
 
-class Settings(lab.Config):
+class Settings(Timed):
     """What the parts share; each names its operator."""
 
     operator: ClassVar[str]
     problem: str
     """a case of jaxcalc.scenarios"""
     repeats: int = pydantic.Field(15, ge=1)
-    """rounds of timing; every round reads each contender once"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
     patience: float = pydantic.Field(2.0, gt=0)
     """a strategy that is predicted to take more seconds is not compiled, unless a rule chose it"""
     run_limit: float = pydantic.Field(2000.0, gt=0)

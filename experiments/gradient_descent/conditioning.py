@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jnp, slope
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jnp, slope, xarray
 
 kind = "compiled"
 
@@ -64,8 +64,6 @@ def _slowness(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     data = by_case(dataset, "seed")
     kappa = data.condition.isel(seed=0).values
     steps = data.steps.where(data.steps >= 0).assign_coords(kappa=("case", kappa))

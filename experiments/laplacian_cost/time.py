@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import pydantic
 
+from experiments._survey import Timed
 from experiments.laplacian_cost import OURS, contestants_for, first_point
-from jaxcalc import lab, measure, style
+from jaxcalc import measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, jax, jnp
 from jaxcalc.lab.judge import Judge
 
@@ -30,7 +31,7 @@ def _ms(value):
     return float(f"{1e3 * float(value):.3g}") if np.isfinite(value) else ""
 
 
-class Config(lab.Config):
+class Config(Timed):
     workload: Workload = "electrons"
     """a dense network with silu on each of many electrons apart, or a tanh network D-768-768-512-512-1 on the whole"""
     batch: int = pydantic.Field(20, ge=1)
@@ -54,7 +55,6 @@ class Config(lab.Config):
     repeats: int = pydantic.Field(7, ge=1)
     """rounds of timing of the others, which take turns"""
     min_seconds: float = pydantic.Field(1e-2, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
     @pydantic.field_validator("routes")
     @classmethod

@@ -11,7 +11,7 @@ import pydantic
 
 from experiments.optimizers import solver_named, split_digits
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, jax, less
+from jaxcalc.lab import Finding, NotJudged, Variable, jax, less, xarray
 
 kind = "timed"
 dtype = "float32"
@@ -126,8 +126,6 @@ def _fewer_evaluations(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     figure, (way, counted, timed) = style.subplots(1, 3, width="page", height=2.7)
     left = "left of the loss above its least"
     for name, gap, count in zip(dataset["method"].values, dataset.gap, dataset.evaluations):

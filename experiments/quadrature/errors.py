@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less
+from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less, xarray
 
 kind = "host"
 
@@ -124,8 +124,6 @@ def _printed(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     colors = ("blue", "sky", "green", "vermilion", "purple")
     looks = {rule: {"color": style.COLORS[c], "marker": m} for rule, c, m in zip(_RULES, colors, "osD^v")}
     orders = {"left": 1, "trapezoid": 2, "simpson": 4}

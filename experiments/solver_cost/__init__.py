@@ -8,15 +8,14 @@ far Newton's method by conjugate gradients goes, with scales and without (``size
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, measure, style
-from jaxcalc.lab import Variable, jax
+from experiments import _survey
+from jaxcalc import measure, style
+from jaxcalc.lab import Variable, jax, xarray
 
 
-class Timed(lab.Config):
+class Timed(_survey.Timed):
     repeats: int = pydantic.Field(7, ge=1)
-    """rounds of timing, in which all take turns"""
     min_seconds: float = pydantic.Field(1e-2, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 def readings(calls, config):
@@ -56,7 +55,6 @@ def point_label(names):
 
 def bars(dataset, routes, over, axis, label, limit=None):
     """Each route's time over one's, a row for each point; ``axis`` says what is shown."""
-    import xarray
     from matplotlib import ticker
 
     points = {point_label(names): point.seconds for names, point in sweep_points(dataset)}

@@ -6,6 +6,8 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
+from experiments._peers import pattern_of
+from experiments._survey import Timed
 from experiments.sparse_derivatives import (
     CONTEST,
     Built,
@@ -15,8 +17,8 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, measure, scenarios, style
-from jaxcalc.lab import Finding, NotJudged, above, below, between, jax, jnp, over
+from jaxcalc import measure, scenarios, style
+from jaxcalc.lab import Finding, NotJudged, above, below, between, jax, over
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -44,7 +46,7 @@ _SPARSE_PEERS = ("asdex forward, BCOO", "asdex reverse, BCOO", "sparsejac forwar
 _ROUTES = ("auto", *_DENSE, *_PEERS, "auto, BCOO", *_SPARSE_PEERS)
 
 
-class Config(lab.Config):
+class Config(Timed):
     problem: Literal["arrowhead", "bordered band"] = "arrowhead"
     """a dense row, a dense column and a diagonal; or a tridiagonal band with a dense border"""
     size: int = pydantic.Field(1000, ge=3)
@@ -52,9 +54,6 @@ class Config(lab.Config):
     sparsejac_limit: int = pydantic.Field(1000, ge=0)
     """above this n sparsejac is left out: its colouring visits the n^2 pairs of conflicting columns in Python"""
     repeats: int = pydantic.Field(7, ge=1)
-    """rounds of timing; every round reads each program once"""
-    min_seconds: float = pydantic.Field(1e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 def _asdex_routes(fun, arguments):
@@ -79,13 +78,8 @@ def _asdex_routes(fun, arguments):
 def _sparsejac_routes(fun, arguments):
     """sparsejac in either mode, which has to be given the pattern."""
     import sparsejac  # pyright: ignore[reportMissingImports]
-    from jax.experimental.sparse import BCOO
 
-    from jaxcalc.programs.sparsity import jacobian_pattern
-
-    entries = jacobian_pattern(lambda x: fun(x, *arguments[1:]), arguments[0]).matrix.tocoo()
-    indices = jnp.asarray(np.stack([entries.row, entries.col], 1))
-    pattern = BCOO((jnp.ones(len(indices)), indices), shape=entries.shape)
+    pattern = pattern_of(fun, arguments)
     return {
         "sparsejac forward, BCOO": (sparsejac.jacfwd(fun, pattern), arguments, -1),
         "sparsejac reverse, BCOO": (sparsejac.jacrev(fun, pattern), arguments, -1),

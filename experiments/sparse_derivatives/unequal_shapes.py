@@ -3,6 +3,7 @@
 import pydantic
 
 from experiments import _contest
+from experiments._survey import Timed
 from experiments.sparse_derivatives import (
     CONTEST,
     Built,
@@ -12,14 +13,14 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, measure, style
+from jaxcalc import measure, style
 from jaxcalc.lab import Finding, Variable, above, below, jax
 
 kind = "timed"
 dtype = "float32"
 
 
-class Config(lab.Config):
+class Config(Timed):
     sources: int = pydantic.Field(10, ge=1)
     """directions on the sky, two inputs each"""
     antennas: int = pydantic.Field(128, ge=1)
@@ -27,9 +28,7 @@ class Config(lab.Config):
     channels: int = pydantic.Field(16, ge=1)
     """frequencies"""
     repeats: int = pydantic.Field(9, ge=1)
-    """rounds of timing; every round reads each program once"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 VARIABLES = {

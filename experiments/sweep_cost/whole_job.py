@@ -5,8 +5,6 @@ whole job in a process that has imported what it needs and compiled nothing: tra
 lab's own ``vmap:`` sweep, also planning, writing the trial, joining the dataset and reporting.
 """
 
-import os
-import tempfile
 from typing import Literal
 
 import numpy as np
@@ -14,6 +12,7 @@ import pydantic
 
 from experiments.sweep_cost import training
 from jaxcalc import lab, measure, style
+from jaxcalc.cache import empty_cache
 from jaxcalc.lab import Variable, jax
 
 kind = "timed"
@@ -53,15 +52,8 @@ def _params(config):
 def _by_the_lab(config):
     sweep = {"vmap": {"learning_rate": _rates(config), "seed": {"range": config.num_seeds}}}
     document = {"experiment": "sweep_cost.training", "params": _params(config), "sweep": sweep}
-    before = os.environ.get("JAXCALC_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAXCALC_CACHE"] = folder  # an empty compilation cache: the compilation belongs to the job
-        try:
-            return lab.run(document, out=folder, progress=False).dataset.loss.values
-        finally:
-            os.environ.pop("JAXCALC_CACHE")
-            if before is not None:
-                os.environ["JAXCALC_CACHE"] = before
+    with empty_cache() as folder:  # the compilation belongs to the job
+        return lab.run(document, out=folder, progress=False).dataset.loss.values
 
 
 def _one_program(config):

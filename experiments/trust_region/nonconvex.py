@@ -6,7 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, less, over, xarray
 
 kind = "compiled"
 
@@ -62,8 +62,6 @@ def _swept(dataset):
 
 def _shares(dataset):
     """The share of starts with each outcome, by (method, dimension, kind)."""
-    import xarray
-
     outcome = over(dataset, "method", "dimension").outcome
     known = outcome.notnull()
     if "valid" in dataset:  # of a point that did not finish the outcome says nothing
@@ -100,8 +98,6 @@ def _ends_in_minima(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     if not _swept(dataset):
         return {}
     shares = _shares(dataset)

@@ -4,7 +4,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, jax, jnp
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp, xarray
 
 kind = "host"
 
@@ -109,8 +109,6 @@ def _factor(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     numbers = {name: (name, np.arange(dataset.sizes[name]), {"long_name": "steps"}) for name in ("step", "alone")}
     dataset = dataset.assign_coords(numbers)
     apart = abs(dataset.penalty - dataset.decoupled).max("coordinate").isel(step=slice(1, None))

@@ -18,7 +18,7 @@ _HOMES = {
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
     **dict.fromkeys(_JUDGE, "jaxcalc.lab.judge"),
-    **dict.fromkeys(("jax", "jnp"), "jaxcalc.lab.on_use"),
+    **dict.fromkeys(("jax", "jnp", "xarray"), "jaxcalc.lab.on_use"),
     **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
     "Run": "jaxcalc.lab.results",
@@ -55,6 +55,7 @@ __all__ = [
     "pack_facts",
     "run",
     "slope",
+    "xarray",
 ]
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
         orders,
         slope,
     )  # fmt: skip
-    from jaxcalc.lab.on_use import jax, jnp
+    from jaxcalc.lab.on_use import jax, jnp, xarray
     from jaxcalc.lab.results import Run, load
     from jaxcalc.lab.runner import run
 

@@ -1,10 +1,10 @@
-"""``jax`` and ``jax.numpy`` by name, loaded at their first use: a question may stand before JAX does."""
+"""``jax``, ``jax.numpy`` and ``xarray`` by name, loaded at their first use: a question may stand before JAX does."""
 
 import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["jax", "jnp"]
+__all__ = ["jax", "jnp", "xarray"]
 
 
 class _OnUse(ModuleType):
@@ -17,5 +17,6 @@ class _OnUse(ModuleType):
 if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
+    import xarray
 else:
-    jax, jnp = _OnUse("jax"), _OnUse("jax.numpy")
+    jax, jnp, xarray = map(_OnUse, ("jax", "jax.numpy", "xarray"))
