@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments._peers import peers
 from jaxcalc import measure, scenarios
-from jaxcalc.lab import jax, jnp
+from jaxcalc.lab import digits, jax, jnp
 
 # Our own strategies, the simplest first, then the peers.
 STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -77,7 +77,7 @@ def first(dataset: Any, *kept: str) -> Any:
 
 def in_ms(seconds: Any) -> float:
     """Milliseconds with three digits."""
-    return float(f"{1e3 * float(seconds):.3g}")
+    return digits(1e3 * seconds)
 
 
 def operators() -> dict[str, tuple[Callable[..., Any], Any]]:

@@ -68,11 +68,6 @@ def quartiles(values):
     return tuple(values.quantile(q, "repeat", skipna=False) for q in (0.25, 0.5, 0.75))
 
 
-def short(value):
-    """Three significant digits."""
-    return float(f"{float(value):.3g}")
-
-
 def flat(dataset, variables, present):
     """Every variable with the points of any sweep on its first axis; points without a result are left out."""
     found = {}

@@ -5,9 +5,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, quartiles, relative, short, survey, surveyed
+from experiments._survey import Measured, median, points, quartiles, relative, survey, surveyed
 from jaxcalc import measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, digits, less
 
 kind = "timed"
 dtype = "float32"
@@ -270,9 +270,9 @@ def tables(dataset):
         counts, seconds = relative(point.operations), median(point.seconds)
         for name, word in (("jacfwd", "forward"), ("jacrev", "reverse")):
             if name in point.transform:
-                row[f"{word} ops"] = short(counts.sel(transform=name))
-                row[f"{word} ms"] = short(1e3 * seconds.sel(transform=name))
-                row[f"{word} MB"] = short(point.footprint.sel(transform=name) / 1e6)
+                row[f"{word} ops"] = digits(counts.sel(transform=name))
+                row[f"{word} ms"] = digits(1e3 * seconds.sel(transform=name))
+                row[f"{word} MB"] = digits(point.footprint.sel(transform=name) / 1e6)
         rows.append(row)
     return {"The Jacobian by either mode: operations in evaluations of f, time, memory beyond arguments": rows[:12]}
 

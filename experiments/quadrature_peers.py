@@ -14,7 +14,7 @@ import pydantic
 from experiments._quadratures import ROUTES, present
 from experiments._survey import Timed
 from jaxcalc import measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, jax, less, over
 
 Integrand = Literal[
     "smooth",
@@ -325,7 +325,7 @@ def tables(dataset):
                 f"{route}: reported": f"{float(one.claimed.median()):.1e}",
                 f"{route}: exceeded": int((one.error > one.claimed + 4 * np.finfo(float).eps).sum()),
                 f"{route}: evaluations": int(one.evaluations.median()),
-                f"{route}: µs": float(f"{1e6 * float(one.seconds.median()):.3g}"),
+                f"{route}: µs": digits(1e6 * one.seconds.median()),
             }
         rows.append(row)
     return {"Largest error over all places, error reported (median), work and time": rows}

@@ -13,7 +13,7 @@ import pydantic
 from experiments import _contest, _cutest
 from jaxcalc import measure, scenarios
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, jax, jnp, over
 
 if TYPE_CHECKING:
     import xarray
@@ -374,7 +374,7 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
                 "asdex misses": _count(theirs.missed),
                 "ms": _contest.in_ms(ours["median"]),
                 "asdex ms": _contest.in_ms(theirs["median"]),
-                "times faster": float(f"{1 / float(point.ratio):.3g}"),
+                "times faster": digits(1 / point.ratio),
             }
         )
     return {"Patterns: entries and time of detection": rows} if rows else {}

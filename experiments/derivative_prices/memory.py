@@ -5,10 +5,10 @@ import functools
 import numpy as np
 import pydantic
 
-from experiments._survey import flat, short
+from experiments._survey import flat
 from experiments.derivative_prices import complete
 from jaxcalc import lab, scenarios, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, jax
+from jaxcalc.lab import Finding, NotJudged, Variable, above, digits, jax
 
 kind = "host"
 
@@ -120,9 +120,9 @@ def tables(dataset):
                 {
                     "route": name,
                     "functions": len(ratio),
-                    "predicted / allocated, median": short(middle),
-                    "10th percentile": short(low),
-                    "90th percentile": short(high),
+                    "predicted / allocated, median": digits(middle),
+                    "10th percentile": digits(low),
+                    "90th percentile": digits(high),
                     "within 2 times": f"{within:.0%}",
                     "at least 0.8": f"{safe:.0%}",
                 }
@@ -131,9 +131,9 @@ def tables(dataset):
     worst = [
         {
             **{name: str(data[of][i]) for name, of in _NAMED.items()},
-            "predicted MB": short(data["predicted"][i] / 1e6),
-            "allocated MB": short(data["footprint"][i] / 1e6),
-            "ratio": short(data["ratio"][i]),
+            "predicted MB": digits(data["predicted"][i] / 1e6),
+            "allocated MB": digits(data["footprint"][i] / 1e6),
+            "ratio": digits(data["ratio"][i]),
         }
         for i in order
     ]

@@ -6,7 +6,7 @@ import pydantic
 from experiments._survey import flat
 from experiments.derivative_prices import complete
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc.lab import Finding, Variable, below, digits
 
 kind = "host"
 dtype = "float32"
@@ -82,9 +82,9 @@ def tables(dataset):
             "program": str(name),
             "operations by hand": str(data["formula"][i]),
             "and transcendentals": int(data["hand_transcendentals"][i]),
-            "by hand": float(f"{data['hand_flops'][i] + data['hand_transcendentals'][i]:.6g}"),
-            "read off": float(f"{total[i]:.6g}"),
-            "XLA": float(f"{data['xla_operations'][i]:.6g}"),
+            "by hand": digits(data["hand_flops"][i] + data["hand_transcendentals"][i], 6),
+            "read off": digits(total[i], 6),
+            "XLA": digits(data["xla_operations"][i], 6),
             "error": f"{_errors(data)[i]:.2%}",
         }
         for i, name in enumerate(data["name"])

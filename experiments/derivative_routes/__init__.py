@@ -13,9 +13,9 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
-from experiments._survey import Timed, flat, short
+from experiments._survey import Timed, flat
 from jaxcalc import scenarios
-from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, digits, equal, less
 
 
 class Settings(Timed):
@@ -265,10 +265,10 @@ def tables(operator, dataset):
                     {
                         "rule": title(operator, rule),
                         "functions": f"{len(known)} {split}",
-                        "geometric mean": float(f"{mean(known):.4g}"),
-                        "cross-fitted": float(f"{mean(fair[there & np.isfinite(fair)]):.4g}"),
-                        "90th percentile": short(np.quantile(known, 0.9)),
-                        "worst": short(known.max()),
+                        "geometric mean": digits(mean(known), 4),
+                        "cross-fitted": digits(mean(fair[there & np.isfinite(fair)]), 4),
+                        "90th percentile": digits(np.quantile(known, 0.9)),
+                        "worst": digits(known.max()),
                         "within 5 %": f"{np.mean(known <= 1.05):.0%}",
                     }
                 )
@@ -283,7 +283,7 @@ def tables(operator, dataset):
             {
                 "function": str(data["function"][p]),
                 "split": str(data["split"][p]),
-                "regret": short(estimate[p]),
+                "regret": digits(estimate[p]),
                 "planned": data["strategies"][chosen],
                 "predicted ms": _contest.in_ms(data["predicted"][p, chosen]),
                 "measured ms": _contest.in_ms(middle[p, chosen]),
@@ -301,10 +301,10 @@ def tables(operator, dataset):
             "planned": data["strategies"][data["planned"][p]],
             "ms": _contest.in_ms(middle[p, data["planned"][p]]),
             "fastest": data["strategies"][best] if (best := data["best"][p, 0]) >= 0 else "",
-            "regret": short(estimate[p]),
-            "measured": short(rules["measure"][p]),
-            "fewest products": short(rules["fewest products"][p]),
-            "peer": short(rules["peer"][p]),
+            "regret": digits(estimate[p]),
+            "measured": digits(rules["measure"][p]),
+            "fewest products": digits(rules["fewest products"][p]),
+            "peer": digits(rules["peer"][p]),
         }
         for p in range(len(estimate))
     ]

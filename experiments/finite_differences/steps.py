@@ -7,7 +7,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close, jax, jnp
+from jaxcalc.lab import Finding, Variable, close, digits, jax, jnp
 
 kind = "host"
 
@@ -83,7 +83,7 @@ def _judge_orders(dataset):
 
 def tables(dataset):
     rows = []
-    two = lambda value: float(f"{float(value):.2g}")
+    two = lambda value: digits(value, 2)
     for precision, scheme in itertools.product(dataset.precision.values, dataset.scheme.values):
         one = dataset.sel(precision=precision, scheme=scheme)
         best = one.error.argmin("step")

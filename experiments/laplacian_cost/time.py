@@ -10,7 +10,7 @@ import pydantic
 
 from experiments._survey import Timed
 from experiments.laplacian_cost import OURS, contestants_for, first_point
-from jaxcalc import measure, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, jax, jnp
 from jaxcalc.lab.judge import Judge
 
@@ -25,10 +25,6 @@ _ROUTES = (*OURS, *_PEERS, *_PLAIN)
 
 def _medians(dataset):
     return dataset.seconds.median("repeat")
-
-
-def _ms(value):
-    return float(f"{1e3 * float(value):.3g}") if np.isfinite(value) else ""
 
 
 class Config(Timed):
@@ -236,18 +232,14 @@ def tables(dataset):
     data, tables = first_point(dataset, "case"), {}
     for name in data["case"].values if "case" in data.dims else [None]:
         point = data if name is None else data.sel(case=name)
-        best = float(_medians(point).sel(route="auto"))
-        tables[str(name or "Laplacians")] = [
-            {
-                "route": str(route),
-                "ms": _ms(_medians(point).sel(route=route)),
-                "times auto": float(f"{float(_medians(point).sel(route=route)) / best:.3g}"),
-                "compile s": float(f"{float(point.compile_seconds.sel(route=route)):.3g}"),
-                "memory, MB": float(f"{float(point.footprint.sel(route=route)) / 1e6:.3g}"),
-                "deviation": float(f"{float(point.error.sel(route=route)):.2g}"),
-            }
-            for route in point.route.values
-        ]
+        columns = {
+            "ms": 1e3 * _medians(point),
+            "times auto": _medians(point) / _medians(point).sel(route="auto"),
+            "compile s": point.compile_seconds,
+            "memory, MB": point.footprint / 1e6,
+            "deviation": point.error,
+        }
+        tables[str(name or "Laplacians")] = lab.rows("route", columns)
     return tables
 
 

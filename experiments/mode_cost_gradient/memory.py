@@ -3,9 +3,9 @@
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, short, survey, surveyed
+from experiments._survey import Measured, median, points, survey, surveyed
 from jaxcalc import style
-from jaxcalc.lab import NotJudged, Variable, jax, slope
+from jaxcalc.lab import NotJudged, Variable, digits, jax, slope
 
 kind = "timed"
 dtype = "float32"
@@ -91,7 +91,7 @@ def tables(dataset):
         row = {"depth": int(depth)}
         for name in data.checkpoint.values:
             point = data.sel(depth=depth, checkpoint=name)
-            row |= {f"{name}, MB": short(point.temporaries / 1e6), f"{name}, ms": short(1e3 * median(point.seconds))}
+            row |= {f"{name}, MB": digits(point.temporaries / 1e6), f"{name}, ms": digits(1e3 * median(point.seconds))}
         rows.append(row)
     return {"Temporaries and time of the gradient": rows}
 

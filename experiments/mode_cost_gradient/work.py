@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, relative, short, survey, surveyed
+from experiments._survey import Measured, median, points, relative, survey, surveyed
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, jax, less, slope
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, digits, jax, less, slope
 
 kind = "timed"
 dtype = "float32"
@@ -97,7 +97,7 @@ def tables(dataset):
         operations, time = relative(data.operations).sel(_BOTH), relative(median(data.seconds)).sel(_BOTH)
         for index in sorted({0, data.num_parameters.size - 1}):
             sizes = {"architecture": name, "parameters": int(data.num_parameters[index])}
-            rows.append({**sizes, "operations": short(operations[index]), "time": short(time[index])})
+            rows.append({**sizes, "operations": digits(operations[index]), "time": digits(time[index])})
     return {"Value and gradient, in evaluations of the loss": rows[:12]}
 
 

@@ -10,7 +10,7 @@ import pydantic
 
 from experiments import _survey
 from jaxcalc import measure, style
-from jaxcalc.lab import Variable, jax, xarray
+from jaxcalc.lab import Variable, digits, jax, xarray
 
 
 class Timed(_survey.Timed):
@@ -94,14 +94,10 @@ def table(dataset, over):
     return [
         {"": point_label(names), "steps": int(point.num_steps)}
         | {
-            f"{route}, ms": float(f"{1e3 * float(time):.4g}")
+            f"{route}, ms": digits(1e3 * time, 4)
             for route, time in zip(point.route.values, point.seconds.median("repeat"))
         }
-        | {
-            f"{route} / {over}": float(f"{float(ratio(point, route, over)):.3g}")
-            for route in point.route.values
-            if route != over
-        }
+        | {f"{route} / {over}": digits(ratio(point, route, over)) for route in point.route.values if route != over}
         for names, point in sweep_points(dataset)
     ]
 

@@ -6,7 +6,7 @@ import pydantic
 
 from experiments.solver_cost import TIMES, Timed, readings, sweep_points
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, holds, jnp, less
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, holds, jnp, less
 
 kind = "timed"
 
@@ -127,11 +127,11 @@ def tables(dataset):
                 "problem": str(p.problem.item()),
                 "n": int(p.dimension),
                 "scaled": bool(p.scaled),
-                "ms": float(f"{1e3 * float(p.seconds.median()):.3g}"),
+                "ms": digits(1e3 * p.seconds.median()),
                 "steps": int(p.num_steps),
                 "products": int(p.products),
-                "largest entry of the gradient": float(f"{float(p.residual):.2g}"),
-                "memory, MB": float(f"{float(p.footprint) / 1e6:.3g}"),
+                "largest entry of the gradient": digits(p.residual, 2),
+                "memory, MB": digits(p.footprint / 1e6),
             }
             for _, p in sweep_points(dataset)
         ]

@@ -18,7 +18,7 @@ from experiments.sparse_derivatives import (
     planned,
 )
 from jaxcalc import measure, scenarios, style
-from jaxcalc.lab import Finding, NotJudged, above, below, between, jax, over
+from jaxcalc.lab import Finding, NotJudged, above, below, between, digits, jax, over
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -209,7 +209,7 @@ def tables(dataset):
                 row[f"{title} ms"] = _contest.in_ms(_best(point, names))
             for route in ("auto", "auto, BCOO"):
                 own = float(seconds.sel(route=route))
-                row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
+                row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": digits(best / own)}
             rows.append(row)
     return {"Jacobians with a dense border: the best of each kind": rows} if rows else {}
 

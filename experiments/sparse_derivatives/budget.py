@@ -9,7 +9,7 @@ import pydantic
 from experiments import _contest
 from experiments.sparse_derivatives import deviation
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, jax, over
 
 kind = "timed"
 dtype = "float32"
@@ -174,8 +174,8 @@ def tables(dataset):
     for value in data["budget"].values:
         point = data.sel(budget=value)
         row = {"budget, MB": float(value)}
-        row |= {f"{f.removesuffix('_bytes')}, MB": float(f"{float(point[f]) / 1e6:.4g}") for f in fields}
-        rows.append(row | {"s": float(f"{float(point.seconds):.3g}")})
+        row |= {f"{f.removesuffix('_bytes')}, MB": digits(point[f] / 1e6, 4) for f in fields}
+        rows.append(row | {"s": digits(point.seconds)})
     return {"Memory of a Jacobian under budgets": rows}
 
 

@@ -13,7 +13,7 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import measure, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, jax
 
 kind = "timed"
@@ -96,16 +96,8 @@ def figures(dataset):
 
 def tables(dataset):
     data = _largest(dataset)
-    rows = [
-        {
-            "route": str(route),
-            "products": int(data.products.sel(route=route)),
-            "ms": _contest.in_ms(medians(data).sel(route=route)),
-            "memory, MB": float(f"{float(data.footprint.sel(route=route)) / 1e6:.4g}"),
-        }
-        for route in data.route.values
-    ]
-    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": rows}
+    columns = {"products": data.products.astype(int), "ms": 1e3 * medians(data), "memory, MB": data.footprint / 1e6}
+    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": lab.rows("route", columns)}
 
 
 claims = {

@@ -21,6 +21,7 @@ _HOMES = {
     **dict.fromkeys(("jax", "jnp", "xarray"), "jaxcalc.lab.on_use"),
     **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
+    **dict.fromkeys(("digits", "rows"), "jaxcalc.lab.tables"),
     "Run": "jaxcalc.lab.results",
     "load": "jaxcalc.lab.results",
     "run": "jaxcalc.lab.runner",
@@ -42,6 +43,7 @@ __all__ = [
     "between",
     "cited",
     "close",
+    "digits",
     "equal",
     "fact",
     "holds",
@@ -53,6 +55,7 @@ __all__ = [
     "orders",
     "over",
     "pack_facts",
+    "rows",
     "run",
     "slope",
     "xarray",
@@ -82,6 +85,7 @@ if TYPE_CHECKING:
     from jaxcalc.lab.on_use import jax, jnp, xarray
     from jaxcalc.lab.results import Run, load
     from jaxcalc.lab.runner import run
+    from jaxcalc.lab.tables import digits, rows
 
 
 def __getattr__(name: str) -> Any:
