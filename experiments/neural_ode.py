@@ -203,17 +203,6 @@ def _by_series(dataset):
     return {name: found for name, found in (("pelts", pelts), ("spiral", spiral)) if found}
 
 
-_CAPTIONS = {
-    "pelts": "Above: pelts (points) and the fitted trajectories. Below: the fitted fields over the data.",
-    "spiral": "The field learned from a spiral seen with noise, at regular and at irregular times.",
-    "residual_network": (
-        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
-        "against their number (dashed: order 1)."
-    ),
-    "training": "Training loss: medians over the starts, and the range of all.",
-}
-
-
 def figures(dataset):
     drawn = {}
     series = _by_series(dataset)
@@ -221,11 +210,10 @@ def figures(dataset):
         drawn["pelts"] = _draw_pelts(series["pelts"])
     if "spiral" in series:
         drawn["spiral"] = _draw_spiral(series["spiral"])
-    drawn["residual_network"] = _draw_euler(next(iter(series.values())))
-    drawn["training"] = _draw_training(dataset)
-    for name, figure in drawn.items():
-        figure.set_label(_CAPTIONS[name])
-    return drawn
+    return drawn | {
+        "residual_network": _draw_euler(next(iter(series.values()))),
+        "training": _draw_training(dataset),
+    }
 
 
 def _observed(one):
@@ -283,6 +271,7 @@ def _draw_pelts(cases):
     for ax in axes[0, : len(shown)]:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits) * 1.5)
     axes[0, 0].legend(ncols=2, loc="upper right")
+    figure.set_label("Above: pelts (points) and the fitted trajectories. Below: the fitted fields over the data.")
     return figure
 
 
@@ -300,6 +289,7 @@ def _draw_spiral(cases):
         ax.set_title(f"{name}: {float(one.truth_error):.3f} from the truth")
         ax.set(xlabel="first component", ylabel="second component")
     axes.flat[0].legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
+    figure.set_label("The field learned from a spiral seen with noise, at regular and at irregular times.")
     return figure
 
 
@@ -319,6 +309,10 @@ def _draw_euler(cases):
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
     style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
+    figure.set_label(
+        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow against their "
+        "number (dashed: order 1)."
+    )
     return figure
 
 
@@ -326,13 +320,13 @@ def _draw_training(dataset):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     loss = dataset.loss.rolling(iteration=20).mean()
     hue = "case" if "case" in loss.dims else None
-    choices: dict[str, Any] = {
-        "log": "y",
-        "xlabel": "step of Adam",
-        "ylabel": "mean squared error in view",
-        "marker": "",
-    }
-    return style.chart(loss, "iteration", hue=hue, band=(0.0, 1.0), legend="upper right", linewidth=0.9, **choices)[0]
+    labels = {"xlabel": "step of Adam", "ylabel": "mean squared error in view"}
+    look: dict[str, Any] = {"linewidth": 0.9, "marker": ""}
+    figure, _ = style.chart(
+        loss, "iteration", hue=hue, band=(0.0, 1.0), log="y", legend="upper right", **labels, **look
+    )
+    figure.set_label("Training loss: medians over the starts, and the range of all.")
+    return figure
 
 
 def tables(dataset):

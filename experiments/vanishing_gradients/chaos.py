@@ -12,21 +12,8 @@ from jaxcalc.lab import Finding, NotJudged, below, over
 
 kind = "compiled"
 
-_CAPTIONS = {
-    "order_to_chaos": (
-        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against the "
-        "variance of the weights."
-    ),
-}
-
 
 def figures(dataset):
-    figure = _draw_chaos(dataset)
-    figure.set_label(_CAPTIONS["order_to_chaos"])
-    return {"order_to_chaos": figure}
-
-
-def _draw_chaos(dataset):
     """Across the critical gain: the gradient by layer, and the factor of a layer beside theory."""
     data = over(dataset, "seed")
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
@@ -59,7 +46,11 @@ def _draw_chaos(dataset):
     right.set_ylabel("squared gradient's factor per layer")
     right.legend(loc="lower right")
     style.label_ends(left, ends, size=7.5, spacing=1.6)
-    return figure
+    figure.set_label(
+        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against the variance "
+        "of the weights."
+    )
+    return {"order_to_chaos": figure}
 
 
 def _sweeps_gain(dataset):

@@ -22,23 +22,6 @@ from jaxcalc.lab import Finding, NotJudged, above, below, between, close, equal,
 
 kind = "compiled"
 
-_CAPTIONS = {
-    "gradient_by_layer": (
-        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; "
-        "medians over seeds."
-    ),
-    "attenuation_by_depth": (
-        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands are "
-        "the range over seeds."
-    ),
-    "factor_per_layer": (
-        "The factor by which one layer changes the gradient's norm, each seed beside mean-field theory."
-    ),
-    "unit_chains": (
-        "Chains of single sigmoids with equal weights: the bound of 1/4 a layer holds for unit weights alone."
-    ),
-}
-
 
 def figures(dataset):
     data = tidy(dataset)
@@ -49,8 +32,6 @@ def figures(dataset):
         drawn["factor_per_layer"] = draw_factors(data)
     if data.sizes["depth"] > 1:
         drawn["unit_chains"] = _draw_chains(data)
-    for name, figure in drawn.items():
-        figure.set_label(_CAPTIONS[name])
     return drawn
 
 
@@ -97,6 +78,10 @@ def _draw_layers(data):
         handles=handles, loc="outside upper center", ncols=len(handles), title="layers in the network"
     )
     legend.get_title().set_fontsize(7.5)
+    figure.set_label(
+        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; medians "
+        "over seeds."
+    )
     return figure
 
 
@@ -123,6 +108,10 @@ def _draw_depths(data):
     )
     style.ticks(ax.xaxis, data.depth.values)
     ax.annotate(r"$0.25^{\mathrm{depth}}$, the bound for unit weights (dashed)", (0.03, 0.05), xycoords="axes fraction")
+    figure.set_label(
+        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands are the "
+        "range over seeds."
+    )
     return figure
 
 
@@ -146,6 +135,9 @@ def _draw_chains(data):
     )
     spot = (layers[len(layers) // 2], data.bound.values[len(layers) // 2])
     ax.annotate(r"$0.25^{\mathrm{layers}}$", spot, (5, 3), textcoords="offset points", fontsize=7.5)
+    figure.set_label(
+        "Chains of single sigmoids with equal weights: the bound of 1/4 a layer holds for unit weights alone."
+    )
     return figure
 
 
