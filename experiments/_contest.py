@@ -70,11 +70,6 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def first(dataset: Any, *kept: str) -> Any:
-    """Of a sweep along other axes than those and the contest's own, the first point."""
-    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat", "detector", "reading")})
-
-
 def in_ms(seconds: Any) -> float:
     """Milliseconds with three digits."""
     return digits(1e3 * seconds)

@@ -48,8 +48,7 @@ def survey(routes, names, config):
 
 def points(dataset, *axes):
     """The points along these axes; of any other sweep, the first."""
-    keep = {*axes, "transform", "checkpoint", "repeat"}
-    return dataset.isel({dim: 0 for dim in dataset.dims if dim not in keep})
+    return lab.first(dataset, *axes, "transform", "checkpoint", "repeat")
 
 
 def relative(values):

@@ -4,7 +4,6 @@ Neural ODEs learn both, beside the predator-prey equations with learned rates; r
 set beside its flow, as the Euler scheme that they are.
 """
 
-import json
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ import pydantic
 
 from jaxcalc import style
 from jaxcalc.lab import Config as LabConfig
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less, params
 
 kind = "compiled"
 dtype = "float32"
@@ -195,7 +194,7 @@ def _best(dataset, case):
 
 def _by_series(dataset):
     """``{"pelts": {label: best fit}, "spiral": {...}}``, for those that the dataset has."""
-    alone = json.loads(dataset.attrs["params"])["field"]
+    alone = params(dataset)["field"]
     cases = {str(case): _best(dataset, case) for case in dataset.case.values} if "case" in dataset.dims else {}
     cases = cases or {alone: _best(dataset, None)}
     pelts = {name: one for name, one in cases.items() if np.isnan(one.truth_error)}

@@ -14,7 +14,7 @@ import pydantic
 from experiments._quadratures import ROUTES, present
 from experiments._survey import Timed
 from jaxcalc import measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, jax, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, first, jax, less, over
 
 Integrand = Literal[
     "smooth",
@@ -252,8 +252,7 @@ claims = {
 
 def _points(dataset):
     """The dataset by integrand, and only the routes that ran."""
-    data = over(dataset, "integrand")
-    data = data.isel({d: 0 for d in data.dims if d not in ("integrand", "route", "place", "repeat")})
+    data = first(over(dataset, "integrand"), "integrand", "route", "place", "repeat")
     return data.isel(route=data.present.values.reshape(-1, data.sizes["route"]).all(0))
 
 

@@ -13,7 +13,7 @@ import pydantic
 from experiments import _contest, _cutest
 from jaxcalc import measure, scenarios
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, jax, jnp, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, first, jax, jnp, over
 
 if TYPE_CHECKING:
     import xarray
@@ -176,7 +176,7 @@ def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]
 
 def _points(dataset: "xarray.Dataset") -> "xarray.Dataset":
     """One line for each function: medians of time over the readings made, the ratio of times, and the counts."""
-    data = _contest.first(over(dataset, "function"), "function")
+    data = first(over(dataset, "function"), "function", "detector", "reading")
     seconds = data.seconds.transpose("function", "detector", "reading").values
     reads = data.reads.transpose("function", "detector").values
     median = [[np.median(row[: int(k)]) if k else np.nan for row, k in zip(*pair)] for pair in zip(seconds, reads)]

@@ -76,8 +76,3 @@ def by_case(dataset, *axes):
     told = [name for name in ("problem", "l2", "dimension", "tolerance") if name in data.coords]
     along = {name: ("case", np.broadcast_to(data[name].values, data.sizes["case"])) for name in told}
     return data.assign_coords(along).transpose("case", *axes, ...)
-
-
-def precision(dataset):
-    """eps of the numbers that the run computed with."""
-    return float(np.finfo(dataset.attrs["dtype"]).eps)

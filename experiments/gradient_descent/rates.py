@@ -3,9 +3,9 @@
 import numpy as np
 import pydantic
 
-from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
+from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, eps, jax, jnp, less
 
 kind = "compiled"
 
@@ -65,7 +65,7 @@ shared = lambda config: {"step": np.arange(config.num_steps + 1)}
 
 def _by_problem(dataset, *, double=False):
     """The runs on quadratics and least squares, and those on logistic regression."""
-    if double and precision(dataset) > 1e-12:
+    if double and eps(dataset) > 1e-12:
         raise NotJudged("needs double precision")
     data = by_case(dataset, "rate", "seed")
     curved = data["problem"].values == "breast-cancer"

@@ -11,7 +11,7 @@ import pydantic
 from experiments._survey import Timed
 from experiments.laplacian_cost import OURS, contestants_for, first_point
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, jax, jnp
+from jaxcalc.lab import Finding, NotJudged, Variable, below, eps, jax, jnp
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -189,8 +189,8 @@ def _agree(dataset):
         for route in ours
         if route == "auto" or float(point.readings.sel(route=route)) != 0
     ]
-    eps = float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)
-    return Finding(below(found, 1e3 * eps), measured=f"{np.max(found):.2g}, eps being {eps:.2g}")
+    unit = eps(dataset)
+    return Finding(below(found, 1e3 * unit), measured=f"{np.max(found):.2g}, eps being {unit:.2g}")
 
 
 def _style(route):

@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.least_squares import LOOKS, fitted_power
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, eps, jax, jnp, less
 
 kind = "host"
 
@@ -78,7 +78,7 @@ def _growth(error, method):
 
 def _in_double(dataset):
     """The medians of a run in double precision."""
-    if np.finfo(dataset.attrs["dtype"]).eps > _EPS:
+    if eps(dataset) > _EPS:
         raise NotJudged("needs double precision")
     return _medians(dataset)
 

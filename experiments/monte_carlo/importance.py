@@ -1,13 +1,11 @@
 """How much variance does importance sampling save on a rare event, and how does a bad proposal spoil it?"""
 
-import json
-
 import numpy as np
 import pydantic
 
 from experiments.monte_carlo import CHANCE, beyond_chance, coverage_at
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Swept, Variable, above, below, jax, jnp, less, over
+from jaxcalc.lab import Finding, Swept, Variable, above, below, jax, jnp, less, over, params
 
 kind = "compiled"
 
@@ -146,7 +144,7 @@ def figures(dataset):
     right.grid(visible=False)
     figure.colorbar(shown, ax=right, label="coverage of 95 % intervals (%)")
     figure.set_label(
-        f"The probability that a standard normal number exceeds {json.loads(dataset.attrs['params'])['threshold']:g}, "
+        f"The probability that a standard normal number exceeds {params(dataset)['threshold']:g}, "
         f"{p:.3g}, by {int(dataset.num_samples)} draws of a normal proposal. Left: the spread of {data.sizes['seed']} "
         "runs, the spread that they report (band: the middle 68 %; where most runs saw no event they report 0) and "
         "theory (dashed). Right: how often 95 % intervals hold the probability. Below a scale of 0.71 the variance is "

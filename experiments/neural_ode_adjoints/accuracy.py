@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, between, first, holds, jax, jnp, less, over, params
 
 kind = "host"
 
@@ -117,11 +116,9 @@ def run(config, key):
 
 def _families(dataset):
     """``{"Van der Pol": dataset over rates, ...}`` of the problems that have a rate, rates ascending."""
-    data = dataset
-    for name in [d for d in data.gradient_error.dims if d not in ("case", "adjoint", "rate")]:
-        data = data.isel({name: 0})
+    data = first(dataset, "case", "adjoint", "rate", "parameter")
     if "case" not in data.dims:
-        return {base_params(data)["problem"]: data} if "rate" in data.dims else {}
+        return {params(data)["problem"]: data} if "rate" in data.dims else {}
     found = {}
     for family in dict.fromkeys(str(case).split(",")[0] for case in data.case.values):
         mine = data.sel(case=[c for c in data.case.values if str(c).split(",")[0] == family])
@@ -220,7 +217,7 @@ def _family(dataset, name, mild, stiff, tolerance):
     family = _families(over(dataset, "adjoint")).get(name)
     if family is None or not (family.rate[0] <= mild and family.rate[-1] >= stiff):
         raise NotJudged(f"it takes the {name} at rates from {mild:g} to {stiff:g}")
-    used = family.tolerance.values if "tolerance" in family.coords else base_params(family)["tolerance"]
+    used = family.tolerance.values if "tolerance" in family.coords else params(family)["tolerance"]
     if np.max(used) > tolerance:
         raise NotJudged(f"it takes a tolerance of {tolerance:g}")
     return family

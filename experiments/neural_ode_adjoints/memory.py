@@ -5,9 +5,8 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, first, jax, jnp, less, over, params
 
 kind = "host"
 
@@ -88,7 +87,7 @@ def figures(dataset):
     """Memory against steps, and the distance between backsolve's gradient and the discrete one."""
     if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
         return {}
-    data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
+    data = first(dataset, "adjoint", "num_steps", "parameter")
     gaps = _gaps(data)
     figure, axes = style.subplots(1, 2, width="page", height=2.9, letters=False)
     figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
@@ -102,7 +101,7 @@ def figures(dataset):
     others = gaps.where(gaps > 0).sel(adjoint=gaps.adjoint != "direct")
     style.chart(others, "num_steps", axes=axes[1], legend=None, ylabel="gap to the direct gradient", **options)
     gap = gaps.sel(adjoint="backsolve").values
-    order = _order(base_params(data)["solver"])
+    order = _order(params(data)["solver"])
     shown = steps[gap > 1e-13]
     if len(shown):
         axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
@@ -134,8 +133,7 @@ def tables(dataset):
 
 def _by_steps(dataset):
     """The dataset over adjoint and steps, other axes at their first, steps ascending."""
-    dataset = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
-    return dataset.sortby("num_steps")
+    return first(dataset, "adjoint", "num_steps", "parameter").sortby("num_steps")
 
 
 def _constant_memory(dataset):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxcalc import measure, style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc.lab import Finding, Variable, below, eps
 from jaxcalc.lab.judge import Judge
 
 Built = tuple[Callable[..., Any], tuple[Any, ...], int]  # function, its arguments, products (-1: not told)
@@ -76,8 +76,8 @@ def agree(routes: Sequence[str]) -> Judge:
 
     def judge(dataset):
         error = dataset.error.sel(route=list(routes))
-        eps = float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)
-        return Finding(below(error, 1e3 * eps), measured=f"{float(error.max()):.2g}, eps being {eps:.2g}")
+        unit = eps(dataset)
+        return Finding(below(error, 1e3 * unit), measured=f"{float(error.max()):.2g}, eps being {unit:.2g}")
 
     return judge
 

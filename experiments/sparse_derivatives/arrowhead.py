@@ -18,7 +18,7 @@ from experiments.sparse_derivatives import (
     planned,
 )
 from jaxcalc import measure, scenarios, style
-from jaxcalc.lab import Finding, NotJudged, above, below, between, digits, jax, over
+from jaxcalc.lab import Finding, NotJudged, above, below, between, digits, first, jax, over
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
@@ -110,7 +110,7 @@ def run(config, key):
 def _sizes(dataset, problem):
     """The points of one problem along the sizes, or none."""
     data = over(dataset, "problem", "size")
-    return _contest.first(data.sel(problem=problem), "size") if problem in data.problem.values else None
+    return first(data.sel(problem=problem), "size", "route", "repeat") if problem in data.problem.values else None
 
 
 def _of(dataset, problem):

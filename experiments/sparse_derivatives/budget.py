@@ -6,10 +6,9 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from experiments import _contest
 from experiments.sparse_derivatives import deviation
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, jax, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, first, jax, over
 
 kind = "timed"
 dtype = "float32"
@@ -106,7 +105,7 @@ def run(config, key):
 
 def _budgets(dataset):
     """The points along the budgets."""
-    return _contest.first(over(dataset, "budget"), "budget")
+    return first(over(dataset, "budget"), "budget", "route", "repeat")
 
 
 def _in_mb(values):

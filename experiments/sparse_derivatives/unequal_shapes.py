@@ -2,7 +2,6 @@
 
 import pydantic
 
-from experiments import _contest
 from experiments._survey import Timed
 from experiments.sparse_derivatives import (
     CONTEST,
@@ -14,7 +13,7 @@ from experiments.sparse_derivatives import (
     planned,
 )
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, Variable, above, below, jax
+from jaxcalc.lab import Finding, Variable, above, below, first, jax
 
 kind = "timed"
 dtype = "float32"
@@ -55,7 +54,7 @@ def run(config, key):
 
 def _largest(dataset):
     """The point with the most outputs."""
-    data = _contest.first(dataset, "antennas")
+    data = first(dataset, "antennas", "route", "repeat")
     return data.isel(antennas=-1) if "antennas" in data.dims else data
 
 
@@ -79,7 +78,7 @@ def _nothing_lost(dataset):
 
 
 def figures(dataset):
-    data = _contest.first(dataset, "antennas")
+    data = first(dataset, "antennas", "route", "repeat")
     if data.sizes.get("antennas", 1) < 2:
         return {}
     figure, panel = style.subplots(height=2.8)

@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import NotJudged, Swept, Variable, jax, jnp
+from jaxcalc.lab import NotJudged, Swept, Variable, jax, jnp, params
 
 CHAINS = {"w = 1, b = 0": (1.0, 0.0), "w = 4, b = -2": (4.0, -2.0), "w = 8, b = -4": (8.0, -4.0)}
 _SHARED = ("layer", "bound", "chain", "chain_gradient", "relu_slope")
@@ -154,12 +154,10 @@ def run(config, key):
 
 def tidy(dataset):
     """The dataset with dims case, depth and seed whatever was swept, other axes folded into case."""
-    import json
-
     dataset = dataset.drop_vars([v for v in dataset.variables if str(v).startswith("valid")])
     for name in ("depth", "seed", "case"):
         if name not in dataset.attenuation.dims:
-            label = json.loads(dataset.attrs["params"]).get(name, "network" if name == "case" else 0)
+            label = params(dataset).get(name, "network" if name == "case" else 0)
             dataset = dataset.drop_vars(name, errors="ignore")
             swept = [v for v in VARIABLES if v not in _SHARED]
             wide = dataset[swept].expand_dims({name: [label]})
@@ -178,9 +176,7 @@ def tidy(dataset):
 
 def setting(dataset, name):
     """What a parameter was: a sweep's coordinate, of one case where a case was chosen, or else the base value."""
-    import json
-
-    return dataset[name].values[()] if name in dataset.coords else json.loads(dataset.attrs["params"])[name]
+    return dataset[name].values[()] if name in dataset.coords else params(dataset)[name]
 
 
 def over_seeds(array):

@@ -21,6 +21,7 @@ _HOMES = {
     **dict.fromkeys(("jax", "jnp", "xarray"), "jaxcalc.lab.on_use"),
     **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
+    **dict.fromkeys(("eps", "first", "params"), "jaxcalc.lab.settings"),
     **dict.fromkeys(("digits", "rows"), "jaxcalc.lab.tables"),
     "Run": "jaxcalc.lab.results",
     "load": "jaxcalc.lab.results",
@@ -44,8 +45,10 @@ __all__ = [
     "cited",
     "close",
     "digits",
+    "eps",
     "equal",
     "fact",
+    "first",
     "holds",
     "jax",
     "jnp",
@@ -55,6 +58,7 @@ __all__ = [
     "orders",
     "over",
     "pack_facts",
+    "params",
     "rows",
     "run",
     "slope",
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from jaxcalc.lab.on_use import jax, jnp, xarray
     from jaxcalc.lab.results import Run, load
     from jaxcalc.lab.runner import run
+    from jaxcalc.lab.settings import eps, first, params
     from jaxcalc.lab.tables import digits, rows
 
 
