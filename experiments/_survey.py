@@ -60,6 +60,11 @@ def median(seconds):
     return seconds.median("repeat", skipna=False)
 
 
+def ratio(data, route, over):
+    """The median over rounds of one route's time over another's, so that what slows a round cancels."""
+    return median(data.seconds.sel(route=route) / data.seconds.sel(route=over))
+
+
 def quartiles(values):
     """First quartile, median and third over the rounds; itself thrice where nothing was repeated."""
     if "repeat" not in values.dims:

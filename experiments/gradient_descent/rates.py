@@ -5,7 +5,7 @@ import pydantic
 
 from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, eps, jax, jnp, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, eps, jax, jnp, less, rows
 
 kind = "compiled"
 
@@ -130,22 +130,17 @@ def _convexity(dataset):
 
 def tables(dataset):
     data = by_case(dataset, "rate", "seed")
-    rows = []
-    for case in data["case"].values:
-        factor = data["contraction"].sel(case=case).median("seed")
-        best = int(factor.fillna(np.inf).argmin("rate"))
-        one = data.sel(case=case).isel(seed=0, rate=best)
-        rows.append(
-            {
-                "problem": str(case),
-                "condition": float(one["condition"]),
-                "fastest rate x curvature": float(one["rate"]),
-                "theory 2 kappa/(kappa+1)": float(2 * one["condition"] / (one["condition"] + 1)),
-                "factor a step": float(factor.isel(rate=best)),
-                "theory": float(one["theory"]),
-            }
-        )
-    return {"The fastest learning rate": rows}
+    factor = data["contraction"].median("seed")
+    best = factor.fillna(np.inf).argmin("rate")
+    one = data.isel(seed=0).isel(rate=best)
+    columns = {
+        "condition": one["condition"],
+        "fastest rate x curvature": one["rate"],
+        "theory 2 kappa/(kappa+1)": 2 * one["condition"] / (one["condition"] + 1),
+        "factor a step": factor.isel(rate=best),
+        "theory": one["theory"],
+    }
+    return {"The fastest learning rate": rows("case", columns, 6)}
 
 
 def figures(dataset):

@@ -195,8 +195,7 @@ def _draw_return(ax, families):
     ax.set_xscale("log")
     style.ticks(ax.xaxis, rates)
     ax.set_title("forwards and back")
-    ax.set_xlabel(r"$\mu$ or rate")
-    ax.set_ylabel("relative distance from the start")
+    ax.set(xlabel=r"$\mu$ or rate", ylabel="relative distance from the start")
     ax.legend(loc="lower right")
 
 

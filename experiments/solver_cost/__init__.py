@@ -9,6 +9,7 @@ import numpy as np
 import pydantic
 
 from experiments import _survey
+from experiments._survey import ratio
 from jaxcalc import measure, style
 from jaxcalc.lab import Variable, digits, jax, xarray
 
@@ -25,11 +26,6 @@ def readings(calls, config):
 
 def compiled(fun, *args):
     return jax.jit(fun).lower(*args).compile()
-
-
-def ratio(data, route, over):
-    """The median over rounds of one route's time over another's."""
-    return (data.seconds.sel(route=route) / data.seconds.sel(route=over)).median("repeat", skipna=False)
 
 
 def ratios_of(dataset, route, over, chosen=lambda point: True):

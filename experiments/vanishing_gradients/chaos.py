@@ -28,8 +28,7 @@ def figures(dataset):
         ends.append((rf"$\sigma_w^2$ = {gain**2:.4g}", (0.0, float(line[0])), color))
     left.set_yscale("log")
     left.set_xlim(depth, 0)
-    left.set_xlabel("layer, from the last to the input")
-    left.set_ylabel("gradient norm over last layer")
+    left.set(xlabel="layer, from the last to the input", ylabel="gradient norm over last layer")
     squared, theory = _squared_factors(data, depth)
     scale = data.gain.values**2
     right.axhline(1.0, color="#333333", linewidth=0.8)
