@@ -319,11 +319,9 @@ def _draw_training(dataset):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     loss = dataset.loss.rolling(iteration=20).mean()
     hue = "case" if "case" in loss.dims else None
-    labels = {"xlabel": "step of Adam", "ylabel": "mean squared error in view"}
-    look: dict[str, Any] = {"linewidth": 0.9, "marker": ""}
-    figure, _ = style.chart(
-        loss, "iteration", hue=hue, band=(0.0, 1.0), log="y", legend="upper right", **labels, **look
-    )
+    choices: dict[str, Any] = {"log": "y", "legend": "upper right", "linewidth": 0.9, "marker": ""}
+    figure, panels = style.chart(loss, "iteration", hue=hue, band=(0.0, 1.0), **choices)
+    panels[0, 0].set(xlabel="step of Adam", ylabel="mean squared error in view")
     figure.set_label("Training loss: medians over the starts, and the range of all.")
     return figure
 

@@ -91,9 +91,8 @@ def figures(dataset):
     left.set(xscale="log", xlabel="hidden units", ylabel="share of starts that learn XOR", ylim=(0, 1.05))
     solved = dataset.solved.isel(start=slice(0, dataset.sizes["curved"])).values
     sharp = dataset.sharpness.where(dataset.sharpness.copy(data=solved.astype(bool))).sortby("width")
-    look = {"color": style.COLORS["green"], "marker": "^"}
-    labels = {"xlabel": "hidden units", "ylabel": "largest curvature at solutions"}
-    style.chart(sharp, "width", log="xy", axes=right, **labels, **look)
+    style.chart(sharp, "width", log="xy", axes=right, color=style.COLORS["green"], marker="^")
+    right.set(xlabel="hidden units", ylabel="largest curvature at solutions")
     for panel in (left, right):
         style.ticks(panel.xaxis, rate.width.values)
     style.ticks(right.yaxis, [0.005, 0.01, 0.02, 0.05])
