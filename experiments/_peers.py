@@ -82,7 +82,7 @@ def _sparsejac(
 
 
 def pattern_of(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """The pattern of the Jacobian in the first argument as a matrix of ones, which sparsejac has to be given."""
+    """The Jacobian's pattern as a matrix of ones, which sparsejac has to be given."""
     from jax.experimental.sparse import BCOO
 
     from jaxcalc.programs.sparsity import jacobian_pattern

@@ -61,7 +61,7 @@ def median(seconds):
 
 
 def ratio(data, route, over):
-    """The median over rounds of one route's time over another's, so that what slows a round cancels."""
+    """The median over rounds of a route's time over another's: what slows a round cancels."""
     return median(data.seconds.sel(route=route) / data.seconds.sel(route=over))
 
 

@@ -238,9 +238,10 @@ def _draw_workloads(data):
     for panel, (title, values) in zip(panels, quantities.items()):
         panel.set(xscale="log", xlabel=title)
         positive = values.where(values > 0)
-        drawn = {
-            n: style.rows(panel, positive.sel(transform=n), "case", **style.method(n, markersize=5)) for n in names
-        }
+        drawn = {}
+        for name in names:
+            look = style.method(name, markersize=5)
+            drawn[name] = style.rows(panel, positive.sel(transform=name), "case", **look)
         modes = [drawn[name][1] for name in ("jacfwd", "jacrev") if name in names]
         panel.hlines(rows, np.fmin.reduce(modes), np.fmax.reduce(modes), color="#BBBBBB", linewidth=1.0, zorder=1)
         for row in rows[::2]:

@@ -309,8 +309,8 @@ def _draw_euler(cases):
     error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
     style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
     figure.set_label(
-        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow against their "
-        "number (dashed: order 1)."
+        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
+        "against their number (dashed: order 1)."
     )
     return figure
 

@@ -301,8 +301,9 @@ def _draw_cost(data):
     figure, panels = style.subplots(1, 4, width="page", height=0.17 * data.sizes["integrand"] + 1.3, sharey=True)
     for panel, (label, values) in zip(panels, kinds):
         for route in map(str, data.route.values):
-            if values.sel(route=route).notnull().any():
-                style.rows(panel, values.sel(route=route), "integrand", **_look(route, markersize=4.5))
+            one = values.sel(route=route)
+            if one.notnull().any():
+                style.rows(panel, one, "integrand", **_look(route, markersize=4.5))
         panel.set(xscale="linear" if "compile" in label else "log", xlabel=label)
     panels[3].set_xlim(0, None)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

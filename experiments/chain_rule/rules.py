@@ -74,7 +74,8 @@ def _draw_residuals(dataset):
     worst = [units.sel(rule=_cases(dataset, claim)).max() for claim in claims]
     figure, axis = style.subplots(width=5.4, height=0.8 + 0.17 * len(worst))
     axis.set(xscale="log", xlim=(0.1, 10), xlabel="largest residual over the largest derivative (eps)")
-    style.rows(axis, xarray.DataArray(worst, {"claim": names}), "claim", color=style.COLORS["blue"], marker="o")
+    values = xarray.DataArray(worst, {"claim": names})
+    style.rows(axis, values, "claim", color=style.COLORS["blue"], marker="o")
     axis.axvline(1.0, **style.THEORY)
     figure.set_label(
         "Rules of differentiation against automatic differentiation, the worst case of each rule. "

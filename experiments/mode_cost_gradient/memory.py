@@ -91,7 +91,8 @@ def tables(dataset):
         row = {"depth": int(depth)}
         for name in data.checkpoint.values:
             point = data.sel(depth=depth, checkpoint=name)
-            row |= {f"{name}, MB": digits(point.temporaries / 1e6), f"{name}, ms": digits(1e3 * median(point.seconds))}
+            row[f"{name}, MB"] = digits(point.temporaries / 1e6)
+            row[f"{name}, ms"] = digits(1e3 * median(point.seconds))
         rows.append(row)
     return {"Temporaries and time of the gradient": rows}
 

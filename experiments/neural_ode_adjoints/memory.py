@@ -93,13 +93,13 @@ def figures(dataset):
     figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
     steps, memory = data.num_steps.values, (data.temporaries + data.outputs) / 1e6
     looks = {str(adjoint): _look(adjoint) for adjoint in data.adjoint.values}
-    options = {"hue": "adjoint", "looks": looks, "log": "xy", "xlabel": "Runge-Kutta steps"}
-    style.chart(memory, "num_steps", axes=axes[0], legend="best", ylabel="temporaries + outputs, MB", **options)
+    common = {"x": "num_steps", "hue": "adjoint", "looks": looks, "log": "xy", "xlabel": "Runge-Kutta steps"}
+    style.chart(memory, axes=axes[0], legend="best", ylabel="temporaries + outputs, MB", **common)
     if gaps is None or "backsolve" not in data.adjoint:
         axes[1].set_axis_off()
         return {"memory": figure}
     others = gaps.where(gaps > 0).sel(adjoint=gaps.adjoint != "direct")
-    style.chart(others, "num_steps", axes=axes[1], legend=None, ylabel="gap to the direct gradient", **options)
+    style.chart(others, axes=axes[1], legend=None, ylabel="gap to the direct gradient", **common)
     gap = gaps.sel(adjoint="backsolve").values
     order = _order(params(data)["solver"])
     shown = steps[gap > 1e-13]

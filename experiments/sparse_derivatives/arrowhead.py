@@ -110,7 +110,9 @@ def run(config, key):
 def _sizes(dataset, problem):
     """The points of one problem along the sizes, or none."""
     data = over(dataset, "problem", "size")
-    return first(data.sel(problem=problem), "size", "route", "repeat") if problem in data.problem.values else None
+    if problem not in data.problem.values:
+        return None
+    return first(data.sel(problem=problem), "size", "route", "repeat")
 
 
 def _of(dataset, problem):

@@ -90,7 +90,11 @@ def figures(dataset):
 
 def tables(dataset):
     data = _largest(dataset)
-    columns = {"products": data.products.astype(int), "ms": 1e3 * medians(data), "memory, MB": data.footprint / 1e6}
+    columns = {
+        "products": data.products.astype(int),
+        "ms": 1e3 * medians(data),
+        "memory, MB": data.footprint / 1e6,
+    }
     return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": lab.rows("route", columns)}
 
 

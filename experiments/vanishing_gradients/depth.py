@@ -79,8 +79,8 @@ def _draw_layers(data):
     )
     legend.get_title().set_fontsize(7.5)
     figure.set_label(
-        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; medians "
-        "over seeds."
+        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; "
+        "medians over seeds."
     )
     return figure
 
@@ -109,8 +109,8 @@ def _draw_depths(data):
     style.ticks(ax.xaxis, data.depth.values)
     ax.annotate(r"$0.25^{\mathrm{depth}}$, the bound for unit weights (dashed)", (0.03, 0.05), xycoords="axes fraction")
     figure.set_label(
-        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands are the "
-        "range over seeds."
+        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands "
+        "are the range over seeds."
     )
     return figure
 
@@ -119,13 +119,14 @@ def _draw_chains(data):
     """The derivative through chains of single sigmoids, and the bound that holds for unit weights."""
     figure, ax = style.subplots()
     layers = data.layer.values[: min(31, data.sizes["layer"])]
-    colors = dict(zip(data.chain.values.tolist(), ("blue", "green", "vermilion")))
+    colors = [style.COLORS[name] for name in ("blue", "green", "vermilion")]
+    chains = zip(data.chain.values.tolist(), colors)
     style.chart(
         data.chain_gradient.sel(layer=layers),
         "layer",
         hue="chain",
         theory=data.bound.sel(layer=layers),
-        looks={chain: {"color": style.COLORS[color], "marker": ""} for chain, color in colors.items()},
+        looks={chain: {"color": color, "marker": ""} for chain, color in chains},
         log="y",
         xlim=(0, layers[-1]),
         xlabel="sigmoids in a row",
