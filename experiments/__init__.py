@@ -1,5 +1,7 @@
 """The gallery: one question a file, in subjects; what the claims say and expect is in ledger.yaml."""
 
+dtype = "float64"  # of a question that names none
+
 CHAPTERS = {
     "foundations": (
         "functions",

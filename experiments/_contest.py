@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from experiments._peers import peers
+from jaxcalc import measure, scenarios
+from jaxcalc.lab import digits, jax, jnp
 
 # Our own strategies, the simplest first, then the peers.
 STRATEGIES: dict[str, tuple[str, ...]] = {
@@ -70,14 +70,9 @@ def installed(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def first(dataset: Any, *kept: str) -> Any:
-    """Of a sweep along other axes than those and the contest's own, the first point."""
-    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat", "detector", "reading")})
-
-
 def in_ms(seconds: Any) -> float:
     """Milliseconds with three digits."""
-    return float(f"{1e3 * float(seconds):.3g}")
+    return digits(1e3 * seconds)
 
 
 def operators() -> dict[str, tuple[Callable[..., Any], Any]]:
@@ -130,28 +125,22 @@ def all_routes(operator: str, made: Any, fun: Callable[..., Any], arguments: tup
 @contextlib.contextmanager
 def nothing_remembered() -> Iterator[None]:
     """Neither an earlier plan nor an earlier measurement is at hand."""
+    from jaxcalc.cache import empty_cache
     from jaxcalc.programs.speed import device
     from jaxcalc.transforms import plan_memory
 
     device()  # its speeds may be kept in the folder that is about to change
-    before = os.environ.get("JAXCALC_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAXCALC_CACHE"] = folder
+    with empty_cache():
         plan_memory.forget()
         try:
             yield
         finally:
             plan_memory.forget()
-            del os.environ["JAXCALC_CACHE"]
-            if before is not None:
-                os.environ["JAXCALC_CACHE"] = before
 
 
 @functools.cache
 def _warm(operator: str, precision: str) -> None:
     """Plan and run a small function once, so that imports and JAX's lazy loading fall on no trial."""
-    import jax.numpy as jnp
-
     from jaxcalc.transforms import plan
 
     vector = lambda x: jnp.sin(x[1:] * x[:-1])
@@ -223,8 +212,6 @@ def _first_line(error: BaseException) -> str:
 
 def _read(operator: str, own: _Field, chosen: dict[str, str], config: Any) -> np.ndarray:
     """Check every program's result, then time them in turns; returns the planned program's second reading."""
-    from jaxcalc import measure
-
     for name, (program, _) in list(own.programs.items()):
         if program.footprint > 1e6 * config.run_limit:
             own.status[name] = f"not run: needs {program.footprint / 1e6:.0f} MB"
@@ -252,10 +239,6 @@ def _read(operator: str, own: _Field, chosen: dict[str, str], config: Any) -> np
 
 def _check(operator: str, own: _Field, calls: Mapping[str, Callable[[], Any]], patience: float) -> dict[str, float]:
     """Seconds of a second call of each, and how far its result is from that of JAX's own transformation."""
-    import jax
-
-    from jaxcalc import measure
-
     order = sorted(calls, key=lambda name: (not name.startswith(("jax.", "trace of")), name != "jax.jacfwd"))
     reference, first = None, {}
     tolerance = math.sqrt(np.finfo(own.dtype).eps)
@@ -278,7 +261,6 @@ def _check(operator: str, own: _Field, calls: Mapping[str, Callable[[], Any]], p
 
 def _summands(own: _Field) -> float:
     """The sum of the magnitudes that a Laplacian adds up, beside which a sum that cancels is judged; 0 if unknown."""
-    import jax
     from jax.flatten_util import ravel_pytree
 
     fun, (x, *rest) = own.instance.fun, own.instance.arguments
@@ -328,10 +310,6 @@ def hold(operator: str, config: Any) -> dict[str, Any]:
     Returns:
       The variables of ``experiments.derivative_routes``.
     """
-    import jax
-
-    from jaxcalc import scenarios
-
     case = scenarios.case(config.problem)
     with jax.enable_x64(case.dtype == "float64"), nothing_remembered():
         _warm(operator, case.dtype)
@@ -370,7 +348,6 @@ def hold(operator: str, config: Any) -> dict[str, Any]:
 
 def _choose(operator: str, own: _Field) -> tuple[dict[str, str], float, float]:
     """What each rule chooses, and the seconds that planning by estimate and by measurement took."""
-    from jaxcalc import measure
     from jaxcalc.transforms import plan
 
     public = operators()[operator][0]

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from jaxcalc.lab import jax, jnp
+
 OURS = ("jaxcalc auto", "jaxcalc trust-region", "jaxcalc newton-cg", "jaxcalc l-bfgs", "jaxcalc bfgs")
 PEERS = (
     "SciPy L-BFGS-B",
@@ -91,7 +93,6 @@ class Case:
 
 def case(name: str) -> Case:
     """A problem of sif2jax as one of vectors."""
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     problem = load(name)
@@ -144,8 +145,6 @@ def prepared(solver: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 
 def _ours(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
-    import jax
-
     from jaxcalc.solvers import Status, minimize
 
     bounds = None if case.lower is None else (case.lower, case.upper)
@@ -166,7 +165,6 @@ def _ours(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 
 def _scipy(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
-    import jax
     import scipy.optimize
 
     both = jax.jit(jax.value_and_grad(case.fun))
@@ -213,7 +211,6 @@ def _scipy(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 
 def _optimistix(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
-    import jax
     import optimistix
 
     solver = getattr(optimistix, method)(rtol=ASKED, atol=ASKED, norm=optimistix.max_norm)
@@ -233,8 +230,6 @@ def _optimistix(method: str, case: Case) -> tuple[Run, Callable[[Any], Outcome]]
 
 
 def _optax(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
-    import jax
-    import jax.numpy as jnp
     import optax
 
     method = optax.lbfgs()
@@ -261,7 +256,6 @@ def _optax(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 
 def _jaxopt(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
-    import jax
     import jaxopt  # pyright: ignore[reportMissingImports]
 
     solver = jaxopt.LBFGS(case.fun, tol=ASKED, maxiter=MAX_STEPS)
@@ -277,9 +271,6 @@ def _jaxopt(case: Case) -> tuple[Run, Callable[[Any], Outcome]]:
 
 def measured(case: Case, solver: str) -> dict[str, Any]:
     """One solver on one problem: compiled, run, judged from outside, run again where that is cheap."""
-    import jax
-    import jax.numpy as jnp
-
     run, read = prepared(solver, case)
     start = jnp.asarray(case.start)
     began = time.perf_counter()
@@ -370,8 +361,6 @@ def _next(lines: "Queue[str | None]", seconds: float) -> dict[str, Any] | None:
 
 def main(arguments: list[str]) -> int:
     """Run the solvers on the problem, a line of JSON each."""
-    import jax
-
     jax.config.update("jax_enable_x64", True)
     # Every run is waited for, so nothing is gained by a second thread, and handing over takes longer than many a run.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxcalc.lab import jax, jnp
+
 
 def peers(operator: str, instance: Any, routes: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
     """From a peer's name to ``() -> (function, products, the strategy of ours that it resembles)`` or why not."""
-    import jax
-
     fun, arguments = instance.fun, instance.arguments
     n, m = instance.num_inputs, instance.num_outputs
     match operator:
@@ -68,30 +68,32 @@ def _sparsejac(
     fun: Callable[..., Any], arguments: tuple[Any, ...], routes: Mapping[str, Any], mode: str, dense: int
 ) -> Any:
     """sparsejac takes vectors to vectors and has to be given the pattern: it gets ours."""
-    import jax
-    import jax.numpy as jnp
     import sparsejac  # pyright: ignore[reportMissingImports]
-    from jax.experimental.sparse import BCOO
 
-    from jaxcalc.programs.sparsity import jacobian_pattern
-
-    x = arguments[0]
-    lengths: list[Any] = [getattr(one, "shape", ()) for one in (jax.eval_shape(fun, *arguments), x)]
+    lengths: list[Any] = [getattr(one, "shape", ()) for one in (jax.eval_shape(fun, *arguments), arguments[0])]
     if any(len(shape) != 1 for shape in lengths):
         return "does not apply: takes vectors to vectors only"
     like = "sparse columns" if mode == "jacfwd" else "sparse rows"
     # It colours no better than we do, and dense graphs take it minutes.
     if like in routes and routes[like].passes >= dense:
         return "no fewer products than the dense mode"
-    matrix = jacobian_pattern(lambda y: fun(y, *arguments[1:]), x).matrix.tocoo()
-    entries = jnp.ones(matrix.nnz, x.dtype), jnp.stack([jnp.asarray(matrix.row), jnp.asarray(matrix.col)], 1)
-    sparse = getattr(sparsejac, mode)(fun, BCOO(entries, shape=(lengths[0][0], lengths[1][0])))
+    sparse = getattr(sparsejac, mode)(fun, pattern_of(fun, arguments))
     return lambda *args: sparse(*args).todense(), math.nan, like
 
 
+def pattern_of(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """The Jacobian's pattern as a matrix of ones, which sparsejac has to be given."""
+    from jax.experimental.sparse import BCOO
+
+    from jaxcalc.programs.sparsity import jacobian_pattern
+
+    x = arguments[0]
+    matrix = jacobian_pattern(lambda y: fun(y, *arguments[1:]), x).matrix.tocoo()
+    entries = jnp.ones(matrix.nnz, x.dtype), jnp.stack([jnp.asarray(matrix.row), jnp.asarray(matrix.col)], 1)
+    return BCOO(entries, shape=matrix.shape)
+
+
 def _trace_of_hessian(fun: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     _, unravel = ravel_pytree(arguments[0])

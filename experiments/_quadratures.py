@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from experiments import _contest
+from jaxcalc.lab import jax, jnp
 
 if TYPE_CHECKING:
     from jaxcalc.functions.integrands import HardIntegral
@@ -24,8 +25,6 @@ def present(name: str) -> bool:
 
 
 def by_jaxcalc(case: "HardIntegral", config: Any, places: np.ndarray) -> Route:
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.integral import integral
 
     integrated = integral(
@@ -44,7 +43,6 @@ def by_jaxcalc(case: "HardIntegral", config: Any, places: np.ndarray) -> Route:
 
 
 def by_quadax(case: "HardIntegral", config: Any, places: np.ndarray) -> Route:
-    import jax.numpy as jnp
     import quadax  # pyright: ignore[reportMissingImports]
 
     choices = {
@@ -63,9 +61,6 @@ def by_quadax(case: "HardIntegral", config: Any, places: np.ndarray) -> Route:
 
 
 def _compiled(one: Callable[..., Any], case: "HardIntegral", places: np.ndarray) -> Route:
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.programs.compiled import executable
 
     low, high = jnp.asarray(case.low, float), jnp.asarray(case.high, float)

@@ -48,8 +48,7 @@ def survey(routes, names, config):
 
 def points(dataset, *axes):
     """The points along these axes; of any other sweep, the first."""
-    keep = {*axes, "transform", "checkpoint", "repeat"}
-    return dataset.isel({dim: 0 for dim in dataset.dims if dim not in keep})
+    return lab.first(dataset, *axes, "transform", "checkpoint", "repeat")
 
 
 def relative(values):
@@ -61,6 +60,11 @@ def median(seconds):
     return seconds.median("repeat", skipna=False)
 
 
+def ratio(data, route, over):
+    """The median over rounds of a route's time over another's: what slows a round cancels."""
+    return median(data.seconds.sel(route=route) / data.seconds.sel(route=over))
+
+
 def quartiles(values):
     """First quartile, median and third over the rounds; itself thrice where nothing was repeated."""
     if "repeat" not in values.dims:
@@ -68,6 +72,14 @@ def quartiles(values):
     return tuple(values.quantile(q, "repeat", skipna=False) for q in (0.25, 0.5, 0.75))
 
 
-def short(value):
-    """Three significant digits."""
-    return float(f"{float(value):.3g}")
+def flat(dataset, variables, present):
+    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
+    found = {}
+    for name, variable in variables.items():
+        if variable.dims != (name,):
+            values = dataset[name]
+            outer = [dim for dim in values.dims if dim not in variable.dims]
+            data = values.transpose(*outer, *variable.dims).values
+            found[name] = data.reshape(-1, *data.shape[len(outer) :])
+    there = found[present].astype(str) != ""
+    return {name: values[there] for name, values in found.items()}

@@ -12,10 +12,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -41,8 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate, momentum
 
     curvatures = jnp.asarray(config.condition_number, float) ** jnp.linspace(0.0, 1.0, config.dimension)

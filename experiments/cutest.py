@@ -11,7 +11,7 @@ import pydantic
 
 from experiments import _cutest
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, less
 
 SOLVERS = (*_cutest.OURS, *_cutest.PEERS)
 FAR = -1e20
@@ -30,6 +30,7 @@ class Config(Base):
 
 
 kind = "host"
+dtype = "float32"
 needs = ("sif2jax",)
 
 VARIABLES = {
@@ -150,7 +151,6 @@ def figures(dataset):
     panels[2].set_xlim(0, max(1.0, 1.05 * false.max()))
     panels[2].xaxis.get_major_locator().set_params(integer=True)
     panels[0].legend(fontsize=5.5, loc="lower right")
-    style.panel_labels(panels)
     figure.set_label(
         "Performance profiles (Dolan and More): the share of problems that a solver ends well within a factor of the "
         "least evaluations, or run time, of any; solid: jaxcalc, dashed: peers. Right: successes claimed that are "
@@ -189,9 +189,9 @@ def tables(dataset):
         {
             "problem": str(name),
             "n": int(point["variables"]),
-            "value": float(f"{float(point['value']):.6g}"),
-            "lowest": float(f"{float(data['value'].sel(problem=name).min()):.6g}"),
-            "stationarity": float(f"{float(point['stationarity']):.2g}"),
+            "value": digits(point["value"], 6),
+            "lowest": digits(data["value"].sel(problem=name).min(), 6),
+            "stationarity": digits(point["stationarity"], 2),
             "how it ended": str(point["words"].values),
         }
         for name, point in ((name, lead.sel(problem=name)) for name in data.problem.values)
@@ -201,7 +201,7 @@ def tables(dataset):
 
 
 def _median(values):
-    return float(f"{float(values.median()):.3g}")
+    return digits(values.median())
 
 
 _LEAD = "jaxcalc auto"

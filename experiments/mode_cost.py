@@ -5,11 +5,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, quartiles, relative, short, survey, surveyed
-from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less
+from experiments._survey import Measured, median, points, quartiles, relative, survey, surveyed
+from jaxcalc import measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, digits, less
 
 kind = "timed"
+dtype = "float32"
 
 Transform = Literal["value", "jvp", "vjp", "grad", "jacfwd", "jacrev", "hessian"]
 _Map = Literal["curve", "dense layer", "softmax layer", "camera", "heat", "phase delay"]
@@ -152,7 +153,6 @@ def _draw_crossing(slices):
         panel.set_ylabel(word)
     handles = {h.get_label(): h for p in panels.flat for h in p.get_legend_handles_labels()[0]}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if wide else 1)
-    style.panel_labels(panels)
     figure.set_label(
         "Above: operations read off the programs; a star marks where the modes cost the same. Below: "
         "medians of time with quartiles; grey: where the quartiles of forward over reverse do not "
@@ -173,8 +173,6 @@ def _tick_at(panel, sizes):
 
 def _tell_crossing(panel, cost, x, symbol):
     """Where forward and reverse cost the same; where they never do, how far apart they end."""
-    from jaxcalc import measure
-
     if not {"jacfwd", "jacrev"} <= set(cost.transform.values.tolist()):
         return
     forward, reverse = (cost.sel(transform=name) for name in ("jacfwd", "jacrev"))
@@ -216,7 +214,6 @@ def _draw_plane(data):
     bar = figure.colorbar(shade, ax=panels, aspect=30)
     bar.set_label("forward / reverse  (blue: forward is cheaper)")
     bar.outline.set_visible(False)
-    style.panel_labels(panels)
     figure.set_label(
         "Cost of the Jacobian of a dense layer by forward mode over that by reverse mode; times are "
         "medians, grey where their quartiles lie on both sides of 1."
@@ -226,7 +223,10 @@ def _draw_plane(data):
 
 def _draw_workloads(data):
     """Operations, time and memory of every transform, one row per workload."""
-    data = data.sortby(data.num_outputs / data.num_inputs)
+    data = data.sortby(data.num_inputs / data.num_outputs)
+    sizes = zip(data["case"].values, data.num_inputs, data.num_outputs)
+    labels = [f"{case}\n{int(n):,} → {int(m):,}".replace(",", "\u2009") for case, n, m in sizes]
+    data = data.assign_coords(case=labels)
     names = [n for n in ("jvp", "vjp", "jacfwd", "jacrev", "hessian") if n in data.transform]
     quantities = {
         "operations / value": relative(data.operations),
@@ -236,31 +236,22 @@ def _draw_workloads(data):
     rows = np.arange(data.sizes["case"])
     figure, panels = style.subplots(1, 3, width="page", height=0.36 * len(rows) + 1.1, sharey=True)
     for panel, (title, values) in zip(panels, quantities.items()):
-        low, middle, high = (end.where(end > 0) for end in quartiles(values))
-        modes = [middle.sel(transform=n) for n in ("jacfwd", "jacrev") if n in names]
-        panel.hlines(rows, np.fmin.reduce(modes), np.fmax.reduce(modes), color="#BBBBBB", linewidth=1.0, zorder=1)
-        for name in names:
-            one, look = {"transform": name}, style.method(name, linestyle="", markersize=5)
-            panel.plot(middle.sel(one), rows, **look)
-            panel.hlines(rows, low.sel(one), high.sel(one), color=look["color"], linewidth=1.4)
         panel.set(xscale="log", xlabel=title)
-        panel.grid(axis="y", visible=False)
+        positive = values.where(values > 0)
+        drawn = {}
+        for name in names:
+            look = style.method(name, markersize=5)
+            drawn[name] = style.rows(panel, positive.sel(transform=name), "case", **look)
+        modes = [drawn[name][1] for name in ("jacfwd", "jacrev") if name in names]
+        panel.hlines(rows, np.fmin.reduce(modes), np.fmax.reduce(modes), color="#BBBBBB", linewidth=1.0, zorder=1)
         for row in rows[::2]:
             panel.axhspan(row - 0.5, row + 0.5, color="#F5F5F5", linewidth=0, zorder=0)
         panel.tick_params(axis="y", length=0)
         if title.startswith("time") and "jacrev" in names:
             look = {"fontsize": 7, "ha": "right", "va": "center", "transform": panel.get_yaxis_transform()}
-            for row in rows[~np.isfinite(middle.sel(transform="jacrev").values)]:
+            for row in rows[~np.isfinite(drawn["jacrev"][1])]:
                 panel.text(0.97, row, "jacrev: not run", color=style.ink(style.COLORS["vermilion"]), **look)
-    labels = [
-        f"{case}\n{int(n):,} → {int(m):,}".replace(",", "\u2009")
-        for case, n, m in zip(data["case"].values, data.num_inputs, data.num_outputs)
-    ]
-    panels[0].set_yticks(rows, labels)
-    panels[0].set_ylim(-0.5, len(rows) - 0.5)
-    style.panel_labels(panels)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(names))
     figure.set_label(
         "Each derivative relative to one evaluation of the function, and the memory it needs beyond "
         "its arguments. Times are medians with quartiles."
@@ -280,9 +271,9 @@ def tables(dataset):
         counts, seconds = relative(point.operations), median(point.seconds)
         for name, word in (("jacfwd", "forward"), ("jacrev", "reverse")):
             if name in point.transform:
-                row[f"{word} ops"] = short(counts.sel(transform=name))
-                row[f"{word} ms"] = short(1e3 * seconds.sel(transform=name))
-                row[f"{word} MB"] = short(point.footprint.sel(transform=name) / 1e6)
+                row[f"{word} ops"] = digits(counts.sel(transform=name))
+                row[f"{word} ms"] = digits(1e3 * seconds.sel(transform=name))
+                row[f"{word} MB"] = digits(point.footprint.sel(transform=name) / 1e6)
         rows.append(row)
     return {"The Jacobian by either mode: operations in evaluations of f, time, memory beyond arguments": rows[:12]}
 

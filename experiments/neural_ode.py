@@ -4,7 +4,6 @@ Neural ODEs learn both, beside the predator-prey equations with learned rates; r
 set beside its flow, as the Euler scheme that they are.
 """
 
-import json
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +11,10 @@ import pydantic
 
 from jaxcalc import style
 from jaxcalc.lab import Config as LabConfig
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less, params
 
 kind = "compiled"
+dtype = "float32"
 
 
 class Config(LabConfig):
@@ -75,9 +75,6 @@ _HALVINGS = 9
 
 def _series(config, key):
     """``(times, states, truth)``: the series to fit, and the noiseless flow where it is known."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import datasets, fields
     from jaxcalc.transforms.flow import flow
 
@@ -99,9 +96,6 @@ def _series(config, key):
 
 def run(config, key):
     """Draw a field, fit it with a growing horizon, then look at it: trajectory, field, Euler's scheme."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
 
     data_key, init_key = jax.random.split(key)
@@ -140,8 +134,6 @@ def run(config, key):
 
 def _train(config, model, initial, times, observed):
     """Adam on parameters and first state; the error's horizon grows over the first half of training."""
-    import jax
-    import jax.numpy as jnp
     import optax
 
     span = times[-1] - times[0]
@@ -171,9 +163,6 @@ def _train(config, model, initial, times, observed):
 
 def _euler(field, params, start, times):
     """Residual networks of the fitted field: beside diffrax's Euler method, and refined."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
 
     intervals = times.shape[0] - 1
@@ -205,23 +194,12 @@ def _best(dataset, case):
 
 def _by_series(dataset):
     """``{"pelts": {label: best fit}, "spiral": {...}}``, for those that the dataset has."""
-    alone = json.loads(dataset.attrs["params"])["field"]
+    alone = params(dataset)["field"]
     cases = {str(case): _best(dataset, case) for case in dataset.case.values} if "case" in dataset.dims else {}
     cases = cases or {alone: _best(dataset, None)}
     pelts = {name: one for name, one in cases.items() if np.isnan(one.truth_error)}
     spiral = {name: one for name, one in cases.items() if not np.isnan(one.truth_error)}
     return {name: found for name, found in (("pelts", pelts), ("spiral", spiral)) if found}
-
-
-_CAPTIONS = {
-    "pelts": "Above: pelts (points) and the fitted trajectories. Below: the fitted fields over the data.",
-    "spiral": "The field learned from a spiral seen with noise, at regular and at irregular times.",
-    "residual_network": (
-        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
-        "against their number (dashed: order 1)."
-    ),
-    "training": "Training loss: medians over the starts, and the range of all.",
-}
 
 
 def figures(dataset):
@@ -231,11 +209,10 @@ def figures(dataset):
         drawn["pelts"] = _draw_pelts(series["pelts"])
     if "spiral" in series:
         drawn["spiral"] = _draw_spiral(series["spiral"])
-    drawn["residual_network"] = _draw_euler(next(iter(series.values())))
-    drawn["training"] = _draw_training(dataset)
-    for name, figure in drawn.items():
-        figure.set_label(_CAPTIONS[name])
-    return drawn
+    return drawn | {
+        "residual_network": _draw_euler(next(iter(series.values()))),
+        "training": _draw_training(dataset),
+    }
 
 
 def _observed(one):
@@ -255,16 +232,18 @@ def _draw_field(ax, one):
     ax.grid(visible=False)
 
 
-def _log_ticks(axis, low, high):
-    """Ticks in thousands of pelts on an axis that holds logarithms."""
-    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200) if low <= np.log(t) <= high]
-    axis.set_ticks(np.log(ticks), [str(t) for t in ticks])
+def _log_ticks(ax, one):
+    """Ticks in thousands of pelts on axes that hold logarithms."""
+    for axis, grid in ((ax.xaxis, one.grid_x.values), (ax.yaxis, one.grid_y.values)):
+        ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200) if grid[0] <= np.log(t) <= grid[-1]]
+        axis.set_ticks(np.log(ticks), [str(t) for t in ticks])
 
 
 def _draw_pelts(cases):
     """The pelts over the years with each fit, and the fitted fields with the data over them."""
     shown = list(cases.items())[:2]
-    figure, axes = style.subplots(2, 2, width="page", height=5.2, gridspec_kw={"height_ratios": [0.85, 1.15]})
+    heights = {"height_ratios": [0.85, 1.15]}
+    figure, axes = style.subplots(2, 2, width="page", height=5.2, gridspec_kw=heights, letters=False)
     for ax in axes.flat[len(shown) :][: 2 - len(shown)]:
         ax.set_axis_off()
     species = (("hare", style.COLORS["blue"], "o"), ("lynx", style.COLORS["vermilion"], "s"))
@@ -275,11 +254,8 @@ def _draw_pelts(cases):
             top.plot(1900 + times, np.exp(observed[:, index]), marker, color=color, markersize=3.6)
             top.plot(1900 + one.fine_time, np.exp(one.fitted[:, index]), color=color, label=animal)
         top.set_yscale("log")
-        top.set_yticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
-        top.minorticks_off()
-        top.set_xlabel("year")
-        top.set_xticks(range(1900, 1921, 5))
-        top.set_ylabel("thousands of pelts")
+        style.ticks(top.yaxis, [5, 10, 20, 50, 100])
+        top.set(xlabel="year", xticks=range(1900, 1921, 5), ylabel="thousands of pelts")
         top.set_title(f"{name}: {100 * np.expm1(float(one.error)):.0f} % off")
         _draw_field(below, one)
         below.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], zorder=2)
@@ -288,14 +264,13 @@ def _draw_pelts(cases):
             spot = np.flatnonzero(times == year - 1900)
             if len(spot):
                 below.annotate(str(year), observed[spot[0]], xytext=(4, 3), textcoords="offset points", fontsize=7)
-        _log_ticks(below.xaxis, float(one.grid_x[0]), float(one.grid_x[-1]))
-        _log_ticks(below.yaxis, float(one.grid_y[0]), float(one.grid_y[-1]))
-        below.set_xlabel("hare, thousands of pelts")
-        below.set_ylabel("lynx, thousands of pelts")
+        _log_ticks(below, one)
+        below.set(xlabel="hare, thousands of pelts", ylabel="lynx, thousands of pelts")
     limits = [ax.get_ylim() for ax in axes[0, : len(shown)]]
     for ax in axes[0, : len(shown)]:
         ax.set_ylim(min(low for low, _ in limits), max(high for _, high in limits) * 1.5)
     axes[0, 0].legend(ncols=2, loc="upper right")
+    figure.set_label("Above: pelts (points) and the fitted trajectories. Below: the fitted fields over the data.")
     return figure
 
 
@@ -303,7 +278,7 @@ def _draw_spiral(cases):
     """The spiral's fitted fields, seen at regular and at irregular times."""
     shown = list(cases.items())[:2]
     figure, axes = style.subplots(
-        1, len(shown), width="page" if len(shown) > 1 else "column", height=3.3, squeeze=False
+        1, len(shown), width="page" if len(shown) > 1 else "column", height=3.3, squeeze=False, letters=False
     )
     for ax, (name, one) in zip(axes.flat, shown, strict=True):
         _, observed = _observed(one)
@@ -311,36 +286,32 @@ def _draw_spiral(cases):
         ax.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="fit", zorder=2)
         ax.plot(observed[:, 0], observed[:, 1], "o", color="#222222", markersize=3.2, label="seen", zorder=3)
         ax.set_title(f"{name}: {float(one.truth_error):.3f} from the truth")
-        ax.set_xlabel("first component")
-        ax.set_ylabel("second component")
+        ax.set(xlabel="first component", ylabel="second component")
     axes.flat[0].legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none")
+    figure.set_label("The field learned from a spiral seen with noise, at regular and at irregular times.")
     return figure
 
 
 def _draw_euler(cases):
     """A residual network of fitted blocks: its path beside the flow, and its error as blocks are added."""
     one = next(iter(cases.values()))
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
     _draw_field(left, one)
     left.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="flow of the fitted field")
-    left.plot(
-        one.coarse[:, 0],
-        one.coarse[:, 1],
-        color=style.COLORS["purple"],
-        marker="D",
-        markersize=2.6,
-        linewidth=0.8,
-        label=f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks",
-    )
+    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
+    told = f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks"
+    left.plot(one.coarse[:, 0], one.coarse[:, 1], **look, markersize=2.6, linewidth=0.8, label=told)
     if np.isnan(one.truth_error):
-        _log_ticks(left.xaxis, float(one.grid_x[0]), float(one.grid_x[-1]))
-        _log_ticks(left.yaxis, float(one.grid_y[0]), float(one.grid_y[-1]))
+        _log_ticks(left, one)
     left.set_xlabel("hare, thousands of pelts" if np.isnan(one.truth_error) else "first component")
     left.set_ylabel("lynx, thousands of pelts" if np.isnan(one.truth_error) else "second component")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
-    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
     style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
+    figure.set_label(
+        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
+        "against their number (dashed: order 1)."
+    )
     return figure
 
 
@@ -348,13 +319,11 @@ def _draw_training(dataset):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     loss = dataset.loss.rolling(iteration=20).mean()
     hue = "case" if "case" in loss.dims else None
-    choices: dict[str, Any] = {
-        "log": "y",
-        "xlabel": "step of Adam",
-        "ylabel": "mean squared error in view",
-        "marker": "",
-    }
-    return style.chart(loss, "iteration", hue=hue, band=(0.0, 1.0), legend="upper right", linewidth=0.9, **choices)[0]
+    choices: dict[str, Any] = {"log": "y", "legend": "upper right", "linewidth": 0.9, "marker": ""}
+    figure, panels = style.chart(loss, "iteration", hue=hue, band=(0.0, 1.0), **choices)
+    panels[0, 0].set(xlabel="step of Adam", ylabel="mean squared error in view")
+    figure.set_label("Training loss: medians over the starts, and the range of all.")
+    return figure
 
 
 def tables(dataset):

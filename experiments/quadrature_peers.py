@@ -12,9 +12,9 @@ import numpy as np
 import pydantic
 
 from experiments._quadratures import ROUTES, present
-from jaxcalc import style
-from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, less, over
+from experiments._survey import Timed
+from jaxcalc import measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, first, jax, less, over
 
 Integrand = Literal[
     "smooth",
@@ -37,7 +37,7 @@ Integrand = Literal[
 ]
 
 
-class Config(Base):
+class Config(Timed):
     integrand: Integrand = "smooth"
     """what is integrated"""
     tolerance: float = pydantic.Field(1e-8, gt=0)
@@ -49,12 +49,11 @@ class Config(Base):
     places: int = pydantic.Field(64, ge=1)
     """random places of what is hard about the integrand, 0.3 first; 1 where that is at an end, or nowhere"""
     repeats: int = pydantic.Field(9, ge=1)
-    """rounds of timing, in turns"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 kind = "timed"
+dtype = "float32"
 
 VARIABLES = {
     "route": Variable(("route",), "", "what integrates", measured=False),
@@ -72,9 +71,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
-    from jaxcalc import measure
     from jaxcalc.functions.integrands import hard_integrals
 
     case = hard_integrals()[config.integrand]
@@ -256,8 +252,7 @@ claims = {
 
 def _points(dataset):
     """The dataset by integrand, and only the routes that ran."""
-    data = over(dataset, "integrand")
-    data = data.isel({d: 0 for d in data.dims if d not in ("integrand", "route", "place", "repeat")})
+    data = first(over(dataset, "integrand"), "integrand", "route", "place", "repeat")
     return data.isel(route=data.present.values.reshape(-1, data.sizes["route"]).all(0))
 
 
@@ -287,7 +282,6 @@ def _draw_honesty(data, dataset):
         panel.set_title(_look(route)["label"])
     panels[0, 0].set_ylabel("true relative error")
     panels[0, 0].annotate("not a bound", (0.05, 0.93), xycoords="axes fraction", fontsize=7)
-    style.panel_labels(panels)
     figure.set_label(
         "The error that is reported and the true one, for every integrand and place of its difficulty. Above the "
         f"dashed line the report is no bound; grey: the tolerance. Errors below {floor:g} are drawn there, infinite "
@@ -297,7 +291,6 @@ def _draw_honesty(data, dataset):
 
 
 def _draw_cost(data):
-    names = list(map(str, data.integrand.values))
     batched = data.error.count("place").max("route") > 1
     kinds = (
         ("evaluations of the integrand", data.evaluations.rename(place="repeat")),
@@ -305,22 +298,15 @@ def _draw_cost(data):
         ("time each in a batch (µs)", 1e6 * data.batch_seconds.where(batched)),
         ("time to compile (s)", data.compile_seconds.where(data.compile_seconds > 0).expand_dims("repeat", axis=-1)),
     )
-    figure, panels = style.subplots(1, 4, width="page", height=0.17 * len(names) + 1.3, sharey=True)
+    figure, panels = style.subplots(1, 4, width="page", height=0.17 * data.sizes["integrand"] + 1.3, sharey=True)
     for panel, (label, values) in zip(panels, kinds):
         for route in map(str, data.route.values):
             one = values.sel(route=route)
-            there = one.notnull().any("repeat").values
-            if not there.any():
-                continue
-            low, middle, high = (one[there].quantile(q, "repeat").values for q in (0.25, 0.5, 0.75))
-            look = _look(route, markersize=4.5, elinewidth=0.8)
-            panel.errorbar(middle, np.flatnonzero(there), xerr=[middle - low, high - middle], **look)
+            if one.notnull().any():
+                style.rows(panel, one, "integrand", **_look(route, markersize=4.5))
         panel.set(xscale="linear" if "compile" in label else "log", xlabel=label)
     panels[3].set_xlim(0, None)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.5, -0.5)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    style.panel_labels(panels)
     figure.set_label(
         "What an integral costs: evaluations (median over places, bars: quartiles), time and time in a batch of all "
         "places, where there are several (medians, bars: quartiles), time to compile (of SciPy there is none)."
@@ -339,7 +325,7 @@ def tables(dataset):
                 f"{route}: reported": f"{float(one.claimed.median()):.1e}",
                 f"{route}: exceeded": int((one.error > one.claimed + 4 * np.finfo(float).eps).sum()),
                 f"{route}: evaluations": int(one.evaluations.median()),
-                f"{route}: µs": float(f"{1e6 * float(one.seconds.median()):.3g}"),
+                f"{route}: µs": digits(1e6 * one.seconds.median()),
             }
         rows.append(row)
     return {"Largest error over all places, error reported (median), work and time": rows}

@@ -11,8 +11,9 @@ import numpy as np
 import pydantic
 
 from experiments import _contest, _cutest
+from jaxcalc import measure, scenarios
 from jaxcalc.lab import Config as Base
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, first, jax, jnp, over
 
 if TYPE_CHECKING:
     import xarray
@@ -43,6 +44,7 @@ class Config(Base):
 
 
 kind = "timed"
+dtype = "float32"
 
 VARIABLES = {
     "detector": Variable(("detector",), "", "what reads the pattern", measured=False),
@@ -59,9 +61,6 @@ VARIABLES = {
 
 def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
     """The function of one argument, that argument, and whether its Hessian is asked for."""
-    import jax.numpy as jnp
-
-    from jaxcalc import scenarios
     from jaxcalc.scenarios import scans
 
     kind, _, rest = config.function.partition(" ")
@@ -89,7 +88,6 @@ def _subject(config: Config) -> tuple[Callable[..., Any], Any, bool]:
 
 def _by_numbers(fun: Callable[..., Any], x: Any, second: bool, points: int) -> np.ndarray:
     """Where the derivative differs from zero at one of several random points."""
-    import jax
     from jax.flatten_util import ravel_pytree
 
     flat, unravel = ravel_pytree(x)
@@ -170,8 +168,6 @@ def run(config: Config, key: Any) -> dict[str, Any]:
 
 def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]:
     """One reading of a function object that no cache has seen; ``None`` and NaN where the detector raises."""
-    from jaxcalc import measure
-
     try:
         return measure.once(lambda: detector(lambda v: fun(v), x))
     except Exception:  # a peer that cannot read a program is a finding
@@ -180,7 +176,7 @@ def _detect(detector: Any, fun: Callable[..., Any], x: Any) -> tuple[Any, float]
 
 def _points(dataset: "xarray.Dataset") -> "xarray.Dataset":
     """One line for each function: medians of time over the readings made, the ratio of times, and the counts."""
-    data = _contest.first(over(dataset, "function"), "function")
+    data = first(over(dataset, "function"), "function", "detector", "reading")
     seconds = data.seconds.transpose("function", "detector", "reading").values
     reads = data.reads.transpose("function", "detector").values
     median = [[np.median(row[: int(k)]) if k else np.nan for row, k in zip(*pair)] for pair in zip(seconds, reads)]
@@ -355,7 +351,6 @@ def figures(dataset: "xarray.Dataset") -> dict[str, "Figure"]:
     top = max(right.get_xlim()[1], right.get_ylim()[1])
     right.plot([0, top], [0, top], **style.THEORY)
     right.set(xlim=(-0.1, top), ylim=(-0.1, top))
-    style.panel_labels([left, right])
     figure.set_label(
         "Detection of the sparsity pattern of varied functions: time, and entries over those that random points show "
         "(1: exact; below 1: entries are missing)."
@@ -379,7 +374,7 @@ def tables(dataset: "xarray.Dataset") -> dict[str, list[dict[str, Any]]]:
                 "asdex misses": _count(theirs.missed),
                 "ms": _contest.in_ms(ours["median"]),
                 "asdex ms": _contest.in_ms(theirs["median"]),
-                "times faster": float(f"{1 / float(point.ratio):.3g}"),
+                "times faster": digits(1 / point.ratio),
             }
         )
     return {"Patterns: entries and time of detection": rows} if rows else {}

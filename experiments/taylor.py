@@ -10,11 +10,10 @@ import math
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, holds, less
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, below, close, holds, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _CASES = {"exp": "$e^x$ at 1", "log": r"$\log(1 + x)$ at 1.5", "flat": "$e^{-1/x^2}$ at 0.5"}
 
@@ -44,8 +43,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     found = jax.jit(lambda key: _measured(config, key))(key)
     return {
         "case": np.array(list(_CASES)),
@@ -55,9 +52,6 @@ def run(config, key):
 
 
 def _measured(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.local_models import local_model, taylor_polynomial
     from jaxcalc.transforms.taylor import taylor
 
@@ -103,8 +97,6 @@ def _measured(config, key):
 
 
 def _first_and_second_order(dataset):
-    from jaxcalc import measure
-
     slopes = (measure.exponent(dataset.length.values, row) for row in dataset.model_error.values)
     return Finding(close(dict(zip(("first", "second"), slopes))), figure="models")
 

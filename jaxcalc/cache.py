@@ -1,12 +1,14 @@
 """cache: where jaxcalc keeps what it may lose."""
 
+import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "keep", "recall"]
+__all__ = ["cache_folder", "empty_cache", "keep", "recall"]
 
 
 def cache_folder() -> Path:
@@ -14,6 +16,20 @@ def cache_folder() -> Path:
     if chosen := os.environ.get("JAXCALC_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcalc"
+
+
+@contextlib.contextmanager
+def empty_cache() -> Iterator[Path]:
+    """Another cache folder inside the block, empty at first and gone afterwards."""
+    before = os.environ.get("JAXCALC_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["JAXCALC_CACHE"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            os.environ.pop("JAXCALC_CACHE", None)
+            if before is not None:
+                os.environ["JAXCALC_CACHE"] = before
 
 
 def keep(name: str, value: Any) -> None:

@@ -162,3 +162,35 @@ def test_many_points_have_markers_unless_a_line_says_as_much():
         for look, marker in (({"linestyle": "", "marker": "o"}, "o"), ({"marker": "o"}, "")):
             _, panels = style.chart(values, "n", **look)
             assert panels[0, 0].lines[0].get_marker() == marker
+
+
+def test_rows_run_down_with_dots_at_medians_and_bars_between_quartiles():
+    values = xarray.DataArray(
+        [[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [np.nan, np.nan, np.nan]],
+        {"solver": ["a", "b", "c"]},
+        ("solver", "seed"),
+    )
+    with style.context():
+        _, panel = style.subplots()
+        panel.set_xscale("log")
+        low, middle, high = style.rows(panel, values, "solver", shift=0.25, color="black", marker="o")
+    np.testing.assert_array_equal([low[0], middle[0], high[0]], [1.5, 2.0, 2.5])
+    assert np.isnan(middle[2])
+    dots, edge = panel.lines
+    np.testing.assert_array_equal(dots.get_xdata()[:2], [2.0, np.nan])
+    np.testing.assert_array_equal(dots.get_ydata(), [0.25, 1.25, 2.25])
+    np.testing.assert_array_equal(edge.get_ydata(), [1.25])
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["a", "b", "c"]
+    assert panel.get_ylim() == (2.5, -0.5)
+
+
+def test_several_panels_have_letters_and_ticks_are_plain_numbers():
+    letters = lambda panels: [text.get_text() for panel in np.ravel(panels) for text in panel.texts]
+    with style.context():
+        _, panels = style.subplots(1, 3)
+        assert letters(panels) == ["a", "b", "c"]
+        assert letters(style.subplots(1, 2, letters=False)[1]) == letters(style.subplots()[1]) == []
+        panels[0].set_xscale("log")
+        style.ticks(panels[0].xaxis, [2, 0.5, 4000])
+    assert [text.get_text() for text in panels[0].get_xticklabels()] == ["2", "0.5", "4000"]
+    assert not len(panels[0].get_xticks(minor=True))

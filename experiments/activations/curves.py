@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, cited, close, equal, less
+from jaxcalc.lab import Finding, Variable, below, cited, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _BY_AD = "slope, by AD"
@@ -39,9 +38,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import ACTIVATIONS, activation
 
     # Ratios of whole numbers, so that 0 and all whole numbers are on the grid exactly.

@@ -7,10 +7,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, holds, less, pack_facts
+from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, holds, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _DTYPES = ("bfloat16", "float32", "float64")
 
@@ -59,9 +58,6 @@ def _raises(fun: Callable[[float], float], x: float) -> bool:
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import activation
 
     sigmoid, tanh = activation("sigmoid"), activation("tanh")

@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, less
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _CELLS = ("LSTM cell", "GRU cell")
 
@@ -47,9 +46,6 @@ VARIABLES = {
 
 def _zero_shares(samples, key):
     """How often a pre-activation is exactly 0."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.models.dense import mlp
 
     keys = jax.random.split(key, 4)
@@ -70,8 +66,6 @@ def _zero_shares(samples, key):
 def _counts() -> dict[str, dict[str, int]]:
     """Primitives of programs: the sigmoid forth and back, and the reference cells of recurrent networks."""
     import equinox
-    import jax
-    import jax.numpy as jnp
 
     from jaxcalc.functions.activations import activation
     from jaxcalc.programs import walk
@@ -91,9 +85,6 @@ def _counts() -> dict[str, dict[str, int]]:
 
 def _dead_unit(steps, key):
     """The gradient of a single unit by its bias, and how far descent moves it from a bias of -50."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import activation
 
     inputs = jax.random.normal(key, (256, 4))
@@ -123,9 +114,6 @@ def _dead_unit(steps, key):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import activation
     from jaxcalc.models.dense import deep_network, gradient_flow
 
@@ -265,8 +253,7 @@ def figures(dataset):
         height=2.8,
     )
     panels[0, 0].set_xscale("symlog", linthresh=5)
-    panels[0, 0].set_xticks([-50, -20, -10, -5, 0, 4], ["-50", "-20", "-10", "-5", "0", "4"])
-    panels[0, 0].minorticks_off()
+    style.ticks(panels[0, 0].xaxis, [-50, -20, -10, -5, 0, 4])
     dead.set_label(
         "A ReLU unit whose bias keeps it below 0 for every sample has a gradient of exactly 0 (hollow triangles)."
     )

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -29,8 +28,6 @@ def _wave(m):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     import sympy
 
     from jaxcalc.engines import dual, finite_differences, symbolic, tape
@@ -85,13 +82,10 @@ def figures(dataset):
         error = dataset.scaled_error.sel(engine=name).values
         tiny, look = error < least, style.method(name, linestyle="", markersize=2.5)
         axis.plot(np.where(tiny, np.nan, error), place + spread, **look)
-        hollow = look | {"marker": "<", "markerfacecolor": "white", "markeredgewidth": 0.8}
-        hollow |= {"markersize": 4, "zorder": 4}
-        axis.plot(np.full(tiny.sum(), 0.012), (place + spread)[tiny], transform=axis.get_yaxis_transform(), **hollow)
+        style.mark_left(axis, (place + spread)[tiny], look)
     axis.axvline(eps, **style.THEORY)
     axis.annotate("eps", (eps, -0.5), (3, 1), textcoords="offset points", va="top")
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.4, -0.6)
+    style.name_rows(axis, names)
     axis.set(xscale="log", xlim=(least, None), xlabel="error of the derivative / (|f'| + |f|)")
     figure.set_label(
         "Every engine on sin(x) e^x / (1 + x^2) in float64, against 40 digits; each point is one x, hollow at the "

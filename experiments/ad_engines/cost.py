@@ -3,11 +3,10 @@
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, equal, less
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _PRICED = ("jax reverse", "tape", "jax forward", "dual", "central")
 
@@ -46,10 +45,6 @@ def _operations(fun, *args):
 
 def _evaluations(n: int) -> list[int]:
     """Forward passes and pullbacks of one reverse gradient, and function values of a central one, all counted."""
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcalc import measure
     from jaxcalc.engines import finite_differences
 
     plain = lambda x: jnp.sum(jnp.sin(x)).astype("float32")
@@ -68,9 +63,6 @@ def _evaluations(n: int) -> list[int]:
 
 def _settings() -> tuple[dict[str, float], str]:
     """Operations with forward mode over those by reverse mode alone, in uses of derivatives; the planner's product."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import hvp, plan
 
     weights = [jnp.ones((2, 16)) / 4, jnp.ones((16, 16)) / 16, jnp.ones((16, 1)) / 4]
@@ -95,9 +87,6 @@ def _settings() -> tuple[dict[str, float], str]:
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import dual, finite_differences, tape
 
     found = np.zeros((len(config.sizes), len(_PRICED)))

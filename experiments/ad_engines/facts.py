@@ -6,10 +6,24 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import FACTS, Finding, Variable, below, cited, close, equal, fact, holds, judge_facts, less, pack_facts
+from jaxcalc.lab import (
+    FACTS,
+    Finding,
+    Variable,
+    below,
+    cited,
+    close,
+    equal,
+    fact,
+    holds,
+    jax,
+    jnp,
+    judge_facts,
+    less,
+    pack_facts,
+)
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -30,9 +44,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import dual, tape
 
     pair, nodes, operands = (jnp.asarray(at) for at in ([1.0, 2.0], [2.0, 5.0], [2.0, 3.0]))
@@ -104,9 +115,6 @@ def _printed_engine(length):
 
 def _network():
     """The gradient of a 2-8-1 network on a batch of 4: by leaf its shape, its norm, its distance from the tape's."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import tape
 
     draw = np.random.default_rng(0)
@@ -124,9 +132,6 @@ def _network():
 
 def _special_points():
     """Program -> the derivative that JAX gives at 0, and the function's own; the first three are the identity."""
-    import jax
-    import jax.numpy as jnp
-
     programs = {
         "identity": (lambda x: x, 1.0),
         "identity as log(exp x)": (lambda x: jnp.log(jnp.exp(x)), 1.0),
@@ -141,9 +146,6 @@ def _special_points():
 
 def _flow():
     """Slopes of a program with Python's loops and branches: jax, compiled, dual, tape; what the compiler says of it."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import dual, tape
 
     def program(m):
@@ -167,9 +169,6 @@ def _flow():
 
 def _graph():
     """How often a gradient's program and a tape use what is not there yet, and make what is; the operations."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import tape
     from jaxcalc.programs import walk
 
@@ -188,9 +187,6 @@ def _graph():
 
 def _associations():
     """Gaps of three Jacobians' products: left against right, left against reverse mode, right against forward mode."""
-    import jax
-    import jax.numpy as jnp
-
     draw = np.random.default_rng(0)
     weights = [jnp.asarray(draw.standard_normal((4, 4))) for _ in range(3)]
     x = a = jnp.asarray(draw.standard_normal(4))

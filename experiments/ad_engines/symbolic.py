@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, less
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, holds, jax, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -46,7 +45,6 @@ def _until(x):
 
 
 def run(config, key):
-    import jax
     import sympy
 
     from jaxcalc.engines import dual, symbolic

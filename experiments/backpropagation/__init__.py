@@ -4,6 +4,8 @@ A backward pass written out in matrices against a tape and JAX's reverse mode (`
 network on XOR from a thousand starts (``xor``), and one backward pass against one nudge for each parameter (``cost``).
 """
 
+from jaxcalc.lab import jax
+
 
 def by_tape(x, y):
     """The mean cross-entropy of the network, on the tape."""
@@ -18,8 +20,6 @@ def by_tape(x, y):
 
 def by_jax(x, y):
     """The mean cross-entropy of the network, in JAX."""
-    import jax
-
     from jaxcalc.functions.losses import binary_cross_entropy_from_logits
 
     def loss(p):

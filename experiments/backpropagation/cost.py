@@ -4,11 +4,10 @@ import numpy as np
 import pydantic
 
 from experiments.backpropagation import by_jax, by_tape
-from jaxcalc import lab, style
-from jaxcalc.lab import Variable
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Variable, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -28,9 +27,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences, tape
     from jaxcalc.engines.two_layer_backprop import backpropagate, listing_start
     from jaxcalc.programs import cost
@@ -60,21 +56,14 @@ def run(config, key):
 
 
 def tables(dataset):
-    from jaxcalc import measure
-
-    n = dataset.num_parameters.values
-    rows = []
-    for name in map(str, dataset.route.values):
-        costs = dataset.relative_cost.sel(route=name).values
-        rows.append(
-            {
-                "route": name,
-                "smallest network": float(f"{costs[0]:.3g}"),
-                "largest network": float(f"{costs[-1]:.3g}"),
-                "exponent in parameters": float(f"{measure.exponent(n, costs):.3f}"),
-            }
-        )
-    return {"Operations of a gradient, in evaluations of the loss": rows}
+    costs = dataset.relative_cost.transpose("route", "num_parameters")
+    exponents = [measure.exponent(dataset.num_parameters.values, row) for row in costs.values]
+    columns = {
+        "smallest network": costs[:, 0],
+        "largest network": costs[:, -1],
+        "exponent in parameters": costs[:, 0].copy(data=exponents),
+    }
+    return {"Operations of a gradient, in evaluations of the loss": lab.rows("route", columns)}
 
 
 def figures(dataset):

@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.backpropagation import by_jax, by_tape
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, equal
+from jaxcalc.lab import Finding, Variable, below, close, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -39,9 +38,6 @@ VARIABLES = {
 
 def _layer_by_layer(weights, x):
     """The gradients of a deep network's sum by its layers: from each layer's own pullback, and of the whole."""
-    import jax
-    import jax.numpy as jnp
-
     layer = lambda w, a: jnp.tanh(a @ w)
     whole = jax.grad(lambda weights: jnp.sum(functools.reduce(lambda a, w: layer(w, a), weights, x)))(weights)
     # Each layer keeps its own pullback, and hands one gradient to its weights and one to the layer below.
@@ -57,9 +53,6 @@ def _layer_by_layer(weights, x):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences, tape
     from jaxcalc.engines.two_layer_backprop import backpropagate, forward, listing_start
     from jaxcalc.functions.losses import binary_cross_entropy_from_logits

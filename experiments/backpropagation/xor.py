@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close
+from jaxcalc.lab import Finding, Variable, close, jax, jnp, xarray
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -33,9 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines.two_layer_backprop import backpropagate, forward, listing_start
     from jaxcalc.functions.datasets import xor
 
@@ -87,8 +83,6 @@ def _judge_starts(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
     solved = dict(zip(dataset.start.values.tolist(), _solved(dataset) == 1))
     shown = dataset.shown.values.tolist()
@@ -119,7 +113,6 @@ def figures(dataset):
     )
     right.axvline(np.log(2), **style.THEORY)
     right.annotate("constant output", (np.log(2), 20), (-4, 0), textcoords="offset points", ha="right")
-    style.panel_labels((left, right))
     figure.set_label(
         f"A 2-4-1 network on XOR: seed 42 (thick) and twelve others, and where {ends.size} starts end. Dashed: log 2, "
         "the loss of a constant output of one half."

@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.basins import FILLS, NOWHERE, cells, outer_edges
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, between, close, less
+from jaxcalc.lab import Finding, Variable, between, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -40,9 +39,6 @@ _PROGRAMS = ("Newton's iteration", "gradient descent")
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import LANDSCAPES
     from jaxcalc.solvers import gradient_descent, newton
@@ -144,7 +140,7 @@ def _fractal(dataset):
 def figures(dataset):
     from matplotlib.colors import to_rgb
 
-    figure, panels = style.subplots(1, 2, width="page", height=3.6, sharex=True, sharey=True)
+    figure, panels = style.subplots(1, 2, width="page", height=3.6, sharex=True, sharey=True, letters=False)
     extent = outer_edges(dataset)
     for panel, program in zip(panels, map(str, dataset.program.values)):
         one = dataset.sel(program=program)

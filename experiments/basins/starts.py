@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.basins import FILLS, NOT_A_MINIMUM, NOWHERE, cells, outer_edges
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, between, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 _CONVERGED = 0
 Method = Literal["gradient-flow", "gradient-descent", "momentum", "newton", "bfgs", "trust-region"]
@@ -59,9 +58,6 @@ def _solver(method, largest):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import LANDSCAPES
 
@@ -168,7 +164,8 @@ def figures(dataset):
     rows = -(-len(methods) // columns)
     aspect = (extent[3] - extent[2]) / (extent[1] - extent[0])
     height = rows * (6.5 / columns * aspect + 0.4) + 0.6
-    figure, panels = style.subplots(rows, columns, width="page", height=height, squeeze=False, sharex=True, sharey=True)
+    alike = {"squeeze": False, "sharex": True, "sharey": True, "letters": False}
+    figure, panels = style.subplots(rows, columns, width="page", height=height, **alike)
     shares = _shares(data)
     for panel in panels.flat[len(methods) :]:
         panel.set_axis_off()

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close
+from jaxcalc.lab import Finding, Variable, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -26,8 +25,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.nn import sigmoid
 
     weights = jnp.linspace(0.9, 1.3, config.layers)

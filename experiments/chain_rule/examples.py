@@ -3,10 +3,9 @@
 import numpy as np
 
 from jaxcalc import lab
-from jaxcalc.lab import FACTS, Finding, below, close, equal, judge_facts, less, pack_facts
+from jaxcalc.lab import FACTS, Finding, below, close, equal, jax, jnp, judge_facts, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -20,8 +19,6 @@ VARIABLES = {**FACTS}
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.nn import sigmoid
 
     slopes = lambda fun, *at: [float(jax.grad(fun)(float(x))) for x in at]
@@ -57,8 +54,6 @@ def run(config, key):
 
 def _primitives():
     """What the reference table is made of, each primitive with a derivative rule of its own."""
-    import jax
-
     from jaxcalc.functions import rules
     from jaxcalc.programs import walk
 

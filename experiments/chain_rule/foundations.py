@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, cited, close, equal, holds, slope
+from jaxcalc.lab import Finding, Variable, above, cited, close, equal, holds, jax, jnp, slope
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -40,9 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
 
     h = 10.0 ** -np.arange(1, 17)

@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc.lab import Finding, Variable, below, jax, xarray
 
 kind = "host"
-dtype = "float64"
 
 _LAWS = (
     *("power-rule", "power-rule-negative-and-fractional", "sum-difference-constant-rules"),
@@ -37,8 +36,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions import rules
 
     names, rows = [], []
@@ -73,16 +70,12 @@ def figures(dataset):
 
 def _draw_residuals(dataset):
     units = _residuals(dataset) / np.finfo(float).eps
-    worst = np.array([units.sel(rule=_cases(dataset, claim)).max() for claim in claims])
-    figure, axis = style.subplots(width=5.4, height=0.8 + 0.17 * worst.size)
-    places, exact = np.arange(worst.size), worst == 0
-    axis.plot(worst[~exact], places[~exact], "o", color=style.COLORS["blue"])
-    hollow = {"color": style.COLORS["blue"], "markerfacecolor": "white", "markeredgewidth": 0.9}
-    at_edge = axis.get_yaxis_transform()
-    axis.plot(np.full(exact.sum(), 0.02), places[exact], "<", transform=at_edge, **hollow)
-    axis.set_yticks(places, [claim.replace("table-derivative-", "table: ") for claim in claims])
-    axis.set(xscale="log", xlim=(0.1, 10), ylim=(worst.size - 0.5, -0.5))
-    axis.set_xlabel("largest residual over the largest derivative (eps)")
+    names = [claim.replace("table-derivative-", "table: ") for claim in claims]
+    worst = [units.sel(rule=_cases(dataset, claim)).max() for claim in claims]
+    figure, axis = style.subplots(width=5.4, height=0.8 + 0.17 * len(worst))
+    axis.set(xscale="log", xlim=(0.1, 10), xlabel="largest residual over the largest derivative (eps)")
+    values = xarray.DataArray(worst, {"claim": names})
+    style.rows(axis, values, "claim", color=style.COLORS["blue"], marker="o")
     axis.axvline(1.0, **style.THEORY)
     figure.set_label(
         "Rules of differentiation against automatic differentiation, the worst case of each rule. "
@@ -93,7 +86,7 @@ def _draw_residuals(dataset):
 
 def _draw_table(dataset):
     looks = {"f": {}, "f'": {"linestyle": "--"}}
-    figure, panels = style.subplots(3, 4, width="page", height=4.6)
+    figure, panels = style.subplots(3, 4, width="page", height=4.6, letters=False)
     plain = {"legend": None, "marker": "", "xlabel": "", "ylabel": "", "ylim": (-2, 4)}
     for panel, claim in zip(panels.flat, _TABLE):
         one = dataset.sel(rule=claim)

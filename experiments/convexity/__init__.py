@@ -5,13 +5,13 @@ Chords, Hessian eigenvalues and the shape that they tell (``shapes``); many star
 learn XOR from a random start (``width``).
 """
 
+from jaxcalc.lab import jnp
+
 XOR = ([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0.0, 1.0, 1.0, 0.0])
 
 
 def xor_loss(model):
     """The mean cross-entropy of a network with one logit on the four samples of XOR."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions.losses import binary_cross_entropy_from_logits
 
     inputs, targets = (jnp.asarray(table) for table in XOR)

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, less
+from jaxcalc.lab import Finding, Variable, below, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _DATA = ("separable", "overlapping")
 
@@ -32,9 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     keys = jax.random.split(key, 2)
@@ -63,8 +59,6 @@ def run(config, key):
 
 def _bowl_at(rate):
     """Values of x^2 / 2 under gradient descent at a rate in units of the inverse curvature."""
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     bowl = lambda x: jnp.sum(x**2) / 2
@@ -106,7 +100,6 @@ def figures(dataset):
     common["legend"] = "lower left"
     style.chart(dataset.loss, "step", axes=right, log="xy", ylabel="mean logistic loss", **common)
     left.annotate(f"{slope:.2f} log t", (0.62, 0.6), xycoords="axes fraction", fontsize=7.5, ha="right")
-    style.panel_labels((left, right))
     figure.set_label(
         "Gradient descent on logistic regression in the plane: where labels overlap the weights settle, where a line "
         "separates them the loss has no minimum and the weights grow with the logarithm of time."

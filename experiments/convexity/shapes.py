@@ -8,10 +8,9 @@ import pydantic
 
 from experiments.convexity import xor_loss
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, equal, less
+from jaxcalc.lab import Finding, Variable, above, below, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 # By function: is it convex?
 _CHORDS = {
@@ -60,8 +59,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc import hessian, minimize
@@ -234,7 +231,7 @@ def _relabelled(dataset):
 def figures(dataset):
     names = list(map(str, dataset.function.values))
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.9, sharey=True)
-    for row, name in enumerate(reversed(names)):
+    for row, name in enumerate(names):
         color = style.COLORS["blue" if _CHORDS[name] else "vermilion"]
         for panel, values in ((left, dataset.margin), (right, dataset.least_curvature)):
             one = values.sel(function=name).values
@@ -243,15 +240,14 @@ def figures(dataset):
             panel.plot((first, third), (row, row), color=color, linewidth=5, solid_capstyle="butt", alpha=0.55)
             panel.plot(low, row, "|", color=color, markersize=9, markeredgewidth=1.4)
             panel.plot(middle, row, "o", color=color, markersize=4)
-    left.set_yticks(range(len(names)), list(reversed(names)))
     for panel, threshold in ((left, 1e-4), (right, 1e-3)):
+        style.name_rows(panel, names)
         panel.set_xscale("symlog", linthresh=threshold)
         panel.axvline(0, color=style.COLORS["black"], linewidth=0.8)
     left.set(xlabel="chord above the function, relative")
     left.set_xticks([-1, -1e-2, 0, 1e-2, 1], ["−1", "−0.01", "0", "0.01", "1"])
     right.set(xlabel="least eigenvalue of the Hessian")
     right.set_xticks([-100, -1, 0, 1, 100], ["−100", "−1", "0", "1", "100"])
-    style.panel_labels((left, right))
     figure.set_label(
         "How far random chords pass above a function, and the least curvature at random points: least, quartiles, "
         "median and largest. Of the convex functions (blue) nothing lies left of 0. Both axes are linear near 0."

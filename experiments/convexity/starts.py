@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.convexity import XOR
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, equal, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, equal, jax, jnp, over
 
 kind = "compiled"
-dtype = "float64"
 
 _SHOWN = {
     "breast-cancer": "logistic regression",
@@ -53,8 +52,6 @@ VARIABLES = {
 
 def _objective(name):
     """The function and its number of variables."""
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc.functions import problems
@@ -79,9 +76,6 @@ def _objective(name):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import hessian, minimize
 
     fun, size = _objective(config.problem)

@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.convexity import XOR, xor_loss
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, between, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, between, jax, jnp, less, over
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -32,8 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc import hvp
@@ -94,15 +91,11 @@ def figures(dataset):
     left.set(xscale="log", xlabel="hidden units", ylabel="share of starts that learn XOR", ylim=(0, 1.05))
     solved = dataset.solved.isel(start=slice(0, dataset.sizes["curved"])).values
     sharp = dataset.sharpness.where(dataset.sharpness.copy(data=solved.astype(bool))).sortby("width")
-    low, middle, high = (sharp.quantile(q, "curved") for q in (0.25, 0.5, 0.75))
-    right.plot(sharp.width, middle, color=style.COLORS["green"], marker="^")
-    right.fill_between(sharp.width, low, high, color=style.COLORS["green"], alpha=0.2, linewidth=0)
-    right.set(xscale="log", yscale="log", xlabel="hidden units", ylabel="largest curvature at solutions")
+    style.chart(sharp, "width", log="xy", axes=right, color=style.COLORS["green"], marker="^")
+    right.set(xlabel="hidden units", ylabel="largest curvature at solutions")
     for panel in (left, right):
-        panel.set_xticks(rate.width.values, [f"{w:g}" for w in rate.width.values])
-        panel.minorticks_off()
-    right.set_yticks([0.005, 0.01, 0.02, 0.05], ["0.005", "0.01", "0.02", "0.05"])
-    style.panel_labels((left, right))
+        style.ticks(panel.xaxis, rate.width.values)
+    style.ticks(right.yaxis, [0.005, 0.01, 0.02, 0.05])
     figure.set_label(
         f"XOR by a ReLU network with one hidden layer from {number} random starts: the share that learns it, with two "
         "standard errors, and the largest eigenvalue of the Hessian where it does, median and quartiles."

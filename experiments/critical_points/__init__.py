@@ -7,8 +7,8 @@ one's own (``own``).
 
 import numpy as np
 
-from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, below, less
+from jaxcalc import lab, style
+from jaxcalc.lab import Finding, Variable, below, jax, jnp, less
 
 _STEP = 1e-4  # from a stationary point, to see whether the function rises or falls
 
@@ -41,9 +41,6 @@ def stationary_points(fun, starts, max_steps=500, where=None, same="place"):
     Returns:
       Arrays by the names of ``POINTS``.
     """
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import root
     from jaxcalc.transforms.hessian import hessian
     from jaxcalc.transforms.stationary import classify_stationary_point
@@ -94,17 +91,14 @@ def counted(dataset):
 
 def listed(dataset):
     """Rows of a table of stationary points."""
-    points = (dataset.isel(point=place) for place in range(dataset.sizes["point"]))
-    return [
-        {
-            "value": float(f"{float(one.value):.5g}"),
-            "kind": str(one.kind.values),
-            "negative eigenvalues": int((one.eigenvalues < 0).sum()),
-            "least eigenvalue": float(f"{float(one.eigenvalues[0]):.3g}"),
-            "starts": int(one.starts),
-        }
-        for one in points
-    ]
+    columns = {
+        "value": dataset.value,
+        "kind": dataset.kind,
+        "negative eigenvalues": (dataset.eigenvalues < 0).sum("eigenvalue"),
+        "least eigenvalue": dataset.eigenvalues.isel(eigenvalue=0),
+        "starts": dataset.starts,
+    }
+    return lab.rows("point", columns, 5)
 
 
 def draw_points(panels, dataset, name):

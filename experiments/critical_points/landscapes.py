@@ -9,10 +9,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, less
+from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _SHOWN = {
     "bowl": "bowl: $x^2 + 3y^2$",
@@ -58,16 +57,11 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     found = jax.jit(lambda key: _measured(config, key))(key)
     return {"shape": np.array(list(_SHOWN)), **{name: np.asarray(value) for name, value in found.items()}}
 
 
 def _measured(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.hessian import hessian
     from jaxcalc.transforms.jacobian import jacobian
     from jaxcalc.transforms.local_models import directional_derivative, steepest_ascent
@@ -198,7 +192,7 @@ def _bowl(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True)
+    figure, panels = style.subplots(1, 4, width="page", height=2.4, sharey=True, letters=False)
     for axis, name in zip(panels, map(str, dataset["shape"].values)):
         one = dataset.sel({"shape": name})
         top = float(abs(one.surface).max())

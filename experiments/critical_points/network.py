@@ -17,10 +17,9 @@ from experiments.critical_points import (
     stationary_points,
 )
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, above, less
+from jaxcalc.lab import Finding, above, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -38,8 +37,6 @@ VARIABLES = POINTS
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.flatten_util import ravel_pytree
 
     from jaxcalc.models import mlp
@@ -73,7 +70,6 @@ def tables(dataset):
 def figures(dataset):
     figure, panels = style.subplots(1, 2, width="page", height=2.7)
     draw_points(panels, dataset, "loss")
-    style.panel_labels(panels)
     figure.set_label(
         "Stationary points of a tanh network on XOR, found from random weights by a search for "
         "zeros of the gradient, and the eigenvalues of the Hessian at each: below the dashed line "

@@ -23,10 +23,9 @@ from experiments.critical_points import (
     stationary_points,
 )
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, equal
+from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _ROUNDING = 1e-9  # up to which, relative, a chord touches the graph and an eigenvalue is zero
 
@@ -75,9 +74,6 @@ def _imported(name) -> Callable[..., Any]:
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms.hessian import hessian
 
     fun = _imported(config.function)
@@ -146,7 +142,6 @@ def figures(dataset):
     )
     points, panels = style.subplots(1, 2, width="page", height=2.7)
     draw_points(panels, dataset, "value")
-    style.panel_labels(panels)
     points.set_label("Stationary points in the box, and the eigenvalues of the Hessian at each.")
     return {"convexity": convexity, "points": points}
 

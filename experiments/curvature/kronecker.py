@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, between, close
+from jaxcalc.lab import Finding, Variable, below, between, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -38,8 +37,6 @@ def _block(input, after):
 
     ``F = E[a a' (x) J'J]`` and ``E[a a'] (x) E[J'J]``, a the layer's input and J the outputs by its units.
     """
-    import jax.numpy as jnp
-
     samples = len(input)
     inner = jnp.einsum("sa,sb->ab", input, input) / samples
     outer = jnp.einsum("soi,soj->ij", after, after) / samples
@@ -55,9 +52,6 @@ def _block(input, after):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.models import mlp
 
     model = mlp((config.inputs, config.hidden, config.outputs))
@@ -109,7 +103,7 @@ def _factored(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 3, width="page", height=2.6)
+    figure, panels = style.subplots(1, 3, width="page", height=2.6, letters=False)
     exact, product = dataset.exact.values, dataset["product"].values
     matrices = {"exact block": exact, "Kronecker product": product, "difference": product - exact}
     top, ends = float(abs(exact).max()), ((0, len(exact) - 1), ("1", str(len(exact))))

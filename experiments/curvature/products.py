@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, between, equal
+from jaxcalc.lab import Finding, Variable, above, below, between, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _COMPILED = 512  # variables up to which the whole Hessian is compiled
 
@@ -31,9 +30,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import hvp
     from jaxcalc.functions import problems
     from jaxcalc.programs.compiled import executable
@@ -103,7 +99,7 @@ def figures(dataset):
         legend="upper right",
         height=2.8,
     )
-    panels[0, 0].set_xticks([100, 1000], ["100", "1000"])
+    style.ticks(panels[0, 0].xaxis, [100, 1000])
     figure.set_label(
         "Operations, as the compiler counts them, of the gradient, a Hessian-vector product and the Hessian of a "
         "chained function; dashed: powers 1 and 2 of n."

@@ -5,13 +5,12 @@ import functools
 import numpy as np
 import pydantic
 
-from experiments._survey import short
-from experiments.derivative_prices import complete, flat
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above
+from experiments._survey import flat
+from experiments.derivative_prices import complete
+from jaxcalc import lab, scenarios, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, digits, jax
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -21,8 +20,6 @@ class Config(lab.Config):
     @pydantic.field_validator("problem")
     @classmethod
     def _in_the_catalogue(cls, name: str) -> str:
-        from jaxcalc import scenarios
-
         return scenarios.case(name).name
 
 
@@ -41,10 +38,7 @@ VARIABLES = {
 
 def run(config, key):
     """Compile every route that the planner offers, and read XLA's account of its memory; nothing is run."""
-    import jax
-
     from experiments import _contest
-    from jaxcalc import scenarios
     from jaxcalc.transforms import choose, plan
     from jaxcalc.transforms.plan import Request
 
@@ -126,9 +120,9 @@ def tables(dataset):
                 {
                     "route": name,
                     "functions": len(ratio),
-                    "predicted / allocated, median": short(middle),
-                    "10th percentile": short(low),
-                    "90th percentile": short(high),
+                    "predicted / allocated, median": digits(middle),
+                    "10th percentile": digits(low),
+                    "90th percentile": digits(high),
                     "within 2 times": f"{within:.0%}",
                     "at least 0.8": f"{safe:.0%}",
                 }
@@ -137,9 +131,9 @@ def tables(dataset):
     worst = [
         {
             **{name: str(data[of][i]) for name, of in _NAMED.items()},
-            "predicted MB": short(data["predicted"][i] / 1e6),
-            "allocated MB": short(data["footprint"][i] / 1e6),
-            "ratio": short(data["ratio"][i]),
+            "predicted MB": digits(data["predicted"][i] / 1e6),
+            "allocated MB": digits(data["footprint"][i] / 1e6),
+            "ratio": digits(data["ratio"][i]),
         }
         for i in order
     ]
@@ -175,8 +169,6 @@ def figures(dataset):
         panel.set_xlabel("temporaries + outputs by XLA (bytes)")
         panel.legend(loc="upper left")
     panels[0, 0].set_ylabel("predicted peak (bytes)")
-    if len(splits) > 1:
-        style.panel_labels(panels)
     figure.set_label("Peak memory of every route, predicted from its program and as XLA allocates it.")
     return {"memory": figure}
 

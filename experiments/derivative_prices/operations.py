@@ -3,11 +3,13 @@
 import numpy as np
 import pydantic
 
-from experiments.derivative_prices import complete, flat
+from experiments._survey import flat
+from experiments.derivative_prices import complete
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc.lab import Finding, Variable, below, digits
 
 kind = "host"
+dtype = "float32"
 
 
 class Config(lab.Config):
@@ -80,9 +82,9 @@ def tables(dataset):
             "program": str(name),
             "operations by hand": str(data["formula"][i]),
             "and transcendentals": int(data["hand_transcendentals"][i]),
-            "by hand": float(f"{data['hand_flops'][i] + data['hand_transcendentals'][i]:.6g}"),
-            "read off": float(f"{total[i]:.6g}"),
-            "XLA": float(f"{data['xla_operations'][i]:.6g}"),
+            "by hand": digits(data["hand_flops"][i] + data["hand_transcendentals"][i], 6),
+            "read off": digits(total[i], 6),
+            "XLA": digits(data["xla_operations"][i], 6),
             "error": f"{_errors(data)[i]:.2%}",
         }
         for i, name in enumerate(data["name"])
@@ -103,6 +105,7 @@ def figures(dataset):
     ours = (data["flops"] + data["transcendentals"]) / hand
     low, high, orange = 0.8, 1.25, style.COLORS["orange"]
     hollow = {"color": orange, "fillstyle": "none", "markeredgewidth": 1.0}
+    style.name_rows(axis, data["name"])
     axis.plot(ours, rows, "o", color=style.COLORS["blue"], label="read off the program", zorder=3)
     axis.plot(np.clip(xla, low, high), rows, "D", label="XLA's count", **hollow)
     words = {"va": "center", "fontsize": 7, "color": style.ink(orange), "textcoords": "offset points"}
@@ -110,10 +113,7 @@ def figures(dataset):
         end, shift, side = (low, 6, "left") if xla[row] < low else (high, -6, "right")
         text = "not counted" if np.isnan(xla[row]) else f"{xla[row]:.2g}"
         axis.annotate(text, (end, row), (shift, 0), ha=side, **words)
-    axis.set_yticks(rows, [str(name) for name in data["name"]])
-    axis.set(xlim=(low - 0.02, high + 0.02), ylim=(len(rows) - 0.5, -0.5))
-    axis.set_xlabel("operations over the count by hand (band: 5 %)")
-    axis.grid(axis="y", visible=False)
+    axis.set(xlim=(low - 0.02, high + 0.02), xlabel="operations over the count by hand (band: 5 %)")
     figure.legend(loc="outside upper center", ncols=2)
     figure.set_label("Operations as read off each program, over a count by hand; XLA's count where it sees them all.")
     return {"operations": figure}

@@ -7,23 +7,25 @@ same of three operators.
 """
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
 
 from experiments import _contest
-from jaxcalc import lab
-from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
+from experiments._survey import Timed, flat
+from jaxcalc import scenarios
+from jaxcalc.lab import Finding, NotJudged, Variable, below, digits, equal, less
 
 
-class Settings(lab.Config):
-    """What the parts share."""
+class Settings(Timed):
+    """What the parts share; each names its operator."""
 
+    operator: ClassVar[str]
+    problem: str
+    """a case of jaxcalc.scenarios"""
     repeats: int = pydantic.Field(15, ge=1)
-    """rounds of timing; every round reads each contender once"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
     patience: float = pydantic.Field(2.0, gt=0)
     """a strategy that is predicted to take more seconds is not compiled, unless a rule chose it"""
     run_limit: float = pydantic.Field(2000.0, gt=0)
@@ -31,14 +33,18 @@ class Settings(lab.Config):
     contention: float = pydantic.Field(4.0, ge=1)
     """what is this many times slower than the fastest takes part in three rounds only"""
 
+    @pydantic.field_validator("problem")
+    @classmethod
+    def _in_the_catalogue(cls, name: str) -> str:
+        found = scenarios.case(name)
+        if found.operator != cls.operator:
+            raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {cls.operator}")
+        return name
 
-def known_case(operator: str, name: str) -> str:
-    from jaxcalc import scenarios
 
-    found = scenarios.case(name)
-    if found.operator != operator:
-        raise ValueError(f"{name!r} asks for a {found.operator}; this part takes cases of the {operator}")
-    return name
+def run(config, key):
+    """All strategies for the operator's derivative of one function."""
+    return _contest.hold(config.operator, config)
 
 
 VARIABLES = {
@@ -72,20 +78,6 @@ RULES = {
 }
 PEER_RULE = {"jacobian": "jacfwd or jacrev by shape", "hessian": "jax.hessian", "laplacian": "folx"}
 PLANNING_SHARE = 0.5  # of compiling, as the ledger has it
-
-
-def arrays(dataset):
-    """Every variable with the points of any sweep on its first axis; points without a result are left out."""
-    found = {}
-    for name, variable in VARIABLES.items():
-        if name in ("strategy", "rule"):
-            continue
-        values = dataset[name]
-        outer = [dim for dim in values.dims if dim not in variable.dims]
-        data = values.transpose(*outer, *variable.dims).values
-        found[name] = data.reshape(-1, *data.shape[len(outer) :])
-    there = found["function"].astype(str) != ""
-    return {name: values[there] for name, values in found.items()}
 
 
 def ratio(a: np.ndarray, b: np.ndarray) -> float:
@@ -125,7 +117,7 @@ def regrets(dataset):
 
     The noise is that of the planned program, read twice, against itself.
     """
-    data: dict[str, Any] = arrays(dataset)
+    data: dict[str, Any] = flat(dataset, VARIABLES, "function")
     strategies, rules = [list(map(str, dataset[name].values)) for name in ("strategy", "rule")]
     valid = (data["status"] == _contest.MEASURED) & np.isfinite(data["seconds"]).any(-1)
     data |= {"strategies": strategies, "rules": rules, "valid": valid}
@@ -259,10 +251,6 @@ def shares(data):
     )
 
 
-def short(value):
-    return float(f"{float(value):.3g}")
-
-
 def tables(operator, dataset):
     """By split; the worst five with what was predicted; every function."""
     data = regrets(dataset)
@@ -277,10 +265,10 @@ def tables(operator, dataset):
                     {
                         "rule": title(operator, rule),
                         "functions": f"{len(known)} {split}",
-                        "geometric mean": float(f"{mean(known):.4g}"),
-                        "cross-fitted": float(f"{mean(fair[there & np.isfinite(fair)]):.4g}"),
-                        "90th percentile": short(np.quantile(known, 0.9)),
-                        "worst": short(known.max()),
+                        "geometric mean": digits(mean(known), 4),
+                        "cross-fitted": digits(mean(fair[there & np.isfinite(fair)]), 4),
+                        "90th percentile": digits(np.quantile(known, 0.9)),
+                        "worst": digits(known.max()),
                         "within 5 %": f"{np.mean(known <= 1.05):.0%}",
                     }
                 )
@@ -295,7 +283,7 @@ def tables(operator, dataset):
             {
                 "function": str(data["function"][p]),
                 "split": str(data["split"][p]),
-                "regret": short(estimate[p]),
+                "regret": digits(estimate[p]),
                 "planned": data["strategies"][chosen],
                 "predicted ms": _contest.in_ms(data["predicted"][p, chosen]),
                 "measured ms": _contest.in_ms(middle[p, chosen]),
@@ -313,10 +301,10 @@ def tables(operator, dataset):
             "planned": data["strategies"][data["planned"][p]],
             "ms": _contest.in_ms(middle[p, data["planned"][p]]),
             "fastest": data["strategies"][best] if (best := data["best"][p, 0]) >= 0 else "",
-            "regret": short(estimate[p]),
-            "measured": short(rules["measure"][p]),
-            "fewest products": short(rules["fewest products"][p]),
-            "peer": short(rules["peer"][p]),
+            "regret": digits(estimate[p]),
+            "measured": digits(rules["measure"][p]),
+            "fewest products": digits(rules["fewest products"][p]),
+            "peer": digits(rules["peer"][p]),
         }
         for p in range(len(estimate))
     ]

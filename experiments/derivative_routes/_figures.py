@@ -37,13 +37,9 @@ def draw_regret(operator, data):
         panel.set(xscale="log", xlim=(0.98, end), ylim=(0, 1.02))
         panel.set_title(f"{split} functions ({int(mine.sum())})")
         panel.set_xlabel("time over that of the fastest, peers included")
-        ticks = [tick for tick in (1, 1.5, 2, 3, 5) if tick <= end]
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.minorticks_off()
+        style.ticks(panel.xaxis, [tick for tick in (1, 1.5, 2, 3, 5) if tick <= end])
         panel.legend(loc="lower right", title="geometric mean", title_fontsize=7.5)
     panels[0][0].set_ylabel("share of functions within that factor")
-    if len(splits) > 1:
-        style.panel_labels(panels)
     figure.set_label(
         f"How often each rule's choice for the {operator} is within a factor of the fastest strategy. "
         f"The planner's rates were not fitted to held-out functions."

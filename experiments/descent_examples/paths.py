@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.descent_examples import tolerance
 from jaxcalc import lab, style
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Swept, Variable, jax, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -43,8 +42,6 @@ VARIABLES = {
 
 def run(config, key):
     """The weights and the loss at every step."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import gradient_descent, iterate
 
@@ -63,9 +60,6 @@ def run(config, key):
 
 def shared(config):
     """The surface around the optimum and the start."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
 
     problem = problems.house_prices(("lotsize", "bedrooms"), config.scaling)

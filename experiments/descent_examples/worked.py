@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.descent_examples import tolerance
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, close, equal, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _HOUSE = ("house tiny rate", "house 0.99 limit", "house 1.01 limit")
@@ -46,8 +45,6 @@ VARIABLES = {
 
 def run(config, key):
     """Every iterate of one example."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import gradient_descent, iterate
 

@@ -5,6 +5,9 @@ quotients at many points (``rivals``), what a gradient takes in evaluations (``c
 listings and prints of popular texts, with their traps (``listings``).
 """
 
+from jaxcalc import measure
+from jaxcalc.lab import jax, jnp
+
 
 def evaluations(make, size):
     """How often a derivative evaluates its function, also where it batches.
@@ -13,11 +16,6 @@ def evaluations(make, size):
       make: from a function to its derivative.
       size: number of the function's parameters.
     """
-    import jax
-    import jax.numpy as jnp
-
-    from jaxcalc import measure
-
     counted, calls = measure.count_calls(lambda x: jnp.sum(x**2))
     jax.block_until_ready(jax.jit(make(counted))(jnp.ones(size)))
     return calls[0]

@@ -9,7 +9,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, close
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):

@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.finite_differences import evaluations
 from jaxcalc import lab
-from jaxcalc.lab import FACTS, Finding, above, below, cited, close, equal, judge_facts, less, pack_facts
+from jaxcalc.lab import FACTS, Finding, above, below, cited, close, equal, jax, jnp, judge_facts, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -82,8 +81,6 @@ def _bowl(w):
 
 
 def _gradients():
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
 
     gradient = finite_differences.gradient(_bowl, step=1e-7)
@@ -101,8 +98,6 @@ def _gradients():
 
 def _checks():
     """What checkers say of right and wrong gradients."""
-    import jax
-    import jax.numpy as jnp
     from jax.test_util import check_grads
 
     from jaxcalc.engines import check_gradient
@@ -140,8 +135,6 @@ def _checks():
 
 
 def _hessians():
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
 
     tallied, four = [], lambda h: _four_points(_bowl, np.ones(2), h)

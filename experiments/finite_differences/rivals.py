@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, close, less
+from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -30,9 +29,6 @@ _CONVEX = {"exp": (-1.0, 1.0), "sin": (0.2, 1.4), **dict.fromkeys(("log", "sqrt"
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
     from jaxcalc.functions.elementary import elementary
 
@@ -101,7 +97,6 @@ def figures(dataset):
     best = np.finfo(float).eps ** (1 / 3)
     right.axvline(best, **style.THEORY)
     right.annotate("eps$^{1/3}$", (best, 1e-3), (3, 0), textcoords="offset points")
-    style.panel_labels((left, right))
     figure.set_label(
         "Central against one-sided quotients in float64, over five functions without an inflection "
         "(mean; band: from the least to the most): central wins while truncation dominates. "

@@ -7,10 +7,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close
+from jaxcalc.lab import Finding, Variable, close, digits, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _PRECISIONS = ("float32", "float64")
 
@@ -35,15 +34,10 @@ VARIABLES = {
 
 
 def _smooth(x):
-    import jax.numpy as jnp
-
     return jnp.exp(jnp.sin(x))
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import Scheme, finite_differences, stencil
 
     schemes, steps = get_args(Scheme), 2.0 ** -np.arange(1.0, config.halvings + 1)
@@ -89,7 +83,7 @@ def _judge_orders(dataset):
 
 def tables(dataset):
     rows = []
-    two = lambda value: float(f"{float(value):.2g}")
+    two = lambda value: digits(value, 2)
     for precision, scheme in itertools.product(dataset.precision.values, dataset.scheme.values):
         one = dataset.sel(precision=precision, scheme=scheme)
         best = one.error.argmin("step")
@@ -149,7 +143,6 @@ def figures(dataset):
             star = {"markersize": 10, "markeredgecolor": "black", "markeredgewidth": 0.6}
             panel.plot(best.theory_step, best.theory_error, "*", color=color, zorder=4, **star)
         _tell_floor(panel, float(data.floor))
-    style.panel_labels(panels)
     figure.set_label(
         "Derivative of exp(sin x) by difference quotients: truncation falls with the step, "
         "rounding grows. Stars: the step by theory (the complex step's is far to the left). "

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Variable, below
+from jaxcalc.lab import Variable, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -32,9 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.encodings import frequencies, rotate, sinusoidal
 
     encode = lambda t: sinusoidal(t, config.width)

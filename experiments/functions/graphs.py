@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _REACH = 3.0  # of a graph, to both sides of 0, where the function is defined
 
@@ -36,9 +35,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.engines import finite_differences
     from jaxcalc.functions.elementary import elementary
 
@@ -87,7 +83,7 @@ def figures(dataset):
     looks = {"f": {"color": style.COLORS["blue"]}, "f' by AD": {"color": style.COLORS["vermilion"]}}
     names = dataset.name.values
     rows = -(-len(names) // 5)
-    figure, panels = style.subplots(rows, 5, width="page", height=1.45 * rows + 0.4, squeeze=False)
+    figure, panels = style.subplots(rows, 5, width="page", height=1.45 * rows + 0.4, squeeze=False, letters=False)
     for name, panel in zip(names, panels.flat):
         mine = {
             label: curve.sel(name=name).assign_coords(point=dataset.x.sel(name=name).values)
@@ -100,8 +96,7 @@ def figures(dataset):
         panel.set_title(str(name))
     for panel in panels.flat[len(names) :]:
         panel.set_axis_off()
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.set_label("Functions of one variable with their slope by automatic differentiation and by differences.")
     return {"graphs": figure}
 

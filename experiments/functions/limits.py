@@ -7,10 +7,9 @@ with a function that jumps at the inner limit is refused.
 import numpy as np
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, equal, holds
+from jaxcalc.lab import Finding, Variable, below, close, equal, holds, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -35,8 +34,6 @@ VARIABLES = {
 
 
 def _functions():
-    import jax.numpy as jnp
-
     first, second = lambda x: jnp.sin(x) / x, lambda x: jnp.expm1(x) / x
     return {
         "sin(x)/x": first,
@@ -50,9 +47,6 @@ def _functions():
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.transforms import limit, limit_of_composition
 
     functions = _functions()

@@ -6,6 +6,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
+from jaxcalc.lab import jax, jnp
 
 
 class ProblemConfig(lab.Config):
@@ -43,9 +44,6 @@ def descend(problem, learning_rate, key, num_steps):
     factor is read: eps^(2/3) kappa times the size of the numbers, since rounding moves an iterate by about eps kappa
     times that size, a fraction eps^(1/3) of what is read.
     """
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     direction = jax.random.normal(key, (problem.dimension,))
@@ -78,8 +76,3 @@ def by_case(dataset, *axes):
     told = [name for name in ("problem", "l2", "dimension", "tolerance") if name in data.coords]
     along = {name: ("case", np.broadcast_to(data[name].values, data.sizes["case"])) for name in told}
     return data.assign_coords(along).transpose("case", *axes, ...)
-
-
-def precision(dataset):
-    """eps of the numbers that the run computed with."""
-    return float(np.finfo(dataset.attrs["dtype"]).eps)

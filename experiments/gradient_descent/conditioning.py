@@ -3,12 +3,11 @@
 import numpy as np
 import pydantic
 
-from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
+from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, slope
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, eps, jnp, slope, xarray
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(ProblemConfig):
@@ -25,8 +24,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import best_learning_rate, contraction, linear_rate, steps_to
 
     problem = build_problem(config)
@@ -53,7 +50,7 @@ def _slowness(dataset):
     kappa, tolerance = every.isel(seed=0).values, data["tolerance"].values.astype(float)
     # In one dimension a step lands; kappa below 9 is not large; a tolerance near 1 ends the count before the slowest
     # component rules; near rounding it may not be reached.
-    usable = (kappa > 9) & (tolerance <= 1e-3) & (tolerance > 100 * precision(dataset) * kappa)
+    usable = (kappa > 9) & (tolerance <= 1e-3) & (tolerance > 100 * eps(dataset) * kappa)
     data, kappa = data.isel(case=usable), kappa[usable]
     if len({*tolerance[usable].tolist()}) != 1 or kappa.max() < 4 * kappa.min():
         raise NotJudged("needs quadratics of condition numbers from 9 on, over a factor of 4, to one tolerance")
@@ -67,8 +64,6 @@ def _slowness(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     data = by_case(dataset, "seed")
     kappa = data.condition.isel(seed=0).values
     steps = data.steps.where(data.steps >= 0).assign_coords(kappa=("case", kappa))

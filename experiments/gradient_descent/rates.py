@@ -3,12 +3,11 @@
 import numpy as np
 import pydantic
 
-from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend, precision
+from experiments.gradient_descent import ProblemConfig, build_problem, by_case, descend
 from jaxcalc import style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, eps, jax, jnp, less, rows
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(ProblemConfig):
@@ -34,9 +33,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import contraction, linear_rate
 
     problem = build_problem(config)
@@ -69,7 +65,7 @@ shared = lambda config: {"step": np.arange(config.num_steps + 1)}
 
 def _by_problem(dataset, *, double=False):
     """The runs on quadratics and least squares, and those on logistic regression."""
-    if double and precision(dataset) > 1e-12:
+    if double and eps(dataset) > 1e-12:
         raise NotJudged("needs double precision")
     data = by_case(dataset, "rate", "seed")
     curved = data["problem"].values == "breast-cancer"
@@ -134,22 +130,17 @@ def _convexity(dataset):
 
 def tables(dataset):
     data = by_case(dataset, "rate", "seed")
-    rows = []
-    for case in data["case"].values:
-        factor = data["contraction"].sel(case=case).median("seed")
-        best = int(factor.fillna(np.inf).argmin("rate"))
-        one = data.sel(case=case).isel(seed=0, rate=best)
-        rows.append(
-            {
-                "problem": str(case),
-                "condition": float(one["condition"]),
-                "fastest rate x curvature": float(one["rate"]),
-                "theory 2 kappa/(kappa+1)": float(2 * one["condition"] / (one["condition"] + 1)),
-                "factor a step": float(factor.isel(rate=best)),
-                "theory": float(one["theory"]),
-            }
-        )
-    return {"The fastest learning rate": rows}
+    factor = data["contraction"].median("seed")
+    best = factor.fillna(np.inf).argmin("rate")
+    one = data.isel(seed=0).isel(rate=best)
+    columns = {
+        "condition": one["condition"],
+        "fastest rate x curvature": one["rate"],
+        "theory 2 kappa/(kappa+1)": 2 * one["condition"] / (one["condition"] + 1),
+        "factor a step": factor.isel(rate=best),
+        "theory": one["theory"],
+    }
+    return {"The fastest learning rate": rows("case", columns, 6)}
 
 
 def figures(dataset):
@@ -198,7 +189,6 @@ def _draw_contraction(data):
     left.annotate("limit 2 ", (2.0, 0.03), xycoords=("data", "axes fraction"), ha="right")
     left.set_title("The slowest curvature sets the pace")
     right.set_title("Past the limit nothing converges")
-    style.panel_labels(panels)
     figure.set_label(
         "Lines are medians over random starts, bands reach from the least to the largest; dashed is the theory, the "
         r"largest $|1 - \eta\lambda_i|$."

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments import _contest
+from jaxcalc.lab import first, jax, jnp
 
 # Ours, then the peers, then what anybody can write down in jax.
 OURS = ("auto", "forward-laplacian", "sparse", "nested", "hessian")
@@ -15,8 +16,6 @@ OURS = ("auto", "forward-laplacian", "sparse", "nested", "hessian")
 
 def by_jet(fun):
     """The sum over all axes of the second coefficient of jax's Taylor mode."""
-    import jax
-    import jax.numpy as jnp
     from jax.experimental.jet import jet
 
     def call(x, *constants):
@@ -32,9 +31,6 @@ def by_jet(fun):
 
 def by_hessian(fun):
     """The trace of jax's Hessian."""
-    import jax
-    import jax.numpy as jnp
-
     return lambda x, *constants: jnp.trace(
         jax.hessian(lambda v: fun(v.reshape(x.shape), *constants))(x.ravel()).reshape(x.size, x.size)
     )
@@ -42,8 +38,6 @@ def by_hessian(fun):
 
 def by_loop(fun):
     """Hessian-vector products with the axes, one after the other."""
-    import jax
-    import jax.numpy as jnp
 
     def call(x, *constants):
         _, push = jax.linearize(jax.grad(lambda v: fun(v.reshape(x.shape), *constants)), x.ravel())
@@ -78,4 +72,4 @@ def first_point(dataset, *kept):
     for name in kept:
         if name in dataset.coords and name not in dataset.dims:
             dataset = dataset.expand_dims(name)
-    return dataset.isel({d: 0 for d in dataset.dims if d not in (*kept, "route", "repeat")})
+    return first(dataset, *kept, "route", "repeat")

@@ -8,10 +8,11 @@ import pydantic
 
 from experiments.laplacian_cost import OURS, contestants_for, first_point
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, over
+from jaxcalc.lab import Finding, NotJudged, Variable, between, equal, jax, jnp, over
 from jaxcalc.scenarios.language import FEATURES, feature
 
 kind = "host"
+dtype = "float32"
 
 # Where the issue trackers say that peers stop.
 _HARD = ("fori_loop", "while_loop", "scan over data", "relu network")
@@ -41,9 +42,6 @@ _RIGHT, _WRONG, _RAISED = 1.0, 0.0, -1.0
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     fun, draw = feature(config.program), np.random.default_rng(1)
     kind = jnp.result_type(float)
     x = jnp.asarray(draw.standard_normal(config.size), kind)
@@ -130,16 +128,9 @@ def figures(dataset):
     colors = ListedColormap([style.COLORS["orange"], style.COLORS["vermilion"], style.COLORS["green"]])
     words = {_RIGHT: "right", _WRONG: "wrong", _RAISED: "raises"}
     figure, panel = style.subplots(width="page", height=0.25 * data.sizes["program"] + 0.9)
-    panel.pcolormesh(data.outcome.values, cmap=colors, vmin=-1.5, vmax=1.5, edgecolors="white", linewidth=1.5)
-    for (row, column), value in np.ndenumerate(data.outcome.values):
-        text = words.get(float(value), "")
-        panel.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color="white")
-    panel.set_xticks(np.arange(data.sizes["route"]) + 0.5, [str(name) for name in data.route.values])
-    panel.set_yticks(np.arange(data.sizes["program"]) + 0.5, [str(name) for name in data["program"].values])
-    panel.set_ylim(data.sizes["program"], 0)
-    panel.tick_params(length=0)
-    panel.grid(False)
-    panel.spines[:].set_visible(False)
+    texts = np.vectorize(lambda value: words.get(value, ""))(data.outcome.values)
+    style.cells(panel, data.outcome.copy(data=texts), colors((data.outcome.values + 1.5) / 3), fontsize=7)
+    panel.invert_yaxis()
     figure.set_label(
         "Which contestants give the trace of the Hessian, on programs with one feature of the language each."
     )

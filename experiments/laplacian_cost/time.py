@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 import pydantic
 
+from experiments._survey import Timed
 from experiments.laplacian_cost import OURS, contestants_for, first_point
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, eps, jax, jnp
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
+dtype = "float32"
 
 Workload = Literal["electrons", "dense network"]
 _PEERS = ("folx dense", "folx sparse", "folx loop", "jet")
@@ -25,11 +27,7 @@ def _medians(dataset):
     return dataset.seconds.median("repeat")
 
 
-def _ms(value):
-    return float(f"{1e3 * float(value):.3g}") if np.isfinite(value) else ""
-
-
-class Config(lab.Config):
+class Config(Timed):
     workload: Workload = "electrons"
     """a dense network with silu on each of many electrons apart, or a tanh network D-768-768-512-512-1 on the whole"""
     batch: int = pydantic.Field(20, ge=1)
@@ -53,7 +51,6 @@ class Config(lab.Config):
     repeats: int = pydantic.Field(7, ge=1)
     """rounds of timing of the others, which take turns"""
     min_seconds: float = pydantic.Field(1e-2, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
     @pydantic.field_validator("routes")
     @classmethod
@@ -78,9 +75,6 @@ VARIABLES = {
 
 def _network(config):
     """The scalar network of one point, a batch of points, its parameters."""
-    import jax
-    import jax.numpy as jnp
-
     draw = np.random.default_rng(0)
     if config.workload == "electrons":
         widths, shape = [config.dimension, *[config.width] * config.depth, 1], (config.electrons, config.dimension)
@@ -105,8 +99,6 @@ def _network(config):
 
 def _timed(programs, arguments, config):
     """Readings of every program: in turns where a call is quick, two of those that are not."""
-    from jaxcalc import measure
-
     calls = {name: functools.partial(program, *arguments) for name, program in programs.items()}
     first = {name: measure.once(call)[1] for name, call in calls.items()}
     quick = {name: call for name, call in calls.items() if first[name] <= config.patience or name == "auto"}
@@ -119,8 +111,6 @@ def _timed(programs, arguments, config):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.programs.compiled import executable
 
     fun, x, layers = _network(config)
@@ -199,8 +189,8 @@ def _agree(dataset):
         for route in ours
         if route == "auto" or float(point.readings.sel(route=route)) != 0
     ]
-    eps = float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)
-    return Finding(below(found, 1e3 * eps), measured=f"{np.max(found):.2g}, eps being {eps:.2g}")
+    unit = eps(dataset)
+    return Finding(below(found, 1e3 * unit), measured=f"{np.max(found):.2g}, eps being {unit:.2g}")
 
 
 def _style(route):
@@ -231,10 +221,7 @@ def figures(dataset):
         panel.axvline(best, **style.THEORY)
         panel.set(xscale="log", xlabel="time (ms)", title=str(name or ""))
         panel.set_xlim(np.nanmin(medians) / 2, np.nanmax(medians) * 12)
-        panel.grid(axis="y", visible=False)
-    panels[0, 0].set_yticks(range(len(routes)), routes)
-    panels[0, 0].set_ylim(len(routes) - 0.5, -0.5)
-    style.panel_labels(panels)
+        style.name_rows(panel, routes)
     figure.set_label(
         "Median time of a batch of Laplacians by every route; beside each, its time over that of our choice."
     )
@@ -245,18 +232,14 @@ def tables(dataset):
     data, tables = first_point(dataset, "case"), {}
     for name in data["case"].values if "case" in data.dims else [None]:
         point = data if name is None else data.sel(case=name)
-        best = float(_medians(point).sel(route="auto"))
-        tables[str(name or "Laplacians")] = [
-            {
-                "route": str(route),
-                "ms": _ms(_medians(point).sel(route=route)),
-                "times auto": float(f"{float(_medians(point).sel(route=route)) / best:.3g}"),
-                "compile s": float(f"{float(point.compile_seconds.sel(route=route)):.3g}"),
-                "memory, MB": float(f"{float(point.footprint.sel(route=route)) / 1e6:.3g}"),
-                "deviation": float(f"{float(point.error.sel(route=route)):.2g}"),
-            }
-            for route in point.route.values
-        ]
+        columns = {
+            "ms": 1e3 * _medians(point),
+            "times auto": _medians(point) / _medians(point).sel(route="auto"),
+            "compile s": point.compile_seconds,
+            "memory, MB": point.footprint / 1e6,
+            "deviation": point.error,
+        }
+        tables[str(name or "Laplacians")] = lab.rows("route", columns)
     return tables
 
 

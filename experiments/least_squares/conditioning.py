@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.least_squares import LOOKS, fitted_power
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, eps, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 _BOUNDS = {r"$\epsilon\,\kappa$": 1, r"$\epsilon\,\kappa^2$": 2}
@@ -40,9 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.problems import linear_system
     from jaxcalc.solvers import LEAST_SQUARES, ordinary_least_squares
 
@@ -82,7 +78,7 @@ def _growth(error, method):
 
 def _in_double(dataset):
     """The medians of a run in double precision."""
-    if np.finfo(dataset.attrs["dtype"]).eps > _EPS:
+    if eps(dataset) > _EPS:
         raise NotJudged("needs double precision")
     return _medians(dataset)
 
@@ -128,12 +124,12 @@ def figures(dataset):
         ylabel="relative error of the weights",
         ylim=(1e-16, 1e5),
         height=3.0,
+        letters=True,
     )
     for panel in panels.flat:
         for name, line in bounds.items():
             end = float(kappa.where(line.notnull()).max()), float(line.max())
             panel.annotate(name, end, (-3, 6), textcoords="offset points", ha="right", fontsize=7.5)
-    style.panel_labels(panels)
     figure.set_label(
         "The relative error of the weights by four closed forms against the condition number, medians and quartiles "
         "over random designs; dashed: the rounding unit times its first and second power. Where the Cholesky factor "

@@ -6,11 +6,10 @@ import numpy as np
 import pydantic
 
 from experiments.least_squares import LOOKS, fitted_power
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, less, over
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp, less, over
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -44,11 +43,9 @@ VARIABLES = {
 def run(config, key):
     import functools
 
-    import jax
-    import jax.numpy as jnp
     from threadpoolctl import threadpool_limits
 
-    from jaxcalc import cost, measure
+    from jaxcalc import cost
     from jaxcalc.functions.elimination import gauss_jordan_operations
     from jaxcalc.functions.problems import linear_system
     from jaxcalc.solvers import best_learning_rate, contraction, gradient_descent, iterate, ordinary_least_squares
@@ -170,14 +167,13 @@ def figures(dataset):
             ylabel={"operations": name, "seconds": "time (s)"}[name],
         )
         panel.set_title(title)
-        panel.set_xticks(d.values, [f"{value:g}" for value in d.values])
+        style.ticks(panel.xaxis, d.values)
         found = _crossings(dataset, name)["normal"]
         if np.isfinite(found):
             panel.axvline(found, color=style.COLORS["grey"], linewidth=0.8, linestyle=":")
             place = {"xy": (found, 0.03), "xycoords": ("data", "axes fraction")}
             panel.annotate(f"d = {found:.0f}", xytext=(-3, 0), textcoords="offset points", ha="right", **place)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.panel_labels((left, right))
     figure.set_label(
         f"Least squares with {n:g} samples and d weights: closed forms beside {steps:.0f} steps of gradient descent "
         "to a millionth of the error. Dashed: 4nd a step, and 2nd² for X'X; dotted: where descent overtakes the normal "

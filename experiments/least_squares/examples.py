@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, Variable, below, close, equal
+from jaxcalc.lab import Finding, Variable, below, close, equal, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -32,9 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import datasets, problems
     from jaxcalc.solvers import ordinary_least_squares
 

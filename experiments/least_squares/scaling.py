@@ -13,7 +13,6 @@ from jaxcalc import lab, style
 from jaxcalc.lab import Finding, Variable, above, below, close
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -150,7 +149,6 @@ def figures(dataset):
         ylabel="slope of the sigmoid",
         ylim=(-0.008, 0.258),
     )
-    style.panel_labels((left, right))
     figure.set_label(
         "The price of 546 houses by their area. a: the condition number, and the steps of gradient descent to the "
         "tolerance, counted where they are few. b: the slope of a sigmoid that is fed with the area: 0 for every house "

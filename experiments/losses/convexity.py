@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above
+from jaxcalc.lab import Finding, Variable, above, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -28,9 +27,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import tanh
     from jaxcalc.functions.losses import mse
 
@@ -86,7 +82,6 @@ def figures(dataset):
     axes[0].set(xlabel="slope", ylabel="intercept")
     axes[1].set(xlabel="weight inside tanh", ylabel="weight outside tanh")
     figure.colorbar(images[0], ax=list(axes), label="least eigenvalue of the Hessian")
-    style.panel_labels(axes)
     figure.set_label(
         "The squared error as a function of two weights (black: its level lines). Of a linear model it is convex; of "
         "one tanh unit it has directions of negative curvature (orange)."

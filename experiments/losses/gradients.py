@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close, less
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 # Of the table, as the ledger names them.
 _CLAIMS = {
@@ -62,9 +61,6 @@ def _by_table(row, p, y):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import losses
     from jaxcalc.functions.activations import softmax
 
@@ -179,7 +175,6 @@ def figures(dataset):
     for panel in axes[:, 0]:
         panel.set_ylabel("loss, gradient")
     panels[0].legend(loc="lower right")
-    style.panel_labels(axes)
     figure.set_label(
         "Losses and their gradients. Huber's gradient is that of the squared error, halved, cut at delta; the binary "
         "cross-entropy's is unbounded in the probability and bounded by 1 in the logit."

@@ -10,10 +10,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, less
+from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _LINE = (1.0, 2.0)  # intercept and slope
 _FAR = 0.2  # share of class 1 that lies far on the right side
@@ -60,9 +59,6 @@ def _classifiers():
 
 def _regression(config, key, shares):
     """Distances of fitted lines from the true one, root mean square over [-1, 1], by (draw, share, loss)."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.losses import loss
     from jaxcalc.solvers import reweighted_least_squares
 
@@ -83,8 +79,6 @@ def _regression(config, key, shares):
 
 def _classification(config, key, distances):
     """Shares told wrongly by (sample, distance, loss), and by (sample, loss) after a start with confident mistakes."""
-    import jax
-    import jax.numpy as jnp
     from jax.scipy.stats import norm
 
     from jaxcalc.solvers import adam, gradient_descent, iterate
@@ -110,8 +104,6 @@ def _classification(config, key, distances):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from jax.scipy.stats import norm
 
     shares, distances = np.array([0.0, 0.05, 0.1, 0.2, 0.3]), np.array([0.0, 5.0, 10.0, 20.0, 40.0])
@@ -217,7 +209,6 @@ def figures(dataset):
         ylim=(1e-10, 1e3),
     )
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
     figure.set_label(
         "Medians and quartiles over samples. a: a line fitted to points with normal noise, some of them far off. b: "
         "two classes, a fifth of one far on the right side; dashed: no classifier does better. c: what a sample "

@@ -3,11 +3,12 @@
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, short, survey, surveyed
+from experiments._survey import Measured, median, points, survey, surveyed
 from jaxcalc import style
-from jaxcalc.lab import NotJudged, Variable, slope
+from jaxcalc.lab import NotJudged, Variable, digits, jax, slope
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(Measured):
@@ -28,8 +29,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.models import classifier
 
     routes = {}
@@ -76,9 +75,7 @@ def figures(dataset):
     )
     style.chart(data.seconds, "depth", hue="checkpoint", axes=panels[1], legend=None, ylabel="time (s)", **both)
     for panel in panels:
-        panel.set_xticks(data.depth.values, [str(value) for value in data.depth.values])
-        panel.minorticks_off()
-    style.panel_labels(panels)
+        style.ticks(panel.xaxis, data.depth.values)
     figure.set_label(
         "The gradient of a network whose layers are scanned: XLA's temporaries (dashed: exponents 1 and 1/2), and "
         "time (medians with quartiles)."
@@ -94,7 +91,8 @@ def tables(dataset):
         row = {"depth": int(depth)}
         for name in data.checkpoint.values:
             point = data.sel(depth=depth, checkpoint=name)
-            row |= {f"{name}, MB": short(point.temporaries / 1e6), f"{name}, ms": short(1e3 * median(point.seconds))}
+            row[f"{name}, MB"] = digits(point.temporaries / 1e6)
+            row[f"{name}, ms"] = digits(1e3 * median(point.seconds))
         rows.append(row)
     return {"Temporaries and time of the gradient": rows}
 

@@ -5,11 +5,12 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments._survey import Measured, median, points, relative, short, survey, surveyed
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, less, slope
+from experiments._survey import Measured, median, points, relative, survey, surveyed
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, close, digits, jax, less, slope
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(Measured):
@@ -31,8 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.models import classifier
 
     linear, convolution = config.architecture == "linear", config.architecture == "convolution"
@@ -84,9 +83,7 @@ def figures(dataset):
     panels[0].set(ylim=(0, max(5.0, panels[0].get_ylim()[1])), ylabel="value and gradient / value")
     panels[0].set_title("operations")
     panels[1].set_title("time")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.set_label(
         "Value and gradient over the value alone. Operations are read off the programs, and the shaded band holds for "
         "them alone; times are medians of ratios with quartiles."
@@ -100,7 +97,7 @@ def tables(dataset):
         operations, time = relative(data.operations).sel(_BOTH), relative(median(data.seconds)).sel(_BOTH)
         for index in sorted({0, data.num_parameters.size - 1}):
             sizes = {"architecture": name, "parameters": int(data.num_parameters[index])}
-            rows.append({**sizes, "operations": short(operations[index]), "time": short(time[index])})
+            rows.append({**sizes, "operations": digits(operations[index]), "time": digits(time[index])})
     return {"Value and gradient, in evaluations of the loss": rows[:12]}
 
 
@@ -141,8 +138,6 @@ def _judge_twice(dataset):
 
 
 def _judge_order(dataset):
-    from jaxcalc import measure
-
     linear = _architectures(dataset)["linear"]
     count, found = linear.num_parameters.values, linear.sel(transform="grad")
     # Below some hundred parameters the softmax, which does not grow with them, still shows.

@@ -4,12 +4,11 @@ import numpy as np
 import pydantic
 
 from experiments.monte_carlo import CHANCE, FINITE, LABELS, Method, beyond_chance, coverage_at, estimator
-from jaxcalc import lab, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, close, less, over
 from jaxcalc.lab.judge import Judge
 
 kind = "compiled"
-dtype = "float64"
 
 _LEVELS = (0.5, 0.68, 0.8, 0.9, 0.95)
 
@@ -56,8 +55,6 @@ def _typical(data):
 
 
 def _slope(typical, method, integrand):
-    from jaxcalc import measure
-
     one = typical.sel({"method": method, "integrand": integrand})
     return measure.exponent(one.evaluations.values, one.values)
 
@@ -142,9 +139,9 @@ def _draw_errors(data):
         legend="below",
         width="page",
         height=5.0,
+        letters=True,
     )
     panels[1, 1].set_ylim(1e-2, 1.0)
-    style.panel_labels(panels)
     figure.set_label(
         f"Root mean square error over {data.sizes['seed']} seeds; of the integrand without a variance, the median "
         "error. Bands: the middle 68 % of absolute errors. Dashed, shifted down: slopes -1/2 (Monte Carlo) and -1 "
@@ -173,7 +170,6 @@ def _draw_coverage(data):
         panel.set(xlabel="stated coverage (%)", title=LABELS[method]["label"], ylim=(20, 100))
     panels[0, 0].set_ylabel("intervals that hold the integral (%)")
     panels[0, 0].legend(loc="upper left")
-    style.panel_labels(panels)
     figure.set_label(
         "How often intervals from the reported standard error hold the integral: mean, least and most over the numbers "
         f"of points, set apart sideways. Dashed: as stated; shaded: two binomial standard deviations of {runs} runs."

@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.monte_carlo import CHANCE, LABELS, Method, estimator
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close, over
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, over
 
 kind = "host"
-dtype = "float64"
 
 _ORDERS = {"trapezoid": 2, "simpson": 4}
 _MOST_NODES = 1024  # of Gauss's rule: finding more takes longer than evaluating at them
@@ -62,8 +61,6 @@ def _in_all_dimensions(x):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions.integrands import genz_integrals
     from jaxcalc.functions.quadrature import affordable_points
 
@@ -185,6 +182,7 @@ def _draw_dimensions(data):
         legend="below",
         width="page",
         height=3.2,
+        letters=True,
     )
     for panel, name in zip(panels.flat, _OF_DIMENSION):
         panel.set_xticks(range(2, d[-1] + 1, 2))
@@ -193,7 +191,6 @@ def _draw_dimensions(data):
             height = np.exp(np.interp(place, d, np.log(error.sel({"method": "monte-carlo"}))))
             panel.plot(place, height, "o", color="none", markeredgecolor="k", markeredgewidth=1.0, ms=9, zorder=4)
     _draw_theory(panels.flat[0], d, budget)
-    style.panel_labels(panels)
     figure.set_label(
         f"Error with N = {budget:.0f} evaluations: of product grids with as many points per axis as that affords, and "
         "of random points (root mean square; bands: the middle 68 %). Circles: where Monte Carlo overtakes a grid. "

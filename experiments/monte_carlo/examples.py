@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, NotJudged, Variable, between, close, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, between, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -38,9 +37,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.quadrature import quadrature_rule
     from jaxcalc.transforms.expectation import sampled_expectation
     from jaxcalc.transforms.sampling import monte_carlo

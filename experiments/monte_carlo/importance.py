@@ -1,16 +1,13 @@
 """How much variance does importance sampling save on a rare event, and how does a bad proposal spoil it?"""
 
-import json
-
 import numpy as np
 import pydantic
 
 from experiments.monte_carlo import CHANCE, beyond_chance, coverage_at
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Swept, Variable, above, below, less, over
+from jaxcalc.lab import Finding, Swept, Variable, above, below, jax, jnp, less, over, params
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -36,8 +33,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.functions.distributions import normal
     from jaxcalc.transforms.sampling import importance_sampling
 
@@ -52,9 +47,6 @@ def run(config, key):
 
 def shared(config):
     """The probability, and what one draw of a proposal of scale 1 spreads, by quadrature."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.distributions import normal
     from jaxcalc.transforms.integral import integral
 
@@ -151,9 +143,8 @@ def figures(dataset):
     right.set(xlabel="mean of the proposal", ylabel="scale of the proposal")
     right.grid(visible=False)
     figure.colorbar(shown, ax=right, label="coverage of 95 % intervals (%)")
-    style.panel_labels([left, right])
     figure.set_label(
-        f"The probability that a standard normal number exceeds {json.loads(dataset.attrs['params'])['threshold']:g}, "
+        f"The probability that a standard normal number exceeds {params(dataset)['threshold']:g}, "
         f"{p:.3g}, by {int(dataset.num_samples)} draws of a normal proposal. Left: the spread of {data.sizes['seed']} "
         "runs, the spread that they report (band: the middle 68 %; where most runs saw no event they report 0) and "
         "theory (dashed). Right: how often 95 % intervals hold the probability. Below a scale of 0.71 the variance is "

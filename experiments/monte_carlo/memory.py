@@ -7,12 +7,11 @@ import numpy as np
 import pydantic
 
 from experiments.monte_carlo import CHANCE, LABELS, Method, estimator
-from jaxcalc import lab, style
+from jaxcalc import lab, measure, style
 from jaxcalc.lab import Finding, Variable, above, below, less
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -48,7 +47,6 @@ def _largest_resident() -> float:
 
 
 def run(config, key):
-    from jaxcalc import measure
     from jaxcalc.functions.integrands import integrals, integrands
     from jaxcalc.programs.compiled import executable
 
@@ -84,8 +82,6 @@ def run(config, key):
 
 def _bounded_memory(method: str) -> Judge:
     def judge(dataset):
-        from jaxcalc import measure
-
         at, n = dataset.sel({"method": method}), dataset.evaluations.values
         first = int(np.argmax(n >= 10**6))  # from a million points on every chunk is full
         chunked, whole, growth = at.chunked.values, at.at_once.values, at.growth.values

@@ -4,11 +4,10 @@ import numpy as np
 import pydantic
 
 from experiments.monte_carlo import FINITE, LABELS, estimator
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, close
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, close, jax
 
 kind = "host"
-dtype = "float64"
 
 _RANDOM = ("sobol", "sobol, scrambled")
 
@@ -34,7 +33,6 @@ VARIABLES = {
 
 def _scrambled(config, each, seed):
     """Estimates by SciPy's Sobol points with scrambled digits, shape (repeats, integrands)."""
-    import jax
     from scipy.stats import qmc
 
     from jaxcalc.functions.integrands import integrands
@@ -48,8 +46,6 @@ def _scrambled(config, each, seed):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.functions.integrands import INTEGRANDS, integrals, integrands
 
     rmse, exact = [], integrals(config.dimension)
@@ -69,8 +65,6 @@ def run(config, key):
 
 
 def _scrambling_gains(dataset):
-    from jaxcalc import measure
-
     smooth = dataset.rmse.sel(integrand="smooth")
     slopes = [measure.exponent(dataset.evaluations, smooth.sel({"method": name})) for name in _RANDOM]
     shifted, scrambled = (dataset.rmse.isel(evaluations=-1).sel({"method": name}) for name in _RANDOM)
@@ -82,7 +76,7 @@ def _scrambling_gains(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.chart(
+    figure, _ = style.chart(
         dataset.rmse.sel(integrand=FINITE),
         "evaluations",
         hue="method",
@@ -93,8 +87,8 @@ def figures(dataset):
         legend="lower left",
         width="page",
         height=2.7,
+        letters=True,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "Sobol points shifted at random beside SciPy's, whose digits are scrambled. Dashed, shifted down: -1 and -3/2."
     )

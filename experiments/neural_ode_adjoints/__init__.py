@@ -3,10 +3,3 @@
 ``memory`` sets memory and gradients against the number of equal steps, ``accuracy`` the gradient's error against the
 stiffness of the field.
 """
-
-import json
-
-
-def base_params(dataset):
-    """The base parameters that a dataset was run with."""
-    return json.loads(dataset.attrs["params"])

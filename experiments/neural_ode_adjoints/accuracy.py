@@ -6,12 +6,10 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, between, holds, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, between, first, holds, jax, jnp, less, over, params
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -43,8 +41,6 @@ VARIABLES = {
 
 def _problem(name, rate):
     """``(field, y0, times, parameters, loss, exact loss or None)``."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import fields
 
     end = lambda states: states[-1].sum()
@@ -62,8 +58,6 @@ def _problem(name, rate):
 @functools.cache
 def _compiled_gradient(problem, solver, adjoint, tolerance):
     """One compiled gradient for all rates of a problem."""
-    import jax
-
     from jaxcalc.transforms.flow import flow
 
     field, start, times, _, loss, _ = _problem(problem, 1.0)
@@ -74,8 +68,6 @@ def _compiled_gradient(problem, solver, adjoint, tolerance):
 @functools.cache
 def _compiled_return(problem, solver, tolerance):
     """The trajectory's end, and what solving it back to its start gives."""
-    import jax
-
     from jaxcalc.transforms.flow import flow
 
     field, start, times, _, _, _ = _problem(problem, 1.0)
@@ -95,8 +87,6 @@ _FAILURES = ("maximum number of solver steps was reached", "minimum step size wa
 
 def run(config, key):
     """The gradient, its reference, and whether the trajectory can be solved back."""
-    import jax
-
     _, start, _, parameters, _, exact = _problem(config.problem, config.rate)
     solved = True
     try:
@@ -126,11 +116,9 @@ def run(config, key):
 
 def _families(dataset):
     """``{"Van der Pol": dataset over rates, ...}`` of the problems that have a rate, rates ascending."""
-    data = dataset
-    for name in [d for d in data.gradient_error.dims if d not in ("case", "adjoint", "rate")]:
-        data = data.isel({name: 0})
+    data = first(dataset, "case", "adjoint", "rate", "parameter")
     if "case" not in data.dims:
-        return {base_params(data)["problem"]: data} if "rate" in data.dims else {}
+        return {params(data)["problem"]: data} if "rate" in data.dims else {}
     found = {}
     for family in dict.fromkeys(str(case).split(",")[0] for case in data.case.values):
         mine = data.sel(case=[c for c in data.case.values if str(c).split(",")[0] == family])
@@ -148,7 +136,7 @@ def figures(dataset):
     if not families or "adjoint" not in dataset.dims:
         return {}
     drawn = {}
-    figure, axes = style.subplots(1, len(families) + 1, width="page", height=2.7, squeeze=False)
+    figure, axes = style.subplots(1, len(families) + 1, width="page", height=2.7, squeeze=False, letters=False)
     for ax, (family, data) in zip(axes.flat, families.items(), strict=False):
         for adjoint in data.adjoint.values:
             error = data.gradient_error.sel(adjoint=adjoint)
@@ -164,8 +152,7 @@ def figures(dataset):
         if ax.get_ylim()[0] < 1.0 < ax.get_ylim()[1]:
             ax.axhline(1.0, color="#999999", linewidth=0.7)
         ax.set_xscale("log")
-        ax.set_xticks(data.rate.values, [f"{r:g}" for r in data.rate.values])
-        ax.minorticks_off()
+        style.ticks(ax.xaxis, data.rate.values)
         ax.set_title(family)
         ax.set_xlabel(r"damping $\mu$" if family == "Van der Pol" else "rate")
     axes.flat[0].set_ylabel("relative error of the gradient")
@@ -206,11 +193,9 @@ def _draw_return(ax, families):
             fontsize=7,
         )
     ax.set_xscale("log")
-    ax.set_xticks(rates, [f"{r:g}" for r in rates])
-    ax.minorticks_off()
+    style.ticks(ax.xaxis, rates)
     ax.set_title("forwards and back")
-    ax.set_xlabel(r"$\mu$ or rate")
-    ax.set_ylabel("relative distance from the start")
+    ax.set(xlabel=r"$\mu$ or rate", ylabel="relative distance from the start")
     ax.legend(loc="lower right")
 
 
@@ -231,7 +216,7 @@ def _family(dataset, name, mild, stiff, tolerance):
     family = _families(over(dataset, "adjoint")).get(name)
     if family is None or not (family.rate[0] <= mild and family.rate[-1] >= stiff):
         raise NotJudged(f"it takes the {name} at rates from {mild:g} to {stiff:g}")
-    used = family.tolerance.values if "tolerance" in family.coords else base_params(family)["tolerance"]
+    used = family.tolerance.values if "tolerance" in family.coords else params(family)["tolerance"]
     if np.max(used) > tolerance:
         raise NotJudged(f"it takes a tolerance of {tolerance:g}")
     return family

@@ -5,12 +5,10 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode_adjoints import base_params
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, first, jax, jnp, less, over, params
 
 kind = "host"
-dtype = "float64"
 
 Keeping = Literal["checkpointed", "all checkpoints", "two checkpoints", "backsolve", "direct"]
 
@@ -41,9 +39,6 @@ VARIABLES = {
 
 def run(config, key):
     """Compile the gradient, read XLA's account of its memory, and take it once."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import models
     from jaxcalc.programs import compiled
 
@@ -92,33 +87,26 @@ def figures(dataset):
     """Memory against steps, and the distance between backsolve's gradient and the discrete one."""
     if "num_steps" not in dataset.dims or "adjoint" not in dataset.dims:
         return {}
-    data = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
+    data = first(dataset, "adjoint", "num_steps", "parameter")
     gaps = _gaps(data)
-    figure, axes = style.subplots(1, 2, width="page", height=2.9)
+    figure, axes = style.subplots(1, 2, width="page", height=2.9, letters=False)
     figure.set_label("The gradient through a Runge-Kutta solve: its memory, and its distance from the direct gradient.")
-    steps = data.num_steps.values
-    for adjoint in data.adjoint.values:
-        one = data.sel(adjoint=adjoint)
-        axes[0].loglog(steps, (one.temporaries + one.outputs) / 1e6, **_look(adjoint))
-    axes[0].set_xlabel("Runge-Kutta steps")
-    axes[0].set_ylabel("temporaries + outputs, MB")
-    axes[0].legend()
+    steps, memory = data.num_steps.values, (data.temporaries + data.outputs) / 1e6
+    looks = {str(adjoint): _look(adjoint) for adjoint in data.adjoint.values}
+    common = {"x": "num_steps", "hue": "adjoint", "looks": looks, "log": "xy", "xlabel": "Runge-Kutta steps"}
+    style.chart(memory, axes=axes[0], legend="best", ylabel="temporaries + outputs, MB", **common)
     if gaps is None or "backsolve" not in data.adjoint:
         axes[1].set_axis_off()
         return {"memory": figure}
-    for adjoint in data.adjoint.values:
-        line = gaps.sel(adjoint=adjoint)
-        if adjoint != "direct":
-            axes[1].loglog(steps, line.where(line > 0), **_look(adjoint))
+    others = gaps.where(gaps > 0).sel(adjoint=gaps.adjoint != "direct")
+    style.chart(others, axes=axes[1], legend=None, ylabel="gap to the direct gradient", **common)
     gap = gaps.sel(adjoint="backsolve").values
-    order = _order(base_params(data)["solver"])
+    order = _order(params(data)["solver"])
     shown = steps[gap > 1e-13]
     if len(shown):
         axes[1].loglog(shown, gap[0] * (steps[0] / shown) ** order, **style.THEORY, label=f"order {order}")
     axes[1].axhline(np.finfo(float).eps, color="#999999", linewidth=0.7)
     axes[1].annotate("rounding", (steps[0], np.finfo(float).eps), xytext=(0, 3), textcoords="offset points", ha="left")
-    axes[1].set_xlabel("Runge-Kutta steps")
-    axes[1].set_ylabel("gap to the direct gradient")
     axes[1].legend()
     return {"memory": figure}
 
@@ -145,8 +133,7 @@ def tables(dataset):
 
 def _by_steps(dataset):
     """The dataset over adjoint and steps, other axes at their first, steps ascending."""
-    dataset = dataset.isel({d: 0 for d in dataset.temporaries.dims if d not in ("adjoint", "num_steps")})
-    return dataset.sortby("num_steps")
+    return first(dataset, "adjoint", "num_steps", "parameter").sortby("num_steps")
 
 
 def _constant_memory(dataset):

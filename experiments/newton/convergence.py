@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, equal
+from jaxcalc.lab import Finding, NotJudged, Variable, below, between, close, eps, equal, jax, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 _NOTE: dict[str, Any] = {"ha": "right", "va": "top", "fontsize": 6.5, "color": "#333333"}
 
@@ -51,9 +50,6 @@ VARIABLES = {
 
 def run(config, key):
     """The error at every step and the order that it shows."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import (
         gradient_descent,
@@ -250,15 +246,15 @@ def _far(error, fraction, steps):
 def _judge_quadratic_model(dataset):
     """One step on a quadratic, to the rounding of a solve with its matrix: eps times the condition number."""
     newton = _by_case(dataset).sel({"method": "newton"})
-    eps = float(np.finfo(dataset.attrs["dtype"]).eps)
+    unit = eps(dataset)
     at = _cases(newton, "quadratic")
     condition = np.broadcast_to(newton.condition_number, newton.sizes["case"])[at].astype(float)
-    at, condition = at[condition <= 1e-4 / eps], condition[condition <= 1e-4 / eps]
+    at, condition = at[condition <= 1e-4 / unit], condition[condition <= 1e-4 / unit]
     gradient = newton["gradient_norm"].values[at]
     left = gradient[:, 1] / gradient[:, 0]
     worst = int(np.argmax(left / condition))
     return Finding(
-        below(left / condition, 100 * eps),
+        below(left / condition, 100 * unit),
         measured=f"{left[worst]:.1e} of the first at κ = {condition[worst]:g}",
         figure="errors",
     )

@@ -3,11 +3,10 @@
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, close, equal
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, close, equal, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -38,11 +37,8 @@ VARIABLES = {
 
 def run(config, key):
     """Seconds and operations of a step's pieces: gradient, Hessian, solve."""
-    import jax
-    import jax.numpy as jnp
     from threadpoolctl import threadpool_limits
 
-    from jaxcalc import measure
     from jaxcalc.functions import elimination, problems
     from jaxcalc.programs.compiled import executable
     from jaxcalc.solvers import newton, solve_positive
@@ -107,7 +103,6 @@ def figures(dataset):
         legend="ends",
         **common,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "One Newton step in n variables: operations by count, and time (median and quartiles). Dashed: powers "
         "of n, in a 1, 2 and 3, in b 3."

@@ -8,6 +8,8 @@ sharp the minima are that batches of each size find (``sharpness``), and quasi-N
 
 from typing import Literal
 
+from jaxcalc.lab import jax, jnp
+
 Method = Literal["gradient-descent", "sgd", "momentum", "nesterov", "adam", "adamw", "l-bfgs", "trust-region"]
 
 
@@ -33,8 +35,6 @@ def split_digits(key, samples, gains=1.0):
 
     The pixels may have gains, (64,).
     """
-    import jax
-
     from jaxcalc.models import classifier
 
     images, labels = classifier.images(1797)
@@ -44,7 +44,6 @@ def split_digits(key, samples, gains=1.0):
 
 def draw_batch(pair, size):
     """What draws mini-batches of so many samples, with replacement: key -> (images, labels)."""
-    import jax
 
     def draw(key):
         rows = jax.random.randint(key, (size,), 0, len(pair[1]))
@@ -55,8 +54,5 @@ def draw_batch(pair, size):
 
 def held_out(model, params, pair):
     """The share of images that a model misreads."""
-    import jax
-    import jax.numpy as jnp
-
     scores = jax.vmap(model.apply, (None, 0))(params, pair[0])
     return jnp.mean(jnp.argmax(scores, 1) != pair[1])

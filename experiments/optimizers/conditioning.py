@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, less
+from jaxcalc.lab import Finding, NotJudged, Variable, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _ADAM_RATES = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 _TOLERANCE = 1e-8
@@ -40,9 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import (
         adam,
@@ -122,7 +118,7 @@ def _preconditions(dataset):
 def figures(dataset):
     steps = dataset.steps.where(dataset.steps > 0)
     theory = np.log(_TOLERANCE**0.5) / np.log(dataset.contraction)
-    figure, panels = style.chart(
+    figure, _ = style.chart(
         steps,
         "condition_number",
         hue="method",
@@ -135,8 +131,8 @@ def figures(dataset):
         legend="below",
         xlabel="condition number",
         ylabel=r"steps to $10^{-8}$ of the first loss",
+        letters=True,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "Steps against the condition number of a bowl in two variables, every method at its best numbers: by theory, "
         "or for Adam the best of six rates. Adam scales coordinates, so it helps a bowl along the axes alone. Dashed: "

@@ -7,9 +7,10 @@ import pydantic
 
 from experiments.optimizers import Method, draw_batch, held_out, solver_named, split_digits
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, over
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, jax, jnp, over
 
 kind = "compiled"
+dtype = "float32"
 
 Task = Literal["network", "linear"]
 _EVERY = 10
@@ -48,9 +49,6 @@ VARIABLES = {
 
 def _classifier(config):
     """A model of the digits, its weights, and the loss of a batch."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.models import classifier
 
     model = classifier.make("dense", width=config.width, depth=1 if config.task == "network" else 0)
@@ -64,9 +62,6 @@ def _classifier(config):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import minimize
 
     # Spread over the image so that neighbours differ.
@@ -199,9 +194,7 @@ def _draw_task(task, runs):
     for panel in (left, right):
         low, high = panel.get_ylim()
         ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0) if low <= tick <= high]
-        panel.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.yaxis.minorticks_off()
-    style.panel_labels((left, right))
+        style.ticks(panel.yaxis, ticks)
     figure.set_label(
         "A classifier of digits trained on mini-batches: medians over random splits and batches, bands between the "
         "quartiles; training in means of three. What lies above the upper edge diverged or hardly learned."

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, close
+from jaxcalc.lab import Finding, NotJudged, Variable, below, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -29,15 +28,10 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     return {"size": np.array(config.sizes), **jax.jit(lambda key: _estimated(config, key))(key)}
 
 
 def _estimated(config, key):
-    import jax
-    import jax.numpy as jnp
-
     dimension, largest = 6, max(config.sizes)
     of_data, of_weights, of_batches = jax.random.split(key, 3)
     data = jax.random.normal(of_data, (config.samples, dimension + 1))
@@ -81,7 +75,7 @@ def figures(dataset):
         ylabel="variance of the gradient",
         linestyle="",
     )
-    panels[0, 0].set_xticks(dataset["size"].values, map(str, dataset["size"].values))
+    style.ticks(panels[0, 0].xaxis, dataset["size"].values)
     figure.set_label(
         "The gradient over a mini-batch is right in the mean; its variance falls as one over the size. "
         "Dashed: the variance of one sample over the size."

@@ -10,10 +10,11 @@ import numpy as np
 import pydantic
 
 from experiments.optimizers import solver_named, split_digits
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, less
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, jax, less, xarray
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):
@@ -52,10 +53,8 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
     from jax.flatten_util import ravel_pytree
 
-    from jaxcalc import measure
     from jaxcalc.models import classifier
     from jaxcalc.solvers import iterate
 
@@ -127,8 +126,6 @@ def _fewer_evaluations(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     figure, (way, counted, timed) = style.subplots(1, 3, width="page", height=2.7)
     left = "left of the loss above its least"
     for name, gap, count in zip(dataset["method"].values, dataset.gap, dataset.evaluations):
@@ -145,7 +142,6 @@ def figures(dataset):
     style.chart(dataset.seconds, "level", axes=timed, legend=None, ylabel="time to the level (s)", **options)
     for panel in (counted, timed):
         panel.invert_xaxis()
-    style.panel_labels((way, counted, timed))
     figure.set_label(
         "A small network on all its training images by L-BFGS and by Adam at its best rate. Evaluations are counted, "
         "from several starts; seconds are readings in turns, from one. Medians, bands between the quartiles."

@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.optimizers import Method, solver_named
 from jaxcalc import lab, style
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Swept, Variable, jax, jnp
 
 kind = "compiled"
-dtype = "float64"
 
 Valley = Literal["houses", "quadratic", "rosenbrock"]
 
@@ -66,8 +65,6 @@ def _valley(config, name):
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import iterate
 
     problem = _valley(config, config.problem)
@@ -89,9 +86,6 @@ def run(config, key):
 
 
 def shared(config):
-    import jax
-    import jax.numpy as jnp
-
     found: dict[str, list[Any]] = {"optimum": [], "first": [], "second": [], "surface": []}
     for name, window in _WINDOWS.items():
         problem = _valley(config, name)
@@ -147,7 +141,6 @@ def _draw_contours(dataset, problems, methods, best):
         panel.set(xlim=(one["first"][0], one["first"][-1]), ylim=(one.second[0], one.second[-1]))
         panel.grid(visible=False)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    style.panel_labels(panels)
     figure.set_label(
         "The first thirty steps of every method at its best rate; a star is the minimum, grey lines join points of "
         "equal loss, evenly spaced in its logarithm."
@@ -170,7 +163,6 @@ def _draw_progress(problems, methods, best):
         panel.set(xscale="log", yscale="log", xlabel="evaluations", title=_TITLES[problem], ylim=(_FLOOR / 2, 3))
     panels[0, 0].set_ylabel("left of the loss, least so far")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
     figure.set_label(
         "The least that was left of the loss against evaluations (of the value, the gradient, or a column of the "
         "Hessian), every method at its best rate."
@@ -182,7 +174,7 @@ def _draw_rates(dataset, problems, methods):
     """What is left at the end against the rate."""
     share = (dataset.gap.isel(step=-1) / dataset.gap.isel(step=0)).clip(min=_FLOOR)
     drawn = [name for name in methods if name not in ("l-bfgs", "trust-region")]
-    figure, panels = style.chart(
+    figure, _ = style.chart(
         share.where(share < 30).sel({"problem": problems, "method": drawn}),
         "rate",
         hue="method",
@@ -196,8 +188,8 @@ def _draw_rates(dataset, problems, methods):
         xlabel="learning rate, scaled",
         ylabel=f"left of the loss after {dataset.sizes['step'] - 1} steps",
         ylim=(_FLOOR / 3, 30),
+        letters=True,
     )
-    style.panel_labels(panels)
     figure.set_label(
         "How much the learning rate matters. Rates of Adam and AdamW are in units of the farthest that a variable must "
         "go, the others in units of 1 over the largest curvature at the minimum; where a line ends the run diverged. "

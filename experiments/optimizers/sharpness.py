@@ -11,9 +11,10 @@ import pydantic
 
 from experiments.optimizers import draw_batch, held_out, split_digits
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, jax
 
 kind = "compiled"
+dtype = "float32"
 
 
 class Config(lab.Config):
@@ -40,8 +41,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc import classify_stationary_point
     from jaxcalc.models import classifier
     from jaxcalc.solvers import minimize, sgd
@@ -99,7 +98,6 @@ def figures(dataset):
     style.chart(data.sharpness, "batch", ylabel="largest eigenvalue of the Hessian", axes=panels[0], **options)
     style.chart(losses, "batch", ylabel="cross-entropy (nat)", legend="ends", axes=panels[1], **options)
     style.chart(100 * data.held_out_error, "batch", ylabel="held out, misread (%)", axes=panels[2], **options)
-    style.panel_labels(panels)
     figure.set_label(
         "Small networks that read digits, after equally many steps of plain descent at one rate: how sharp the minimum "
         "is, and how well it generalises. Medians over splits, bands between the quartiles."

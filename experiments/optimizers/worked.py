@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.optimizers import Method, solver_named
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, cited, close
+from jaxcalc.lab import Finding, Variable, below, cited, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _RUNS: dict[str, tuple[Method, float]] = {
     "gradient-descent 0.01": ("gradient-descent", 0.01),
@@ -46,7 +45,6 @@ VARIABLES = {
 def run(config, key):
     import inspect
 
-    import jax
     import optax
 
     from jaxcalc.solvers import adam
@@ -63,8 +61,6 @@ def run(config, key):
 
 def _traced(config):
     """Everything that is stepped."""
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import adam, iterate, momentum
 

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Finding, Variable, above, close, less
+from jaxcalc.lab import Finding, Variable, above, close, jax, jnp, less, xarray
 
 kind = "host"
-dtype = "float64"
 
 _RULES = ("left", "midpoint", "trapezoid", "simpson", "gauss-legendre")
 _SHOWN = {
@@ -42,8 +41,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
     from scipy.special import iv
 
     from jaxcalc.transforms.integral import integral
@@ -127,8 +124,6 @@ def _printed(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     colors = ("blue", "sky", "green", "vermilion", "purple")
     looks = {rule: {"color": style.COLORS[c], "marker": m} for rule, c, m in zip(_RULES, colors, "osD^v")}
     orders = {"left": 1, "trapezoid": 2, "simpson": 4}
@@ -152,7 +147,7 @@ def figures(dataset):
     rules.set_label(
         "Error of quadrature rules. Dashed, shifted down: orders 1, 2 and 4 (the root: 1 and 1.5). Hollow: exact."
     )
-    sampling, (series, spread) = style.subplots(1, 2, width="page", height=2.6)
+    sampling, (series, spread) = style.subplots(1, 2, width="page", height=2.6, letters=False)
     sigma = np.sqrt(np.pi**2 / 2 - 4)  # of pi sin(U), U uniform on [0, pi]
     theory = sigma / np.sqrt(xarray.ones_like(dataset.rmse) * dataset.draws)
     style.chart(dataset.rmse, theory=theory, log="xy", linestyle="", axes=series)

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, Variable, below, close, equal, less
+from jaxcalc.lab import Finding, Variable, below, close, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -22,9 +21,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.quadrature import integrate_samples, quadrature_rule
     from jaxcalc.transforms.integral import integral
     from jaxcalc.transforms.iterated import double_integral

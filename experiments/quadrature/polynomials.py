@@ -8,10 +8,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 _RULES = ("trapezoid", "simpson", "gauss-legendre")  # of five points each
 
@@ -33,9 +32,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.quadrature import integrate_polynomial, quadrature_rule
     from jaxcalc.transforms import integral
 

@@ -7,10 +7,9 @@ import pydantic
 
 from experiments.quasi_newton import TITLES, Chosen, chosen_problem
 from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, above, less
+from jaxcalc.lab import Finding, Variable, above, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(Chosen):
@@ -32,8 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import bfgs, gradient_descent, iterate, lbfgs, newton
 
     problem = chosen_problem(config)
@@ -141,9 +138,7 @@ def figures(dataset):
         panel.set(xscale="log", yscale="log", xlabel="gradients evaluated", ylim=(1e-14, 30))
         panel.set_title(TITLES.get(name, name))
     panels[0, 0].set_ylabel("gradient norm / at the start")
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    style.panel_labels(panels)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     figure.set_label(
         "The norm of the gradient against the work: evaluated gradients, a Hessian of Newton's method counted as n."
     )

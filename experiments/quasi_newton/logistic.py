@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Finding, Variable, below, holds, less
+from jaxcalc.lab import Finding, Variable, below, holds, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -32,9 +31,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.problems import logistic_regression
     from jaxcalc.solvers import gradient_descent, lbfgs

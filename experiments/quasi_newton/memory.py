@@ -5,10 +5,9 @@ import pydantic
 
 from experiments.quasi_newton import TITLES, Chosen, chosen_problem
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, less
+from jaxcalc.lab import Finding, NotJudged, Variable, below, equal, jax, less
 
 kind = "compiled"
-dtype = "float64"
 
 
 class Config(Chosen):
@@ -29,8 +28,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc import minimize
     from jaxcalc.solvers import bfgs, lbfgs
 
@@ -86,10 +83,8 @@ def figures(dataset):
         **{key: value for key, value in style.method("l-bfgs").items() if key != "label"},
     )
     for panel in panels.flat:
-        panel.set_xticks(kept.memory_size.values, [f"{size:g}" for size in kept.memory_size.values])
-        panel.xaxis.set_minor_formatter("")
-        panel.set_yticks([100, 200, 500], ["100", "200", "500"])
-        panel.yaxis.set_minor_formatter("")
+        style.ticks(panel.xaxis, kept.memory_size.values)
+        style.ticks(panel.yaxis, [100, 200, 500])
     if whole is not None:
         place = (float(kept.memory_size[0]), float(whole[0, 0]))
         panels[0, 0].annotate("BFGS", place, (0, 3), textcoords="offset points", fontsize=7.5)

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, close, equal
+from jaxcalc.lab import Finding, Variable, close, equal, jax
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -40,7 +39,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
     import optax
 
     from jaxcalc.functions import schedules as ours

@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, less
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, below, jax, jnp, less
 
 kind = "compiled"
-dtype = "float64"
 
 _EVERY = 5
 
@@ -54,9 +53,6 @@ def _schedule(config):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.functions.schedules import expected_gap
     from jaxcalc.solvers import minimize, sgd
@@ -136,7 +132,6 @@ def figures(dataset):
     left.set_title(rf"Highest rate {float(shown.rate):g} / $\lambda_{{\max}}$")
     right.set_title(f"After {int(dataset.step[-1])} steps")
     figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=6)
-    style.panel_labels((left, right))
     figure.set_label(
         "Descent with noisy gradients on a quadratic: a constant rate stays at a height that the rate sets, a falling "
         "one goes below. Lines and points: means over seeds, with two standard errors; dashed: the exact mean."

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, less, pack_facts
+from jaxcalc.lab import FACTS, Finding, Variable, above, below, close, equal, fact, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _EPS = float(np.finfo(float).eps)
 
@@ -41,9 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import distributions
     from jaxcalc.functions.activations import logsumexp, softmax, softmax_jacobian
     from jaxcalc.functions.losses import cross_entropy_from_logits as loss
@@ -190,7 +186,6 @@ def figures(dataset):
     axis.set(xlabel="logit j")
     axis.set_xticks(places, [str(i + 1) for i in places])
     figure.colorbar(image, ax=axis, label="slope of $p_i$ in $z_j$")
-    style.panel_labels([bars, axis])
     figure.set_label(
         "Every probability of a softmax answers to every logit: the Jacobian is dense and symmetric, positive on the "
         "diagonal, negative off it, and its rows sum to 0."

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import FACTS, Finding, Variable, below, close, equal, fact, holds, less, pack_facts
+from jaxcalc.lab import FACTS, Finding, Variable, below, close, equal, fact, holds, jax, jnp, less, pack_facts
 
 kind = "host"
-dtype = "float64"
 
 _DTYPES = ("bfloat16", "float32", "float64")
 _OVERFLOWING = ("float16", "float32", "float64")
@@ -41,9 +40,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.activations import softmax
     from jaxcalc.functions.losses import cross_entropy_from_logits
 

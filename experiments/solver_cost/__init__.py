@@ -8,33 +8,24 @@ far Newton's method by conjugate gradients goes, with scales and without (``size
 import numpy as np
 import pydantic
 
-from jaxcalc import lab, style
-from jaxcalc.lab import Variable
+from experiments import _survey
+from experiments._survey import ratio
+from jaxcalc import measure, style
+from jaxcalc.lab import Variable, digits, jax, xarray
 
 
-class Timed(lab.Config):
+class Timed(_survey.Timed):
     repeats: int = pydantic.Field(7, ge=1)
-    """rounds of timing, in which all take turns"""
     min_seconds: float = pydantic.Field(1e-2, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 def readings(calls, config):
-    from jaxcalc import measure
-
     read = measure.interleave(calls, repeats=config.repeats, min_seconds=config.min_seconds)
     return {"route": np.array(list(calls)), "seconds": np.array([timing.samples for timing in read.values()])}
 
 
 def compiled(fun, *args):
-    import jax
-
     return jax.jit(fun).lower(*args).compile()
-
-
-def ratio(data, route, over):
-    """The median over rounds of one route's time over another's."""
-    return (data.seconds.sel(route=route) / data.seconds.sel(route=over)).median("repeat", skipna=False)
 
 
 def ratios_of(dataset, route, over, chosen=lambda point: True):
@@ -62,28 +53,26 @@ def bars(dataset, routes, over, axis, label, limit=None):
     """Each route's time over one's, a row for each point; ``axis`` says what is shown."""
     from matplotlib import ticker
 
-    points = list(sweep_points(dataset))
+    points = {point_label(names): point.seconds for names, point in sweep_points(dataset)}
+    seconds = xarray.concat(points.values(), "point", coords="minimal", compat="override")
+    seconds = seconds.assign_coords(point=list(points))
     apart = 0.28
     figure, panel = style.subplots(1, 1, width=5.6, height=1.0 + 0.2 * len(points) * (1 + 0.6 * len(routes)))
     for shift, (route, look) in enumerate(zip(routes, style.looks(routes))):
-        for line, (_, point) in enumerate(points):
-            rounds = (point.seconds.sel(route=route) / point.seconds.sel(route=over)).values
-            if not np.isfinite(rounds).all():
+        rounds = seconds.sel(route=route) / seconds.sel(route=over)
+        down = (shift - (len(routes) - 1) / 2) * apart
+        dots = {"color": look["color"], "marker": "o", "markersize": 4.5, "label": route}
+        known = rounds.where(np.isfinite(rounds).all("repeat"))
+        for line, (low, middle, high) in enumerate(zip(*style.rows(panel, known, "point", shift=down, **dots))):
+            if np.isnan(middle):
                 continue
-            low, middle, high = np.quantile(rounds, [0.25, 0.5, 0.75])
-            height = line + (shift - (len(routes) - 1) / 2) * apart
-            panel.plot([low, high], [height, height], color=look["color"], lw=1.2)
-            panel.plot(middle, height, marker="o", ms=4.5, ls="", color=look["color"])
             # Numbers stand away from the line at 1.
             place, shift_by, side = (high, 4, "left") if middle >= 1 else (low, -4, "right")
-            panel.annotate(f"{float(f'{middle:.3g}'):,g}×", (place, height), (shift_by, 0),
+            panel.annotate(f"{float(f'{middle:.3g}'):,g}×", (place, line + down), (shift_by, 0),
                            textcoords="offset points", ha=side, va="center", fontsize=6.5)  # fmt: skip
-        panel.plot([], [], marker="o", ms=4.5, ls="", color=look["color"], label=route)
     panel.axvline(1.0, **style.THEORY)
     if limit is not None:
         panel.axvline(limit, color=style.COLORS["grey"], lw=0.8, ls=":")
-    panel.set_yticks(range(len(points)), [point_label(names) for names, _ in points])
-    panel.set_ylim(len(points) - 0.4, -0.6)
     panel.set(xscale="log", xlabel=axis)
     left, right = panel.get_xlim()
     panel.set_xlim(min(left / 2.0, 0.8), right * 1.8)
@@ -91,7 +80,6 @@ def bars(dataset, routes, over, axis, label, limit=None):
         panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     panel.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_formatter(ticker.NullFormatter())
-    panel.grid(axis="y", visible=False)
     if len(routes) > 1:
         panel.legend(fontsize=6.5, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
     figure.set_label(label)
@@ -102,14 +90,10 @@ def table(dataset, over):
     return [
         {"": point_label(names), "steps": int(point.num_steps)}
         | {
-            f"{route}, ms": float(f"{1e3 * float(time):.4g}")
+            f"{route}, ms": digits(1e3 * time, 4)
             for route, time in zip(point.route.values, point.seconds.median("repeat"))
         }
-        | {
-            f"{route} / {over}": float(f"{float(ratio(point, route, over)):.3g}")
-            for route in point.route.values
-            if route != over
-        }
+        | {f"{route} / {over}": digits(ratio(point, route, over)) for route in point.route.values if route != over}
         for names, point in sweep_points(dataset)
     ]
 

@@ -7,10 +7,9 @@ import numpy as np
 import pydantic
 
 from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, readings, table, told
-from jaxcalc.lab import Finding, below
+from jaxcalc.lab import Finding, below, jax
 
 kind = "timed"
-dtype = "float64"
 
 _NONE, _FULL = "without history", "with its full history"
 
@@ -33,8 +32,6 @@ VARIABLES = TIMES
 
 def run(config, key):
     """The same solve with and without its history."""
-    import jax
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import adam, gradient_descent, lbfgs, minimize, newton
 

@@ -18,10 +18,9 @@ from experiments.solver_cost import (
     told,
 )
 from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, above, equal, holds, less
+from jaxcalc.lab import Finding, Variable, above, equal, holds, jax, jnp, less
 
 kind = "timed"
-dtype = "float64"
 
 _LANES = "lanes of one program"
 _CALLS = "one program, called for each start"
@@ -50,9 +49,6 @@ VARIABLES = {
 
 def run(config, key):
     """Rosenbrock's valley from many starts."""
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions import problems
     from jaxcalc.solvers import gradient_descent, minimize, newton
 

@@ -6,10 +6,9 @@ import pydantic
 
 from experiments.solver_cost import TIMES, Timed, readings, sweep_points
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, holds, less
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, holds, jnp, less
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):
@@ -31,8 +30,6 @@ VARIABLES = {
 
 
 def _long(problem):
-    import jax.numpy as jnp
-
     def valleys(x):
         return jnp.sum(100 * (x[1::2] - x[::2] ** 2) ** 2 + (1 - x[::2]) ** 2)
 
@@ -45,8 +42,6 @@ def _long(problem):
 
 def run(config, key):
     """Newton-CG on a problem of any length."""
-    import jax.numpy as jnp
-
     from jaxcalc.programs.compiled import executable
     from jaxcalc.solvers import minimize, newton_cg
 
@@ -118,7 +113,6 @@ def figures(dataset):
     products = {name: one.products for name, one in lines.items()}
     style.chart(times, "dimension", axes=panels[0], ylabel="time (ms)", legend=None, **common)
     style.chart(products, "dimension", axes=panels[1], ylabel="Hessian-vector products", legend="below", **common)
-    style.panel_labels(panels)
     figure.set_label(
         "Newton-CG to the default tolerance, with and without scales from the Hessian's diagonal: medians, and "
         "quartiles of the times."
@@ -133,11 +127,11 @@ def tables(dataset):
                 "problem": str(p.problem.item()),
                 "n": int(p.dimension),
                 "scaled": bool(p.scaled),
-                "ms": float(f"{1e3 * float(p.seconds.median()):.3g}"),
+                "ms": digits(1e3 * p.seconds.median()),
                 "steps": int(p.num_steps),
                 "products": int(p.products),
-                "largest entry of the gradient": float(f"{float(p.residual):.2g}"),
-                "memory, MB": float(f"{float(p.footprint) / 1e6:.3g}"),
+                "largest entry of the gradient": digits(p.residual, 2),
+                "memory, MB": digits(p.footprint / 1e6),
             }
             for _, p in sweep_points(dataset)
         ]

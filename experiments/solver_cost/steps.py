@@ -6,10 +6,9 @@ from typing import Literal
 import pydantic
 
 from experiments.solver_cost import TIMES, Timed, bars, compiled, ratios_of, readings, table, told
-from jaxcalc.lab import Finding, NotJudged, below
+from jaxcalc.lab import Finding, NotJudged, below, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):
@@ -31,8 +30,6 @@ VARIABLES = TIMES
 
 def run(config, key):
     """The same number of steps by ours and by optax in a scan."""
-    import jax
-    import jax.numpy as jnp
     import optax
 
     from jaxcalc.functions import problems

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, below
+from jaxcalc import measure, style
+from jaxcalc.lab import Finding, Variable, below, eps
 from jaxcalc.lab.judge import Judge
 
 Built = tuple[Callable[..., Any], tuple[Any, ...], int]  # function, its arguments, products (-1: not told)
@@ -30,7 +30,6 @@ def deviation(value, reference):
 
 def hold(built, names, config, reference):
     """Programs compiled beforehand, checked against the reference and timed in turns; NaN where a name is missing."""
-    from jaxcalc import measure
     from jaxcalc.programs.compiled import executable
 
     programs = {name: executable(fun, *arguments) for name, (fun, arguments, _) in built.items()}
@@ -77,8 +76,8 @@ def agree(routes: Sequence[str]) -> Judge:
 
     def judge(dataset):
         error = dataset.error.sel(route=list(routes))
-        eps = float(np.finfo(dataset.attrs.get("dtype", "float32")).eps)
-        return Finding(below(error, 1e3 * eps), measured=f"{float(error.max()):.2g}, eps being {eps:.2g}")
+        unit = eps(dataset)
+        return Finding(below(error, 1e3 * unit), measured=f"{float(error.max()):.2g}, eps being {unit:.2g}")
 
     return judge
 

@@ -6,6 +6,8 @@ import numpy as np
 import pydantic
 
 from experiments import _contest
+from experiments._peers import pattern_of
+from experiments._survey import Timed
 from experiments.sparse_derivatives import (
     CONTEST,
     Built,
@@ -15,11 +17,12 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, above, below, between, over
+from jaxcalc import measure, scenarios, style
+from jaxcalc.lab import Finding, NotJudged, above, below, between, digits, first, jax, over
 from jaxcalc.lab.judge import Judge
 
 kind = "timed"
+dtype = "float32"
 VARIABLES = CONTEST
 
 
@@ -43,7 +46,7 @@ _SPARSE_PEERS = ("asdex forward, BCOO", "asdex reverse, BCOO", "sparsejac forwar
 _ROUTES = ("auto", *_DENSE, *_PEERS, "auto, BCOO", *_SPARSE_PEERS)
 
 
-class Config(lab.Config):
+class Config(Timed):
     problem: Literal["arrowhead", "bordered band"] = "arrowhead"
     """a dense row, a dense column and a diagonal; or a tridiagonal band with a dense border"""
     size: int = pydantic.Field(1000, ge=3)
@@ -51,9 +54,6 @@ class Config(lab.Config):
     sparsejac_limit: int = pydantic.Field(1000, ge=0)
     """above this n sparsejac is left out: its colouring visits the n^2 pairs of conflicting columns in Python"""
     repeats: int = pydantic.Field(7, ge=1)
-    """rounds of timing; every round reads each program once"""
-    min_seconds: float = pydantic.Field(1e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 def _asdex_routes(fun, arguments):
@@ -77,15 +77,9 @@ def _asdex_routes(fun, arguments):
 
 def _sparsejac_routes(fun, arguments):
     """sparsejac in either mode, which has to be given the pattern."""
-    import jax.numpy as jnp
     import sparsejac  # pyright: ignore[reportMissingImports]
-    from jax.experimental.sparse import BCOO
 
-    from jaxcalc.programs.sparsity import jacobian_pattern
-
-    entries = jacobian_pattern(lambda x: fun(x, *arguments[1:]), arguments[0]).matrix.tocoo()
-    indices = jnp.asarray(np.stack([entries.row, entries.col], 1))
-    pattern = BCOO((jnp.ones(len(indices)), indices), shape=entries.shape)
+    pattern = pattern_of(fun, arguments)
     return {
         "sparsejac forward, BCOO": (sparsejac.jacfwd(fun, pattern), arguments, -1),
         "sparsejac reverse, BCOO": (sparsejac.jacrev(fun, pattern), arguments, -1),
@@ -93,9 +87,6 @@ def _sparsejac_routes(fun, arguments):
 
 
 def run(config, key):
-    import jax
-
-    from jaxcalc import scenarios
     from jaxcalc.transforms import jacobian
 
     dtype = "float64" if jax.config.read("jax_enable_x64") else "float32"
@@ -119,7 +110,9 @@ def run(config, key):
 def _sizes(dataset, problem):
     """The points of one problem along the sizes, or none."""
     data = over(dataset, "problem", "size")
-    return _contest.first(data.sel(problem=problem), "size") if problem in data.problem.values else None
+    if problem not in data.problem.values:
+        return None
+    return first(data.sel(problem=problem), "size", "route", "repeat")
 
 
 def _of(dataset, problem):
@@ -173,8 +166,6 @@ def _not_beaten(problem: str) -> Judge:
 
 def figures(dataset):
     """Time against n, the dense result above and the sparse one below, a column for each problem."""
-    from jaxcalc import measure
-
     lines = {p: _sizes(dataset, p) for p in ("arrowhead", "bordered band")}
     lines = {p: data for p, data in lines.items() if data is not None and data.sizes["size"] > 1}
     if not lines:
@@ -192,8 +183,7 @@ def figures(dataset):
                 label += f": $n^{{{power:.1f}}}$" if np.isfinite(power) else ""
                 panel.plot(n, values, **look_of(route) | {"label": label})
             panel.set(xscale="log", yscale="log")
-            panel.set_xticks(n, [f"{value:.0f}" for value in n])
-            panel.minorticks_off()
+            style.ticks(panel.xaxis, n)
             panel.legend(fontsize=6, ncols=2, loc="upper left")
             low, high = panel.get_ylim()
             panel.set_ylim(low, high * (high / low) ** 0.45)
@@ -201,7 +191,6 @@ def figures(dataset):
         column[1].set_xlabel("size $n$")
     for panel in panels[:, 0]:
         panel.set_ylabel("time (s)")
-    style.panel_labels(panels)
     figure.set_label(
         "Median time of a Jacobian against its size, with the exponent of the last three sizes: the dense result "
         "above, the sparse one below. Patterns, colourings and compilation are not in it."
@@ -222,7 +211,7 @@ def tables(dataset):
                 row[f"{title} ms"] = _contest.in_ms(_best(point, names))
             for route in ("auto", "auto, BCOO"):
                 own = float(seconds.sel(route=route))
-                row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": float(f"{best / own:.3g}")}
+                row |= {f"{route} ms": _contest.in_ms(own), f"{route}: times faster": digits(best / own)}
             rows.append(row)
     return {"Jacobians with a dense border: the best of each kind": rows} if rows else {}
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 import pydantic
 
-from experiments import _contest
 from experiments.sparse_derivatives import deviation
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, over
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, digits, equal, first, jax, over
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):
@@ -58,8 +58,6 @@ def _growth(call):
     import gc
     from pathlib import Path
 
-    from jaxcalc import measure
-
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what compilation left behind must not hide what the call takes
@@ -73,8 +71,6 @@ def _growth(call):
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.programs.compiled import executable
     from jaxcalc.scenarios.hidden import hidden_square
     from jaxcalc.transforms import MemoryBudgetError, jacobian, plan
@@ -109,7 +105,7 @@ def run(config, key):
 
 def _budgets(dataset):
     """The points along the budgets."""
-    return _contest.first(over(dataset, "budget"), "budget")
+    return first(over(dataset, "budget"), "budget", "route", "repeat")
 
 
 def _in_mb(values):
@@ -164,9 +160,7 @@ def figures(dataset):
     right.set(xscale="log", xlabel="memory budget (MB)", ylabel="time (s)")
     right.set_ylim(0, 1.2 * float(np.nanmax(data.seconds.values)))
     for panel in (left, right):
-        panel.set_xticks(limit, [f"{value:g}" for value in limit])
-        panel.minorticks_off()
-    style.panel_labels([left, right])
+        style.ticks(panel.xaxis, limit)
     figure.set_label(
         "A Jacobian with a large hidden layer under memory budgets: the memory that it takes, and the time."
     )
@@ -179,8 +173,8 @@ def tables(dataset):
     for value in data["budget"].values:
         point = data.sel(budget=value)
         row = {"budget, MB": float(value)}
-        row |= {f"{f.removesuffix('_bytes')}, MB": float(f"{float(point[f]) / 1e6:.4g}") for f in fields}
-        rows.append(row | {"s": float(f"{float(point.seconds):.3g}")})
+        row |= {f"{f.removesuffix('_bytes')}, MB": digits(point[f] / 1e6, 4) for f in fields}
+        rows.append(row | {"s": digits(point.seconds)})
     return {"Memory of a Jacobian under budgets": rows}
 
 

@@ -2,7 +2,7 @@
 
 import pydantic
 
-from experiments import _contest
+from experiments._survey import Timed, ratio
 from experiments.sparse_derivatives import (
     CONTEST,
     Built,
@@ -12,13 +12,14 @@ from experiments.sparse_derivatives import (
     medians,
     planned,
 )
-from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc import lab, measure, style
+from jaxcalc.lab import Finding, Variable, above, below, first, jax
 
 kind = "timed"
+dtype = "float32"
 
 
-class Config(lab.Config):
+class Config(Timed):
     sources: int = pydantic.Field(10, ge=1)
     """directions on the sky, two inputs each"""
     antennas: int = pydantic.Field(128, ge=1)
@@ -26,9 +27,7 @@ class Config(lab.Config):
     channels: int = pydantic.Field(16, ge=1)
     """frequencies"""
     repeats: int = pydantic.Field(9, ge=1)
-    """rounds of timing; every round reads each program once"""
     min_seconds: float = pydantic.Field(5e-3, ge=0)
-    """how long one reading lasts at least, in seconds"""
 
 
 VARIABLES = {
@@ -39,8 +38,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     from jaxcalc.scenarios import workloads
 
     made = workloads.phase_delay(key, sources=config.sources, antennas=config.antennas, channels=config.channels)
@@ -57,18 +54,13 @@ def run(config, key):
 
 def _largest(dataset):
     """The point with the most outputs."""
-    data = _contest.first(dataset, "antennas")
+    data = first(dataset, "antennas", "route", "repeat")
     return data.isel(antennas=-1) if "antennas" in data.dims else data
-
-
-def _ratio(data, above, below):
-    """The median over rounds of one route's time over another's: what slows a round cancels."""
-    return float((data.seconds.sel(route=above) / data.seconds.sel(route=below)).median("repeat", skipna=False))
 
 
 def _cheap_mode(dataset):
     data = _largest(dataset)
-    faster, products = _ratio(data, "jacrev", "auto"), float(data.products.sel(route="auto"))
+    faster, products = float(ratio(data, "jacrev", "auto")), float(data.products.sel(route="auto"))
     return Finding(
         above(faster, 50.0) & above(products, 1),
         measured=f"{faster:.4g} times, from {products:.0f} products",
@@ -77,13 +69,11 @@ def _cheap_mode(dataset):
 
 
 def _nothing_lost(dataset):
-    return Finding(below(_ratio(_largest(dataset), "auto", "jacfwd"), 1.05), figure="outputs")
+    return Finding(below(ratio(_largest(dataset), "auto", "jacfwd"), 1.05), figure="outputs")
 
 
 def figures(dataset):
-    from jaxcalc import measure
-
-    data = _contest.first(dataset, "antennas")
+    data = first(dataset, "antennas", "route", "repeat")
     if data.sizes.get("antennas", 1) < 2:
         return {}
     figure, panel = style.subplots(height=2.8)
@@ -92,8 +82,7 @@ def figures(dataset):
         values = seconds.sel(route=route).values
         panel.plot(m, values, **look_of(route) | {"label": f"{route}: $m^{{{measure.exponent(m, values):.1f}}}$"})
     panel.set(xscale="log", yscale="log", xlabel="outputs $m$", ylabel="time (s)")
-    panel.set_xticks(m, [f"{v:.0f}" for v in m])
-    panel.minorticks_off()
+    style.ticks(panel.xaxis, m)
     panel.legend()
     figure.set_label(f"The Jacobian of {int(data.num_inputs.max())} inputs and m outputs, an interferometer's phases.")
     return {"outputs": figure}
@@ -101,16 +90,12 @@ def figures(dataset):
 
 def tables(dataset):
     data = _largest(dataset)
-    rows = [
-        {
-            "route": str(route),
-            "products": int(data.products.sel(route=route)),
-            "ms": _contest.in_ms(medians(data).sel(route=route)),
-            "memory, MB": float(f"{float(data.footprint.sel(route=route)) / 1e6:.4g}"),
-        }
-        for route in data.route.values
-    ]
-    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": rows}
+    columns = {
+        "products": data.products.astype(int),
+        "ms": 1e3 * medians(data),
+        "memory, MB": data.footprint / 1e6,
+    }
+    return {f"{int(data.num_inputs)} inputs, {int(data.num_outputs)} outputs": lab.rows("route", columns)}
 
 
 claims = {

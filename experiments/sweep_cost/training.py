@@ -6,9 +6,10 @@ from typing import Literal
 import pydantic
 
 from jaxcalc import lab
-from jaxcalc.lab import Swept, Variable
+from jaxcalc.lab import Swept, Variable, jax
 
 kind = "compiled"
+dtype = "float32"
 
 Problem = Literal["house prices", "breast cancer"]
 
@@ -34,8 +35,6 @@ def load_problem(name):
 
 def run(config, key):
     """Gradient descent from a normal start."""
-    import jax
-
     from jaxcalc.solvers import gradient_descent, iterate
 
     problem = load_problem(config.problem)

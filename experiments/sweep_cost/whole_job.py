@@ -5,8 +5,6 @@ whole job in a process that has imported what it needs and compiled nothing: tra
 lab's own ``vmap:`` sweep, also planning, writing the trial, joining the dataset and reporting.
 """
 
-import os
-import tempfile
 from typing import Literal
 
 import numpy as np
@@ -14,9 +12,11 @@ import pydantic
 
 from experiments.sweep_cost import training
 from jaxcalc import lab, measure, style
-from jaxcalc.lab import Variable
+from jaxcalc.cache import empty_cache
+from jaxcalc.lab import Variable, jax
 
 kind = "timed"
+dtype = "float32"
 
 
 class Config(lab.Config):
@@ -52,28 +52,17 @@ def _params(config):
 def _by_the_lab(config):
     sweep = {"vmap": {"learning_rate": _rates(config), "seed": {"range": config.num_seeds}}}
     document = {"experiment": "sweep_cost.training", "params": _params(config), "sweep": sweep}
-    before = os.environ.get("JAXCALC_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAXCALC_CACHE"] = folder  # an empty compilation cache: the compilation belongs to the job
-        try:
-            return lab.run(document, out=folder, progress=False).dataset.loss.values
-        finally:
-            os.environ.pop("JAXCALC_CACHE")
-            if before is not None:
-                os.environ["JAXCALC_CACHE"] = before
+    with empty_cache() as folder:  # the compilation belongs to the job
+        return lab.run(document, out=folder, progress=False).dataset.loss.values
 
 
 def _one_program(config):
-    import jax
-
     base = training.Config(**_params(config))
     call = jax.jit(lambda rate, key: training.run(base.model_copy(update={"learning_rate": rate}), key)["loss"])
     return np.array([[call(rate, jax.random.key(seed)) for seed in range(config.num_seeds)] for rate in _rates(config)])
 
 
 def _program_per_point(config):
-    import jax
-
     def point(rate, seed):
         closed_over = training.Config(learning_rate=rate, **_params(config))
         return jax.jit(lambda key: training.run(closed_over, key)["loss"])(jax.random.key(seed))
@@ -91,7 +80,6 @@ _METHODS = {
 def _prepare(config):
     """Everything that is paid once in a process, whatever is run in it: imports, the data, JAX's own lazy loading."""
     import h5netcdf  # noqa: F401
-    import jax
     import jinja2  # noqa: F401
     import xarray  # noqa: F401
 
@@ -156,11 +144,8 @@ def figures(dataset):
         axis.plot(middle, i, "o", color=color, markersize=6)
         text = f"{middle:.2g} s" if i == 0 else f"{middle:.3g} s, {middle / best:.3g} times the first"
         axis.annotate(text, (values.max(), i), xytext=(8, 0), textcoords="offset points", va="center", fontsize=7.5)
-    axis.set_yticks(range(len(seconds)), list(seconds))
-    axis.set_ylim(len(seconds) - 0.5, -0.5)
-    axis.set_xscale("log")
-    axis.set_xlim(best / 2, 60 * max(values.max() for values in seconds.values()))
+    style.name_rows(axis, seconds)
+    axis.set(xscale="log", xlim=(best / 2, 60 * max(values.max() for values in seconds.values())))
     axis.set_xlabel("seconds for the whole job")
-    axis.grid(axis="y", visible=False)
     figure.set_label(f"{int(dataset.points.max())} points of one training job; ticks are single attempts.")
     return {"whole_job": figure}

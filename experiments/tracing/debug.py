@@ -7,11 +7,10 @@ import numpy as np
 import pydantic
 
 from experiments._survey import Timed
-from jaxcalc import style
-from jaxcalc.lab import Finding, Variable, above, below, equal, holds
+from jaxcalc import measure, style
+from jaxcalc.lab import Finding, Variable, above, below, equal, holds, jax, jnp
 
 kind = "timed"
-dtype = "float64"
 
 
 class Config(Timed):
@@ -46,7 +45,6 @@ VARIABLES = {
 
 def _heron(steps, report):
     """The iteration, which starts at a; ``report(i, a, x)`` stands in the body of its loop."""
-    import jax
 
     def root(a):
         def step(i, x):
@@ -61,8 +59,6 @@ def _heron(steps, report):
 
 def _transforms():
     """Name -> (transform, whether it takes all numbers at once, whether prints are asked to keep their order)."""
-    import jax
-
     return {
         "as written": (lambda f: f, False, False),
         "jit": (jax.jit, False, False),
@@ -77,9 +73,6 @@ def _transforms():
 
 def _watch(config, transform, all_at_once, ordered):
     """Two calls of the transformed iteration: how often Python ran and the program reported, and the last reports."""
-    import jax
-    import jax.numpy as jnp
-
     traced, reports = [], []
 
     def report(i, a, x):
@@ -101,9 +94,6 @@ def _watch(config, transform, all_at_once, ordered):
 
 def _timed(config):
     """Seconds of a call of the long iteration: without a print, then by the number of prints."""
-    import jax
-
-    from jaxcalc import measure
 
     def every(pace):
         def report(i, a, x):
@@ -163,7 +153,6 @@ def figures(dataset):
     style.chart(dataset.seconds, "prints", axes=right, log="xy", theory=without, ylabel="time of one call (s)")
     right.set_title(f"price: {1e6 * price:.0f} µs a print")
     right.annotate("without a print", (dataset.prints[0], silent), (0, 4), textcoords="offset points", fontsize=7.5)
-    style.panel_labels((left, right))
     figure.set_label(
         "Left: the steps that jax.debug.callback reports, line by line: under vmap each once a lane, in the gradient "
         "of a checkpoint twice. Right: the time of a call by its number of prints, medians with quartiles."

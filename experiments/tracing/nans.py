@@ -7,10 +7,9 @@ import re
 import numpy as np
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, equal, holds
+from jaxcalc.lab import Finding, Variable, equal, holds, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -30,7 +29,6 @@ TOOLS = ("print", "jax.debug_nans", "checkify")
 
 def _hunt(program, at, seen):
     """What each tool tells of a program's NaN, and whether it is there."""
-    import jax
     from jax.experimental import checkify
 
     seen.clear()
@@ -49,9 +47,6 @@ def _hunt(program, at, seen):
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     seen = []
 
     def look(i, x):

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below
+from jaxcalc.lab import Finding, Variable, above, below, jnp
 
 kind = "host"
-dtype = "float64"
 
 _EDGE = 1.08866  # on log cosh x Newton diverges from beyond it: sinh(2 x) = 4 x
 
@@ -30,8 +29,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import gradient_descent, iterate, newton, trust_region
 
     log_cosh = lambda x: jnp.sum(jnp.logaddexp(x, -x)) - np.log(2.0)
@@ -75,7 +72,7 @@ def _mends_both(dataset):
 
 
 def figures(dataset):
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.8)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.8, letters=False)
     shared = {"x": "step", "hue": "method", "log": "y", "legend": None, "xlabel": "step"}
     style.chart(
         abs(dataset.log_cosh).sel(step=slice(0, 8)),

@@ -6,10 +6,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, equal, jax, jnp, less, over, xarray
 
 kind = "compiled"
-dtype = "float64"
 
 _KINDS = ("minimum", "saddle or maximum", "nowhere")
 
@@ -35,9 +34,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import minimize
     from jaxcalc.functions.landscapes import styblinski_tang
     from jaxcalc.solvers import newton
@@ -66,8 +62,6 @@ def _swept(dataset):
 
 def _shares(dataset):
     """The share of starts with each outcome, by (method, dimension, kind)."""
-    import xarray
-
     outcome = over(dataset, "method", "dimension").outcome
     known = outcome.notnull()
     if "valid" in dataset:  # of a point that did not finish the outcome says nothing
@@ -104,8 +98,6 @@ def _ends_in_minima(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     if not _swept(dataset):
         return {}
     shares = _shares(dataset)
@@ -137,10 +129,8 @@ def figures(dataset):
         ylabel="share that reaches a minimum",
         ylim=(-0.03, 1.06),
     )
-    right.set_xticks(n, [f"{size:g}" for size in n])
-    right.minorticks_off()
+    style.ticks(right.xaxis, n)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3)
-    style.panel_labels((left, right))
     figure.set_label(
         "Where random starts end on Styblinski and Tang's function, which has 2^n minima among 3^n stationary points; "
         "b with two standard errors. Dashed: the n-th power of Newton's share in one variable."

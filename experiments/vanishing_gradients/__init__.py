@@ -14,7 +14,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import NotJudged, Swept, Variable
+from jaxcalc.lab import NotJudged, Swept, Variable, jax, jnp, params
 
 CHAINS = {"w = 1, b = 0": (1.0, 0.0), "w = 4, b = -2": (4.0, -2.0), "w = 8, b = -4": (8.0, -4.0)}
 _SHARED = ("layer", "bound", "chain", "chain_gradient", "relu_slope")
@@ -75,8 +75,6 @@ VARIABLES = {
 
 def shared(config):
     """What no lane changes: the bound, and chains of single sigmoids started at their fixed point 1/2."""
-    import jax
-
     from jaxcalc.functions import activations
     from jaxcalc.models.dense import unit_chain
 
@@ -93,8 +91,6 @@ def shared(config):
 
 def run(config, key):
     """One batch of digits through one random network, and back."""
-    import jax
-    import jax.numpy as jnp
     import optax
 
     from jaxcalc.functions import activations, datasets, mean_field
@@ -158,12 +154,10 @@ def run(config, key):
 
 def tidy(dataset):
     """The dataset with dims case, depth and seed whatever was swept, other axes folded into case."""
-    import json
-
     dataset = dataset.drop_vars([v for v in dataset.variables if str(v).startswith("valid")])
     for name in ("depth", "seed", "case"):
         if name not in dataset.attenuation.dims:
-            label = json.loads(dataset.attrs["params"]).get(name, "network" if name == "case" else 0)
+            label = params(dataset).get(name, "network" if name == "case" else 0)
             dataset = dataset.drop_vars(name, errors="ignore")
             swept = [v for v in VARIABLES if v not in _SHARED]
             wide = dataset[swept].expand_dims({name: [label]})
@@ -182,9 +176,7 @@ def tidy(dataset):
 
 def setting(dataset, name):
     """What a parameter was: a sweep's coordinate, of one case where a case was chosen, or else the base value."""
-    import json
-
-    return dataset[name].values[()] if name in dataset.coords else json.loads(dataset.attrs["params"])[name]
+    return dataset[name].values[()] if name in dataset.coords else params(dataset)[name]
 
 
 def over_seeds(array):
@@ -237,13 +229,11 @@ def look_of(data, case):
 
 def draw_factors(data):
     """What one layer does to the gradient's norm, each case's seeds beside theory, at about twenty layers."""
-    from matplotlib.ticker import NullFormatter
-
     depth = data.depth.values[np.abs(np.log(data.depth.values / 20)).argmin()]
     at = data.sel(depth=depth)
     factors = at.attenuation ** (1 / depth)
     theory = (at.theory_signal.sel(layer=0) / at.theory_signal.sel(layer=depth)) ** (1 / depth)
-    order = np.argsort(factors.median("seed").values)
+    order = np.argsort(-factors.median("seed").values)
     figure, ax = style.subplots(height=0.75 + 0.19 * len(order))
     ax.axvline(1.0, color="#333333", linewidth=0.8)
     for row, which in enumerate(order):
@@ -255,13 +245,11 @@ def draw_factors(data):
         if np.isfinite(expected):
             ax.plot([expected] * 2, [row - 0.38, row + 0.38], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3})
     ax.plot([], [], **{**style.THEORY, "linestyle": "-", "linewidth": 1.3}, label="mean-field theory")
-    ax.set_yticks(range(len(order)), [str(data.case.values[i]) for i in order])
-    ax.set_ylim(-0.7, len(order) - 0.3)
-    ax.grid(visible=False, axis="y")
+    style.name_rows(ax, data.case.values[order])
     ax.set_xscale("log")
     ticks = [t for t in (0.125, 0.25, 0.5, 1.0, 2.0, 4.0) if factors.min() / 1.6 < t < factors.max() * 1.6]
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    style.ticks(ax.xaxis, ticks)
     ax.set_xlabel(f"gradient's factor per layer ({depth} layers)")
     ax.legend(loc="upper left")
+    figure.set_label("The factor by which one layer changes the gradient's norm, each seed beside mean-field theory.")
     return figure

@@ -11,26 +11,12 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, below, over
 
 kind = "compiled"
-dtype = "float64"
-
-_CAPTIONS = {
-    "order_to_chaos": (
-        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against the "
-        "variance of the weights."
-    ),
-}
 
 
 def figures(dataset):
-    figure = _draw_chaos(dataset)
-    figure.set_label(_CAPTIONS["order_to_chaos"])
-    return {"order_to_chaos": figure}
-
-
-def _draw_chaos(dataset):
     """Across the critical gain: the gradient by layer, and the factor of a layer beside theory."""
     data = over(dataset, "seed")
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
+    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
     depth = int(np.isfinite(data.signal).any([d for d in data.signal.dims if d != "layer"]).sum()) - 1
     ends = []
     for gain, color in zip(data.gain.values, style.sequence(data.sizes["gain"]), strict=True):
@@ -42,8 +28,7 @@ def _draw_chaos(dataset):
         ends.append((rf"$\sigma_w^2$ = {gain**2:.4g}", (0.0, float(line[0])), color))
     left.set_yscale("log")
     left.set_xlim(depth, 0)
-    left.set_xlabel("layer, from the last to the input")
-    left.set_ylabel("gradient norm over last layer")
+    left.set(xlabel="layer, from the last to the input", ylabel="gradient norm over last layer")
     squared, theory = _squared_factors(data, depth)
     scale = data.gain.values**2
     right.axhline(1.0, color="#333333", linewidth=0.8)
@@ -60,7 +45,11 @@ def _draw_chaos(dataset):
     right.set_ylabel("squared gradient's factor per layer")
     right.legend(loc="lower right")
     style.label_ends(left, ends, size=7.5, spacing=1.6)
-    return figure
+    figure.set_label(
+        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against "
+        "the variance of the weights."
+    )
+    return {"order_to_chaos": figure}
 
 
 def _sweeps_gain(dataset):

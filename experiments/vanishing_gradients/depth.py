@@ -21,24 +21,6 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, above, below, between, close, equal, less
 
 kind = "compiled"
-dtype = "float64"
-
-_CAPTIONS = {
-    "gradient_by_layer": (
-        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; "
-        "medians over seeds."
-    ),
-    "attenuation_by_depth": (
-        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands are "
-        "the range over seeds."
-    ),
-    "factor_per_layer": (
-        "The factor by which one layer changes the gradient's norm, each seed beside mean-field theory."
-    ),
-    "unit_chains": (
-        "Chains of single sigmoids with equal weights: the bound of 1/4 a layer holds for unit weights alone."
-    ),
-}
 
 
 def figures(dataset):
@@ -50,8 +32,6 @@ def figures(dataset):
         drawn["factor_per_layer"] = draw_factors(data)
     if data.sizes["depth"] > 1:
         drawn["unit_chains"] = _draw_chains(data)
-    for name, figure in drawn.items():
-        figure.set_label(_CAPTIONS[name])
     return drawn
 
 
@@ -64,7 +44,7 @@ def _draw_layers(data):
     columns = min(4, len(cases))
     rows = -(-len(cases) // columns)
     figure, axes = style.subplots(
-        rows, columns, width="page", height=0.55 + 1.75 * rows, sharex=True, sharey="row", squeeze=False
+        rows, columns, width="page", height=0.55 + 1.75 * rows, sharex=True, sharey="row", squeeze=False, letters=False
     )
     colors = style.sequence(data.sizes["depth"])
     for ax, case in zip(axes.flat, cases, strict=False):
@@ -98,6 +78,10 @@ def _draw_layers(data):
         handles=handles, loc="outside upper center", ncols=len(handles), title="layers in the network"
     )
     legend.get_title().set_fontsize(7.5)
+    figure.set_label(
+        "The gradient in each layer's output relative to the last layer's, for networks of 1 to 128 layers; "
+        "medians over seeds."
+    )
     return figure
 
 
@@ -122,9 +106,12 @@ def _draw_depths(data):
         width="page",
         height=4.3,
     )
-    ax.set_xticks(data.depth.values, [str(d) for d in data.depth.values])
-    ax.minorticks_off()
+    style.ticks(ax.xaxis, data.depth.values)
     ax.annotate(r"$0.25^{\mathrm{depth}}$, the bound for unit weights (dashed)", (0.03, 0.05), xycoords="axes fraction")
+    figure.set_label(
+        "The gradient at the input over that at the last layer; dotted lines have skip connections, bands "
+        "are the range over seeds."
+    )
     return figure
 
 
@@ -132,34 +119,26 @@ def _draw_chains(data):
     """The derivative through chains of single sigmoids, and the bound that holds for unit weights."""
     figure, ax = style.subplots()
     layers = data.layer.values[: min(31, data.sizes["layer"])]
-    for chain, name in zip(data.chain.values, ("blue", "green", "vermilion"), strict=True):
-        line = data.chain_gradient.sel(chain=chain).values[: len(layers)]
-        ax.plot(layers, line, color=style.COLORS[name])
-        middle = len(layers) // 2
-        below = line[-1] < 0.1
-        ax.annotate(
-            str(chain),
-            (layers[middle], line[middle]),
-            xytext=(-4, -4) if below else (-4, 4),
-            textcoords="offset points",
-            ha="right",
-            va="top" if below else "bottom",
-            fontsize=7.5,
-            color=style.COLORS[name],
-        )
-    ax.plot(layers, data.bound.values[: len(layers)], **style.THEORY)
-    spot = len(layers) // 2
-    ax.annotate(
-        r"$0.25^{\mathrm{layers}}$",
-        (layers[spot], data.bound.values[spot]),
-        xytext=(5, 3),
-        textcoords="offset points",
-        fontsize=7.5,
+    colors = [style.COLORS[name] for name in ("blue", "green", "vermilion")]
+    chains = zip(data.chain.values.tolist(), colors)
+    style.chart(
+        data.chain_gradient.sel(layer=layers),
+        "layer",
+        hue="chain",
+        theory=data.bound.sel(layer=layers),
+        looks={chain: {"color": color, "marker": ""} for chain, color in chains},
+        log="y",
+        xlim=(0, layers[-1]),
+        xlabel="sigmoids in a row",
+        ylabel="derivative of output in input",
+        legend="ends",
+        axes=ax,
     )
-    ax.set_yscale("log")
-    ax.set_xlim(0, layers[-1])
-    ax.set_xlabel("sigmoids in a row")
-    ax.set_ylabel("derivative of output in input")
+    spot = (layers[len(layers) // 2], data.bound.values[len(layers) // 2])
+    ax.annotate(r"$0.25^{\mathrm{layers}}$", spot, (5, 3), textcoords="offset points", fontsize=7.5)
+    figure.set_label(
+        "Chains of single sigmoids with equal weights: the bound of 1/4 a layer holds for unit weights alone."
+    )
     return figure
 
 

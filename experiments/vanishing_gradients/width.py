@@ -20,13 +20,7 @@ from jaxcalc import style
 from jaxcalc.lab import Finding, NotJudged, below, between
 
 kind = "compiled"
-
-_CAPTIONS = {
-    "activation_scale": ("Second moment of the activations by layer, medians over seeds."),
-    "factor_per_layer": (
-        "The factor by which one layer changes the gradient's norm, each seed beside mean-field theory."
-    ),
-}
+dtype = "float32"
 
 
 def figures(dataset):
@@ -34,8 +28,6 @@ def figures(dataset):
     drawn = {"activation_scale": _draw_moments(data)}
     if data.sizes["case"] > 1:
         drawn["factor_per_layer"] = draw_factors(data)
-    for name, figure in drawn.items():
-        figure.set_label(_CAPTIONS[name])
     return drawn
 
 
@@ -64,6 +56,7 @@ def _draw_moments(data):
         height=3.4,
     )
     ax.annotate("mean-field theory (dashed)", (0.03, 0.05), xycoords="axes fraction")
+    figure.set_label("Second moment of the activations by layer, medians over seeds.")
     return figure
 
 

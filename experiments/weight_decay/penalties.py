@@ -7,10 +7,9 @@ and by steps along a subgradient.
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, equal, less
+from jaxcalc.lab import Finding, Variable, above, below, equal, jax, jnp, less
 
 kind = "host"
-dtype = "float64"
 
 _PROXIMAL, _FIXED, _SHRINKING = "L1, proximal", "L1, subgradient", "L1, subgradient, 1/√k"
 _L2 = ["L2, proximal", "L2, gradient"]
@@ -47,9 +46,6 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.functions.penalties import PENALTIES
 
     routes = {

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp
 
 kind = "host"
-dtype = "float64"
 
 
 class Config(lab.Config):
@@ -30,15 +29,10 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     return {"method": np.array(["adam", "adamw"]), **jax.jit(lambda: _shrunk(config))()}
 
 
 def _shrunk(config):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc.solvers import adam, adamw
     from jaxcalc.solvers.protocol import strong
 

@@ -4,10 +4,9 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, below, close
+from jaxcalc.lab import Finding, Variable, below, close, jax, jnp, xarray
 
 kind = "host"
-dtype = "float64"
 
 _METHODS = ("sgd", "momentum", "adam")
 
@@ -36,16 +35,11 @@ VARIABLES = {
 
 
 def run(config, key):
-    import jax
-
     found = jax.jit(lambda key: _compared(config, key))(key)
     return {"method": np.array(_METHODS), **{name: np.asarray(value) for name, value in found.items()}}
 
 
 def _compared(config, key):
-    import jax
-    import jax.numpy as jnp
-
     from jaxcalc import solvers
     from jaxcalc.solvers import adamw, iterate, sgd
 
@@ -115,8 +109,6 @@ def _factor(dataset):
 
 
 def figures(dataset):
-    import xarray
-
     numbers = {name: (name, np.arange(dataset.sizes[name]), {"long_name": "steps"}) for name in ("step", "alone")}
     dataset = dataset.assign_coords(numbers)
     apart = abs(dataset.penalty - dataset.decoupled).max("coordinate").isel(step=slice(1, None))

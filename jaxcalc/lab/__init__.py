@@ -18,8 +18,11 @@ _HOMES = {
     "Variable": "jaxcalc.lab.experiment",
     "ConfigError": "jaxcalc.lab.errors",
     **dict.fromkeys(_JUDGE, "jaxcalc.lab.judge"),
+    **dict.fromkeys(("jax", "jnp", "xarray"), "jaxcalc.lab.on_use"),
     **dict.fromkeys(("FACTS", "fact", "judge_facts", "pack_facts"), "jaxcalc.lab.facts"),
     "over": "jaxcalc.lab.join",
+    **dict.fromkeys(("eps", "first", "params"), "jaxcalc.lab.settings"),
+    **dict.fromkeys(("digits", "rows"), "jaxcalc.lab.tables"),
     "Run": "jaxcalc.lab.results",
     "load": "jaxcalc.lab.results",
     "run": "jaxcalc.lab.runner",
@@ -41,17 +44,25 @@ __all__ = [
     "between",
     "cited",
     "close",
+    "digits",
+    "eps",
     "equal",
     "fact",
+    "first",
     "holds",
+    "jax",
+    "jnp",
     "judge_facts",
     "less",
     "load",
     "orders",
     "over",
     "pack_facts",
+    "params",
+    "rows",
     "run",
     "slope",
+    "xarray",
 ]
 
 if TYPE_CHECKING:
@@ -75,8 +86,11 @@ if TYPE_CHECKING:
         orders,
         slope,
     )  # fmt: skip
+    from jaxcalc.lab.on_use import jax, jnp, xarray
     from jaxcalc.lab.results import Run, load
     from jaxcalc.lab.runner import run
+    from jaxcalc.lab.settings import eps, first, params
+    from jaxcalc.lab.tables import digits, rows
 
 
 def __getattr__(name: str) -> Any:

@@ -109,7 +109,7 @@ class Part:
       figures: ``figures(dataset) -> {name: Figure}``; without it each variable is charted.
       claims: id in the ledger -> ``judge(dataset)``, which returns a ``Check`` or, with words, a ``Finding``.
       tables: ``tables(dataset) -> {title: [row, ...]}``, each row a dict of column to value.
-      dtype: the floating-point type of a run whose config names none.
+      dtype: the floating-point type of a run whose config names none; by default that of the package around.
       needs: modules beyond the lab's own that ``run`` imports, such as a peer's.
     """
 

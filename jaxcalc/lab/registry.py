@@ -304,7 +304,7 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) 
             f"experiment {name!r} lacks {', '.join(missing)}",
             remedy=f"An experiment exports {', '.join(_REQUIRED)} ({file}).",
         )
-    found = {key: getattr(home, key) for key in _FIELDS if getattr(home, key, None) is not None}
+    found = _around(module) | {key: getattr(home, key) for key in _FIELDS if getattr(home, key, None) is not None}
     found["doc"] = found.get("doc") or getattr(home, "__doc__", None) or module.__doc__ or ""
     if isinstance(home, Part) and not home.doc:
         found["doc"] = module.__doc__ or ""
@@ -343,6 +343,15 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) 
     home = _home_of(plain.removeprefix(f"{HOME}."), file)
     top = home or top_of(plain, file)
     return Experiment(name, part, file, variables, source, top if top.is_dir() else top.parent)
+
+
+def _around(module: ModuleType) -> dict[str, Any]:
+    """The ``dtype`` that the subject of a question, or else the folder of experiments, has for all that name none."""
+    top, *subjects = module.__name__.split(".")[:-1] or [""]
+    names = [top, ".".join([top, *subjects])] if top == HOME else []
+    dtypes = [getattr(sys.modules[name], "dtype", None) for name in names]
+    nearest_last = [dtype for dtype in dtypes if dtype is not None]
+    return {"dtype": nearest_last[-1]} if nearest_last else {}
 
 
 def source_hash(experiment: Experiment) -> str:

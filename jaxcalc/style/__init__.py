@@ -14,10 +14,10 @@ from jaxcalc.style.looks import (
     ink,
     looks,
     method,
-    panel_labels,
     sequence,
     subplots,
 )
+from jaxcalc.style.rows import mark_left, name_rows, rows, ticks
 
 __all__ = [
     "COLORS",
@@ -31,8 +31,11 @@ __all__ = [
     "label",
     "label_ends",
     "looks",
+    "mark_left",
     "method",
-    "panel_labels",
+    "name_rows",
+    "rows",
     "sequence",
     "subplots",
+    "ticks",
 ]

@@ -51,6 +51,7 @@ def chart(
     width: float | Literal["column", "page"] | None = None,
     height: float | None = None,
     sharey: bool = True,
+    letters: bool = False,
     **look: Any,
 ) -> "tuple[Figure, np.ndarray]":
     """Draw labelled numbers.
@@ -73,6 +74,7 @@ def chart(
       wrap: panels in a row, where there are more values of col.
       axes: axes to draw in, one for each panel; by default a new figure.
       width, height: of the figure, in inches; ``"column"`` or ``"page"`` is a width too.
+      letters: panels have a, b, c, ... at their upper left corners.
       look: properties of every line, such as ``linestyle=""`` for points.
 
     Returns:
@@ -99,7 +101,7 @@ def chart(
 
     names = list(parts) if named else hues.values.tolist() if hues else [None]
     styles = _styles(names, looks or {}, look)
-    figure, panels = _panels(axes, cols, rows, wrap, width, height, sharey)
+    figure, panels = _panels(axes, cols, rows, wrap, width, height, {"sharey": sharey, "letters": letters})
     drawn: list[tuple[Axes, list[Any]]] = []
     for (r, c), panel in _places(panels, cols, rows):
         lines = []
@@ -167,7 +169,7 @@ def _styles(names: list[Any], changes: Mapping[Any, Mapping[str, Any]], look: Ma
 
 
 def _panels(
-    axes: Any, cols: _Along | None, rows: _Along | None, wrap: int | None, width: Any, height: Any, sharey: bool
+    axes: Any, cols: _Along | None, rows: _Along | None, wrap: int | None, width: Any, height: Any, options: Any
 ) -> "tuple[Figure, np.ndarray]":
     if axes is not None:
         panels = np.atleast_2d(np.asarray(axes, dtype=object))
@@ -178,7 +180,7 @@ def _panels(
     wide = width if width is not None else COLUMN if across == 1 else max(PAGE, 1.5 * across)
     inches = {"column": COLUMN, "page": PAGE}[wide] if isinstance(wide, str) else wide
     tall = height or max(1.7, 0.72 * inches / across) * down + 0.5
-    return subplots(down, across, width=inches, height=tall, sharex=True, sharey=sharey, squeeze=False)
+    return subplots(down, across, width=inches, height=tall, sharex=True, squeeze=False, **options)
 
 
 def _places(panels: np.ndarray, cols: _Along | None, rows: _Along | None) -> Iterator[tuple[tuple[int, int], "Axes"]]:

@@ -252,6 +252,7 @@ def subplots(
     *,
     width: float | Literal["column", "page"] = "column",
     height: float | None = None,
+    letters: bool = True,
     **options: Any,
 ) -> "tuple[Figure, Any]":
     """A figure and its axes without pyplot.
@@ -260,6 +261,7 @@ def subplots(
       nrows, ncols: the grid of axes.
       width: ``"column"`` (3.5 in), ``"page"`` (7.2 in) or inches.
       height: inches; by default 0.72 of one panel's width per row.
+      letters: several axes have a, b, c, ... at their upper left corners.
       options: passed to ``Figure.subplots`` (``sharex``, ``sharey``, ``squeeze``, ``gridspec_kw``, ...).
 
     Returns:
@@ -269,14 +271,13 @@ def subplots(
 
     inches = {"column": COLUMN, "page": PAGE}[width] if isinstance(width, str) else width
     figure = Figure(figsize=(inches, height or 0.72 * inches / ncols * nrows), layout="constrained")
-    return figure, figure.subplots(nrows, ncols, **options)
+    axes = figure.subplots(nrows, ncols, **options)
+    if letters and nrows * ncols > 1:
+        _letter(figure.axes)
+    return figure, axes
 
 
-def panel_labels(axes: "Any") -> None:
-    """Letters a, b, c, ... at the panels' upper left corners."""
-    import numpy as np
-
-    panels: list[Axes] = list(np.ravel(axes))
+def _letter(panels: "list[Axes]") -> None:
     for letter, panel in zip("abcdefghijklmnop", panels):
         panel.annotate(
             letter,

@@ -166,6 +166,15 @@ def test_a_question_has_a_default_dtype(lab):
     assert open_plan("slopes", ("dtype=float32",)).loaded.settings.dtype == "float32"
 
 
+def test_a_question_without_a_dtype_has_that_of_the_folder_around_it(lab):
+    around = lab / "experiments" / "__init__.py"
+    around.write_text('dtype = "float64"\n')
+    assert open_plan("slopes").loaded.settings.dtype == "float64"
+    single = EXPERIMENT.replace('kind = "host"', 'kind = "host"\ndtype = "float32"')
+    (lab / "experiments" / "slopes.py").write_text(single)
+    assert open_plan("slopes").loaded.settings.dtype == "float32"
+
+
 def test_every_parameter_is_a_coordinate_swept_or_not(lab):
     run = lab_run("slopes", out=lab / "runs", progress=False)
     assert float(run.dataset.coords["slope"]) == 9.0 and int(run.dataset.coords["seed"]) == 0
