@@ -88,7 +88,7 @@ def tables(dataset):
         return {}
     data, rows = _deep(dataset), []
     for depth in data.depth.values[:12]:
-        row = {"depth": int(depth)}
+        row: dict[str, float] = {"depth": int(depth)}
         for name in data.checkpoint.values:
             point = data.sel(depth=depth, checkpoint=name)
             row[f"{name}, MB"] = digits(point.temporaries / 1e6)
