@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,14 @@ def test_variables_are_described(module, monkeypatch):
             assert entry.description, f"{name}: {variable}"
 
 
-def test_constraints_are_plain_versions():
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize("file", ["constraints.txt", "constraints-next.txt"])
+def test_constraints_are_plain_versions_of_all_that_is_asked_for(file):
+    lines = (ROOT / file).read_text().splitlines()
     assert lines and all(re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.+!]*", line) for line in lines)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    plain = lambda name: re.match(r"[\w.-]+", name)[0].lower().replace("_", "-")
+    assert {plain(name) for name in asked} <= {plain(line.partition("==")[0]) for line in lines}
 
 
 def _blocks(file, language):

@@ -375,7 +375,9 @@ def _slope(vector, moving: Sequence[int], count: int, x, operands) -> jax.Array:
             current[i] = leaf
         return vector(x, current)
 
-    return jax.jvp(along, tuple(leaves[i] for i in moving), tuple(moves))[1]
+    # Not jax.jvp: JAX 0.12 transposes a call with a custom rule as it stands, and takes for linear in it whatever
+    # nested jit (such as jnp.where's) computes a value and its slope together. Linearised, the two are apart.
+    return jax.linearize(along, *(leaves[i] for i in moving))[1](*moves)
 
 
 # -- adapting ------------------------------------------------------------------------------------------------------
