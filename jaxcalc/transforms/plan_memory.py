@@ -41,16 +41,18 @@ def identify(request: Request) -> Identity:
     Cost: one trace of the function.
     """
     leaves, unflatten = split_arrays(request.args)
+    differentiated: list[bool] = []
 
     def everything(*arrays: Any) -> Any:
         # Every array is the program's argument here: as a constant it would be part of the fingerprint.
         whole = request.operator.lift(request.fun, unflatten(arrays), request.choices)
+        # The map takes its inputs over from the arguments, so that the same object is the same argument.
+        taken = {id(array) for array in (*whole.inputs, *jax.tree.leaves(whole.extra))}
+        differentiated[:] = [id(array) in taken for array in arrays]
         return whole.plain(*whole.inputs)
 
     jaxpr = jax.make_jaxpr(everything)(*abstract(leaves))
-    # The map has taken its inputs over from the arguments, so that the same object is the same argument.
-    differentiated = {id(leaf) for leaf in (*request.core.inputs, *jax.tree.leaves(request.core.extra))}
-    fixed = [_digest(leaf) for leaf in leaves if id(leaf) not in differentiated]
+    fixed = [_digest(leaf) for leaf, moves in zip(leaves, differentiated, strict=True) if not moves]
     programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
     here = [walk.fingerprint(program) for program in programs]
     anywhere = [walk.fingerprint(program, values=False) for program in programs]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.transforms import choose, jacobian, plan, plan_memory
+from jaxcalc.transforms import choose, hessian, hvp, jacobian, plan, plan_memory
 
 pytestmark = pytest.mark.usefixtures("nothing_remembered")
 
@@ -41,3 +41,17 @@ def test_a_measured_plan_is_remembered_on_disk(x64):
     assert plan(jacobian, jnp.cumsum, jnp.ones(7)).effort == "estimate"  # another shape
     assert plan(jacobian, lambda x: jnp.cumsum(x) * 2, x).effort == "estimate"  # another program
     np.testing.assert_allclose(jax.jit(jacobian(jnp.cumsum))(x), np.tril(np.ones((6, 6))))
+
+
+def test_a_bare_number_that_is_differentiated_is_no_part_of_the_program(monkeypatch):
+    calls = []
+    monkeypatch.setattr(choose, "estimate", lambda *a, original=choose.estimate: calls.append(1) or original(*a))
+    fun = lambda x, scale: scale * jnp.sin(x)
+    second, product = hessian(fun), hvp(fun)
+    for x in (0.5, 0.7, 0.9):
+        np.testing.assert_allclose(second(x, 2.0), -2 * np.sin(x), rtol=1e-6)
+        np.testing.assert_allclose(product((x, 2.0), x), -2 * np.sin(x) * x, rtol=1e-6)
+    assert len(calls) == 2
+    # What is held fixed belongs to it.
+    np.testing.assert_allclose(second(0.5, 3.0), -3 * np.sin(0.5), rtol=1e-6)
+    assert len(calls) == 3
