@@ -21,7 +21,7 @@ from jaxcalc.transforms import interpreter
 from jaxcalc.transforms.choose import make_plan
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.jacobian_routes import attempt
-from jaxcalc.transforms.lifting import LeafMap, abstract, lift
+from jaxcalc.transforms.lifting import LeafMap, abstract, is_concrete, lift
 from jaxcalc.transforms.plan import Operator, Request, Route
 
 __all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylor"]
@@ -29,6 +29,9 @@ __all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylo
 
 TaylorMethod = Literal["auto", "series", "nested"]
 
+# Recurrences of higher order have so many operations, each on arrays of another length, that one program is compiled
+# several times faster than they are one by one.
+_LONG = 12
 # Nested, the next derivative doubles the program: beyond this order it is not even traced to be priced.
 _NESTED = 5
 
@@ -122,6 +125,8 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
     order = checks.integer(who, "order", order, least=0)
 
     def coefficients(x, v):
+        if order > _LONG and is_concrete((x, v)):
+            return compiled(x, v)
         leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, x))
         for leaf in leaves:
             checks.floating(who, "x", leaf, "Close over what does not move.", real=False)
@@ -137,6 +142,7 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
         rows = (_nested if chosen == "nested" else _series)(who, flat, leaves, steps, order)
         return jax.tree.unflatten(found[0], rows)
 
+    compiled = jax.jit(coefficients)
     return coefficients
 
 
