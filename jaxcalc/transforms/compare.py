@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def plan(
     known = _operator(operator)
     checks.function("plan", fun)
     checks.one_of("plan", "effort", effort, get_args(Effort))
-    request = Request(known, fun, known.choices(memory_budget=memory_budget, **choices), args)
+    request = Request(known, fun, _validated(known, memory_budget=memory_budget, **choices), args)
     if effort == "measure":
         return _for_use(_measured(request, leading=SLACK)[0], request)
     return _for_use(_estimated(request), request)
@@ -132,6 +133,14 @@ def _estimated(request: Request, recall: bool = True, slack: float = 1.0) -> Pla
     else:
         make(leaves)
     return plans[0]
+
+
+def _validated(known: Operator, **keywords: Any) -> Any:
+    """The operator's choices; an unknown keyword is told by the operator's name."""
+    taken = inspect.signature(known.choices).parameters
+    for key in keywords.keys() - taken.keys():
+        raise TypeError(f"plan: {known.name} has no keyword {key!r}; it takes {', '.join(taken)}.")
+    return known.choices(**keywords)
 
 
 def _operator(operator: Callable[..., Any]) -> Operator:
@@ -250,7 +259,7 @@ def compare(
       As ``plan``.
     """
     known = _operator(operator)
-    request = Request(known, fun, known.choices(memory_budget=memory_budget, **choices), args)
+    request = Request(known, fun, _validated(known, memory_budget=memory_budget, **choices), args)
     return _measured(request, leading=math.inf, repeats=repeats)[1]
 
 

@@ -129,9 +129,19 @@ def _renamed(algebra: Algebra, equation: Equation, operands: list[Any]) -> list[
     """An identity: a name, a barrier, a sharding or a place for each array of a bundle as for the value itself."""
     operands = [algebra.settle(operand) for operand in operands]
     shapes = [value.shape for value in equation.inputs]
-    if len(operands) > 1:  # one barrier for all arrays together
+    if equation.name == "optimization_barrier":  # one for all arrays together
         leaves, structure = jax.tree.flatten(operands)
         return jax.tree.unflatten(structure, bind(equation, *leaves))
+    if len(operands) > 1:  # parameters are one an operand, as a device's: so are the arrays of one place in each bundle
+        flat, structures = zip(*(jax.tree.flatten(operand) for operand in operands))
+        moved = [
+            bind(equation, *(leaves[min(place, len(leaves) - 1)] for leaves in flat))
+            for place in range(max(map(len, flat)))
+        ]
+        return [
+            jax.tree.unflatten(structure, [row[number] for row in moved[: len(leaves)]])
+            for number, (leaves, structure) in enumerate(zip(flat, structures))
+        ]
 
     def through(array):
         rows = array.ndim - len(shapes[0])

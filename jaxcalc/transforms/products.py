@@ -310,6 +310,8 @@ def _curvature_routes(who: str, core: LeafMap, choices: _CurvatureChoices, slack
 
 
 def _ggn_choices(*, loss: Any = None, method: str = "auto", memory_budget: int | None = None) -> _CurvatureChoices:
+    if loss is None:
+        raise TypeError("ggn_vp: loss must be a function, got None. From outputs to a scalar; to plan, pass loss=.")
     checks.function("ggn_vp", loss, "loss")
     return dataclasses.replace(_curvature_choices("ggn_vp", method, memory_budget), loss=loss)
 

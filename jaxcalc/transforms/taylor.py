@@ -179,7 +179,8 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
     if len(args) != 2:
         raise TypeError(f"taylor: two arguments are wanted, the point and the direction, got {len(args)}.")
     x, v = args
-    core = lift("taylor", fun, 0, (x,))
+    point = jax.tree.leaves(x)
+    core = lift("taylor", fun, 0, (x,), holomorphic=bool(point) and all(map(jnp.iscomplexobj, point)))
     step = jax.tree.leaves(checks.vector("taylor", "v", v, "x", core.input_tree(core.inputs)))
     return dataclasses.replace(core, extra=tuple(step))
 
@@ -189,7 +190,7 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
     for method, coefficients in (("series", _series), ("nested", _nested)):
         if choices.method not in (method, "auto"):
             continue
-        if method == "nested" and choices.order > _NESTED:
+        if method == "nested" and choices.method == "auto" and choices.order > _NESTED:
             found.append(Route(method, refused=f"{2**choices.order} times the function: 2 to the power of the order"))
             continue
         if method == "nested" and choices.method == "auto" and _steep(core):
@@ -312,8 +313,9 @@ def nested(fun: Callable[..., Sequence[Any]], curves: Sequence[Any], order: int)
     derivatives = lambda t: (on_curve(t),)
     for _ in range(order):
         derivatives = functools.partial(_and_one_more, derivatives)
-    start = jnp.zeros((), max((rows.real.dtype for rows in curves), key=lambda dtype: dtype.itemsize))
-    found = derivatives(start)
+    widest = max((rows.real.dtype for rows in curves), key=lambda dtype: dtype.itemsize, default=jnp.result_type(float))
+    # The values are taken at the point itself: an infinite coefficient times t = 0 is no number.
+    found = [tuple(fun(*(rows[0] for rows in curves))), *derivatives(jnp.zeros((), widest))[1:]]
     return [jnp.stack([row / math.factorial(m) for m, row in enumerate(rows)]) for rows in zip(*found)]
 
 
@@ -399,9 +401,13 @@ def _widened(operand: Series, shape: Sequence[int]) -> Any:
 
 
 def _standing(rows: Any, series: Sequence[Series]) -> Any:
-    """The coefficients of an elementwise function: elements whose operands stand still do so, whatever the slope is."""
+    """The coefficients of an elementwise function: elements whose operands stand still do so, though the slope is none.
+
+    Where the slope is finite they are 0 by themselves, and their own derivatives need not be.
+    """
     still = functools.reduce(operator.and_, ((_widened(each, rows.shape[1:])[1:] == 0).all(0) for each in series))
-    return rows.at[1:].set(jnp.where(still & ~jnp.isnan(rows[0]), 0, rows[1:]))
+    lost = still & ~jnp.isnan(rows[0]) & ~jnp.isfinite(rows[1:])
+    return rows.at[1:].set(jnp.where(lost, 0, rows[1:]))
 
 
 def _name(operand: Any) -> int:
@@ -493,8 +499,22 @@ def _power(exponent: Any, _, x: Any, start: Any) -> Any:
         least = least * (exponent - m + 1) / m
         lead = np.where(m < exponent, 0, np.copysign(np.inf, least))
         at_zero = jnp.where(m < exponent, 0, jnp.asarray(lead, start.dtype) * x[1] ** m)
-        rows = _appended(rows, jnp.where(zero, at_zero, row))
+        # Its own slope is 0 while that of a lower power of x_0 remains, else none: a derivative there is NaN, not 0.
+        slope = jnp.where(zero & (m > exponent - 1), jnp.nan, 0)
+        rows = _appended(rows, jnp.where(zero, _with_slope(jax.lax.stop_gradient(at_zero), x[0], slope), row))
     return rows
+
+
+@jax.custom_jvp
+def _with_slope(value: Any, x: Any, slope: Any) -> Any:
+    """The value, whose derivative by x is as given: a product with an infinity would reach other elements too."""
+    return value
+
+
+@_with_slope.defjvp
+def _with_slope_jvp(primals: Any, tangents: Any) -> Any:
+    value, _, slope = primals
+    return value, (slope * tangents[1]).astype(value.dtype)
 
 
 def _whole_power(exponent: Any, x: Any, start: Any) -> Any:

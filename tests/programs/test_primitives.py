@@ -149,6 +149,14 @@ def test_a_barrier_over_several_arrays_and_a_name_keep_complex_derivatives():
     close(laplacian(fun, method="forward-laplacian")(POINT), 4 * np.cos(POINT).sum(), 64)
 
 
+def test_several_arrays_are_put_on_a_device_each_with_what_it_carries():
+    def fun(x):
+        sines, squares, fixed = jax.device_put((jnp.sin(x), x[:2] ** 2, jnp.arange(3.0)))
+        return jnp.sum(sines**3) * jnp.sum(squares) + fixed.sum()
+
+    close(laplacian(fun, method="forward-laplacian")(POINT), jnp.trace(jax.hessian(fun)(POINT)), 256)
+
+
 def test_elements_read_before_and_after_a_new_shape_are_worked_out_once(plain):
     rolled = laplacian(lambda x: jnp.sum(jnp.tanh(jnp.roll(jnp.sin(x), 0)) ** 2), method="forward-laplacian")
     assert cost(rolled, POINT).flops <= 1.25 * plain.flops

@@ -340,3 +340,46 @@ def test_a_plan_prices_both_methods():
     ]:
         with pytest.raises((TypeError, ValueError), match=f"(?i)taylor: .*{message}"):
             call()
+
+
+@pytest.mark.parametrize("differentiate", [jax.grad, jax.jacfwd])
+@pytest.mark.parametrize(
+    ("fun", "n", "at", "exact"),
+    [
+        (lambda t, a: jnp.sqrt(1 + a * t), 2, (0.3, 0.7), lambda a, t: -(a**2) / 4 * (1 + a * t) ** -1.5),
+        (lambda t, a: (1 + a * t) ** 2.5, 1, (0.3, 0.7), lambda a, t: 2.5 * a * (1 + a * t) ** 1.5),
+        (lambda t, a: 1 / (1 + a * t), 1, (0.3, 0.0), lambda a, t: -a / (1 + a * t) ** 2),
+        (lambda t, a: jnp.square(1 + a * t), 1, (0.3, 0.0), lambda a, t: 2 * a * (1 + a * t)),
+        (lambda t, a: (1 + a * t) ** 3, 2, (0.3, 0.0), lambda a, t: 6 * a**2 * (1 + a * t)),
+        (lambda t, a: jnp.log1p(a * t), 2, (0.3, 0.0), lambda a, t: -(a**2) / (1 + a * t) ** 2),
+    ],
+)
+def test_derivatives_have_derivatives_where_a_coefficient_vanishes_too(x64, differentiate, fun, n, at, exact):
+    t, a = at
+    slope = differentiate(lambda a: nth_derivative(lambda t: fun(t, a), n)(t))(a)
+    assert_close(slope, float(mpmath.diff(lambda a: exact(a, t), a)), 64, scale=1)
+
+
+def test_what_is_infinite_stays_where_it_is(x64):
+    """A value beside an infinite coefficient or direction, and a slope that is none."""
+
+    @jax.custom_jvp
+    def ramp(y):
+        return jnp.maximum(y, 0) + 0 * y
+
+    ramp.defjvp(lambda y, t: (jnp.maximum(y[0], 0) + 0 * y[0], jnp.where(y[0] > 0, 1.0, 0.0) * t[0]))
+    curve = taylor(lambda y: ramp(jnp.sqrt(y)), 2)(jnp.array([0.0, 1.0]), jnp.ones(2))
+    assert_close(curve[0], np.array([0.0, 1.0]), 1)
+    far = taylor(lambda y: 2 * y, 2, method="nested")(jnp.array([1.0]), jnp.array([jnp.inf]))
+    assert far[0] == 2 and far[1] == np.inf
+    assert not np.isfinite(jax.grad(lambda x: taylor(lambda y: y**1.5, 1)(x, 1.0)[1])(0.0))
+    assert jax.grad(lambda x: taylor(lambda y: y**2.5, 1)(x, 1.0)[1])(0.0) == 0
+    assert_close(taylor(lambda y: jnp.array(1.0), 2, method="nested")({}, {}), np.array([1.0, 0, 0]), 1)
+
+
+def test_complex_points_are_planned_too(x64):
+    z = np.array([1 + 1j, 2.0 - 0.5j])
+    made = plan(taylor, lambda z: z**3, z, z, order=2)
+    assert_close(made(z, z), np.stack([z**3, 3 * z**3, 3 * z**3]), 16)
+    with pytest.raises(TypeError, match="plan: taylor has no keyword 'has_aux'; it takes order"):
+        plan(taylor, jnp.sin, z, z, order=2, has_aux=True)
