@@ -127,10 +127,13 @@ def is_concrete(tree: Any) -> bool:
     return not any(isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) for leaf in jax.tree.leaves(tree))
 
 
-def split_arrays(args: Sequence[Any]) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:
-    """The arrays (and shapes, and floating-point numbers) within arguments, and what puts others in their places."""
+def split_arrays(
+    args: Sequence[Any], *, numbers: bool = True
+) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:
+    """The arrays (and shapes, and ``numbers`` of floating point) within arguments, and what puts others in place."""
     leaves, tree = jax.tree.flatten(tuple(args))
-    places = [i for i, leaf in enumerate(leaves) if _has_shape(leaf) or isinstance(leaf, (float, complex))]
+    kinds = (float, complex) if numbers else ()
+    places = [i for i, leaf in enumerate(leaves) if _has_shape(leaf) or isinstance(leaf, kinds)]
 
     def unflatten(arrays: Sequence[Any]) -> tuple[Any, ...]:
         full = list(leaves)

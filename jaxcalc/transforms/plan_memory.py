@@ -40,11 +40,23 @@ def identify(request: Request) -> Identity:
 
     Cost: one trace of the function.
     """
-    leaves, unflatten = split_arrays(request.args)
+    try:
+        jaxpr, fixed = _traced(request, numbers=True)
+    except jax.errors.ConcretizationTypeError:  # a bare number decides what the function does: it is of the program
+        jaxpr, fixed = _traced(request, numbers=False)
+    programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
+    here = [walk.fingerprint(program) for program in programs]
+    anywhere = [walk.fingerprint(program, values=False) for program in programs]
+    return Identity(None if None in here else repr((here, fixed)), repr(anywhere))
+
+
+def _traced(request: Request, *, numbers: bool) -> tuple[Any, list[str]]:
+    """The program with every array (and bare number) as its argument, and digests of those not differentiated."""
+    leaves, unflatten = split_arrays(request.args, numbers=numbers)
     differentiated: list[bool] = []
 
     def everything(*arrays: Any) -> Any:
-        # Every array is the program's argument here: as a constant it would be part of the fingerprint.
+        # As a constant an array would be part of the fingerprint.
         whole = request.operator.lift(request.fun, unflatten(arrays), request.choices)
         # The map takes its inputs over from the arguments, so that the same object is the same argument.
         taken = {id(array) for array in (*whole.inputs, *jax.tree.leaves(whole.extra))}
@@ -52,11 +64,7 @@ def identify(request: Request) -> Identity:
         return whole.plain(*whole.inputs)
 
     jaxpr = jax.make_jaxpr(everything)(*abstract(leaves))
-    fixed = [_digest(leaf) for leaf, moves in zip(leaves, differentiated, strict=True) if not moves]
-    programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
-    here = [walk.fingerprint(program) for program in programs]
-    anywhere = [walk.fingerprint(program, values=False) for program in programs]
-    return Identity(None if None in here else repr((here, fixed)), repr(anywhere))
+    return jaxpr, [_digest(leaf) for leaf, moves in zip(leaves, differentiated, strict=True) if not moves]
 
 
 def _digest(leaf: Any) -> str:

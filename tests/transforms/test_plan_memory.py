@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.transforms import choose, hessian, hvp, jacobian, plan, plan_memory
+from jaxcalc.transforms import choose, hessian, hvp, jacobian, laplacian, plan, plan_memory
 
 pytestmark = pytest.mark.usefixtures("nothing_remembered")
 
@@ -55,3 +55,15 @@ def test_a_bare_number_that_is_differentiated_is_no_part_of_the_program(monkeypa
     # What is held fixed belongs to it.
     np.testing.assert_allclose(second(0.5, 3.0), -3 * np.sin(0.5), rtol=1e-6)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("choices", [{}, {"method": "sparse"}, {"output_format": "bcoo"}])
+def test_a_bare_number_may_decide_what_the_function_does(choices):
+    fun = lambda x, power, scale: jnp.sum(scale * x**power) if power > 2 else jnp.sum(scale * x * x[::-1])
+    x, second = jnp.arange(1.0, 4.0), hessian(fun, **choices)
+    for power in (3.0, 2.0, 3.0):
+        result = second(x, power, 2.0)
+        result = result.todense() if "output_format" in choices else result
+        np.testing.assert_allclose(result, jax.hessian(fun)(x, power, 2.0), rtol=1e-5)
+    for power in (3.0, 2.0):
+        np.testing.assert_allclose(laplacian(fun)(x, power, 2.0), jnp.trace(jax.hessian(fun)(x, power, 2.0)), rtol=1e-5)
