@@ -6,7 +6,12 @@ import os
 import sys
 from importlib import metadata
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 # Nearly all of the tests' time goes into compiling thousands of tiny programs, and XLA's newer emitters of fusions
 # take twice as long over one as the older. Name the flag in XLA_FLAGS to choose otherwise. Releases of jaxlib may drop

@@ -86,7 +86,7 @@ def test_engines_differentiate_by_themselves(path):
 
 
 def test_every_engine_is_scanned():
-    assert {"dual", "finite_differences", "manual", "symbolic", "tape"} <= {path.stem for path in SOURCES}
+    assert {"dual", "finite_differences", "two_layer_backprop", "symbolic", "tape"} <= {path.stem for path in SOURCES}
 
 
 @pytest.mark.parametrize(
