@@ -138,7 +138,8 @@ def _estimated(request: Request, recall: bool = True, slack: float = 1.0) -> Pla
 def _validated(known: Operator, **keywords: Any) -> Any:
     """The operator's choices; an unknown keyword is told by the operator's name."""
     taken = inspect.signature(known.choices).parameters
-    for key in keywords.keys() - taken.keys():
+    others = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())  # which it checks itself
+    for key in () if others else keywords.keys() - taken.keys():
         raise TypeError(f"plan: {known.name} has no keyword {key!r}; it takes {', '.join(taken)}.")
     return known.choices(**keywords)
 
