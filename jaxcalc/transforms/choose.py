@@ -1,5 +1,6 @@
 """Which route an operator takes: its candidates priced, ranked by predicted time, and held to a memory budget."""
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -190,13 +191,10 @@ def available_memory() -> int:
     if stats and "bytes_limit" in stats:
         return int(_SHARE * stats["bytes_limit"])
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    try:
-        # A container's limit, below the machine's memory; the word "max" where it has none.
-        with open("/sys/fs/cgroup/memory.max") as file:
-            text = file.read().strip()
+    # A container's limit, below the machine's memory: the word "max" where it has none, no file outside of one.
+    with contextlib.suppress(OSError), open("/sys/fs/cgroup/memory.max") as file:
+        text = file.read().strip()
         limits += [int(text)] if text.isdigit() else []
-    except OSError:
-        pass
     return int(_SHARE * min(limits))
 
 

@@ -302,13 +302,16 @@ def refusal(who: str, equation: Equation, remedy: str = "") -> Exception:
 
 
 # Primitives of JAX's own, whose derivatives and transposes are those of what they compute.
-_OWN = frozenset(
-    primitive.name
-    for module in (lax, lax.linalg)
-    for primitive in vars(module).values()
-    if isinstance(primitive, Primitive)
-) | {"add_any", "copy_p", "jit", "layout_constraint", "name", "pbroadcast", "psum_invariant", "pvary", "reshard",
-     "random_gamma_grad", "shard_map"}  # fmt: skip
+_OWN = (
+    frozenset(
+        primitive.name
+        for module in (lax, lax.linalg)
+        for primitive in vars(module).values()
+        if isinstance(primitive, Primitive)
+    )
+    | primitives.TABLE.keys()
+    | {"jit", "psum_invariant", "shard_map"}
+)
 
 
 def authored(equation: Equation) -> str:

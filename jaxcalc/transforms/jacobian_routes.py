@@ -19,7 +19,7 @@ from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.lifting import LeafMap, abstract
 from jaxcalc.transforms.plan import Route
 
-__all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then"]
+__all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then", "vector_route"]
 
 Mode = Literal["forward", "reverse"]
 
@@ -143,6 +143,14 @@ def attempt(product: Callable[..., Any], *args: Any) -> tuple[walk.Program | Non
     if any(equation.name == "custom_lin" for equation in program.everything()):
         return None, "a custom_vjp has no forward mode"  # which JAX finds out when it compiles
     return program, ""
+
+
+def vector_route(core: LeafMap, method: str, multiply: Callable[[LeafMap, Any], Any], *, passes: int = 1) -> Route:
+    """A product with the operator's vector, ``multiply(core, v)``, priced by its program; refused if it has none."""
+    program, refused = attempt(lambda x, v: multiply(core.at(*x), v), abstract(core.inputs), abstract(core.extra))
+    if program is None:
+        return Route(method, refused=refused)
+    return Route(method, passes=passes, run=lambda at: (multiply(at, at.extra), None), price=lambda: price(program))
 
 
 def dense_route(products: Products, mode: Mode, name: str) -> Route:

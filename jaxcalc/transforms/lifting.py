@@ -32,6 +32,7 @@ __all__ = [
     "split_arrays",
     "typed",
     "unravel",
+    "with_vector",
 ]
 
 Arrays = tuple[Any, ...]
@@ -125,6 +126,16 @@ def typed(arrays: Any, like: Any) -> Any:
 def is_concrete(tree: Any) -> bool:
     """Whether every leaf is an array that holds numbers: no tracer, no mere shape."""
     return not any(isinstance(leaf, (Tracer, jax.ShapeDtypeStruct)) for leaf in jax.tree.leaves(tree))
+
+
+def with_vector(who: str, core: LeafMap, v: Any, of: str) -> LeafMap:
+    """The map with a vector beside its inputs, checked against them.
+
+    Args:
+      of: what the inputs are called where the vector does not match.
+    """
+    checked = checks.vector(who, "v", v, of, core.input_tree(core.inputs))
+    return replace(core, extra=tuple(jax.tree.leaves(checked)))
 
 
 def split_arrays(

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 
 from jaxcalc import checks
 from jaxcalc.programs import walk
-from jaxcalc.programs.cost import price
 from jaxcalc.transforms.batched_products import in_rows
 from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.hessian import unsymmetric
-from jaxcalc.transforms.jacobian_routes import attempt
-from jaxcalc.transforms.lifting import LeafMap, abstract, lift, unravel
+from jaxcalc.transforms.jacobian_routes import vector_route
+from jaxcalc.transforms.lifting import LeafMap, lift, unravel, with_vector
 from jaxcalc.transforms.plan import Operator, Route
 
 __all__ = [
@@ -150,7 +149,7 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
         raise TypeError(f"hvp: primals must be the tuple of fun's arguments, got {type(primals).__name__}. Write (x,).")
     core = lift("hvp", fun, choices.argnums, tuple(primals))
     checks.returns_scalar("hvp", core.outputs)
-    return dataclasses.replace(core, extra=_matching("hvp", core, v, "x"))
+    return with_vector("hvp", core, v, "x")
 
 
 def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
@@ -163,14 +162,8 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
         if transposed and method in ("reverse-over-forward", "forward-over-forward"):
             found.append(Route(method, refused=f"{transposed}, and this method multiplies with its transpose"))
             continue
-        multiplied = functools.partial(product, method=method, symmetric=not transposed)
-        multiply = lambda x, v, multiplied=multiplied: multiplied(core.at(*x), v)
-        program, refused = attempt(multiply, abstract(core.inputs), abstract(core.extra))
-        if program is None:
-            found.append(Route(method, refused=refused))
-            continue
-        run = lambda at, multiplied=multiplied: (multiplied(at, at.extra), None)
-        found.append(Route(method, passes=1, run=run, price=lambda program=program: price(program)))
+        multiply = functools.partial(product, method=method, symmetric=not transposed)
+        found.append(vector_route(core, method, multiply))
     return found
 
 
@@ -289,24 +282,13 @@ def _curvature_lift(who: str, fun: Callable[..., Any], args: Sequence[Any], choi
     core = lift(who, fun, 0, (args[0],))
     if choices.loss is None and len(core.outputs) != 1:
         raise TypeError(f"{who}: log_prob must return one array, got {len(core.outputs)}.")
-    return dataclasses.replace(core, extra=_matching(who, core, args[1]))
+    return with_vector(who, core, args[1], "params")
 
 
 def _curvature_routes(who: str, core: LeafMap, choices: _CurvatureChoices, slack: float = 1.0) -> list[Route]:
-    found = []
-    for method in get_args(ProductMethod)[1:]:
-        if choices.method not in ("auto", method):
-            continue
-        multiply = lambda at, v, method=method: _curved(who, at, v, choices, method)
-        program, refused = attempt(
-            lambda x, v, multiply=multiply: multiply(core.at(*x), v), abstract(core.inputs), abstract(core.extra)
-        )
-        if program is None:
-            found.append(Route(method, refused=refused))
-            continue
-        run = lambda at, multiply=multiply: (multiply(at, at.extra), None)
-        found.append(Route(method, passes=1, run=run, price=lambda program=program: price(program)))
-    return found
+    methods = get_args(ProductMethod)[1:] if choices.method == "auto" else (choices.method,)
+    multiply = lambda at, v, method: _curved(who, at, v, choices, method)
+    return [vector_route(core, method, functools.partial(multiply, method=method)) for method in methods]
 
 
 def _ggn_choices(*, loss: Any = None, method: str = "auto", memory_budget: int | None = None) -> _CurvatureChoices:
@@ -332,8 +314,3 @@ def _curvature(name: str, choices: Callable[..., _CurvatureChoices]) -> Operator
 
 GGN_VP = _curvature("ggn_vp", _ggn_choices)
 FISHER_VP = _curvature("fisher_vp", _fisher_choices)
-
-
-def _matching(who: str, core: LeafMap, v: Any, of: str = "params") -> tuple[Any, ...]:
-    """The leaves of a vector, checked against the map's inputs."""
-    return tuple(jax.tree.leaves(checks.vector(who, "v", v, of, core.input_tree(core.inputs))))

@@ -1,6 +1,5 @@
 """Taylor coefficients along a line, by arithmetic on truncated power series, for whole programs."""
 
-import dataclasses
 import functools
 import math
 import operator
@@ -15,13 +14,12 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.programs import primitives, walk
-from jaxcalc.programs.cost import price
 from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import interpreter
 from jaxcalc.transforms.choose import make_plan
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.jacobian_routes import attempt
-from jaxcalc.transforms.lifting import LeafMap, abstract, is_concrete, lift
+from jaxcalc.transforms.jacobian_routes import vector_route
+from jaxcalc.transforms.lifting import LeafMap, abstract, is_concrete, lift, with_vector
 from jaxcalc.transforms.plan import Operator, Request, Route
 
 __all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylor"]
@@ -181,34 +179,27 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
     x, v = args
     point = jax.tree.leaves(x)
     core = lift("taylor", fun, 0, (x,), holomorphic=bool(point) and all(map(jnp.iscomplexobj, point)))
-    step = jax.tree.leaves(checks.vector("taylor", "v", v, "x", core.input_tree(core.inputs)))
-    return dataclasses.replace(core, extra=tuple(step))
+    return with_vector("taylor", core, v, "x")
 
 
 def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
+    methods = {"series": _series, "nested": _nested}
     found = []
-    for method, coefficients in (("series", _series), ("nested", _nested)):
-        if choices.method not in (method, "auto"):
-            continue
-        if method == "nested" and choices.method == "auto" and choices.order > _NESTED:
-            found.append(Route(method, refused=f"{2**choices.order} times the function: 2 to the power of the order"))
-            continue
-        if method == "nested" and choices.method == "auto" and _steep(core):
-            found.append(Route(method, refused="a slope may be infinite, and forward mode multiply it by 0"))
-            continue
-        follow = functools.partial(coefficients, "taylor")
-        program, refused = attempt(
-            lambda x, v, follow=follow: follow(core.at(*x).plain, x, v, choices.order),
-            abstract(core.inputs),
-            abstract(core.extra),
-        )
-        if program is None:
+    for method in methods if choices.method == "auto" else (choices.method,):
+        refused = _passed_over(core, choices.order) if choices.method == "auto" and method == "nested" else ""
+        if refused:
             found.append(Route(method, refused=refused))
             continue
-        run = lambda at, follow=follow: (follow(at.plain, at.inputs, at.extra, choices.order), None)
-        passes = 1 if method == "series" else 2**choices.order
-        found.append(Route(method, passes=passes, run=run, price=lambda program=program: price(program)))
+        follow = lambda at, v, rule=methods[method]: rule("taylor", at.plain, at.inputs, v, choices.order)
+        found.append(vector_route(core, method, follow, passes=1 if method == "series" else 2**choices.order))
     return found
+
+
+def _passed_over(core: LeafMap, order: int) -> str:
+    """Why nested forward mode is not even priced, unless it is asked for by name."""
+    if order > _NESTED:
+        return f"{2**order} times the function: 2 to the power of the order"
+    return "a slope may be infinite, and forward mode multiply it by 0" if _steep(core) else ""
 
 
 def _steep(core: LeafMap) -> bool:
@@ -220,13 +211,12 @@ def _steep(core: LeafMap) -> bool:
 
 def _cheapest(fun: Callable[[Any], Any], order: int, x: Any, v: Any) -> str:
     """The planned method; up to order 1 both are one forward derivative, and far up one alone is possible."""
-    point = jax.tree.leaves(x)
-    if not 2 <= order <= _NESTED or any(jnp.iscomplexobj(leaf) for leaf in point):
+    if not 2 <= order <= _NESTED:
         return "series"
     try:
         with own_transfers() as guard:
             return make_plan(Request(TAYLOR, fun, _Choices(order), (x, v), guard)).chosen.method
-    except ValueError:  # what series cannot follow either they say in their own words
+    except (TypeError, ValueError):  # what series cannot follow either they say in their own words
         return "series"
 
 
