@@ -347,11 +347,12 @@ def _checked(name: str, home: Any, module: ModuleType, file: Path, source: str) 
 
 def _around(module: ModuleType) -> dict[str, Any]:
     """The ``dtype`` that the subject of a question, or else the folder of experiments, has for all that name none."""
-    top, *subjects = module.__name__.split(".")[:-1] or [""]
-    names = [top, ".".join([top, *subjects])] if top == HOME else []
-    dtypes = [getattr(sys.modules[name], "dtype", None) for name in names]
-    nearest_last = [dtype for dtype in dtypes if dtype is not None]
-    return {"dtype": nearest_last[-1]} if nearest_last else {}
+    names = module.__name__.split(".")[:-1]
+    for depth in range(len(names) if names[:1] == [HOME] else 0, 0, -1):
+        dtype = getattr(sys.modules[".".join(names[:depth])], "dtype", None)
+        if dtype is not None:
+            return {"dtype": dtype}
+    return {}
 
 
 def source_hash(experiment: Experiment) -> str:
