@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import jax
@@ -28,6 +28,9 @@ SLACK = 3.0
 _SHARE = 0.8
 # A budget that a user gave is checked by compiling. So many programs at most: each takes as long as a first call.
 _MAX_COMPILATIONS = 8
+# Where nothing is predicted to fit, what is predicted to need up to so many times a user's budget is compiled all the
+# same: of programs whose intermediates XLA fuses, the estimate counts some that are never stored.
+_NEARLY = 4
 # Chunks are asked for with a tenth to spare: what they take is not in exact proportion to their size.
 _MARGIN = 0.9
 
@@ -73,7 +76,9 @@ def _apply(request: Request) -> Any:
         return request.follow(route)
     except (TypeError, ValueError) as error:
         # What was named was not checked; only now that it failed is it worth finding out whether it could work.
-        refusals = [] if named is None else [candidate.refused for candidate in operator.routes(core, choices)]
+        refusals = (
+            [] if named is None else [candidate.refused for candidate in operator.routes(request.staged, choices)]
+        )
         if refusals and all(refusals):
             raise ValueError(f"{operator.name}: method={choices.method!r} is not possible: {refusals[0]}") from error
         raise
@@ -98,7 +103,7 @@ def make_plan(request: Request, *, priced: bool = False, recall: bool = True, sl
     ``recall=False`` reads no earlier plan or measurement; ``slack`` is as ``Operator`` says.
     """
     if request.choices.method != "auto" and request.budget is None and not priced:
-        routes = request.operator.routes(request.core, request.choices)
+        routes = request.operator.routes(request.staged, request.choices)
         offered = [route for route in routes if not route.refused]
         if len(offered) == 1:
             return _plan(request, tuple(routes), offered[0], "estimate")
@@ -119,15 +124,15 @@ def estimate(request: Request, identity: Identity, recall: bool, slack: float) -
         slack = max(slack, SLACK)
     if request.budget is not None:  # the fastest may not fit
         slack = math.inf
-    chosen, routes = decide(request, request.operator.routes(request.core, request.choices, slack))
+    # A function that closes over a tracer belongs to a larger program, apart from which it cannot be compiled.
+    checked = request.budget is not None and identity.here is not None
+    chosen, routes = decide(request, request.operator.routes(request.staged, request.choices, slack), checked=checked)
     effort = "estimate"
     for route in routes:
         if route.label == winner and not route.refused and route.fits(_budget(request)):
             chosen, effort = route, "remembered"
     plan = _plan(request, routes, chosen, effort)
-    # A function that closes over a tracer belongs to a larger program, apart from which it cannot be compiled.
-    can_be_compiled = identity.here is not None
-    return _within_budget(request, plan) if request.budget is not None and can_be_compiled else plan
+    return _within_budget(request, plan) if checked else plan
 
 
 def _plan(request: Request, routes: tuple[Route, ...], chosen: Route, effort: str) -> Plan:
@@ -136,8 +141,15 @@ def _plan(request: Request, routes: tuple[Route, ...], chosen: Route, effort: st
     return Plan(request.operator.name, routes, chosen, _budget(request), given, effort, device())
 
 
-def decide(request: Request, routes: Sequence[Route]) -> tuple[Route, tuple[Route, ...]]:
+def decide(
+    request: Request, routes: Sequence[Route], *, checked: bool = False, broken: Container[str] = ()
+) -> tuple[Route, tuple[Route, ...]]:
     """The route with the least predicted time among those that fit the budget, and all routes priced.
+
+    Args:
+      checked: whether the route will be compiled and its memory looked at; if none is predicted to fit, one that
+        nearly does is then taken.
+      broken: labels of routes that were, and were over the budget.
 
     Raises:
       MemoryBudgetError: if none fits.
@@ -149,14 +161,21 @@ def decide(request: Request, routes: Sequence[Route]) -> tuple[Route, tuple[Rout
     if not offered:
         reasons = "; ".join(f"{route.method}: {route.refused}" for route in priced)
         raise ValueError(f"{who}: no strategy can be offered. {reasons}")
-    for route in list(offered):
-        if not route.fits(budget) and route.smaller is not None:
-            chunked = route.smaller(budget)
-            if chunked is not None:
-                offered.append(chunked.priced(on))
-                priced.insert(priced.index(route) + 1, offered[-1])
-    fitting = [route for route in offered if route.fits(budget)]
-    if not fitting:
+    fitting = []
+    for limit in (budget, _NEARLY * budget) if checked else (budget,):
+        for route in list(offered):
+            chunked = route.smaller(limit) if route.smaller is not None and not route.fits(limit) else None
+            if chunked is None or any(chunked.label == other.label for other in offered):
+                continue
+            chunked = chunked.priced(on)
+            # A result that alone is larger than the budget is not worth compiling.
+            if limit == budget or chunked.cost is None or chunked.cost.output_bytes <= budget:
+                offered.append(chunked)
+                priced.insert(priced.index(route) + 1, chunked)
+        fitting = [route for route in offered if route.fits(limit) and route.label not in broken]
+        if fitting:
+            break
+    else:
         leanest = min(offered, key=lambda route: route.peak_bytes)
         raise MemoryBudgetError(
             f"{who}: no strategy fits a memory budget of {in_bytes(budget)}; the leanest is {leanest.label} with "
@@ -214,16 +233,21 @@ def _within_budget(request: Request, plan: Plan) -> Plan:
         # With its true peak in place of the predicted one, the route is over the budget and not chosen again.
         broken = dataclasses.replace(plan.chosen, cost=dataclasses.replace(plan.chosen.cost, peak_bytes=footprint))
         routes = [broken if route.label == broken.label else route for route in routes]
-        # What the estimate missed by a factor, ask for by the same factor less.
-        wanted = int(_MARGIN * plan.budget * plan.chosen.peak_bytes / footprint)
+        # What the estimate missed by a factor, ask for by the same factor less; or else for the next best.
+        peak = plan.chosen.peak_bytes
+        wanted = _MARGIN * plan.budget * peak / footprint
+        limits = [int(wanted * (peak / wanted) ** (i / _MAX_COMPILATIONS)) for i in range(_MAX_COMPILATIONS)]
         # The plan's own routes no longer know how to be made smaller.
-        for route in request.operator.routes(request.core, request.choices, math.inf):
+        for route in request.operator.routes(request.staged, request.choices, math.inf):
             if route.method != broken.method or route.smaller is None:
                 continue
-            chunked = route.smaller(wanted)
+            chunked = next(filter(None, map(route.smaller, limits)), None)
             if chunked is not None and chunked.label not in footprints:
                 routes.append(_bare(chunked.priced(plan.on)))
-        chosen, priced = decide(request, routes)
+        try:
+            chosen, priced = decide(request, routes, checked=True, broken=footprints)
+        except MemoryBudgetError:
+            break
         plan = dataclasses.replace(plan, routes=priced, chosen=chosen)
     raise MemoryBudgetError(
         f"{request.operator.name}: no strategy stays within {in_bytes(plan.budget)}; compiled, they took "

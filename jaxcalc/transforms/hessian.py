@@ -19,7 +19,7 @@ from jaxcalc.transforms.jacobian_routes import Mode, Passes, Products, dense_rou
 from jaxcalc.transforms.lifting import LeafMap, abstract, lift, placed, spec_of
 from jaxcalc.transforms.plan import FAST_ENOUGH, Operator, Route
 
-__all__ = ["COMPOSITIONS", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
+__all__ = ["COMPOSITIONS", "FEW", "HESSIAN", "HessianMethod", "derivative", "hessian", "unsymmetric"]
 
 HessianMethod = Literal[
     "auto",
@@ -31,7 +31,7 @@ HessianMethod = Literal[
 ]
 # Inputs from which on a gradient by forward mode is not worth tracing: by reverse mode it costs at most four or five
 # evaluations, however many there are.
-_FEW = 16
+FEW = 16
 # Method -> (outer mode, inner mode).
 COMPOSITIONS: dict[str, tuple[Mode, Mode]] = {
     "forward-over-reverse": ("forward", "reverse"),
@@ -122,7 +122,6 @@ def derivative(core: LeafMap, mode: Mode) -> LeafMap:
 
 def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
-    core = core.staged
     scalar = len(core.outputs) == 1 and core.outputs[0].shape == ()
     symmetric = scalar and not unsymmetric(core)
     first, auto = Passes(core), choices.method == "auto"
@@ -149,7 +148,7 @@ def _routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
             continue
         refused = FAST_ENOUGH if any(fast_enough(route, slack) for route in dense) else ""
         refused = refused or (first.pull if inner == "reverse" else first.push)[1]
-        if not refused and inner == "forward" and not first.pull[1] and core.num_inputs > _FEW and auto:
+        if not refused and inner == "forward" and not first.pull[1] and core.num_inputs > FEW and auto:
             refused = f"it needs {core.num_inputs} products for each of {core.num_inputs}"
         if not refused and inner == "forward" and auto and not first.pull[1] and not symmetric:
             reason = unsymmetric(core)  # jax.hessian differentiates the gradient that reverse mode gives

@@ -145,7 +145,6 @@ def make_choices(
 
 def jacobian_routes(core: LeafMap, choices: Choices, slack: float = 1.0) -> list[Route]:
     """All routes of the methods asked for, the simplest first; ``slack`` as ``Operator`` says."""
-    core = core.staged
     _check_pattern(core, choices)
     named = choices.method != "auto"
     products = Products(core, Passes(core), choices.chunk_size, choices.output_format, choices.pattern, named=named)

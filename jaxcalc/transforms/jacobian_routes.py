@@ -19,7 +19,17 @@ from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.lifting import LeafMap, abstract
 from jaxcalc.transforms.plan import Route
 
-__all__ = ["Mode", "Passes", "Products", "attempt", "dense_route", "sparse_routes", "then", "vector_route"]
+__all__ = [
+    "Mode",
+    "Passes",
+    "Products",
+    "attempt",
+    "dense_route",
+    "index_bytes",
+    "sparse_routes",
+    "then",
+    "vector_route",
+]
 
 Mode = Literal["forward", "reverse"]
 
@@ -174,6 +184,7 @@ def dense_route(products: Products, mode: Mode, name: str) -> Route:
         run=dense_run(mode, chunk, products.output_format, products.pattern, products.named, basis, apart),
         price=lambda: passes.price(mode, count, chunk, last=mode == "forward", constant=basis is not None),
         smaller=_smaller(products, count, lambda part: dense_route(part, mode, name)),
+        held=index_bytes(products.pattern),
     )
 
 
@@ -280,7 +291,16 @@ def _sparse_route(products: Products, name: str, kind: str, coloring: Coloring) 
         run=_sparse_run(products.pattern, coloring, recover, assemble, chunk, columns_by),
         price=cost,
         smaller=_smaller(products, count, lambda part: _sparse_route(part, name, kind, coloring)),
+        held=index_bytes(products.pattern),
     )
+
+
+def index_bytes(pattern: Pattern | None) -> int:
+    """What a route that rests on a pattern keeps of it: rows and columns, and where each entry is read."""
+    if pattern is None:
+        return 0
+    stored = math.prod(pattern.shape) if pattern.entries is None else pattern.entries.nnz
+    return 4 * (3 * stored + 2 * sum(pattern.shape))
 
 
 def _assemble(pattern: Any, output_format: str, data: Any, at: LeafMap) -> Any:

@@ -21,7 +21,7 @@ from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import derivative
-from jaxcalc.transforms.jacobian_routes import Mode, Passes, attempt
+from jaxcalc.transforms.jacobian_routes import Mode, Passes, attempt, index_bytes
 from jaxcalc.transforms.lifting import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.plan import Operator, Route
 
@@ -363,6 +363,7 @@ def _sparse_route(core: LeafMap, passes: Passes, mode: Any, refused: str, share:
         colors,
         lambda at: (_read_diagonal(at, coloring, source, mode), None),
         lambda: passes.price(mode, colors, constant=True),
+        held=index_bytes(pattern),
     )
 
 
@@ -454,8 +455,7 @@ def _exact(fun: Callable[..., Any], method: str) -> Callable[..., Any]:
 
 def _lifted(who: str) -> Callable[..., LeafMap]:
     def lifted(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> LeafMap:
-        core = lift(who, fun, 0, args)
-        checks.returns_scalar(who, core.outputs)
+        core = lift(who, fun, 0, args, check=functools.partial(checks.returns_scalar, who))
         key = () if choices.key is None else (choices.key,)
         if choices.weights is None:
             return dataclasses.replace(core, extra=((), key))

@@ -49,6 +49,7 @@ class LeafMap:
         fixed (no floating-point array) has ``None``.
       output_tree: from a list of one entry per output to the tree that the function returned when last called.
       extra: further arrays that an operator needs beside the inputs, such as the vector of a product.
+      returned: shapes and dtypes of the outputs that the function last returned; ``None`` before.
     """
 
     call: Callable[..., tuple[Arrays, Any]]
@@ -56,6 +57,7 @@ class LeafMap:
     input_tree: Callable[[Sequence[Any]], Any] = field(repr=False)
     output_tree: Callable[[Sequence[Any]], Any] = field(repr=False)
     extra: Arrays = ()
+    returned: Callable[[], Arrays | None] = field(default=lambda: None, repr=False)
 
     def at(self, *inputs: Any) -> "LeafMap":
         """The same map at other inputs."""
@@ -67,15 +69,24 @@ class LeafMap:
 
     @functools.cached_property
     def outputs(self) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Shapes and dtypes of the outputs; traces the function once."""
-        return tuple(jax.eval_shape(self.plain, *self.inputs))
+        """Shapes and dtypes of the outputs; traces the function if it was not called yet."""
+        return self.returned() or tuple(jax.eval_shape(self.plain, *self.inputs))
 
     @functools.cached_property
     def staged(self) -> "LeafMap":
         """The map without its auxiliary output, traced: what is traced several times runs the user's Python once."""
-        run = jaxpr_as_fun(jax.make_jaxpr(self.plain)(*abstract(self.inputs)))
+        return self.evaluated(jax.make_jaxpr(self.plain)(*abstract(self.inputs)), lambda inputs: inputs)
+
+    def evaluated(self, jaxpr: ClosedJaxpr, operands: Callable[[Arrays], Sequence[Any]]) -> "LeafMap":
+        """The map without its auxiliary output, by a program of it.
+
+        Args:
+          operands: from the map's inputs to the program's.
+        """
+        run = jaxpr_as_fun(jaxpr)
         # An output that is a literal of the program comes back as a number, which has no shape.
-        return replace(self, call=lambda *inputs: (tuple(map(jnp.asarray, run(*inputs))), None))
+        call = lambda *inputs: (tuple(map(jnp.asarray, run(*operands(inputs)))), None)
+        return replace(self, call=call, returned=lambda: None)
 
     @property
     def num_inputs(self) -> int:
@@ -164,6 +175,7 @@ def lift(
     has_aux: bool = False,
     holomorphic: bool = False,
     complex_inputs: bool = False,
+    check: Callable[[Arrays], Any] = lambda outputs: None,
 ) -> LeafMap:
     """The map of a function in some of its arguments.
 
@@ -174,6 +186,7 @@ def lift(
       args: all arguments.
       holomorphic: whether complex inputs are meant.
       complex_inputs: whether they are taken of a real-valued function too, as ``jax.grad`` takes them.
+      check: raises if the outputs are not what the operator takes.
 
     Raises:
       TypeError: where nothing varies, or where a derivative would be of the wrong kind (complex inputs without
@@ -186,7 +199,7 @@ def lift(
     moving = [i for i, leaf in enumerate(leaves) if _is_inexact(leaf)]
     _check_inputs(who, leaves, moving, holomorphic, complex_inputs)
     inputs = tuple(leaves[i] if _has_shape(leaves[i]) else jnp.asarray(leaves[i]) for i in moving)
-    found: list[Any] = []
+    last: list[Any] = [None, None]  # structure and shapes of what the function returned
 
     def call(*moved: Any) -> tuple[Arrays, Any]:
         full = list(leaves)
@@ -203,11 +216,12 @@ def lift(
                 raise TypeError(f"{who}: with has_aux=True, fun must return a pair (output, aux), got {type(result)}.")
             result, aux = result
         outputs, structure = jax.tree.flatten(result)
-        found[:] = [structure]
         arrays = tuple(jnp.asarray(output) for output in outputs)
+        last[:] = structure, abstract(arrays)
         if complex_inputs and not holomorphic and any(map(_is_complex, inputs)):
             checks.returns_floating(who, arrays)
         _check_outputs(who, arrays, holomorphic)
+        check(arrays)
         return arrays, aux
 
     def input_tree(values: Sequence[Any]) -> Any:
@@ -216,7 +230,8 @@ def lift(
             full[place] = value
         return jax.tree.unflatten(tree, full)
 
-    return LeafMap(call, inputs, input_tree, lambda values: jax.tree.unflatten(found[0], list(values)))
+    output_tree = lambda values: jax.tree.unflatten(last[0], list(values))
+    return LeafMap(call, inputs, input_tree, output_tree, returned=lambda: last[1])
 
 
 def _argument_numbers(who: str, argnums: int | Sequence[int], count: int) -> tuple[int, ...]:

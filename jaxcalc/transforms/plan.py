@@ -5,7 +5,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,8 @@ class Route:
       cost, seconds: as priced and predicted.
       refused: why it is not offered; empty if it is.
       unpriced: why there is no cost; such a route is the last to be taken.
+      held: about how many bytes of indices it keeps of the pattern that it rests on; 0 without one. A pattern may have
+        been read from the values of constants and of arguments that are not differentiated.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Route:
     seconds: float = math.nan
     refused: str = ""
     unpriced: str = ""
+    held: int = 0
 
     def priced(self, on: Device) -> "Route":
         """The route with its cost and predicted seconds."""
@@ -101,6 +104,24 @@ class Operator:
     direct: Callable[[LeafMap, Any], Route | None] = lambda core, choices: None
 
 
+class Traced(NamedTuple):
+    """A function as a program of every array among its arguments.
+
+    Args:
+      jaxpr: the closed jaxpr.
+      arrays: those that it was traced for.
+      inputs: for each input of the map its place among the arrays; ``None`` for one that is no array there.
+      taken: the places of the map's inputs and of the further arrays that the operator takes, such as a vector.
+      output_tree: as ``LeafMap`` has it.
+    """
+
+    jaxpr: Any
+    arrays: tuple[Any, ...]
+    inputs: tuple[Any, ...]
+    taken: frozenset[int]
+    output_tree: Callable[[Sequence[Any]], Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """What an operator was asked for.
@@ -130,6 +151,48 @@ class Request:
         It is made once: the routes are found for it, and what they return is put together by what it saw when called.
         """
         return self.operator.lift(self.guard(self.fun), self.args, self.choices)
+
+    @functools.cached_property
+    def traced(self) -> Traced:
+        """The function as a program; what is traced several times runs the user's Python once."""
+        try:
+            return self._trace(numbers=True)
+        except jax.errors.ConcretizationTypeError:  # a bare number decides what the function does: it is of the program
+            return self._trace(numbers=False)
+
+    def _trace(self, *, numbers: bool) -> Traced:
+        arrays, unflatten = split_arrays(self.args, numbers=numbers)
+        places: list[int | None] = []
+        taken: set[int] = set()
+        trees: list[Any] = []
+
+        def everything(*operands: Any) -> Any:
+            # As a constant an array would be part of the fingerprint.
+            whole = self.operator.lift(self.guard(self.fun), unflatten(operands), self.choices)
+            # The map takes its inputs over from the arguments, so that the same object is the same argument.
+            order = {id(operand): place for place, operand in enumerate(operands)}
+            places[:] = [order.get(id(x)) for x in whole.inputs]
+            taken.update(order.get(id(x), -1) for x in (*whole.inputs, *jax.tree.leaves(whole.extra)))
+            trees[:] = [whole.output_tree]
+            return whole.plain(*whole.inputs)
+
+        jaxpr = jax.make_jaxpr(everything)(*abstract(arrays))
+        return Traced(jaxpr, tuple(arrays), tuple(places), frozenset(taken), trees[0])
+
+    @functools.cached_property
+    def staged(self) -> LeafMap:
+        """``core`` without its auxiliary output, by the traced program: what routes are found for and priced by."""
+        traced = self.traced
+        if None in traced.inputs:  # a number that decides something is differentiated too
+            return self.core.staged
+
+        def operands(inputs: Any) -> Any:
+            full = list(traced.arrays)
+            for place, array in zip(traced.inputs, inputs, strict=True):
+                full[place] = array
+            return full
+
+        return dataclasses.replace(self.core.evaluated(traced.jaxpr, operands), output_tree=traced.output_tree)
 
     def with_args(self, args: Any) -> "Request":
         """The same for other arguments."""

@@ -1,9 +1,10 @@
 """Plans remembered: what identifies a program, plans within this process, measurements in the user's cache folder."""
 
+import collections
 import dataclasses
 import hashlib
 import importlib.metadata
-import weakref
+import threading
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcalc import cache, checks
+from jaxcalc import cache
 from jaxcalc.programs import walk
-from jaxcalc.transforms.lifting import abstract, is_concrete, split_arrays
+from jaxcalc.programs.speed import device
+from jaxcalc.transforms.lifting import is_concrete
 from jaxcalc.transforms.plan import Plan, Request
 from jaxcalc.transforms.rules import rule_programs
 
@@ -36,35 +38,13 @@ class Identity:
 
 
 def identify(request: Request) -> Identity:
-    """The identity of what an operator was asked for.
-
-    Cost: one trace of the function.
-    """
-    try:
-        jaxpr, fixed = _traced(request, numbers=True)
-    except jax.errors.ConcretizationTypeError:  # a bare number decides what the function does: it is of the program
-        jaxpr, fixed = _traced(request, numbers=False)
-    programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
+    """The identity of what an operator was asked for, from its traced program."""
+    traced = request.traced
+    programs = [walk.read(traced.jaxpr), *rule_programs(traced.jaxpr)]
     here = [walk.fingerprint(program) for program in programs]
     anywhere = [walk.fingerprint(program, values=False) for program in programs]
+    fixed = [_digest(array) for place, array in enumerate(traced.arrays) if place not in traced.taken]
     return Identity(None if None in here else repr((here, fixed)), repr(anywhere))
-
-
-def _traced(request: Request, *, numbers: bool) -> tuple[Any, list[str]]:
-    """The program with every array (and bare number) as its argument, and digests of those not differentiated."""
-    leaves, unflatten = split_arrays(request.args, numbers=numbers)
-    differentiated: list[bool] = []
-
-    def everything(*arrays: Any) -> Any:
-        # As a constant an array would be part of the fingerprint.
-        whole = request.operator.lift(request.fun, unflatten(arrays), request.choices)
-        # The map takes its inputs over from the arguments, so that the same object is the same argument.
-        taken = {id(array) for array in (*whole.inputs, *jax.tree.leaves(whole.extra))}
-        differentiated[:] = [id(array) in taken for array in arrays]
-        return whole.plain(*whole.inputs)
-
-    jaxpr = jax.make_jaxpr(everything)(*abstract(leaves))
-    return jaxpr, [_digest(leaf) for leaf, moves in zip(leaves, differentiated, strict=True) if not moves]
 
 
 def _digest(leaf: Any) -> str:
@@ -78,48 +58,58 @@ def _digest(leaf: Any) -> str:
 
 # -- plans, within this process ----------------------------------------------------------------------------------------
 
-# fun -> {(operator, choices, shapes): (Identity.here, plan without request)}. Nothing in such a plan refers to fun,
-# else the weak key would never die.
-_PLANS: "weakref.WeakKeyDictionary[Any, dict[Hashable, tuple[str, Plan]]]" = weakref.WeakKeyDictionary()
+# The plans used last, by operator, choices, program and device. Nothing in such a plan refers to the function, nor does
+# the key: whatever computes the same program has the same plan.
+_PLANS: "collections.OrderedDict[Hashable, Plan]" = collections.OrderedDict()
+_MOST_PLANS = 1024
+# What all their patterns may take together, in bytes.
+_MOST_HELD = 1 << 28
+_LOCK = threading.Lock()
 
 
 def recall_plan(request: Request, identity: Identity) -> Plan | None:
-    """The plan made before for this function, if what it computes is still the same program."""
-    if identity.here is None or _holds_a_function(request):
-        return None
-    try:
-        remembered = _PLANS.get(request.fun, {}).get(_plan_key(request))
-    except TypeError:  # not hashable, or no weak references to it
-        return None
-    return remembered[1] if remembered is not None and remembered[0] == identity.here else None
+    """The plan made before for this program."""
+    for key in _plan_keys(request, identity):
+        with _LOCK:
+            if key is not None and key in _PLANS:
+                _PLANS.move_to_end(key)
+                return _PLANS[key]
+    return None
 
 
 def keep_plan(request: Request, identity: Identity, plan: Plan) -> None:
-    """Keep a plan as long as its function lives."""
-    if identity.here is None or _holds_a_function(request):
+    """Keep a plan, and drop the ones not used for longest."""
+    by_program, by_values = _plan_keys(request, identity)
+    key = by_values if plan.chosen.held else by_program
+    if key is None:
         return
-    try:
-        _PLANS.setdefault(request.fun, {})[_plan_key(request)] = (identity.here, plan)
-    except TypeError:
-        return
-
-
-def _holds_a_function(request: Request) -> bool:
-    """Whether the choices do, which may in turn hold the one that a plan lives with: that would then never die."""
-    return getattr(request.choices, "loss", None) is not None
+    # What is not taken is kept for its line in the table alone.
+    routes = tuple(r if r is plan.chosen else dataclasses.replace(r, run=None, held=0) for r in plan.routes)
+    with _LOCK:
+        _PLANS[key] = dataclasses.replace(plan, routes=routes)
+        while len(_PLANS) > _MOST_PLANS or (
+            len(_PLANS) > 1 and sum(p.chosen.held for p in _PLANS.values()) > _MOST_HELD
+        ):
+            _PLANS.popitem(last=False)
 
 
 def forget() -> None:
     """Drop every plan held in this process."""
-    _PLANS.clear()
+    with _LOCK:
+        _PLANS.clear()
 
 
-def _plan_key(request: Request) -> Hashable:
-    """What a plan is kept by beside its function: choices, shapes and dtypes; of what is no array, the value."""
-    leaves, tree = jax.tree.flatten(request.args)
-    kinds = tuple((jnp.shape(x), str(getattr(x, "dtype", type(x)))) if checks.is_array(x) else x for x in leaves)
+def _plan_keys(request: Request, identity: Identity) -> tuple[Hashable | None, Hashable | None]:
+    """What a plan without a pattern is kept by, whatever the values; and what one with a pattern is.
+
+    None where it is not kept: a loss among the choices would be kept alive; what closes over a tracer has no values to
+    go by, nor can it be compiled and held to a budget.
+    """
+    if getattr(request.choices, "loss", None) is not None or (identity.here is None and request.budget is not None):
+        return None, None
     # In double precision a Python number, and any constant that the function makes, is of another dtype.
-    return request.operator.name, request.choices, kinds, tree, str(jnp.result_type(float))
+    asked = request.operator.name, request.choices, request.traced.inputs, str(jnp.result_type(float)), repr(device())
+    return (asked, identity.anywhere), None if identity.here is None else (asked, identity.here)
 
 
 # -- measurements, in the user's cache folder --------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from jaxcalc.programs import walk
 from jaxcalc.transforms.batched_products import in_rows
 from jaxcalc.transforms.choose import bind
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.hessian import unsymmetric
+from jaxcalc.transforms.hessian import FEW, unsymmetric
 from jaxcalc.transforms.jacobian_routes import vector_route
 from jaxcalc.transforms.lifting import LeafMap, lift, unravel, with_vector
 from jaxcalc.transforms.plan import Operator, Route
@@ -147,8 +147,8 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
     primals, v = args
     if not isinstance(primals, (tuple, list)):
         raise TypeError(f"hvp: primals must be the tuple of fun's arguments, got {type(primals).__name__}. Write (x,).")
-    core = lift("hvp", fun, choices.argnums, tuple(primals))
-    checks.returns_scalar("hvp", core.outputs)
+    scalar = functools.partial(checks.returns_scalar, "hvp")
+    core = lift("hvp", fun, choices.argnums, tuple(primals), check=scalar)
     return with_vector("hvp", core, v, "x")
 
 
@@ -161,6 +161,10 @@ def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]
             continue
         if transposed and method in ("reverse-over-forward", "forward-over-forward"):
             found.append(Route(method, refused=f"{transposed}, and this method multiplies with its transpose"))
+            continue
+        one_by_one = choices.method == "auto" and method == "forward-over-forward" and core.num_inputs > FEW
+        if one_by_one and not all(route.refused for route in found):
+            found.append(Route(method, refused=f"it needs {core.num_inputs} products for one"))
             continue
         multiply = functools.partial(product, method=method, symmetric=not transposed)
         found.append(vector_route(core, method, multiply))
@@ -227,8 +231,8 @@ def gauss_newton(
 ) -> tuple[tuple[Any, ...], Callable[..., Any]]:
     """A model's outputs and ``(*v) -> J' H J v``; it is evaluated and linearised once."""
     outputs, push, pull = linearized(core.plain, core.inputs, method)
-    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
+    scalar = functools.partial(checks.returns_scalar, who, remedy="Reduce it by sum or mean.", name="loss")
+    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),), check=scalar)
     curve = linearized(gradient(top), top.inputs).push
     return outputs, lambda *v: pull(tuple(curve(*push(*v))))
 
@@ -279,9 +283,12 @@ def _curved(who: str, core: LeafMap, v: Sequence[Any], choices: _CurvatureChoice
 def _curvature_lift(who: str, fun: Callable[..., Any], args: Sequence[Any], choices: _CurvatureChoices) -> LeafMap:
     if len(args) != 2:
         raise TypeError(f"{who}: two arguments are wanted, the parameters and v, got {len(args)}.")
-    core = lift(who, fun, 0, (args[0],))
-    if choices.loss is None and len(core.outputs) != 1:
-        raise TypeError(f"{who}: log_prob must return one array, got {len(core.outputs)}.")
+
+    def one_array(outputs: Any) -> None:
+        if choices.loss is None and len(outputs) != 1:
+            raise TypeError(f"{who}: log_prob must return one array, got {len(outputs)}.")
+
+    core = lift(who, fun, 0, (args[0],), check=one_array)
     return with_vector(who, core, args[1], "params")
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import jaxpr_as_fun
 
 from jaxcalc import checks
 from jaxcalc.programs import primitives, walk
@@ -153,8 +154,9 @@ def _series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Seque
 
 
 def _nested(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
-    checks.returns_floating(who, jax.tree.leaves(jax.eval_shape(fun, *point)), real=False)
-    return nested(fun, [jnp.stack(pair) for pair in zip(point, step)], order)
+    program = jax.make_jaxpr(fun)(*abstract(point))  # what is evaluated twice runs the user's Python once
+    checks.returns_floating(who, program.out_avals, real=False)
+    return nested(jaxpr_as_fun(program), [jnp.stack(pair) for pair in zip(point, step)], order)
 
 
 # -- planning ------------------------------------------------------------------------------------------------------

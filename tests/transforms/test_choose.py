@@ -7,8 +7,8 @@ import pytest
 
 from jaxcalc.programs.compiled import executable
 from jaxcalc.scenarios import workloads
-from jaxcalc.transforms import MemoryBudgetError, compare, jacobian, plan
-from jaxcalc.transforms.plan import FAST_ENOUGH
+from jaxcalc.transforms import MemoryBudgetError, choose, compare, jacobian, plan
+from jaxcalc.transforms.plan import FAST_ENOUGH, Route
 
 pytestmark = pytest.mark.usefixtures("nothing_remembered")
 
@@ -78,3 +78,18 @@ def test_among_equals_fewer_products_win(x64):
 
 def test_an_auxiliary_output_of_any_kind_is_no_hindrance_to_planning():
     assert plan(jacobian, lambda x: (x**2, "said"), jnp.ones(3), has_aux=True).chosen.passes >= 1
+
+
+def test_what_is_predicted_nearly_to_fit_is_compiled_before_it_is_refused(monkeypatch):
+    network = lambda w: jnp.tanh(jnp.ones((8, 64)) @ jnp.tanh(w)) @ jnp.ones((64, 5))
+    result = 4 * 40 * 64 * 64
+    budget = int(1.5 * result)
+    assert plan(jacobian, network, jnp.full((64, 64), 0.01), memory_budget=budget).chosen.peak_bytes <= budget
+    told = Route.peak_bytes
+    monkeypatch.setattr(Route, "peak_bytes", property(lambda route: 2 * told.fget(route)))
+    made = plan(jacobian, network, jnp.full((64, 64), 0.01), memory_budget=budget)
+    assert budget < made.chosen.peak_bytes <= 4 * budget
+    assert executable(lambda w: made(w), jnp.full((64, 64), 0.01)).footprint <= budget
+    monkeypatch.setattr(choose, "compiled", None)  # a result of twice the budget is refused at sight
+    with pytest.raises(MemoryBudgetError, match="the leanest is reverse"):
+        plan(jacobian, network, jnp.full((64, 64), 0.01), memory_budget=result // 2)

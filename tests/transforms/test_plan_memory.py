@@ -8,7 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.transforms import choose, hessian, hvp, jacobian, laplacian, plan, plan_memory
+from jaxcalc.transforms import (
+    bilaplacian,
+    choose,
+    diagonal,
+    hessian,
+    hvp,
+    jacobian,
+    laplacian,
+    plan,
+    plan_memory,
+    trace,
+)
 
 pytestmark = pytest.mark.usefixtures("nothing_remembered")
 
@@ -51,10 +62,75 @@ def test_a_bare_number_that_is_differentiated_is_no_part_of_the_program(monkeypa
     for x in (0.5, 0.7, 0.9):
         np.testing.assert_allclose(second(x, 2.0), -2 * np.sin(x), rtol=1e-6)
         np.testing.assert_allclose(product((x, 2.0), x), -2 * np.sin(x) * x, rtol=1e-6)
-    assert len(calls) == 2
-    # What is held fixed belongs to it.
+    # Nor is what is held fixed, where no pattern was read from it.
     np.testing.assert_allclose(second(0.5, 3.0), -3 * np.sin(0.5), rtol=1e-6)
-    assert len(calls) == 3
+    assert len(calls) == 2
+
+
+class Scaled:
+    """A callable without a hash, whose method is a new object each time."""
+
+    __hash__ = None
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __call__(self, x, shift=0.0):
+        return self.energy(x, shift)
+
+    def energy(self, x, shift=0.0):
+        return jnp.sum(self.scale * jnp.cos(x - shift) ** 2)
+
+
+def test_whatever_computes_the_same_program_has_the_same_plan(monkeypatch):
+    calls = []
+    monkeypatch.setattr(choose, "estimate", lambda *a, original=choose.estimate: calls.append(1) or original(*a))
+    model, x = Scaled(jnp.arange(3.0)), jnp.linspace(0.0, 1.0, 3)
+    for i in range(3):
+        shift = jnp.full(3, 0.1 * i)
+        want = jax.hessian(model.energy)(x, shift)
+        for second in (hessian(model), hessian(model.energy), hessian(lambda x, shift: model.energy(x, shift))):
+            np.testing.assert_allclose(second(x, shift), want, rtol=1e-6)
+            np.testing.assert_allclose(second(x, shift=shift), want, rtol=1e-6)
+    assert len(calls) == 2  # with the shift among the arguments, and closed over
+
+
+def test_a_plan_with_a_pattern_is_of_the_values_that_it_was_read_from(monkeypatch):
+    calls = []
+    monkeypatch.setattr(choose, "estimate", lambda *a, original=choose.estimate: calls.append(1) or original(*a))
+    fun = lambda x, mask: mask * x**2 + x[::-1] * mask[::-1]
+    jac, x = jacobian(fun, method="sparse"), jnp.arange(1.0, 5.0)
+    masks = [jnp.array([1.0, 0, 0, 1]), jnp.array([0.0, 1, 1, 1])]
+    for mask in (*masks, *masks):
+        np.testing.assert_allclose(jac(x, mask), jax.jacobian(fun)(x, mask), rtol=1e-6)
+    assert len(calls) == 2
+
+
+def test_planning_runs_the_function_once():
+    calls = []
+    scalar = lambda x: calls.append(1) or jnp.sum(jnp.sin(x) ** 2 * x[::-1])
+    x = jnp.linspace(0.1, 1.0, 5)
+    products = {hvp: ((x,), x)}
+    for operator in (jacobian, hessian, hvp, diagonal, trace, laplacian, bilaplacian):
+        calls.clear()
+        plan(operator, scalar, *products.get(operator, (x,)))
+        assert len(calls) == 1, operator
+        for _ in range(2):  # the first time it plans; later on it looks whether it is the same program
+            calls.clear()
+            operator(scalar)(*products.get(operator, (x,)))
+            assert len(calls) == 2, operator
+
+
+def test_few_plans_are_kept(monkeypatch):
+    monkeypatch.setattr(plan_memory, "_MOST_PLANS", 3)
+    for i in range(5):
+        hessian(lambda x, i=i: jnp.sum(x ** (i + 3)))(jnp.ones(3))
+    assert len(plan_memory._PLANS) == 3
+    plan_memory.forget()
+    monkeypatch.setattr(plan_memory, "_MOST_HELD", 1000)  # bytes of indices; a chain of 30 takes more
+    for i in range(3):
+        jacobian(lambda x, i=i: jnp.diff(x) ** (i + 2), method="sparse")(jnp.ones(30))
+    assert len(plan_memory._PLANS) == 1
 
 
 @pytest.mark.parametrize("choices", [{}, {"method": "sparse"}, {"output_format": "bcoo"}])
