@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device
-from jaxcalc.transforms.lifting import LeafMap, abstract, split_arrays
+from jaxcalc.transforms.lifting import NEEDS_NUMBERS, LeafMap, abstract, split_arrays
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = ["FAST_ENOUGH", "TIE", "Operator", "Plan", "Request", "Route"]
@@ -131,13 +131,33 @@ class Request:
         """
         return self.operator.lift(self.guard(self.fun), self.args, self.choices)
 
+    @functools.cached_property
+    def parts(self) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:
+        """What may be traced among the arguments, and what puts others in place.
+
+        That is every array, and bare numbers too, unless one decides what the function does.
+        """
+        leaves, unflatten = split_arrays(self.args)
+        arrays, beside_numbers = split_arrays(self.args, numbers=False)
+        if len(arrays) < len(leaves):
+
+            def outputs(*values: Any) -> Any:
+                core = self.with_args(unflatten(values)).core
+                return core.plain(*core.inputs)
+
+            try:
+                jax.eval_shape(outputs, *abstract(leaves))
+            except NEEDS_NUMBERS:
+                return arrays, beside_numbers
+        return leaves, unflatten
+
     def with_args(self, args: Any) -> "Request":
         """The same for other arguments."""
         return dataclasses.replace(self, args=args)
 
     def abstract(self) -> "Request":
         """The same with shapes and dtypes in place of arrays: what a plan is valid for, and can be pickled with."""
-        leaves, unflatten = split_arrays(self.args)
+        leaves, unflatten = self.parts
         return self.with_args(unflatten(abstract(leaves)))
 
     def follow(self, route: Route) -> Any:
@@ -192,6 +212,14 @@ class Plan:
                 f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
                 "Plan for these."
             )
+        numbers = lambda tree: [leaf for leaf in jax.tree.leaves(tree) if checks.is_array(leaf)]
+        for given, number in zip(numbers(args), numbers(planned)):
+            # Left a number, and not a shape, it decides what the function does.
+            if isinstance(number, (float, complex)) and not (isinstance(given, type(number)) and given == number):
+                raise ValueError(
+                    f"{self.operator}: this plan is for a fun that is told {number!r}, which decides what it does, "
+                    f"got {given!r}. Plan for this."
+                )
         return self.request.with_args(args).follow(self.chosen)
 
     def __reduce__(self) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcalc import cache, checks
 from jaxcalc.programs import walk
-from jaxcalc.transforms.lifting import abstract, is_concrete, split_arrays
+from jaxcalc.transforms.lifting import NEEDS_NUMBERS, abstract, is_concrete, split_arrays
 from jaxcalc.transforms.plan import Plan, Request
 from jaxcalc.transforms.rules import rule_programs
 
@@ -42,7 +42,7 @@ def identify(request: Request) -> Identity:
     """
     try:
         jaxpr, fixed = _traced(request, numbers=True)
-    except jax.errors.ConcretizationTypeError:  # a bare number decides what the function does: it is of the program
+    except NEEDS_NUMBERS:  # a bare number decides what the function does: it is of the program
         jaxpr, fixed = _traced(request, numbers=False)
     programs = [walk.read(jaxpr), *rule_programs(jaxpr)]
     here = [walk.fingerprint(program) for program in programs]

@@ -227,10 +227,16 @@ def gauss_newton(
 ) -> tuple[tuple[Any, ...], Callable[..., Any]]:
     """A model's outputs and ``(*v) -> J' H J v``; it is evaluated and linearised once."""
     outputs, push, pull = linearized(core.plain, core.inputs, method)
-    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
-    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
+    top = _top(who, core, outputs, loss)
     curve = linearized(gradient(top), top.inputs).push
     return outputs, lambda *v: pull(tuple(curve(*push(*v))))
+
+
+def _top(who: str, core: LeafMap, outputs: Sequence[Any], loss: Callable[..., Any]) -> LeafMap:
+    """The loss as a map of the model's outputs, checked."""
+    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
+    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
+    return top
 
 
 def fisher_vp(log_prob: Callable[[Any], Any], /, *, method: ProductMethod | str = "auto") -> Callable[[Any, Any], Any]:
@@ -282,6 +288,8 @@ def _curvature_lift(who: str, fun: Callable[..., Any], args: Sequence[Any], choi
     core = lift(who, fun, 0, (args[0],))
     if choices.loss is None and len(core.outputs) != 1:
         raise TypeError(f"{who}: log_prob must return one array, got {len(core.outputs)}.")
+    if choices.loss is not None:
+        _top(who, core, core.outputs, choices.loss)  # said once, and not by each route
     return with_vector(who, core, args[1], "params")
 
 
