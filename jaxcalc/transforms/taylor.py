@@ -608,30 +608,30 @@ def _power_at_zero(x: Any, y: Any, start: Any) -> Any:
     derivatives are infinite; where their sign is not known, none.
     """
     length, p = x.shape[0], y[0]
-    counts = jnp.arange(length).reshape(-1, *(1,) * (x.ndim - 1))
-    first = lambda rows: jnp.where((counts > 0) & (rows != 0), counts, length).min(0)
+    orders = jnp.arange(length).reshape(-1, *(1,) * (x.ndim - 1))
+    first = lambda rows: jnp.where((orders > 0) & (rows != 0), orders, length).min(0)
     r, k = first(x), first(y)
-    stays = r == length
-    taken = lambda rows, at: jnp.where(
-        (at >= 0) & (at < length), jnp.take_along_axis(rows, jnp.clip(at, 0, length - 1), 0), 0
-    )
-    u = jnp.where(stays, jnp.zeros_like(x).at[0].set(1), taken(x, counts + jnp.broadcast_to(r, x.shape[1:])))
+    held = r == length
+
+    def rows_at(rows: Any, at: Any) -> Any:
+        rows = jnp.take_along_axis(rows, jnp.clip(at, 0, length - 1), 0)
+        return jnp.where((at >= 0) & (at < length), rows, 0)
+
+    u = jnp.where(held, jnp.zeros_like(x).at[0].set(1), rows_at(x, orders + r))
     whole = (p == jnp.round(p)) & (p.real >= 0)
-    least = jnp.where(stays, jnp.where(p.real > 0, jnp.inf, 0), r * p.real)  # the power of t that leads
+    exponent = jnp.where(whole, p, 0)
+    least = jnp.where(held, jnp.where(p.real > 0, jnp.inf, 0), r * p.real)  # the power of t that leads
     shift = jnp.where(whole, jnp.clip(least, 0, length), 0).astype(int)
-    powers = _power_away(jnp.where(whole, p, 0), u, u[0] ** jnp.where(whole, p, 0))
-    shape = jnp.broadcast_shapes(powers.shape[1:], start.shape)
-    regular = taken(jnp.broadcast_to(powers, (length, *shape)), jnp.broadcast_to(counts - shift, (length, *shape)))
+    powers = _power_away(exponent, u, u[0] ** exponent)
+    shape = (length, *jnp.broadcast_shapes(powers.shape[1:], start.shape))
+    regular = rows_at(jnp.broadcast_to(powers, shape), jnp.broadcast_to(orders - shift, shape))
+    # The m-th derivative of t^q log t tends to -inf for m = q, and has the other sign with every further one.
     sign = jnp.sign(u[0])
-    slow = (
-        jnp.where((counts - shift - k) % 2 == 0, -1, 1)
-        * jnp.sign(taken(y, k[None])[0])
-        * sign ** jnp.where(whole, p, 0)
-    )
-    slow = jnp.where(stays, jnp.nan, slow * jnp.inf)
-    steep = _binomial_signs(p, length) * jnp.inf * sign**counts
-    steep = jnp.where((r == 1) & (p != 0), steep, jnp.nan)
-    rows = jnp.where(whole, jnp.where(counts < least + k, regular, slow), jnp.where(counts < least, 0, steep))
+    turns = jnp.where((orders - shift - k) % 2 == 0, -1, 1)
+    logarithmic = turns * jnp.sign(rows_at(y, k[None])[0]) * sign**exponent
+    logarithmic = jnp.where(held, jnp.nan, logarithmic * jnp.inf)
+    steep = jnp.where((r == 1) & (p != 0), _binomial_signs(p, length) * jnp.inf * sign**orders, jnp.nan)
+    rows = jnp.where(whole, jnp.where(orders < least + k, regular, logarithmic), jnp.where(orders < least, 0, steep))
     if jnp.iscomplexobj(x):
         rows = jnp.where(jnp.isfinite(rows), rows, jnp.nan)
     for argument in (x[0], y[0]):
