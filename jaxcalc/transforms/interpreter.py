@@ -36,6 +36,7 @@ __all__ = [
     "propagate",
     "refusal",
     "repeats_itself",
+    "unsymmetrized",
 ]
 
 # Calls that a propagation must not look into: their derivative is what their author says, and not their body's.
@@ -344,6 +345,48 @@ def authored(equation: Equation) -> str:
             own = parts is not None and all(_written_in(part, _SOLVES) for part in parts)
             return "" if own and parts.solve is not parts.transpose_solve else "a custom_linear_solve"
     return "" if equation.name in _OWN else f"the primitive {equation.name}"
+
+
+# Their derivatives are those of symmetric matrices, whatever their operand.
+_OF_SYMMETRIC = frozenset({"cholesky", "eigh"})
+
+
+def unsymmetrized(program: Program) -> str:
+    """What in a program takes a matrix for symmetric that it was not made to be; empty where nothing does.
+
+    JAX's public functions average a matrix with its transpose first, where they are not told to leave it.
+    """
+    for equations in (
+        program.equations,
+        *(inner.equations for each in program.everything() for inner in walk.nested_programs(each.nested)),
+    ):
+        makers = {value: equation for equation in equations for value in equation.outputs}
+        for equation in equations:
+            if equation.name in _OF_SYMMETRIC and not _averaged(equation.inputs[0], makers):
+                return f"{equation.name} of a matrix that need not be symmetric"
+    return ""
+
+
+def _averaged(value: Any, makers: dict[Any, Equation]) -> bool:
+    """Whether a value is ``(x + x') / 2``, or a constant."""
+    if value.literal is not None:
+        return True
+    maker = makers.get(value)
+    while maker is not None and maker.name in ("div", "mul", "convert_element_type", "copy"):
+        whole = [operand for operand in maker.inputs if operand.size != 1]  # scaled by numbers alone
+        maker = makers.get(whole[0]) if len(whole) == 1 else None
+    if maker is None or maker.name not in ("add", "add_any"):
+        return False
+    first, second = maker.inputs
+
+    def transposes(one: Any, other: Any) -> bool:
+        made = makers.get(one)
+        while made is not None and made.name in ("conj", "copy", "real"):
+            one = made.inputs[0]
+            made = makers.get(one)
+        return made is not None and made.name == "transpose" and made.inputs[0] is other
+
+    return transposes(first, second) or transposes(second, first)
 
 
 def _written_in(jaxpr: Any, files: tuple[str, ...]) -> bool:

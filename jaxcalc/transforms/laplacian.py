@@ -206,6 +206,18 @@ def _nested(
     return unravel(flat, core.inputs)
 
 
+def _nested_or_series(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+    """As ``_nested``; where that gives NaN, the coefficient of a power series."""
+    parts = _nested(core, chunk)
+
+    def by_series() -> tuple[Any, ...]:
+        others = _nested(core, chunk, _along_series)
+        return tuple(jnp.where(jnp.isnan(part), other, part) for part, other in zip(parts, others))
+
+    flawed = [jnp.any(jnp.isnan(part)) for part in parts]
+    return jax.lax.cond(functools.reduce(jnp.logical_or, flawed), by_series, lambda: parts) if parts else parts
+
+
 def _read_diagonal(core: LeafMap, coloring: Coloring, source: tuple[np.ndarray, np.ndarray], columns_by: str) -> Any:
     """The Hessian's diagonal from coloured Hessian-vector products."""
     compressed, _ = sparse.compressed_products(derivative(core, "reverse"), coloring, None, columns_by)
@@ -275,12 +287,11 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], sla
     inputs, count = abstract(core.inputs), core.num_inputs
     first, passes = Passes(core), Passes(derivative(core, "reverse"))  # traced when asked for
     if "nested" in names:
-        along = _along
         program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
+        build = _nested
         if program is not None and steep(_scalar(core), *inputs):
-            by_series, _ = attempt(lambda x, v: _along_series(core.at(*x))(*v), inputs, inputs)
-            program, along = (program, _along) if by_series is None else (by_series, _along_series)
-        build = functools.partial(_nested, along=along)
+            followed = attempt(lambda x, v: _along_series(core.at(*x))(*v), inputs, inputs)[0] is not None
+            build = _nested_or_series if followed else _nested
         found.append(_axes_route("nested", program, refused, count, len(inputs), build))
     if "hessian" not in names and "sparse" not in names:
         return found
