@@ -66,7 +66,8 @@ def minimize(
 
     Success means that ``max |x - P(x - grad f)| <= tol s`` was evaluated at the returned point: P projects onto the
     bounds (without them the left side is the gradient's largest entry), and ``s = max(1, min(|f(x)|, |f(x0)|,
-    r0))``, r0 the left side at the start. Functions and variables are best scaled so that 1 is a sizeable gradient.
+    r0))``, r0 the left side at the start. Below 1 that is absolute: a small multiple of a function passes sooner, and
+    ``explain`` says so. Functions and variables are best scaled so that 1 is a sizeable gradient.
     That is a test of first order, which a saddle passes too: a solve that starts on one stays there. Methods that take
     the dense Hessian (``"trust-region"``, ``"newton"``, and ``"auto"`` where it is one) look at its least eigenvalue at
     the returned point as well; ``second_order`` has it, and ``explain`` tells what was checked.

@@ -18,10 +18,16 @@ class SecondOrder(NamedTuple):
       least: on the free variables. Negative, the point is no minimum; positive, it is one as far as it is stationary. 0
         where variables sit at a bound that does not push them, so that neither follows.
       zero: up to what size it is zero to rounding.
+      step: the largest entry of a Newton step from the point, on the free variables: how far off that model's minimum
+        is.
+      rest: what share of the gradient is left after it. Near a minimum with curvature hardly any is; where a gradient
+        fades out without one (``exp(-x)``), or the curvature with it (``x^3``, ``x^4``), a good part.
     """
 
     least: Array
     zero: Array
+    step: Array
+    rest: Array
 
 
 def second_order(objective: Objective, x: Array, gradient: Array, threshold: Array) -> SecondOrder:
@@ -34,21 +40,32 @@ def second_order(objective: Objective, x: Array, gradient: Array, threshold: Arr
       x, gradient: (n,).
       threshold: up to what size an entry of the gradient is zero.
 
-    Cost: a Hessian and about ``4 n^3 / 3`` operations, with bounds twice that.
+    Cost: a Hessian, a gradient and about ``2 n^3`` operations, with bounds ``4 n^3 / 3`` more.
     """
     # There are no factorisations in half precision.
     matrix = objective.hessian(x).astype(jnp.promote_types(x.dtype, jnp.float32))
     eps = float(jnp.finfo(x.dtype).eps)
     if objective.lower is None or objective.upper is None:
         values = _eigenvalues(matrix)
-        return SecondOrder(values[0].astype(x.dtype), eigenvalue_rounding(values, eps).astype(x.dtype))
+        ahead = _ahead(objective, x, gradient, matrix, jnp.ones(x.shape, bool))
+        return SecondOrder(values[0].astype(x.dtype), eigenvalue_rounding(values, eps).astype(x.dtype), *ahead)
     inside = (x > objective.lower) & (x < objective.upper)
     pushed = (jnp.abs(gradient) > threshold) | (objective.lower == objective.upper)
     free = inside | ~pushed
     within, among = _eigenvalues(_on(matrix, inside)), _eigenvalues(_on(matrix, free))
     zero = eigenvalue_rounding(among, eps)
     least = jnp.where(within[0] < -zero, within[0], jnp.where(among[0] < -zero, 0.0, among[0]))
-    return SecondOrder(least.astype(x.dtype), zero.astype(x.dtype))
+    ahead = _ahead(objective, x, gradient, _on(matrix, free), free)
+    return SecondOrder(least.astype(x.dtype), zero.astype(x.dtype), *ahead)
+
+
+def _ahead(objective: Objective, x: Array, gradient: Array, matrix: Array, free: Array) -> tuple[Array, Array]:
+    """The size of a Newton step on the free variables, and the share of their gradient that it leaves."""
+    slope = jnp.where(free, gradient, 0)
+    step = jnp.linalg.solve(matrix, slope.astype(matrix.dtype)).astype(x.dtype)
+    after = jnp.where(free, objective.value_and_gradient(x - jnp.where(free, step, 0))[1], 0)
+    size, left = jnp.max(jnp.abs(slope)), jnp.max(jnp.abs(after))
+    return jnp.max(jnp.abs(step)), jnp.where(size == 0, 0, left / jnp.where(size == 0, 1, size))
 
 
 def _on(matrix: Array, free: Array) -> Array:

@@ -18,7 +18,7 @@ Kind = Literal["value", "squares", "root"]
 """What was solved: the least value, the least sum of squares, or residuals that vanish."""
 
 _WORDS = {
-    Status.CONVERGED: "converged: {test} at the returned point",
+    Status.CONVERGED: "converged: {test} at the returned point{start}",
     Status.OUT_OF_STEPS: "out of steps: still falling after {steps} steps; raise max_steps, or take a method with "
     'curvature ("trust-region", "newton-cg", "l-bfgs")',
     Status.DIVERGED: "diverged: the value rose above that of the start; lower the learning rate, or take a method "
@@ -32,9 +32,19 @@ _WORDS = {
     "function, or add bounds",
 }
 
+_SHORT = 8.0
+"""A Newton step of so many times the root of eps, relative to the point's size or to 1, is lost in rounding."""
+_LEFT = 0.1
+"""So much of a gradient a Newton step leaves at most near a minimum with curvature."""
+
 _SECOND_ORDER = {
     "unchecked": "; no second-order check was made: classify_stationary_point(fun, x) tells a minimum from a saddle",
     "definite": ", and the Hessian there is positive definite: its least eigenvalue is {least:.3g}",
+    "fading": "; yet no minimum is shown: a Newton step from there goes {step:.3g} and leaves {rest:.2g} of the "
+    "gradient, so that the curvature fades with it and the least value may lie further on, or at infinity",
+    "distant": ", and the Hessian there is positive definite (least eigenvalue {least:.3g}), but a Newton step to the "
+    "minimum goes {step:.3g}: below 1 the tolerance {tol:.1e} of the gradient is absolute, and the residual is "
+    "{residual:.1e}. Scale the function, or lower tol",
     "indefinite": "; yet it is no minimum: the least eigenvalue of the Hessian is {least:.3g}. Start elsewhere, or go "
     "on along its eigenvector, classify_stationary_point(fun, x).direction",
     "singular": "; second order does not decide: the least eigenvalue of the Hessian, {least:.3g}, is zero to rounding "
@@ -64,8 +74,8 @@ class Solution:
         returned point is not counted.
       multipliers: of the bounds; None without.
       kkt_residual: ``max |x - P(x - grad f)|``; the gradient norm without bounds.
-      second_order: the least eigenvalue of the Hessian there, with the size up to which it is zero; None where the
-        method takes no Hessian.
+      second_order: the least eigenvalue of the Hessian there, with the size up to which it is zero, and what a Newton
+        step would still do; None where the method takes no Hessian.
       history: None, or what was asked for.
       tol: what the residual was to be at most, relative to ``max(1, min(|value|, |first value|, first
         residual))``.
@@ -106,24 +116,38 @@ class Solution:
                     # Numbers are those of the worst lane of the kind.
                     worst = where[np.argmax(flat["residual"][where])]
                     words = (_WORDS[kind] + _SECOND_ORDER.get(verdict, "")).format(
+                        start=self._at_the_start(flat, where),
                         test="the residuals vanish up to tol" if self.kind == "root" else "the stationarity test holds",
                         **{name: leaf[worst] for name, leaf in flat.items()},
                     )
                     lines.append(words if status.ndim == 0 else f"{where.size} of {status.size} lanes {words}")
         return "\n".join(lines)
 
+    def _at_the_start(self, flat: dict[str, np.ndarray], where: np.ndarray) -> str:
+        """What to know of lanes whose start was accepted: no step has tried the function."""
+        if self.kind == "root" or np.any(flat["steps"][where] > 0) or not np.any(flat["residual"][where] > 0):
+            return ""
+        return " (which is the start: its residual {residual:.1e} is below tol, {tol:.1e}, as it is)".format(
+            residual=np.max(flat["residual"][where]), tol=flat["tol"][0]
+        )
+
     def _curvature(self) -> np.ndarray:
         """What the second-order check says of each lane: a name of ``_SECOND_ORDER``."""
         if self.second_order is None:
             return np.full(np.size(self.status), "unchecked")
-        least, zero = (np.ravel(np.asarray(leaf, float)) for leaf in self.second_order)
-        names = ["unknown", "definite", "indefinite"]
-        return np.select([~np.isfinite(least), least > zero, least < -zero], names, "singular")
+        least, zero, step, rest = (np.ravel(np.asarray(leaf, float)) for leaf in self.second_order)
+        # Rounding alone may leave all of a gradient that a step of next to no length removes.
+        size = np.max([np.abs(np.ravel(np.asarray(leaf))).max(initial=1.0) for leaf in jax.tree.leaves(self.x)])
+        long = ~(step <= _SHORT * np.sqrt(np.finfo(np.asarray(self.value).dtype).eps) * size)
+        names = ["unknown", "fading", "distant", "definite", "indefinite"]
+        definite = least > zero
+        conditions = [~np.isfinite(least), definite & long & ~(rest <= _LEFT), definite & long, definite, least < -zero]
+        return np.select(conditions, names, "singular")
 
     def _numbers(self) -> list[tuple[str, Any]]:
-        least, zero = (np.nan, np.nan) if self.second_order is None else self.second_order
-        numbers = {"residual": self.kkt_residual, "value": self.value, "steps": self.num_steps, "least": least}
-        return list({**numbers, "zero": zero, "tol": np.max(np.asarray(self.tol))}.items())
+        curvature = SecondOrder(*[np.nan] * 4) if self.second_order is None else self.second_order
+        numbers = {"residual": self.kkt_residual, "value": self.value, "steps": self.num_steps}
+        return list({**numbers, **curvature._asdict(), "tol": np.max(np.asarray(self.tol))}.items())
 
 
 jax.tree_util.register_dataclass(

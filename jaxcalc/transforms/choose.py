@@ -15,7 +15,7 @@ from jaxcalc.programs.compiled import Executable, executable
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms import plan_memory
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.lifting import abstract, split_arrays
+from jaxcalc.transforms.lifting import abstract
 from jaxcalc.transforms.plan import TIE, Operator, Plan, Request, Route
 from jaxcalc.transforms.plan_memory import Identity
 from jaxcalc.transforms.tables import in_bytes
@@ -89,7 +89,7 @@ def compiled(request: Request, route: Route) -> Executable:
 
     What a program closes over XLA would compute with beforehand.
     """
-    leaves, unflatten = split_arrays(request.args)
+    leaves, unflatten = request.parts
     return executable(lambda *arrays: request.with_args(unflatten(arrays)).follow(route), *abstract(leaves))
 
 

@@ -28,7 +28,7 @@ from jaxcalc.transforms.laplacian import (
     laplacian,
     trace,
 )
-from jaxcalc.transforms.lifting import is_concrete, split_arrays
+from jaxcalc.transforms.lifting import is_concrete
 from jaxcalc.transforms.plan import Operator, Plan, Request, Route
 from jaxcalc.transforms.products import FISHER_VP, GGN_VP, HVP, fisher_vp, ggn_vp, hvp
 from jaxcalc.transforms.taylor import TAYLOR, taylor
@@ -127,7 +127,7 @@ def _estimated(request: Request, recall: bool = True, slack: float = 1.0) -> Pla
         plans.append(make_plan(request.with_args(unflatten(leaves)), recall=recall, priced=True, slack=slack))
         return 0  # what is traced has to return something, and a plan is no JAX type
 
-    leaves, unflatten = split_arrays(request.args)
+    leaves, unflatten = request.parts
     if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
         jax.eval_shape(make, leaves)
     else:
@@ -267,7 +267,7 @@ def compare(
 def _measured(request: Request, *, leading: float, repeats: int = 15) -> tuple[Plan, Comparison]:
     """The plan by measurement of the leading routes, kept for later; and the comparison that it rests on."""
     estimated = _estimated(request, recall=False, slack=leading)
-    leaves, unflatten = split_arrays(request.args)
+    leaves, unflatten = request.parts
     arrays = _arrays(request.operator, leaves, estimated)
     request = request.with_args(unflatten(arrays))
     programs, skipped = {}, {}

@@ -13,7 +13,7 @@ from jaxcalc.programs.sparsity import Pattern, hessian_pattern, jacobian_pattern
 from jaxcalc.programs.walk import is_sharded
 from jaxcalc.transforms import batched_products, sparse
 from jaxcalc.transforms.choose import bind
-from jaxcalc.transforms.interpreter import authored, program_of
+from jaxcalc.transforms.interpreter import authored, program_of, unsymmetrized
 from jaxcalc.transforms.jacobian import Choices, fast_enough, make_choices, product_routes
 from jaxcalc.transforms.jacobian_routes import Mode, Passes, Products, dense_route, dense_run
 from jaxcalc.transforms.lifting import LeafMap, abstract, lift, placed, spec_of
@@ -106,7 +106,7 @@ def unsymmetric(core: LeafMap) -> str:
     matrix is differentiated in directions that are not symmetric.
     """
     program = program_of(core.plain, *abstract(core.inputs))
-    author = next(filter(None, map(authored, program.everything())), "")
+    author = next(filter(None, map(authored, program.everything())), "") or unsymmetrized(program)
     return f"{author} may make the Hessian unsymmetric" if author else ""
 
 

@@ -7,6 +7,7 @@ primitive: whether its second derivative vanishes, whether it is a product, whet
 
 import functools
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -28,12 +29,14 @@ __all__ = [
     "bilinear",
     "bind",
     "elementwise",
+    "elementwise_body",
     "flat",
     "known",
     "program_of",
     "propagate",
     "refusal",
     "repeats_itself",
+    "unsymmetrized",
 ]
 
 # Calls that a propagation must not look into: their derivative is what their author says, and not their body's.
@@ -301,6 +304,12 @@ def refusal(who: str, equation: Equation, remedy: str = "") -> Exception:
     )
 
 
+# Where JAX keeps custom rules and solves of its own whose matrix and function nobody gives: not those of
+# scipy.sparse, custom_root or solves that are told to be symmetric.
+_RULES = tuple(os.path.join(os.path.dirname(jax.__file__), "_src", *place) for place in (("numpy", ""), ("nn", "")))
+_RULES += (os.path.join(os.path.dirname(jax.__file__), "_src", "scipy", "special.py"),)
+_SOLVES = (os.path.join(os.path.dirname(jax.__file__), "_src", "lax", "linalg.py"),)
+
 # Primitives of JAX's own, whose derivatives and transposes are those of what they compute.
 _OWN = (
     frozenset(
@@ -327,11 +336,63 @@ def authored(equation: Equation) -> str:
         case "custom_vjp_call":
             return "a custom_vjp"
         case "custom_jvp_call":
+            if _written_in(equation.params.get("call_jaxpr"), _RULES):
+                return ""
             safe = sum(moving) == 1 and elementwise(equation, moving) and repeats_itself(equation)
             return "" if safe else "a custom_jvp"
         case "custom_linear_solve":
-            return "a custom_linear_solve"
+            parts = equation.params.get("jaxprs")
+            own = parts is not None and all(_written_in(part, _SOLVES) for part in parts)
+            return "" if own and parts.solve is not parts.transpose_solve else "a custom_linear_solve"
     return "" if equation.name in _OWN else f"the primitive {equation.name}"
+
+
+# Their derivatives are those of symmetric matrices, whatever their operand.
+_OF_SYMMETRIC = frozenset({"cholesky", "eigh"})
+
+
+def unsymmetrized(program: Program) -> str:
+    """What in a program takes a matrix for symmetric that it was not made to be; empty where nothing does.
+
+    JAX's public functions average a matrix with its transpose first, where they are not told to leave it.
+    """
+    for equations in (
+        program.equations,
+        *(inner.equations for each in program.everything() for inner in walk.nested_programs(each.nested)),
+    ):
+        makers = {value: equation for equation in equations for value in equation.outputs}
+        for equation in equations:
+            if equation.name in _OF_SYMMETRIC and not _averaged(equation.inputs[0], makers):
+                return f"{equation.name} of a matrix that need not be symmetric"
+    return ""
+
+
+def _averaged(value: Any, makers: dict[Any, Equation]) -> bool:
+    """Whether a value is ``(x + x') / 2``, or a constant."""
+    if value.literal is not None:
+        return True
+    maker = makers.get(value)
+    while maker is not None and maker.name in ("div", "mul", "convert_element_type", "copy"):
+        whole = [operand for operand in maker.inputs if operand.size != 1]  # scaled by numbers alone
+        maker = makers.get(whole[0]) if len(whole) == 1 else None
+    if maker is None or maker.name not in ("add", "add_any"):
+        return False
+    first, second = maker.inputs
+
+    def transposes(one: Any, other: Any) -> bool:
+        made = makers.get(one)
+        while made is not None and made.name in ("conj", "copy", "real"):
+            one = made.inputs[0]
+            made = makers.get(one)
+        return made is not None and made.name == "transpose" and made.inputs[0] is other
+
+    return transposes(first, second) or transposes(second, first)
+
+
+def _written_in(jaxpr: Any, files: tuple[str, ...]) -> bool:
+    """Whether the function behind a jaxpr stands in some of the files, by what tracing noted of it."""
+    source = str(getattr(getattr(getattr(jaxpr, "jaxpr", jaxpr), "debug_info", None), "func_src_info", ""))
+    return source.rpartition(" at ")[2].startswith(files)
 
 
 def repeats_itself(equation: Equation) -> bool:
@@ -402,7 +463,20 @@ def _elementwise_rule(equation: Equation, moving: Sequence[bool]) -> bool:
         return jax.jvp(lambda *y: jax.jvp(fun, y, t), x, s)
 
     program = walk.prune(walk.trace(twice, like, moved, moved, moved))
-    reached = walk.dependents(program, range(len(like), len(program.inputs)))
+    return _elementwise_program(program, range(len(like), len(program.inputs)))
+
+
+def elementwise_body(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether what a call with a custom rule computes is, element by element; the rule may differentiate by a loop."""
+    shape = equation.outputs[0].shape
+    if len(equation.outputs) != 1 or any(move and value.shape != shape for value, move in zip(equation.inputs, moving)):
+        return False
+    program = walk.prune(walk.read(equation.params["call_jaxpr"]))
+    return _elementwise_program(program, [i for i, move in enumerate(moving) if move])
+
+
+def _elementwise_program(program: Program, inputs: Sequence[int]) -> bool:
+    reached = walk.dependents(program, inputs)
     for inner in program.equations:
         inside = [value in reached for value in inner.inputs]
         if any(inside) and (inner.nested is not None or not elementwise(inner, inside)):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.programs import decompression, primitives, walk
+from jaxcalc.programs import decompression, walk
 from jaxcalc.programs.coloring import Coloring, color_distance1
 from jaxcalc.programs.cost import Cost, price
 from jaxcalc.programs.sparsity import hessian_pattern
@@ -24,6 +24,7 @@ from jaxcalc.transforms.hessian import derivative
 from jaxcalc.transforms.jacobian_routes import Mode, Passes, attempt, index_bytes
 from jaxcalc.transforms.lifting import LeafMap, abstract, lift, unravel
 from jaxcalc.transforms.plan import Operator, Route
+from jaxcalc.transforms.taylor import series, steep
 
 __all__ = [
     "BILAPLACIAN",
@@ -189,25 +190,32 @@ def _along(core: LeafMap) -> Callable[..., Any]:
     return lambda *v: jax.jvp(slope(v), core.inputs, v)[1]
 
 
-def _nested(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+def _along_series(core: LeafMap) -> Callable[..., Any]:
+    """As ``_along``; an element that stands still stays out of it, where its infinite slope times 0 would be NaN."""
+    return lambda *v: 2 * series("diagonal", lambda *x: [_scalar(core)(*x)], core.inputs, v, 2)[0][2]
+
+
+def _nested(
+    core: LeafMap, chunk: int | None = None, along: Callable[[LeafMap], Callable[..., Any]] = _along
+) -> tuple[Any, ...]:
     """The Hessian's diagonal, a second derivative along each axis."""
     count = core.num_inputs
     if not count:
         return tuple(jnp.zeros(leaf.shape, leaf.dtype) for leaf in core.inputs)
-    flat = batched_products.in_rows(lambda *v: (_along(core)(*v),), core.inputs, None, chunk)[0]
+    flat = batched_products.in_rows(lambda *v: (along(core)(*v),), core.inputs, None, chunk)[0]
     return unravel(flat, core.inputs)
 
 
-def _nested_or_chosen(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
-    """As ``_nested``; where that gives NaN, the entry chosen from a Hessian-vector product."""
+def _nested_or_series(core: LeafMap, chunk: int | None = None) -> tuple[Any, ...]:
+    """As ``_nested``; where that gives NaN, the coefficient of a power series."""
     parts = _nested(core, chunk)
 
-    def chosen() -> tuple[Any, ...]:
-        others = _dense_diagonal("forward")(core, chunk)
+    def by_series() -> tuple[Any, ...]:
+        others = _nested(core, chunk, _along_series)
         return tuple(jnp.where(jnp.isnan(part), other, part) for part, other in zip(parts, others))
 
     flawed = [jnp.any(jnp.isnan(part)) for part in parts]
-    return jax.lax.cond(functools.reduce(jnp.logical_or, flawed), chosen, lambda: parts) if parts else parts
+    return jax.lax.cond(functools.reduce(jnp.logical_or, flawed), by_series, lambda: parts) if parts else parts
 
 
 def _read_diagonal(core: LeafMap, coloring: Coloring, source: tuple[np.ndarray, np.ndarray], columns_by: str) -> Any:
@@ -281,14 +289,9 @@ def _diagonal_routes(core: LeafMap, choices: _Choices, names: Sequence[str], sla
     if "nested" in names:
         program, refused = attempt(lambda x, v: _along(core.at(*x))(*v), inputs, inputs)
         build = _nested
-        if program is not None and any(
-            primitives.of(equation.name).infinite == "slope" for equation in program.everything()
-        ):
-            # In elements that stand still an infinite slope would meet 0, and make the sum over all of them NaN.
-            if not first.pull[1] and passes.push[0] is not None:
-                build = _nested_or_chosen
-                if choices.method == "auto" and choices.memory_budget is None:
-                    program, refused = None, "a slope may be infinite, and forward mode multiply it by 0"
+        if program is not None and steep(_scalar(core), *inputs):
+            followed = attempt(lambda x, v: _along_series(core.at(*x))(*v), inputs, inputs)[0] is not None
+            build = _nested_or_series if followed else _nested
         found.append(_axes_route("nested", program, refused, count, len(inputs), build))
     if "hessian" not in names and "sparse" not in names:
         return found

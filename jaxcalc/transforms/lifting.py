@@ -20,6 +20,7 @@ from jaxcalc import checks
 from jaxcalc.programs import walk
 
 __all__ = [
+    "NEEDS_NUMBERS",
     "Arrays",
     "LeafMap",
     "abstract",
@@ -36,6 +37,14 @@ __all__ = [
 ]
 
 Arrays = tuple[Any, ...]
+
+# What is raised where a function asks a traced value for its number: by JAX, or because a tracer is no Python number.
+NEEDS_NUMBERS = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    AttributeError,
+)
 
 
 @dataclass(frozen=True, eq=False)

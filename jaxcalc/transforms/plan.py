@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device
-from jaxcalc.transforms.lifting import LeafMap, abstract, split_arrays
+from jaxcalc.transforms.lifting import NEEDS_NUMBERS, LeafMap, abstract, split_arrays
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
 __all__ = ["FAST_ENOUGH", "TIE", "Operator", "Plan", "Request", "Route"]
@@ -113,6 +113,7 @@ class Traced(NamedTuple):
       inputs: for each input of the map its place among the arrays; ``None`` for one that is no array there.
       taken: the places of the map's inputs and of the further arrays that the operator takes, such as a vector.
       output_tree: as ``LeafMap`` has it.
+      numbers: whether bare numbers are among the arrays.
     """
 
     jaxpr: Any
@@ -120,6 +121,7 @@ class Traced(NamedTuple):
     inputs: tuple[Any, ...]
     taken: frozenset[int]
     output_tree: Callable[[Sequence[Any]], Any]
+    numbers: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +159,7 @@ class Request:
         """The function as a program; what is traced several times runs the user's Python once."""
         try:
             return self._trace(numbers=True)
-        except jax.errors.ConcretizationTypeError:  # a bare number decides what the function does: it is of the program
+        except NEEDS_NUMBERS:  # a bare number decides what the function does: it is of the program
             return self._trace(numbers=False)
 
     def _trace(self, *, numbers: bool) -> Traced:
@@ -177,7 +179,7 @@ class Request:
             return whole.plain(*whole.inputs)
 
         jaxpr = jax.make_jaxpr(everything)(*abstract(arrays))
-        return Traced(jaxpr, tuple(arrays), tuple(places), frozenset(taken), trees[0])
+        return Traced(jaxpr, tuple(arrays), tuple(places), frozenset(taken), trees[0], numbers)
 
     @functools.cached_property
     def staged(self) -> LeafMap:
@@ -194,13 +196,24 @@ class Request:
 
         return dataclasses.replace(self.core.evaluated(traced.jaxpr, operands), output_tree=traced.output_tree)
 
+    @functools.cached_property
+    def parts(self) -> tuple[list[Any], Callable[[Sequence[Any]], tuple[Any, ...]]]:
+        """What may be traced among the arguments, and what puts others in place.
+
+        That is every array, and bare numbers too, unless one decides what the function does.
+        """
+        leaves, unflatten = split_arrays(self.args)
+        arrays, beside_numbers = split_arrays(self.args, numbers=False)
+        decided = len(arrays) < len(leaves) and not self.traced.numbers
+        return (arrays, beside_numbers) if decided else (leaves, unflatten)
+
     def with_args(self, args: Any) -> "Request":
         """The same for other arguments."""
         return dataclasses.replace(self, args=args)
 
     def abstract(self) -> "Request":
         """The same with shapes and dtypes in place of arrays: what a plan is valid for, and can be pickled with."""
-        leaves, unflatten = split_arrays(self.args)
+        leaves, unflatten = self.parts
         return self.with_args(unflatten(abstract(leaves)))
 
     def follow(self, route: Route) -> Any:
@@ -255,6 +268,14 @@ class Plan:
                 f"{self.operator}: this plan is for arguments of shapes {shapes(planned)}, got {shapes(args)}. "
                 "Plan for these."
             )
+        numbers = lambda tree: [leaf for leaf in jax.tree.leaves(tree) if checks.is_array(leaf)]
+        for given, number in zip(numbers(args), numbers(planned)):
+            # Left a number, and not a shape, it decides what the function does.
+            if isinstance(number, (float, complex)) and not (isinstance(given, type(number)) and given == number):
+                raise ValueError(
+                    f"{self.operator}: this plan is for a fun that is told {number!r}, which decides what it does, "
+                    f"got {given!r}. Plan for this."
+                )
         return self.request.with_args(args).follow(self.chosen)
 
     def __reduce__(self) -> Any:

@@ -231,10 +231,16 @@ def gauss_newton(
 ) -> tuple[tuple[Any, ...], Callable[..., Any]]:
     """A model's outputs and ``(*v) -> J' H J v``; it is evaluated and linearised once."""
     outputs, push, pull = linearized(core.plain, core.inputs, method)
-    scalar = functools.partial(checks.returns_scalar, who, remedy="Reduce it by sum or mean.", name="loss")
-    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),), check=scalar)
+    top = _top(who, core, outputs, loss)
     curve = linearized(gradient(top), top.inputs).push
     return outputs, lambda *v: pull(tuple(curve(*push(*v))))
+
+
+def _top(who: str, core: LeafMap, outputs: Sequence[Any], loss: Callable[..., Any]) -> LeafMap:
+    """The loss as a map of the model's outputs, checked."""
+    top = lift(who, lambda outs: loss(core.output_tree(outs)), 0, (list(outputs),))
+    checks.returns_scalar(who, top.outputs, "Reduce it by sum or mean.", name="loss")
+    return top
 
 
 def fisher_vp(log_prob: Callable[[Any], Any], /, *, method: ProductMethod | str = "auto") -> Callable[[Any, Any], Any]:
@@ -284,11 +290,13 @@ def _curvature_lift(who: str, fun: Callable[..., Any], args: Sequence[Any], choi
     if len(args) != 2:
         raise TypeError(f"{who}: two arguments are wanted, the parameters and v, got {len(args)}.")
 
-    def one_array(outputs: Any) -> None:
-        if choices.loss is None and len(outputs) != 1:
+    def check(outputs: Sequence[Any]) -> None:
+        if choices.loss is not None:
+            _top(who, core, outputs, choices.loss)  # said once, and not by each route
+        elif len(outputs) != 1:
             raise TypeError(f"{who}: log_prob must return one array, got {len(outputs)}.")
 
-    core = lift(who, fun, 0, (args[0],), check=one_array)
+    core = lift(who, fun, 0, (args[0],), check=check)
     return with_vector(who, core, args[1], "params")
 
 

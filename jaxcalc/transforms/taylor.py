@@ -19,11 +19,11 @@ from jaxcalc.programs.walk import Equation
 from jaxcalc.transforms import interpreter
 from jaxcalc.transforms.choose import make_plan
 from jaxcalc.transforms.guards import own_transfers
-from jaxcalc.transforms.jacobian_routes import vector_route
+from jaxcalc.transforms.jacobian_routes import attempt, vector_route
 from jaxcalc.transforms.lifting import LeafMap, abstract, is_concrete, lift, with_vector
 from jaxcalc.transforms.plan import Operator, Request, Route
 
-__all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "taylor"]
+__all__ = ["TAYLOR", "TaylorMethod", "along", "nested", "nth_derivative", "series", "steep", "taylor"]
 
 
 TaylorMethod = Literal["auto", "series", "nested"]
@@ -138,14 +138,15 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
             return outputs
 
         chosen = _cheapest(fun, order, x, v) if method == "auto" else method
-        rows = (_nested if chosen == "nested" else _series)(who, flat, leaves, steps, order)
+        rows = (_nested if chosen == "nested" else series)(who, flat, leaves, steps, order)
         return jax.tree.unflatten(found[0], rows)
 
     compiled = jax.jit(coefficients)
     return coefficients
 
 
-def _series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
+def series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
+    """The coefficients of a function of arrays along a line, one stack an output."""
     program = interpreter.program_of(fun, *point)
     checks.returns_floating(who, program.outputs, real=False)
     series = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
@@ -154,9 +155,16 @@ def _series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Seque
 
 
 def _nested(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
-    program = jax.make_jaxpr(fun)(*abstract(point))  # what is evaluated twice runs the user's Python once
+    program = jax.make_jaxpr(fun)(*abstract(point))
     checks.returns_floating(who, program.out_avals, real=False)
-    return nested(jaxpr_as_fun(program), [jnp.stack(pair) for pair in zip(point, step)], order)
+    fun = jaxpr_as_fun(program)  # what is evaluated several times runs the user's Python once
+    equations = interpreter.program_of(fun, *point).everything()
+    given = next((each for each in equations if each.name == "custom_vjp_call"), None)
+    if order and given is not None:  # JAX finds out late, when it compiles, and names nobody
+        like = tuple(abstract(point))
+        if attempt(lambda x, t: jax.jvp(lambda *y: tuple(fun(*y)), x, t)[1], like, like)[0] is None:
+            raise interpreter.refusal(who, given)
+    return nested(fun, [jnp.stack(pair) for pair in zip(point, step)], order)
 
 
 # -- planning ------------------------------------------------------------------------------------------------------
@@ -185,7 +193,7 @@ def _lift(fun: Callable[..., Any], args: Sequence[Any], choices: _Choices) -> Le
 
 
 def _routes(core: LeafMap, choices: _Choices, slack: float = 1.0) -> list[Route]:
-    methods = {"series": _series, "nested": _nested}
+    methods = {"series": series, "nested": _nested}
     found = []
     for method in methods if choices.method == "auto" else (choices.method,):
         refused = _passed_over(core, choices.order) if choices.method == "auto" and method == "nested" else ""
@@ -201,14 +209,25 @@ def _passed_over(core: LeafMap, order: int) -> str:
     """Why nested forward mode is not even priced, unless it is asked for by name."""
     if order > _NESTED:
         return f"{2**order} times the function: 2 to the power of the order"
-    return "a slope may be infinite, and forward mode multiply it by 0" if _steep(core) else ""
+    infinite = steep(core.plain, *abstract(core.inputs))
+    return "a slope may be infinite, and forward mode multiply it by 0" if infinite else ""
 
 
-def _steep(core: LeafMap) -> bool:
-    """Whether the function has a value or a slope that may be infinite where its argument is not."""
-    program = interpreter.program_of(core.plain, *abstract(core.inputs))
-    whole = lambda equation: equation.name == "square" or equation.params.get("y", -1) > 0  # powers are nowhere steep
-    return any(primitives.of(each.name).infinite and not whole(each) for each in program.everything())
+def steep(fun: Callable[..., Any], *like: Any) -> bool:
+    """Whether a function has a value or a slope that may be infinite where its arguments are not."""
+    program = walk.trace(fun, *like)  # with custom rules opened: the function itself tells
+    reached, outermost = walk.dependents(program, range(len(program.inputs))), set(program.equations)
+    for equation in program.everything():
+        if not primitives.of(equation.name).infinite or (
+            equation in outermost and not any(value in reached for value in equation.inputs)
+        ):
+            continue
+        if equation.name == "square" or equation.params.get("y", -1) > 0:  # powers are nowhere steep
+            continue
+        if equation.name == "div" and equation.inputs[1].literal is not None and np.all(equation.inputs[1].literal):
+            continue
+        return True
+    return False
 
 
 def _cheapest(fun: Callable[[Any], Any], order: int, x: Any, v: Any) -> str:
@@ -283,6 +302,8 @@ def _by_nesting(context: Context, equation: Equation, operands: list[Any]) -> li
     values = list(map(_value, operands))
     curves = [operand.rows for operand in operands if isinstance(operand, Series)]
     rest = iter(nested(interpreter.along(equation, values, moving), curves, context.order))
+    if context.order and _may_be_infinite(equation, moving):
+        rest = iter([_standing(next(rest), [operand for operand in operands if isinstance(operand, Series)])])
     outputs = interpreter.bind(equation, *values)
     return [Series(next(rest)) if value.inexact else output for output, value in zip(outputs, equation.outputs)]
 
@@ -378,7 +399,7 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     else:
         higher = _integrated(context, equation, values, moving, series)
         rows = [_joined(output, more) for output, more in zip(_some(outputs, inexact), higher)]
-    if primitives.of(equation.name).infinite and context.order:  # 0 times an infinite slope is no number
+    if _may_be_infinite(equation, moving) and context.order:  # 0 times an infinite slope is no number
         rows = [_standing(rows[0], series)]
     rest = iter(rows)
     results = [Series(next(rest)) if flag else output for output, flag in zip(outputs, inexact)]
@@ -398,8 +419,19 @@ def _standing(rows: Any, series: Sequence[Series]) -> Any:
     Where the slope is finite they are 0 by themselves, and their own derivatives need not be.
     """
     still = functools.reduce(operator.and_, ((_widened(each, rows.shape[1:])[1:] == 0).all(0) for each in series))
-    lost = still & ~jnp.isnan(rows[0]) & ~jnp.isfinite(rows[1:])
+    lost = still & ~jnp.isfinite(rows[1:])
     return rows.at[1:].set(jnp.where(lost, 0, rows[1:]))
+
+
+# Finite wherever their arguments are, but for the range of the dtype.
+_OVERFLOWING = frozenset({"cosh", "exp", "exp2", "expm1", "sinh"})
+
+
+def _may_be_infinite(equation: Equation, moving: Sequence[bool]) -> bool:
+    """Whether it acts element by element and its value or slope may be infinite; of a custom rule nothing is known."""
+    if equation.name == "custom_jvp_call":
+        return interpreter.elementwise_body(equation, moving)
+    return bool(primitives.of(equation.name).infinite) or equation.name in _OVERFLOWING
 
 
 def _name(operand: Any) -> int:
@@ -480,13 +512,11 @@ def _binary_exponential(_, x: Any, start: Any) -> Any:
 
 
 def _power(exponent: Any, _, x: Any, start: Any) -> Any:
-    """``m x_0 y_m = sum_j ((p + 1) j - m) x_j y_(m-j)``, the sum over j from 1; p a number or an array of such."""
+    """The recurrence of a power; p a number or an array of such, known while the program is traced."""
     zero, rows, least = x[0] == 0, start[None], 1.0
     base = jnp.where(zero, 1, x[0])
     for m in range(1, x.shape[0]):
-        factors = jnp.asarray(np.stack([(exponent + 1) * j - m for j in range(1, m + 1)]), start.dtype)
-        factors = factors.reshape(m, *np.shape(exponent) or (1,) * start.ndim)
-        row = (factors * x[1 : m + 1] * rows[::-1]).sum(0) / (m * base)
+        row = _next_power(exponent, x, rows, base)
         # At 0 the lowest power of x_0 leads, of which there is none in a derivative below p.
         least = least * (exponent - m + 1) / m
         lead = np.where(m < exponent, 0, np.copysign(np.inf, least))
@@ -494,6 +524,22 @@ def _power(exponent: Any, _, x: Any, start: Any) -> Any:
         # Its own slope is 0 while that of a lower power of x_0 remains, else none: a derivative there is NaN, not 0.
         slope = jnp.where(zero & (m > exponent - 1), jnp.nan, 0)
         rows = _appended(rows, jnp.where(zero, _with_slope(jax.lax.stop_gradient(at_zero), x[0], slope), row))
+    return rows
+
+
+def _next_power(exponent: Any, x: Any, rows: Any, base: Any) -> Any:
+    """``m x_0 y_m = sum_j ((p + 1) j - m) x_j y_(m-j)``, the sum over j from 1; m is how many rows there are."""
+    m, stack = rows.shape[0], jnp.stack if isinstance(exponent, jax.Array) else np.stack
+    factors = jnp.asarray(stack([(exponent + 1) * j - m for j in range(1, m + 1)]), rows.dtype)
+    factors = factors.reshape(m, *np.shape(exponent) or (1,) * (rows.ndim - 1))
+    return (factors * x[1 : m + 1] * rows[::-1]).sum(0) / (m * base)
+
+
+def _power_away(exponent: Any, x: Any, start: Any) -> Any:
+    """``_power`` where no base starts at 0, of any exponent."""
+    rows = start[None]
+    for _m in range(1, x.shape[0]):
+        rows = _appended(rows, _next_power(exponent, x, rows, x[0]))
     return rows
 
 
@@ -537,10 +583,71 @@ def _general_power(context: Context, equation: Equation, operands: list[Any], st
             return _power(numbers, None, rows, start)
         products = _whole_power(np.where(whole, numbers, 1), rows, start)
         return products if whole.all() else jnp.where(whole, products, _power(numbers, None, rows, start))
-    shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
-    program = interpreter.program_of(lambda x, y: jnp.exp(y * jnp.log(x)), *shapes)
-    (rows,) = interpreter.propagate(_algebra(context), program, [base, exponent])
-    return _lifted(rows, context.order).rows.at[0].set(start)
+    exponential = lambda x, y: jnp.exp(y * jnp.log(x))
+    if interpreter.known(_value(base)) and not isinstance(base, Series) and np.all(np.real(base) > 0):
+        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in equation.inputs]
+        (rows,) = interpreter.propagate(
+            _algebra(context), interpreter.program_of(exponential, *shapes), [base, exponent]
+        )
+        return _lifted(rows, context.order).rows.at[0].set(start)
+    x, y = (_widened(_lifted(operand, context.order), start.shape).astype(start.dtype) for operand in operands)
+    zero, still = x[0] == 0, (y[1:] == 0).all(0)
+    # The logarithm of no element is taken that does not need one: its slope would be none there.
+    aside = jnp.zeros_like(x).at[0].set(1)
+    program = interpreter.program_of(exponential, *(jax.ShapeDtypeStruct(z.shape[1:], z.dtype) for z in (x, y)))
+    logs = [Series(jnp.where(zero | still, aside, x)), Series(y)]
+    (moved,) = interpreter.propagate(_algebra(context), program, logs)
+    apart = jnp.where(zero, aside, x)
+    held = _power_away(y[0], apart, jnp.where(zero, 1, start))
+    rows = jnp.where(zero, _power_at_zero(x, y, start), jnp.where(still, held, _lifted(moved, context.order).rows))
+    return rows.at[0].set(start)
+
+
+def _power_at_zero(x: Any, y: Any, start: Any) -> Any:
+    """``x^y`` where x starts at 0 and y at p, as t comes to 0 from above.
+
+    With r and k the first coefficients of x and y that move, ``x = t^r u`` and ``x^y = t^(r p) u^p (1 + r y_k t^k log t
+    + ...)``: for whole p a power series up to where the logarithm comes in, else 0 below the power ``r p``. Beyond, the
+    derivatives are infinite; where their sign is not known, none.
+    """
+    length, p = x.shape[0], y[0]
+    orders = jnp.arange(length).reshape(-1, *(1,) * (x.ndim - 1))
+    first = lambda rows: jnp.where((orders > 0) & (rows != 0), orders, length).min(0)
+    r, k = first(x), first(y)
+    held = r == length
+
+    def rows_at(rows: Any, at: Any) -> Any:
+        rows = jnp.take_along_axis(rows, jnp.clip(at, 0, length - 1), 0)
+        return jnp.where((at >= 0) & (at < length), rows, 0)
+
+    u = jnp.where(held, jnp.zeros_like(x).at[0].set(1), rows_at(x, orders + r))
+    whole = (p == jnp.round(p)) & (p.real >= 0)
+    exponent = jnp.where(whole, p, 0)
+    least = jnp.where(held, jnp.where(p.real > 0, jnp.inf, 0), r * p.real)  # the power of t that leads
+    shift = jnp.where(whole, jnp.clip(least, 0, length), 0).astype(int)
+    powers = _power_away(exponent, u, u[0] ** exponent)
+    shape = (length, *jnp.broadcast_shapes(powers.shape[1:], start.shape))
+    regular = rows_at(jnp.broadcast_to(powers, shape), jnp.broadcast_to(orders - shift, shape))
+    # The m-th derivative of t^q log t tends to -inf for m = q, and has the other sign with every further one.
+    sign = jnp.sign(u[0])
+    turns = jnp.where((orders - shift - k) % 2 == 0, -1, 1)
+    logarithmic = turns * jnp.sign(rows_at(y, k[None])[0]) * sign**exponent
+    logarithmic = jnp.where(held, jnp.nan, logarithmic * jnp.inf)
+    steep = jnp.where((r == 1) & (p != 0), _binomial_signs(p, length) * jnp.inf * sign**orders, jnp.nan)
+    rows = jnp.where(whole, jnp.where(orders < least + k, regular, logarithmic), jnp.where(orders < least, 0, steep))
+    if jnp.iscomplexobj(x):
+        rows = jnp.where(jnp.isfinite(rows), rows, jnp.nan)
+    for argument in (x[0], y[0]):
+        rows = _with_slope(rows, jnp.broadcast_to(argument, rows.shape), jnp.where(x[0] == 0, jnp.nan, 0))
+    return rows
+
+
+def _binomial_signs(p: Any, length: int) -> Any:
+    """The signs of ``p (p - 1) ... (p - m + 1)`` for all m below a length."""
+    rows = [jnp.ones_like(p)]
+    for m in range(1, length):
+        rows.append(rows[-1] * jnp.sign(p - m + 1))
+    return jnp.stack(rows)
 
 
 def _quadratic(constant: float, linear: float, square: float, _, x: Any, start: Any) -> Any:

@@ -140,3 +140,49 @@ def test_a_solution_stays_differentiable():
     slope = jax.jacobian(lambda a: minimize(fun, jnp.zeros(2), a, method="trust-region").x)(jnp.array([1.0, 2.0]))
     x = minimize(fun, jnp.zeros(2), jnp.array([1.0, 2.0]), method="trust-region").x
     np.testing.assert_allclose(np.diag(slope), 1 / (1 + 6 * x**2), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("fun", "words"),
+    [
+        (lambda v: jnp.exp(-v[0]) + v[1] ** 2, "goes 1 and leaves 0.37"),
+        (lambda v: jnp.logaddexp(0.0, -v[0]) + v[1] ** 2, "goes 1 and leaves 0.37"),
+        (lambda v: -jnp.sum(jnp.log(1 + v**2)), "leaves 0.5 of"),
+        (lambda v: 1 / (1 + v[0] ** 2) + v[1] ** 2, "leaves 0.42 of"),
+        (lambda v: jnp.sum(v**3), "leaves 0.25 of"),
+        (lambda v: jnp.sum(v**4), "leaves 0.3 of"),
+    ],
+)
+def test_a_gradient_that_fades_with_its_curvature_shows_no_minimum(x64, fun, words):
+    """(1 - 1 / (p - 1))^(p - 1) of a power's gradient is left, 1 / e of an exponential's."""
+    solution = minimize(fun, jnp.array([1.0, 2.0]))
+    assert solution.success and "no minimum is shown" in solution.explain() and words in solution.explain()
+    assert "positive definite" not in solution.explain()
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-30])
+def test_a_small_multiple_says_that_the_tolerance_is_absolute(x64, scale):
+    fun = lambda x: scale * jnp.sum(x**2)
+    words = minimize(fun, jnp.ones(2)).explain()
+    assert (
+        "which is the start" in words
+        and "goes 1:" in words
+        and "the tolerance 1.5e-08 of the gradient is absolute" in words
+    )
+    assert "which is the start" in minimize(fun, jnp.ones(2), method="l-bfgs").explain()
+    found = minimize(fun, jnp.ones(2), tol=1e-9 * scale)
+    assert jnp.max(jnp.abs(found.x)) < 1e-8 and "positive definite: its least" in found.explain()
+    # At the minimum nothing is left to say, nor beside it.
+    for start in (jnp.zeros(2), jnp.full(2, 1e-9)):
+        assert "distant" not in minimize(lambda x: jnp.sum(x**2) + 5, start).explain()
+
+
+def test_ahead_within_bounds(x64):
+    """The bound holds the first variable; the second fades."""
+    fun = lambda v: v[0] + jnp.exp(-v[1])
+    words = minimize(fun, jnp.ones(2), bounds=(0.0, np.inf)).explain()
+    assert "no minimum is shown" in words
+    assert (
+        "positive definite"
+        in minimize(lambda v: v[0] + (v[1] - 1) ** 2, jnp.ones(2) * 3, bounds=(0.0, np.inf)).explain()
+    )

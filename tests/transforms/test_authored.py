@@ -97,3 +97,40 @@ def test_calls_without_outputs(x64, fun):
     np.testing.assert_allclose(diagonal(fun)(x), jnp.diagonal(expected), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(taylor(fun, 2)(x, x)[2], x @ expected @ x / 2, rtol=1e-12)
     assert plan(hvp, fun, (x,), x).method
+
+
+OWN = {
+    "solve": jnp.linalg.solve,
+    "general": jax.scipy.linalg.solve,
+    "inverse": lambda a, b: jnp.linalg.inv(a) @ b,
+    "factorised": lambda a, b: jax.scipy.linalg.lu_solve(jax.scipy.linalg.lu_factor(a), b),
+    "by cholesky": lambda a, b: jax.scipy.linalg.cho_solve((jnp.linalg.cholesky(a), True), b),
+    "eigenvalues": lambda a, b: jnp.linalg.eigvalsh(a) * b,
+    "density": lambda a, b: jax.scipy.stats.multivariate_normal.logpdf(b, jnp.zeros(2), a),
+    "determinant": lambda a, b: jnp.linalg.slogdet(a)[1] * b,
+    "pseudo-inverse": lambda a, b: jnp.linalg.pinv(a) @ b,
+    "xlogy": lambda a, b: jax.scipy.special.xlogy(b, a[0]),
+}
+AUTHORS = {"cg": by_conjugate_gradients, "symmetric": said_to_be_symmetric, "positive": positive}
+AUTHORS["factor alone"] = lambda a, b: jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(a), b)
+AUTHORS["lower half"] = lambda a, b: jax.scipy.linalg.cholesky(a, lower=True) @ b
+AUTHORS["unsymmetrized"] = lambda a, b: jnp.linalg.cholesky(a * jnp.array([[1, 2], [1, 1]]), symmetrize_input=False) @ b
+AUTHORS["given transpose"] = lambda a, b: lax.custom_linear_solve(
+    lambda v: a @ v, b, lambda _, u: jnp.linalg.inv(a) @ u, lambda _, u: jnp.linalg.inv(a) @ u
+)
+AUTHORS["custom_root"] = lambda a, b: lax.custom_root(
+    lambda x: a @ x - b, b, lambda _, x: jnp.linalg.solve(a, b), lambda g, y: jnp.linalg.solve(a, y)
+)
+
+
+@pytest.mark.parametrize("name", [*OWN, *AUTHORS])
+def test_whose_word_a_transpose_is(x64, name):
+    """JAX's own rules and solves have a potential; what a user gives, or says of a matrix, need not."""
+    fun = lambda a: jnp.sum((OWN | AUTHORS)[name](a, jnp.array([1.0, 2.0])) ** 2)
+    routes = plan(hvp, fun, (jnp.eye(2),), jnp.eye(2)).routes
+    refused = next(route.refused for route in routes if route.method == "forward-over-forward")
+    assert ("unsymmetric" in refused) == (name in AUTHORS)
+    if name not in ("cg", "custom_root"):
+        point = jnp.array([[2.0, 0.3], [0.1, 1.0]])
+        for keywords in ({}, {"method": "sparse"}):
+            np.testing.assert_allclose(hessian(fun, **keywords)(point), jax.hessian(fun)(point), atol=1e-11)

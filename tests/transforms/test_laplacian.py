@@ -145,6 +145,14 @@ STEEP = {
         [1.0, 0.0],
         [0.75, np.inf],
     ),
+    "pole": (lambda x: jnp.sum(1 / x), [0.0, 1.0, 4.0], [np.inf, 2.0, 1 / 32]),
+    "logarithm": (lambda x: jnp.sum(jnp.log(x)), [0.0, 1.0, 4.0], [-np.inf, -1.0, -1 / 16]),
+    "entropy": (lambda x: -jnp.sum(jax.scipy.special.entr(x)), [0.0, 1.0, 4.0], [np.inf, 1.0, 0.25]),
+    "gamma": (
+        lambda x: jnp.sum(jax.scipy.special.gammaln(x)),
+        [0.0, 1.0, 2.0],
+        [np.inf, np.pi**2 / 6, np.pi**2 / 6 - 1],
+    ),
     "squares": (lambda x: jnp.sum(x**2), [1.0, np.inf], [2, 2]),
     "product": (lambda x: x @ x, [1.0, np.inf], [2, 2]),
     "large": (lambda x: jnp.sum(x * x), [1.0, 1.7e308], [2, 2]),
@@ -162,3 +170,14 @@ def test_where_a_slope_is_infinite(x64, name):
         total = laplacian(fun, method=method)(x)
         np.testing.assert_allclose(total, np.sum(expected), rtol=1e-14, err_msg=method)
     np.testing.assert_allclose(jax.jit(trace(fun))(x), np.sum(expected), rtol=1e-14)
+
+
+def test_where_an_entry_is_chosen_away(x64):
+    """The second derivative of x log x where x > 0; what else the choice does at 0 is its own element's affair."""
+    fun = lambda x: jnp.sum(jnp.where(x > 0, x * jnp.log(x), 0.0))
+    for method in ("auto", "nested", "hessian", "sparse"):
+        result = diagonal(fun, method=method)(jnp.array([0.0, 1.0, 4.0]))
+        np.testing.assert_allclose(result[1:], [1.0, 0.25], rtol=1e-14, err_msg=method)
+    # An element that stands still along an axis: [[1, 0], [1, 1]] x = (0, 1).
+    mixed = lambda x: jnp.sum((jnp.array([[1.0, 0.0], [1.0, 1.0]]) @ x) ** 1.5)
+    np.testing.assert_allclose(diagonal(mixed, method="nested")(jnp.array([0.0, 1.0])), [np.inf, 0.75], rtol=1e-14)

@@ -1,6 +1,7 @@
 """What plans and measurements are remembered by, and when they are forgotten."""
 
 import gc
+import math
 import weakref
 
 import jax
@@ -143,3 +144,54 @@ def test_a_bare_number_may_decide_what_the_function_does(choices):
         np.testing.assert_allclose(result, jax.hessian(fun)(x, power, 2.0), rtol=1e-5)
     for power in (3.0, 2.0):
         np.testing.assert_allclose(laplacian(fun)(x, power, 2.0), jnp.trace(jax.hessian(fun)(x, power, 2.0)), rtol=1e-5)
+
+
+BUDGET = 1 << 24
+
+
+def by_power(x, power):
+    return jnp.sum(x**3) * power if power > 1 else jnp.sum(x**2)
+
+
+@pytest.mark.parametrize("operator", [hessian, laplacian, diagonal])
+def test_a_bare_number_may_decide_within_a_budget_and_in_a_plan(operator):
+    x = jnp.arange(1.0, 4.0)
+    wanted = {power: operator(by_power)(x, power) for power in (2.0, 0.5)}
+    for power, expected in wanted.items():
+        np.testing.assert_allclose(operator(by_power, memory_budget=BUDGET)(x, power), expected)
+        traced = jax.jit(operator(by_power, memory_budget=BUDGET), static_argnums=1)
+        np.testing.assert_allclose(traced(x, power), expected)
+        made = plan(operator, by_power, x, power, memory_budget=BUDGET)
+        np.testing.assert_allclose(made(x, power), expected)
+        with pytest.raises(ValueError, match=r"told (2\.0|0\.5), which decides what it does, got 7\.0"):
+            made(x, 7.0)
+    np.testing.assert_allclose(made(2 * x, 0.5), operator(by_power)(2 * x, 0.5))
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x, count: sum(x**i for i in range(int(count))),
+        lambda x, count: jnp.tile(x, int(count)),
+        lambda x, count: x * math.sqrt(count),
+        lambda x, count: x * np.sin(count),
+        lambda x, count: x * 2 if count.is_integer() else x,
+    ],
+)
+def test_a_bare_number_may_be_read_in_other_ways(fun):
+    x = jnp.arange(1.0, 4.0)
+    wanted = jax.jacfwd(fun)(x, 3.0)
+    np.testing.assert_allclose(jacobian(fun)(x, 3.0), wanted, rtol=1e-6)
+    np.testing.assert_allclose(jacobian(fun, memory_budget=BUDGET)(x, 3.0), wanted, rtol=1e-6)
+    np.testing.assert_allclose(plan(jacobian, fun, x, 3.0)(x, 3.0), wanted, rtol=1e-6)
+
+
+def test_a_bare_number_beside_one_that_decides():
+    fun = lambda x, scale, power: x * scale**2 if power > 1 else x
+    x = jnp.ones(3)
+    for budget in (None, BUDGET):
+        first, second = jacobian(fun, argnums=(0, 1), memory_budget=budget)(x, 2.0, 3.0)
+        np.testing.assert_allclose(first, 4 * np.eye(3))
+        np.testing.assert_allclose(second, 4 * np.ones(3))
+    made = plan(jacobian, lambda x, scale: x * scale, x, 2.0)  # a number that decides nothing may be another
+    np.testing.assert_allclose(made(x, 3.0), 3 * np.eye(3))

@@ -249,8 +249,14 @@ def test_custom_vjp_is_refused_by_name():
         return x**2
 
     clipped.defvjp(lambda x: (x**2, x), lambda x, u: (u * x,))
-    with pytest.raises(NotImplementedError, match=r"clipped, a jax\.custom_vjp"):
-        taylor(clipped, 2)(1.0, 1.0)
+    for method in ("auto", "series", "nested"):
+        for fun in (clipped, lambda x: jax.jit(clipped)(x) + x, lambda x: jax.lax.map(clipped, x[None])[0]):
+            with pytest.raises(NotImplementedError, match=r"taylor: fun calls clipped, a jax\.custom_vjp.*Define it"):
+                jit(taylor(fun, 2, method=method))(1.0, 1.0)
+            with pytest.raises(NotImplementedError, match=r"taylor: fun calls clipped"):
+                taylor(fun, 2, method=method)(jnp.ones(()), jnp.ones(()))
+    beside = taylor(lambda x: x**3 + clipped(jnp.array(2.0)), 2, method="nested")(1.0, 1.0)
+    assert_close(beside, [5, 3, 3], 4, dtype=np.float32)
 
 
 @pytest.mark.parametrize(
@@ -383,3 +389,58 @@ def test_complex_points_are_planned_too(x64):
     assert_close(made(z, z), np.stack([z**3, 3 * z**3, 3 * z**3]), 16)
     with pytest.raises(TypeError, match="plan: taylor has no keyword 'has_aux'; it takes order"):
         plan(taylor, jnp.sin, z, z, order=2, has_aux=True)
+
+
+# name: (function, its derivatives at 0 from above, by hand: t^(p + k) log t enters in order p + k)
+MOVING_EXPONENTS = {
+    "2 + t": (lambda t: t ** (2 + t), [0, 0, 2, -np.inf]),
+    "1 + t": (lambda t: t ** (1 + t), [0, 1, -np.inf, np.inf]),
+    "t": (lambda t: t**t, [1, -np.inf, np.inf, -np.inf]),
+    "2.5 + t": (lambda t: t ** (2.5 + t), [0, 0, 0, np.inf]),
+    "3 + t^2": (lambda t: t ** (3 + t * t), [0, 0, 0, 6]),
+    "of t^2": (lambda t: (t * t) ** (1 + t), [0, 0, 2, -np.inf]),
+    "of 2 t": (lambda t: (2 * t) ** (2 - t), [0, 0, 8, np.inf]),
+    "of nothing": (lambda t: (0 * t) ** (1 + t), [0, 0, 0, 0]),
+    "2, held": (lambda t: t ** (2 + 0 * t), [0, 0, 2, 0]),
+    "below zero": (lambda t: (t - 2) ** (3 + 0 * t), [-8, 12, -12, 6]),
+    "a jump": (lambda t: (0 * t) ** t, [1, np.nan, np.nan, np.nan]),
+}
+
+
+@pytest.mark.parametrize("name", MOVING_EXPONENTS)
+def test_exponents_that_move(x64, name):
+    fun, derivatives = MOVING_EXPONENTS[name]
+    for method in ("series", "auto"):
+        rows = jit(taylor(fun, 3, method=method))(0.0, 1.0)
+        np.testing.assert_allclose(rows * np.array([1, 1, 2, 6]), derivatives, rtol=1e-14, err_msg=method)
+    assert jnp.isnan(jax.grad(lambda x: taylor(lambda t: t ** (2 + t), 1, method="series")(x, 1.0)[1])(0.0))
+
+
+# name: a function with a pole, or without a slope, at 0
+STANDING = {
+    "gammaln": jax.scipy.special.gammaln,
+    "gamma": jax.scipy.special.gamma,
+    "digamma": jax.scipy.special.digamma,
+    "polygamma": lambda x: jax.scipy.special.polygamma(1, x),
+    "zeta": lambda x: jax.scipy.special.zeta(1 + x, 1.0),
+    "betaln": lambda x: jax.scipy.special.betaln(x, x + 1),
+    "atan2": lambda x: jnp.arctan2(x, 2 * x),
+    "hypot": lambda x: jnp.hypot(x, 2 * x),
+    "xlogy": lambda x: jax.scipy.special.xlogy(x, x),
+    "xlog1py": lambda x: jax.scipy.special.xlog1py(x - 1, x - 1),
+    "entr": jax.scipy.special.entr,
+    "gammainc": lambda x: jax.scipy.special.gammainc(0.5, x),
+    "betainc": lambda x: jax.scipy.special.betainc(0.5, 0.5, x / 5),
+    "logit": lambda x: jax.scipy.special.logit(x / 5),
+    "overflow": lambda x: jnp.exp(1 / x),
+}
+
+
+@pytest.mark.parametrize("name", STANDING)
+def test_what_stands_still_at_a_singular_point(x64, name):
+    fun = STANDING[name]
+    wanted = taylor(fun, 2, method="nested")(jnp.array([1.0, 2.5]), jnp.array([1.0, 0.5]))
+    for method in ("series", "auto"):
+        rows = jit(taylor(fun, 2, method=method))(jnp.array([0.0, 1.0, 2.5]), jnp.array([0.0, 1.0, 0.5]))
+        np.testing.assert_array_equal(rows[1:, 0], 0, err_msg=method)
+        np.testing.assert_allclose(rows[:, 1:], wanted, rtol=1e-9, atol=1e-15, err_msg=method)

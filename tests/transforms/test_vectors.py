@@ -8,6 +8,7 @@ import pytest
 from jaxcalc import checks
 from jaxcalc.engines import check_gradient
 from jaxcalc.transforms import (
+    compare,
     directional_derivative,
     fisher_vp,
     ggn_vp,
@@ -140,3 +141,11 @@ def test_plans_of_curvature_products():
         plan(ggn_vp, model, w, v)
     with pytest.raises(ValueError, match="fisher_vp: method must be one of"):
         fisher_vp(model, method="reverse")
+
+
+def test_a_wrong_loss_is_told_once():
+    for loss, message in [(jnp.sin, "loss must return a scalar"), (jnp.argmax, "has no derivative")]:
+        for call in (plan, compare):
+            with pytest.raises(TypeError, match=message) as raised:
+                call(ggn_vp, jnp.sin, jnp.ones(3), jnp.ones(3), loss=loss)
+            assert str(raised.value).count("ggn_vp") == 1
