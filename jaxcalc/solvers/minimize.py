@@ -25,6 +25,7 @@ from jaxcalc.solvers.protocol import Objective, Solver, Status
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.solution import Kind, Multipliers, Solution
 from jaxcalc.solvers.trust_region import trust_region
+from jaxcalc.transforms.guards import sending
 
 __all__ = ["METHODS", "minimize", "solve"]
 
@@ -123,6 +124,7 @@ def minimize(
     )
 
 
+@sending
 def solve(
     who: str,
     fun: Callable[..., Any],

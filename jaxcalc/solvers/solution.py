@@ -145,9 +145,11 @@ class Solution:
         return np.select(conditions, names, "singular")
 
     def _numbers(self) -> list[tuple[str, Any]]:
-        curvature = SecondOrder(*[np.nan] * 4) if self.second_order is None else self.second_order
+        curvature = dict.fromkeys(SecondOrder._fields, np.nan)
+        if self.second_order is not None:
+            curvature = self.second_order._asdict()
         numbers = {"residual": self.kkt_residual, "value": self.value, "steps": self.num_steps}
-        return list({**numbers, **curvature._asdict(), "tol": np.max(np.asarray(self.tol))}.items())
+        return list({**numbers, **curvature, "tol": np.max(np.asarray(self.tol))}.items())
 
 
 jax.tree_util.register_dataclass(

@@ -10,6 +10,7 @@ import numpy as np
 from jaxcalc import checks
 from jaxcalc.transforms import interpreter
 from jaxcalc.transforms.compressed_jacobian import Slots
+from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.laplacian_bundle import Bundle, Context, algebra, cast, lifted, whole
 
 __all__ = ["forward_laplacian"]
@@ -54,6 +55,7 @@ def forward_laplacian(
     if weights is not None and directions is not None:
         raise ValueError("forward_laplacian: give weights or directions, not both (scale the directions instead).")
 
+    @sending
     def transformed(x):
         leaves, tree = jax.tree.flatten(x)
         leaves = [_floating(leaf) for leaf in leaves]

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-__all__ = ["own_transfers"]
+__all__ = ["guarding", "own_transfers", "sending"]
 
 _GUARDS = {
     "jax_transfer_guard_host_to_device": jax.transfer_guard_host_to_device,
@@ -39,3 +39,25 @@ def own_transfers() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any
         for guard in levels:
             stack.enter_context(guard("allow"))
         yield guarded
+
+
+def guarding(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that may send its constants, of a function given first that may run eagerly: the guards hold for that."""
+
+    @functools.wraps(call)
+    def guards(fun: Any, *args: Any, **keywords: Any) -> Any:
+        with own_transfers() as guarded:
+            return call(guarded(fun) if callable(fun) else fun, *args, **keywords)
+
+    return guards
+
+
+def sending(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that may send its constants; of a user's function it traces all that it runs, which sends nothing."""
+
+    @functools.wraps(call)
+    def sends(*args: Any, **keywords: Any) -> Any:
+        with own_transfers():
+            return call(*args, **keywords)
+
+    return sends

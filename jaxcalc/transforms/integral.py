@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
 from jaxcalc.functions.quadrature import RULES, gauss_kronrod, quadrature_rule
+from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.lifting import hoisted
 
 __all__ = ["Integral", "IntegralMethod", "integral"]
@@ -157,6 +158,7 @@ def named_integral(
     def core(a, b, tolerances, args):
         return _integrate(who, fun, scheme, a, b, tolerances, args)
 
+    @sending
     def integrated(a, b, *args):
         a, b = _bound(who, a), _bound(who, b)
         dtype = jnp.promote_types(jnp.promote_types(a.dtype, b.dtype), jnp.float32)

@@ -342,8 +342,9 @@ def authored(equation: Equation) -> str:
             return "" if safe else "a custom_jvp"
         case "custom_linear_solve":
             parts = equation.params.get("jaxprs")
-            own = parts is not None and all(_written_in(part, _SOLVES) for part in parts)
-            return "" if own and parts.solve is not parts.transpose_solve else "a custom_linear_solve"
+            if parts is None or parts.solve is parts.transpose_solve:
+                return "a custom_linear_solve"
+            return "" if all(_written_in(part, _SOLVES) for part in parts) else "a custom_linear_solve"
     return "" if equation.name in _OWN else f"the primitive {equation.name}"
 
 

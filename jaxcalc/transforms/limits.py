@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
+from jaxcalc.transforms.guards import guarding
 
 __all__ = ["Continuity", "Limit", "LimitSide", "continuity", "limit", "limit_of_composition"]
 
@@ -53,6 +54,7 @@ class Limit:
     rounding_step: jax.Array
 
 
+@guarding
 def limit(
     fun: Callable[..., Any],
     at: jax.typing.ArrayLike,

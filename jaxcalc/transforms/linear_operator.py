@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxcalc import checks
 from jaxcalc.programs import walk
 from jaxcalc.programs.sparsity import jacobian_pattern
-from jaxcalc.transforms.guards import own_transfers
+from jaxcalc.transforms.guards import own_transfers, sending
 from jaxcalc.transforms.hessian import hessian
 from jaxcalc.transforms.jacobian import jacobian
 from jaxcalc.transforms.lifting import lift, size, unravel
@@ -116,14 +116,17 @@ class LinearOperator:
         """The matrix, (m, n), by the route that ``jacobian`` plans."""
         return jacobian(self._flat)(self._zero())
 
+    @sending
     def columns(self, numbers: Sequence[int] | np.ndarray) -> jax.Array:
         """Some columns of the matrix, (m, k), a product each."""
         return jax.vmap(self._flat, out_axes=1)(self._units("columns", numbers, self.in_size()))
 
+    @sending
     def rows(self, numbers: Sequence[int] | np.ndarray) -> jax.Array:
         """Some rows of the matrix, (k, n), a product with the transpose each."""
         return jax.vmap(self.T._flat)(self._units("rows", numbers, self.out_size()))
 
+    @sending
     def block(self, rows: Sequence[int] | np.ndarray, columns: Sequence[int] | np.ndarray) -> jax.Array:
         """The entries where some rows and columns cross, by whichever of them are fewer."""
         places = np.asarray(rows), np.asarray(columns)
@@ -133,6 +136,7 @@ class LinearOperator:
         self._units("rows", rows, self.out_size())
         return self.columns(columns)[places[0]]
 
+    @sending
     def diagonal(self) -> jax.Array:
         """The diagonal of a square matrix, (n,).
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
+from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.taylor import along
 
 __all__ = [
@@ -119,7 +120,9 @@ def taylor_polynomial(fun: Callable[[Any], Any], order: int, /) -> Callable[[Any
     def about(x0):
         x0 = _floating(x0)
         if isinstance(x0, jax.Array) and x0.ndim == 0:
-            fixed = coefficients(x0, jnp.ones_like(x0))
+            with own_transfers():
+                towards = jnp.ones_like(x0)
+            fixed = coefficients(x0, towards)
             return lambda x: jax.tree.map(
                 lambda rows: _horner(rows, checks.vector("taylor_polynomial", "x", x, "x0", x0) - x0), fixed
             )

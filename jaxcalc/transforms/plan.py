@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import Device
+from jaxcalc.transforms.guards import own_transfers
 from jaxcalc.transforms.lifting import NEEDS_NUMBERS, LeafMap, abstract, split_arrays
 from jaxcalc.transforms.tables import columns, in_bytes, in_seconds, in_units
 
@@ -276,7 +277,8 @@ class Plan:
                     f"{self.operator}: this plan is for a fun that is told {number!r}, which decides what it does, "
                     f"got {given!r}. Plan for this."
                 )
-        return self.request.with_args(args).follow(self.chosen)
+        with own_transfers() as guard:
+            return dataclasses.replace(self.request, args=args, guard=guard).follow(self.chosen)
 
     def __reduce__(self) -> Any:
         request = self.request

@@ -14,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from jaxcalc import checks
+from jaxcalc.transforms.guards import guarding
 from jaxcalc.transforms.hessian import hessian
 from jaxcalc.transforms.products import hvp
 
@@ -182,6 +183,7 @@ def _kind(ends: Sequence[Array], levels: Sequence[Array], known: Array, none: An
     return jnp.where(none, StationaryKind.DEGENERATE, code).astype(jnp.int32)
 
 
+@guarding
 def classify_stationary_point(
     fun: Callable[..., Any],
     x: Any,

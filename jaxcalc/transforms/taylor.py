@@ -97,9 +97,13 @@ def nth_derivative(fun: Callable[[Any], Any], n: int, /) -> Callable[[Any], Any]
     step, factor = _near_one(n)
 
     def derivative(t):
-        t = jnp.asarray(checks.scalar("nth_derivative", "t", t))
-        checks.floating("nth_derivative", "t", t, "Convert it to a float.", real=False)
-        return jax.tree.map(lambda rows: rows[n] * factor, coefficients(t, jnp.full_like(t, step)))
+        with own_transfers():
+            t = jnp.asarray(checks.scalar("nth_derivative", "t", t))
+            checks.floating("nth_derivative", "t", t, "Convert it to a float.", real=False)
+            towards = jnp.full_like(t, step)
+        stacks = coefficients(t, towards)
+        with own_transfers():
+            return jax.tree.map(lambda rows: rows[n] * factor, stacks)
 
     return derivative
 
@@ -126,6 +130,10 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
     def coefficients(x, v):
         if order > _LONG and is_concrete((x, v)):
             return compiled(x, v)
+        with own_transfers() as guarded:
+            return eagerly(guarded(fun), x, v)
+
+    def eagerly(called, x, v):
         leaves, tree = jax.tree.flatten(jax.tree.map(jnp.asarray, x))
         for leaf in leaves:
             checks.floating(who, "x", leaf, "Close over what does not move.", real=False)
@@ -133,7 +141,7 @@ def along(fun: Callable[[Any], Any], order: int, who: str, method: str = "series
         found = []
 
         def flat(*arrays):
-            outputs, structure = jax.tree.flatten(fun(jax.tree.unflatten(tree, arrays)))
+            outputs, structure = jax.tree.flatten(called(jax.tree.unflatten(tree, arrays)))
             found[:] = [structure]
             return outputs
 

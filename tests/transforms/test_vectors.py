@@ -7,14 +7,23 @@ import pytest
 
 from jaxcalc import checks
 from jaxcalc.engines import check_gradient
+from jaxcalc.solvers import minimize, root
 from jaxcalc.transforms import (
+    classify_stationary_point,
     compare,
+    diagonal,
     directional_derivative,
     fisher_vp,
+    forward_laplacian,
     ggn_vp,
+    hessian,
     hvp,
+    integral,
     jacobian,
     laplacian,
+    limit,
+    linear_operator,
+    nth_derivative,
     plan,
     taylor,
     taylor_polynomial,
@@ -105,6 +114,38 @@ def test_transfers_of_an_operators_own_are_no_accident():
             jacobian(fun, method=method)(X)
         with pytest.raises(Exception, match="Disallowed host-to-device"):
             jacobian(lambda x: x * np.arange(3.0), method="forward")(X)
+
+
+waves = jax.jit(lambda x: jnp.sin(x))
+total = jax.jit(lambda x: jnp.sum(jnp.sin(x)))
+SENDING = {
+    "taylor": lambda x, s: taylor(waves, 3, method="series")(x, x),
+    "nested": lambda x, s: taylor(waves, 3, method="nested")(x, x),
+    "nth_derivative": lambda x, s: nth_derivative(waves, 3)(s),
+    "polynomial": lambda x, s: taylor_polynomial(waves, 2)(s),
+    "forward_laplacian": lambda x, s: forward_laplacian(total)(x),
+    "diagonal": lambda x, s: diagonal(total, method="nested")(x),
+    "operator": lambda x, s: linear_operator(hessian, total, x).diagonal(),
+    "integral": lambda x, s: integral(waves)(s, s + s),
+    "limit": lambda x, s: limit(waves, s),
+    "classify": lambda x, s: classify_stationary_point(total, x),
+    "minimize": lambda x, s: minimize(total, x),
+    "root": lambda x, s: root(waves, x),
+    "plan": lambda x, s: plan(jacobian, waves, x, method="forward")(x),
+}
+
+
+@pytest.mark.parametrize("name", SENDING)
+def test_constants_are_sent_under_a_guard(name):
+    x, s = jax.device_put(np.array([0.1, 0.2, 0.3], np.float32)), jax.device_put(np.float32(0.5))
+    with jax.transfer_guard("disallow"):
+        SENDING[name](x, s)
+
+
+def test_the_guard_holds_for_a_function_that_runs():
+    x = jax.device_put(np.ones(3, np.float32))
+    with jax.transfer_guard("disallow"), pytest.raises(Exception, match="Disallowed host-to-device"):
+        taylor(lambda x: x * np.arange(3.0), 2, method="nested")(x, x)
 
 
 def test_a_plan_of_a_product_wants_the_tuple_and_the_vector():
