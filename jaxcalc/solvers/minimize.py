@@ -20,12 +20,12 @@ from jaxcalc.solvers.implicit import solution_tangent
 from jaxcalc.solvers.loop import End, Operands, Setup, drive
 from jaxcalc.solvers.newton import newton
 from jaxcalc.solvers.newton_cg import newton_cg
-from jaxcalc.solvers.programs import Watched, program
 from jaxcalc.solvers.protocol import Objective, Solver, Status
 from jaxcalc.solvers.quasi_newton import bfgs, lbfgs
 from jaxcalc.solvers.solution import Kind, Multipliers, Solution
 from jaxcalc.solvers.trust_region import trust_region
 from jaxcalc.transforms.guards import sending
+from jaxcalc.transforms.program_cache import Watched, program
 
 __all__ = ["METHODS", "minimize", "solve"]
 

@@ -1,6 +1,7 @@
 """The flow map of a vector field, by diffrax, with a choice of how to differentiate it."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -11,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
+from jaxcalc.transforms.program_cache import program
 
 if TYPE_CHECKING:
     import diffrax
@@ -194,7 +196,7 @@ def flow(
     tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
     if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
         raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
-    solve = functools.partial(_solve, field, method, mode)
+    solve = functools.partial(_solve, field, (solver, adjoint, checkpoints), method, mode)
 
     def flow_map(y0, times, args=None):
         y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
@@ -253,13 +255,35 @@ def _floating(value) -> jax.Array:
     return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _solve(field, method, mode, y0, times, args, step, max_steps, tolerances) -> Flow:
+def _solve(field, names, method, mode, *operands) -> Flow:
+    """States at all times by a program that is dropped with the field: the one that diffrax compiles keeps it."""
+    import diffrax
+
+    leaves, structure = jax.tree.flatten(operands)
+    arrays = [leaf if isinstance(leaf, (jax.Array, np.ndarray, np.generic)) else None for leaf in leaves]
+    others = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays))
+    choices = names, structure, others, tuple(map(type, others))
+    if not jax.tree_util.all_leaves([field]):  # its arrays are operands
+        return _states(diffrax.diffeqsolve, field, method, mode, *operands)
+
+    def make(give):
+        def states(arrays):
+            leaves = [other if array is None else array for array, other in zip(arrays, others)]
+            uncompiled = inspect.unwrap(diffrax.diffeqsolve)
+            return _states(uncompiled, give(), method, mode, *jax.tree.unflatten(structure, leaves))
+
+        return jax.jit(states)
+
+    return program(field, choices, make)(arrays)
+
+
+def _states(diffeqsolve, field, method, mode, y0, times, args, step, max_steps, tolerances) -> Flow:
     """States at all times by one call of diffrax, NaN from where it failed."""
     import diffrax
 
     only_end = times.shape[0] == 2
     controller = diffrax.ConstantStepSize() if tolerances is None else diffrax.PIDController(*tolerances)
-    solution = diffrax.diffeqsolve(
+    solution = diffeqsolve(
         diffrax.ODETerm(field),
         method,
         t0=times[0],

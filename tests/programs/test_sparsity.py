@@ -106,6 +106,11 @@ EXACT = {
         x.reshape(4, 2), jnp.array([0, 1, 1, 0])
     ),
     "bounded index": lambda x: x[jnp.argmax(x[:3])] * x[:2],
+    "set over the middle": lambda x: lax.dynamic_update_slice(x, x[4:7] ** 2, (jnp.argmax(x[:2]),)),
+    "squared index": lambda x: lax.dynamic_slice(x, (jnp.argmax(x[:2]) ** 2,), (3,)),
+    "cubed index": lambda x: lax.dynamic_slice(x, (lax.integer_pow(jnp.argmax(x[:2]), 3),), (3,)),
+    "power zero of an index": lambda x: lax.dynamic_slice(x, (lax.integer_pow(jnp.argmax(x[:3]), 0),), (2,)),
+    "distance of an index": lambda x: lax.dynamic_slice(x, (jnp.abs(jnp.argmax(x[:2]) - 1),), (3,)),
     "segments": lambda x: jax.ops.segment_sum(x, jnp.array([0, 0, 1, 1, 2, 2, 0, 1]), 3),
     "cumulative product": lambda x: lax.cumprod(x.reshape(4, 2), axis=0, reverse=True),
     "associative scan": lambda x: lax.associative_scan(jnp.multiply, x),

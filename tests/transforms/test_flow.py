@@ -1,5 +1,8 @@
 """Flow maps: orders of convergence, group laws, three adjoints, failures that show."""
 
+import gc
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,3 +234,36 @@ def test_a_report_of_lanes(choices):
     found = jax.jit(jax.vmap(run, (0, None, None)))(jnp.array([0.1, 0.2]), jnp.array([0.0, 1.0, 2.0]), 1.0)
     assert found.reached.all() and found.states.shape == (2, 3) and (found.num_steps >= 2).all()
     assert found.explain() == "reached: the states at all times were computed"
+
+
+def _used(choices):
+    """Weak references to a field and to what it closes over, after a value twice and a gradient; how often traced."""
+    traces, rate, times = [], jnp.ones(1000), jnp.array([0.0, 1.0])
+
+    def field(t, y, args):
+        traces.append(None)
+        return -rate[0] * y
+
+    run = flow(field, **choices)
+    run(1.0, times)
+    once = len(traces)
+    flow(field, **choices)(2.0, times)
+    again = len(traces)
+    jax.grad(lambda y: run(y, times)[-1])(1.0)
+    return weakref.ref(field), weakref.ref(rate), once, again
+
+
+@pytest.mark.parametrize("choices", [{}, {"solver": "rk4", "num_steps": 4}, {"adjoint": "direct"}])
+def test_fields_are_let_go_and_not_compiled_twice(choices):
+    field, rate, once, again = _used(choices)
+    gc.collect()
+    assert field() is None and rate() is None
+    assert once == again
+
+
+def test_arguments_that_are_no_arrays_are_part_of_the_program():
+    run = flow(lambda t, y, args: -args["rate"] * args["of"](y), solver="rk4", num_steps=8)
+    times = jnp.array([0.0, 1.0])
+    for of, rate in ((jnp.sin, 1.0), (jnp.cos, 1.0), (jnp.cos, 2), (jnp.cos, np.float64(3))):
+        expected = flow(lambda t, y, _, of=of, rate=rate: -rate * of(y), solver="rk4", num_steps=8)(0.5, times)
+        np.testing.assert_allclose(run(0.5, times, {"rate": rate, "of": of}), expected, rtol=1e-6)

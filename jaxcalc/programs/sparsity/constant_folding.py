@@ -383,6 +383,14 @@ def _bounded(equation, facts, position: int, movement: Any) -> Bounds | None:
             return np.minimum.reduce(corners), np.maximum.reduce(corners)
         case "neg":
             return -high, -low
+        case "abs":
+            return np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+        case "sign":
+            return np.sign(low), np.sign(high)
+        case "square":
+            return _power_bounds(low, high, 2)
+        case "integer_pow":
+            return _power_bounds(low, high, params["y"])
         case "max":
             return np.maximum(low, lower), np.maximum(high, upper)
         case "min":
@@ -414,6 +422,16 @@ def _bounded(equation, facts, position: int, movement: Any) -> Bounds | None:
         case "not" if boolean:
             return 1 - high, 1 - low
     return None
+
+
+def _power_bounds(low: np.ndarray, high: np.ndarray, power: int) -> Bounds | None:
+    """Of a whole number to a power; none for a reciprocal, nor beyond the integers used here."""
+    widest = max(np.max(np.abs(low), initial=0), np.max(np.abs(high), initial=0))
+    if power < 0 or float(widest) ** power > float(1 << 62):
+        return None
+    if power % 2 == 0:  # falls as far as zero, then rises
+        low, high = np.maximum(np.maximum(low, -high), 0), np.maximum(-low, high)
+    return low**power, high**power
 
 
 def _select_bounds(facts: Sequence[Fact]) -> Bounds | None:

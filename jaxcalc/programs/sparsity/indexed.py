@@ -26,13 +26,13 @@ class Places:
       least: flat place of every element of the windows (in the order of the result or of the updates) with every start
         at its least; -1 where the window certainly lies outside and is left out.
       slack: shape (elements or 1, axes): how much later each start may be, along each axis of the operand.
-      certain: whether each element is certainly at ``least``.
+      covered: whether the window certainly covers that place, wherever it starts, be it with another of its elements.
       shape: of the operand.
     """
 
     least: np.ndarray
     slack: np.ndarray
-    certain: np.ndarray
+    covered: np.ndarray
     shape: tuple[int, ...]
 
 
@@ -142,14 +142,18 @@ def _places(low, high, sizes, shape, result, windows, clip) -> Places:
     least = (low @ strides)[:, None] + offsets
     least[lost] = -1
     slack = high - low
-    certain = np.all(slack == 0, axis=1) & wholly & ~lost
+    covered = np.repeat((wholly & ~lost)[:, None], offsets.size, axis=1)
+    if slack.any():
+        # The latest start is not beyond an element that is so far into the window.
+        for axis, within in enumerate(np.indices(tuple(sizes)).reshape(len(shape), -1)):
+            covered &= within >= slack[:, axis, None]
+    covered = covered.reshape(-1)
     slack = np.repeat(slack, offsets.size, axis=0) if slack.any() else np.zeros((1, len(shape)), np.int64)
-    certain = np.repeat(certain, offsets.size)
     order = None if result is None else _layout(result, windows)
     if order is not None:
-        least, certain = least.reshape(-1)[order], certain[order]
+        least, covered = least.reshape(-1)[order], covered[order]
         slack = slack if slack.shape[0] == 1 else slack[order]
-    return Places(least.reshape(-1), slack, certain, tuple(shape))
+    return Places(least.reshape(-1), slack, covered, tuple(shape))
 
 
 def _layout(result: Sequence[int], windows: Sequence[int]) -> np.ndarray | None:
@@ -182,7 +186,7 @@ def write(operand: Sets | None, updates: Sets | None, where: Places, replaces: b
         kept = operand
         if replaces:
             gone = np.zeros(size, bool)
-            gone[where.least[where.certain]] = True
+            gone[where.least[where.covered]] = True
             kept = operand.keep(~gone)
         parts.append(kept)
     if updates is not None:

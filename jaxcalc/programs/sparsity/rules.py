@@ -74,7 +74,7 @@ def zeros(equation: Equation, facts: Sequence[Fact], movement: Any, position: in
     found = sets.nonempty()
     if name == "gather":  # what lies outside is filled with something that need not be zero
         where = indexed.places(equation, facts)
-        return None if where is None else found | ~where.certain
+        return None if where is None else found | ~where.covered
     return found
 
 
