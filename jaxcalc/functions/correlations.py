@@ -54,7 +54,7 @@ def correlation_map(
     variances("correlation_map", sw2, sb2)
     checks.number("correlation_map", "correlation", correlation, least=-1, most=1)
     product = gaussian_pair_mean(phi.value, phi.value, moment, correlation)
-    return (sw2 * product + sb2) / moment_map(phi, moment, sw2=sw2, sb2=sb2)
+    return jnp.asarray(sw2 * product + sb2) / moment_map(phi, moment, sw2=sw2, sb2=sb2)
 
 
 def correlation_slope(
@@ -133,9 +133,7 @@ class DepthScales(NamedTuple):
     """``xi_grad = 1 / |ln chi1|``: a gradient's squared norm; infinite at criticality"""
 
 
-def depth_scales(
-    phi: Activation | str, *, sw2: jax.typing.ArrayLike, sb2: jax.typing.ArrayLike = 0.0
-) -> DepthScales:
+def depth_scales(phi: Activation | str, *, sw2: jax.typing.ArrayLike, sb2: jax.typing.ArrayLike = 0.0) -> DepthScales:
     """How deep into a random network its input can be seen, and how far a gradient reaches back.
 
     Args:

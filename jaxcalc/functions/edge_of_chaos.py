@@ -74,7 +74,9 @@ def _critical(phi: Activation, sb2: jax.Array) -> CriticalPoint:
     scale_free = jnp.max(jnp.abs(crossing.values / _grid())) < 1e-12
     at_zero = (sb2 == 0) & (phi.value(jnp.zeros(())) == 0)
     q = jnp.where(at_zero, jnp.where(scale_free, 1.0, 0.0), q)
-    return CriticalPoint(1 / gaussian_mean(lambda u: phi.derivative(u) ** 2, q), jnp.where(jnp.isnan(q), jnp.nan, sb2), q)
+    return CriticalPoint(
+        1 / gaussian_mean(lambda u: phi.derivative(u) ** 2, q), jnp.where(jnp.isnan(q), jnp.nan, sb2), q
+    )
 
 
 def half_stable_point(phi: Activation | str) -> CriticalPoint:

@@ -97,7 +97,7 @@ def moment_map(
     """
     phi = resolved("moment_map", phi)
     variances("moment_map", sw2, sb2)
-    return sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, moment) + sb2
+    return jnp.asarray(sw2) * gaussian_mean(lambda u: phi.value(u) ** 2, moment) + jnp.asarray(sb2)
 
 
 def moment_slope(phi: Activation | str, moment: jax.typing.ArrayLike, sw2: jax.typing.ArrayLike) -> jax.Array:
@@ -180,7 +180,7 @@ def _settled(phi: Activation, sw2: jax.Array, sb2: jax.Array, start: jax.Array) 
     crossing = first_crossing(growth, grid, flat=flat)
     place, size = least_size(growth, crossing, grid, rise=_RISE)
     # What touches the diagonal may cross it soon behind: SiLU's half-stable point, 2 per cent before a stable one.
-    ends = grid[jnp.array([-4, 0]) + jnp.clip(crossing.index, 4, _GRID - 1)]
+    ends = grid[jnp.array([-4, 0]) + jnp.clip(crossing.behind, 4, _GRID - 1)]
     fine = jnp.geomspace(ends[0], ends[1], _GRID, dtype=dtype)
     near = least_size(growth, first_crossing(growth, fine, flat=flat), fine, rise=_RISE)
     closer = crossing.exists & (near[1] <= max(_TOUCHING, flat))

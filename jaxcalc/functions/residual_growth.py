@@ -102,7 +102,9 @@ def aligned_gradient(
       ValueError: for an activation that is not homogeneous.
     """
     phi = resolved("aligned_gradient", phi)
-    checks.one_of("aligned_gradient", "phi", phi.name, ("relu", "leaky_relu", "linear"), remedy="It must be homogeneous.")
+    checks.one_of(
+        "aligned_gradient", "phi", phi.name, ("relu", "leaky_relu", "linear"), remedy="It must be homogeneous."
+    )
     checks.integer("aligned_gradient", "width", width)
     followed = signals(phi, moment, sw2=sw2, skip=skip, branch=branch, num_layers=num_layers)
     one = jnp.ones(1, followed.factor.dtype)

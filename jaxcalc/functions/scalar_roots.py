@@ -20,7 +20,7 @@ class Crossing(NamedTuple):
     root: jax.Array
     """NaN where it does not"""
     exists: jax.Array
-    index: jax.Array
+    behind: jax.Array
     """the first grid point behind it; the grid's length where there is none"""
     values: jax.Array
     """the function on the grid"""
@@ -69,7 +69,7 @@ def least_size(fun: Scalar, crossing: Crossing, grid: jax.Array, *, rise: float 
     """
     sizes = jnp.abs(crossing.values)
     inner = (sizes[1:-1] <= sizes[:-2]) & (sizes[1:-1] <= sizes[2:])
-    before = jnp.arange(grid.shape[0]) < crossing.index
+    before = jnp.arange(grid.shape[0]) < crossing.behind
     # Behind a dip the function rises again by more than rounding does; an end that dwindles to 0 is none.
     behind = jnp.flip(jax.lax.cummax(jnp.flip(jnp.where(before, sizes, 0.0))))
     inner &= before[2:] & (behind[2:] > rise)
