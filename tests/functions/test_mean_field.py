@@ -9,7 +9,7 @@ import pytest
 import scipy.integrate
 
 from jaxcalc.functions import mean_field
-from jaxcalc.functions.activations import gelu, linear, relu, sigmoid, tanh
+from jaxcalc.functions.activations import Activation, gelu, linear, relu, sigmoid, tanh
 from tests.tolerance import assert_close
 
 
@@ -90,3 +90,75 @@ def test_a_bend_is_resolved_however_far_the_entries_spread(x64, phi, variance):
 def test_no_edge_of_chaos_is_not_a_number(x64):
     assert np.isnan(mean_field.critical_weight_variance(sigmoid, 1.0)).all()
     assert_close(mean_field.critical_weight_variance(relu, 0.7), [2.0, 0.0], 256, scale=1)
+
+
+def test_the_fixed_point_is_one_to_rounding_near_criticality_too(x64):
+    for sw2, sb2 in ((1.0002, 1.3325e-12), (1.76, 0.05), (0.999, 1e-9), (4.0, 0.0)):
+        settled = mean_field.fixed_point_of_moments(tanh, sw2, sb2)
+        assert settled.explain() == "stable"
+        # The residual over the slope's distance from 1 bounds the error of the root.
+        residual = mean_field.moment_map(tanh, settled.moment, sw2=sw2, sb2=sb2) - settled.moment
+        assert abs(residual / (1 - settled.slope)) < 1e-10 * settled.moment
+
+
+def test_the_slope_of_the_moment_map_is_its_derivative(x64):
+    for phi in (tanh, gelu, relu):
+        slope = jax.grad(lambda q, phi=phi: mean_field.moment_map(phi, q, sw2=1.7, sb2=0.1))(0.8)
+        assert_close(mean_field.moment_slope(phi, 0.8, 1.7), slope, 256)
+
+
+def test_derivatives_of_a_fixed_point_are_implicit(x64):
+    rise = jax.grad(mean_field.fixed_point, argnums=2)(tanh, 1.7, 0.05)
+    assert_close(rise, 1 / (1 - mean_field.fixed_point_of_moments(tanh, 1.7, 0.05).slope), 512)
+    step = 1e-5
+    ends = [mean_field.fixed_point(tanh, 1.7 + sign * step, 0.05) for sign in (-1, 1)]
+    slope = float(jax.grad(mean_field.fixed_point, argnums=1)(tanh, 1.7, 0.05))
+    assert slope == pytest.approx(float(ends[1] - ends[0]) / (2 * step), rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("phi", "sw2", "sb2", "status", "moment"),
+    [
+        ("tanh", 1.0, 0.0, "marginal", 0.0),
+        ("tanh", 0.9, 0.0, "stable", 0.0),
+        ("relu", 2.0, 0.0, "neutral", 1.0),
+        ("relu", 2.0, 0.1, "none", np.inf),
+        ("relu", 2.1, 0.0, "none", np.inf),
+        ("relu", 1.0, 0.1, "stable", 0.2),
+        ("linear", 1.0, 0.0, "neutral", 1.0),
+    ],
+)
+def test_of_what_kind_a_fixed_point_is(x64, phi, sw2, sb2, status, moment):
+    settled = mean_field.fixed_point_of_moments(phi, sw2, sb2)
+    assert settled.explain() == status
+    assert_close(settled.moment, moment, 512)
+
+
+def test_layer_by_layer_at_criticality_to_ten_thousand(x64):
+    # Oracle: iteration in double precision, and the limits of d q / d l = -2 q^2.
+    followed = mean_field.signals("tanh", 1.0, sw2=1.0, num_layers=10_000)
+    layers = np.array([100, 1000, 10_000])
+    moments, factors = (np.asarray(each) for each in followed)
+    np.testing.assert_allclose(layers * moments[layers - 1], [0.50690, 0.50116, 0.50016], atol=6e-6)
+    np.testing.assert_allclose(layers * np.cumprod(factors)[layers - 1], [0.7134, 0.7075, 0.7063], atol=6e-5)
+
+
+def test_the_error_function_at_criticality(x64):
+    slope = lambda u: 2 / np.sqrt(np.pi) * jnp.exp(-(u**2))
+    phi = Activation("erf", jax.scipy.special.erf, slope, 2 / np.sqrt(np.pi), lambda u: -2 * u * slope(u))
+    # A first layer's variance of 1, as tanh's above.
+    factors = np.asarray(mean_field.signals(phi, 4 / np.pi, sw2=np.pi / 4, num_layers=10_000).factor)
+    assert 10_000 * np.prod(factors) == pytest.approx(0.7411, abs=2e-4)
+
+
+def test_misuse_is_told_by_name():
+    with pytest.raises(ValueError, match=r"fixed_point: sw2 must be finite and above 0, got 0\.0"):
+        mean_field.fixed_point(tanh, 0.0, 0.1)
+    with pytest.raises(ValueError, match=r"signals: sb2 must be finite and at least 0, got -0\.1"):
+        mean_field.signals(tanh, 1.0, sw2=1.0, sb2=-0.1, num_layers=2)
+    with pytest.raises(ValueError, match="signals: num_layers must be at least 1, got 0"):
+        mean_field.signals(tanh, 1.0, sw2=1.0, num_layers=0)
+    with pytest.raises(ValueError, match="tahn"):
+        mean_field.gradient_factor("tahn", 1.0, 1.0)
+    with pytest.raises(TypeError, match="gradient_factor: phi must be an Activation or the name of one, got 3"):
+        mean_field.gradient_factor(3, 1.0, 1.0)  # pyright: ignore[reportArgumentType]
