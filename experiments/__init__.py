@@ -38,6 +38,7 @@ CHAPTERS = {
         "losses",
         "softmax_cross_entropy",
         "vanishing_gradients",
+        "recurrent_gradients",
     ),
     "flows": (
         "neural_ode",

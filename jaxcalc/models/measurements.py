@@ -172,7 +172,8 @@ def clip_gradient(gradient: Any, max_norm: jax.typing.ArrayLike) -> ClippedGradi
     checks.number("clip_gradient", "max_norm", max_norm, above=0)
     clip = optax.clip_by_global_norm(max_norm)  # pyright: ignore[reportArgumentType]
     clipped, _ = clip.update(gradient, clip.init(gradient))
-    return ClippedGradient(clipped, optax.tree.norm(gradient), optax.tree.norm(clipped))
+    norm = lambda tree: jnp.linalg.norm(ravel_pytree(tree)[0])
+    return ClippedGradient(clipped, norm(gradient), norm(clipped))
 
 
 _DENSE = 256  # entries of the shorter side up to which the whole Jacobian costs little
