@@ -39,6 +39,7 @@ CHAPTERS = {
         "softmax_cross_entropy",
         "vanishing_gradients",
         "recurrent_gradients",
+        "dead_relu",
     ),
     "flows": (
         "neural_ode",

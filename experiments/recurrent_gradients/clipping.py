@@ -47,7 +47,9 @@ VARIABLES = {
 def run(config, key):
     from jaxcalc import models
 
-    network = models.recurrent_network(models.rnn_cell(1, config.width, phi="linear", radius=config.radius), 1)
+    network = models.recurrent_network(
+        models.rnn_cell(1, config.width, phi="linear", spectrum="orthogonal", radius=config.radius), 1
+    )
 
     def loss(params, key):
         x = jax.random.normal(key, (config.num_steps, config.batch, 1), float)
@@ -126,7 +128,7 @@ def figures(dataset):
                 line = values.sel(way=way).isel(draw=draw)
                 line = line.where(np.isfinite(line) & (line < 1e40))
                 label = str(way) if draw == 0 else None
-                panel.plot(dataset.update, line, color=style.COLORS[color], label=label, marker=".", markersize=2)
+                panel.plot(dataset["update"], line, color=style.COLORS[color], label=label, marker=".", markersize=2)
         panel.set(yscale="log", xlabel="update")
     left.set_ylabel("mean square error")
     right.set_ylabel("norm of the gradient")

@@ -30,11 +30,11 @@ class Config(lab.Config):
     """units, and inputs"""
     num_lags: int = pydantic.Field(500, ge=20)
     """steps back"""
-    warm_up: int = pydantic.Field(100, ge=1)
+    warm_up: int = pydantic.Field(60, ge=1)
     """steps before them, for the state to settle"""
-    seeds: int = pydantic.Field(4, ge=2)
+    seeds: int = pydantic.Field(3, ge=2)
     """networks of each kind"""
-    batch: int = pydantic.Field(2, ge=1)
+    batch: int = pydantic.Field(1, ge=1)
     """sequences of noise for each"""
 
 

@@ -17,7 +17,7 @@ dtype = "float32"
 
 
 class Config(lab.Config):
-    lag: int = pydantic.Field(100, ge=2)
+    lag: int = pydantic.Field(100, ge=3)
     """steps from the symbol to the question"""
     width: int = pydantic.Field(24, ge=2)
     """units"""
@@ -27,12 +27,10 @@ class Config(lab.Config):
     """updates of the weights"""
     rate: float = pydantic.Field(0.01, gt=0)
     """learning rate of Adam"""
-    noise: float = pydantic.Field(0.3, ge=0)
+    noise: float = pydantic.Field(1.0, ge=0)
     """standard deviation of the inputs after the first"""
     max_norm: float = pydantic.Field(1.0, gt=0)
     """norm that gradients are clipped to"""
-    bias: float = pydantic.Field(5.0)
-    """bias of the gates that keep"""
     seeds: int = pydantic.Field(5, ge=1)
     """networks of each kind"""
 
@@ -48,19 +46,31 @@ VARIABLES = {
 }
 
 
-def _cells(config) -> dict[str, dict[str, Any]]:
-    return {"rnn": {}, "lstm": {"forget_bias": config.bias}, "gru": {"update_bias": config.bias}}
+CELLS = ("rnn", "lstm", "gru")
+
+
+def _cell(config, name, key):
+    """A cell whose gates start with time scales up to the lag; an LSTM lets in what it forgets."""
+    from jaxcalc import models
+
+    keep = models.chrono_bias(key, config.width, config.lag)
+    biases: dict[str, dict[str, Any]] = {
+        "rnn": {},
+        "lstm": {"forget_bias": keep, "input_bias": -keep},
+        "gru": {"update_bias": keep},
+    }
+    return models.make_cell(name, 2, config.width, **biases[name])
 
 
 def run(config, key):
     keys = jax.random.split(key, config.seeds)
     columns = {name: [] for name in ("loss", "recalled", "at_start", "at_end")}
-    for name, biases in _cells(config).items():
-        trained = jax.jit(jax.vmap(lambda key, name=name, biases=biases: _train(config, name, biases, key)))(keys)
+    for name in CELLS:
+        trained = jax.jit(jax.vmap(lambda key, name=name: _train(config, name, key)))(keys)
         for column, values in zip(columns.values(), trained, strict=True):
             column.append(np.asarray(values))
     return {
-        "cell": np.array(list(_cells(config))),
+        "cell": np.array(CELLS),
         "update": np.arange(config.updates),
         "draw": np.arange(config.seeds),
         **{name: np.array(values) for name, values in columns.items()},
@@ -77,13 +87,13 @@ def _draw(config, key, count):
     return jnp.stack([x, marks], -1), signs
 
 
-def _train(config, name, biases, key):
+def _train(config, name, key):
     import optax
 
     from jaxcalc import models
 
-    network = models.recurrent_network(models.make_cell(name, 2, config.width, **biases), 1)
-    of_params, of_training, of_test = jax.random.split(key, 3)
+    of_params, of_biases, of_training, of_test = jax.random.split(key, 4)
+    network = models.recurrent_network(_cell(config, name, of_biases), 1)
     # The mean of softplus(-margin) is the cross-entropy of the sign.
     losses = lambda outputs, signs: jax.nn.softplus(-signs * outputs[-1, :, 0])
     solver = optax.chain(optax.clip_by_global_norm(config.max_norm), optax.adam(config.rate))
@@ -127,7 +137,9 @@ def figures(dataset):
         name, color = names[str(cell)]
         for draw in range(dataset.sizes["draw"]):
             line = dataset.loss.sel(cell=cell).isel(draw=draw).rolling(update=width).mean()
-            left.plot(dataset.update, line, color=style.COLORS[color], linewidth=0.9, label=name if not draw else None)
+            left.plot(
+                dataset["update"], line, color=style.COLORS[color], linewidth=0.9, label=name if not draw else None
+            )
         recalled = dataset.recalled.sel(cell=cell)
         right.plot(recalled, np.full(recalled.size, row), "o", color=style.COLORS[color], markersize=4, alpha=0.8)
     left.axhline(np.log(2), color="#333333", linewidth=0.8)
