@@ -40,6 +40,7 @@ CHAPTERS = {
         "vanishing_gradients",
         "recurrent_gradients",
         "dead_relu",
+        "training_fixes",
     ),
     "flows": (
         "neural_ode",
