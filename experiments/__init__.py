@@ -38,6 +38,9 @@ CHAPTERS = {
         "losses",
         "softmax_cross_entropy",
         "vanishing_gradients",
+        "recurrent_gradients",
+        "dead_relu",
+        "training_fixes",
     ),
     "flows": (
         "neural_ode",

@@ -1,21 +1,70 @@
 """models: ``init(key) -> params`` and ``apply(params, x)``."""
 
-from jaxcalc.models.dense import DeepNetwork, GradientFlow, deep_network, draw_weights, gradient_flow, mlp
+from jaxcalc.models.blocks import BlockNetwork, convolutional_network, transformer
+from jaxcalc.models.dense import DeepNetwork, GradientFlow, deep_network, gradient_flow, mlp, normalise
+from jaxcalc.models.initialisation import draw_weights, weight_variance
+from jaxcalc.models.measurements import (
+    activation_moments,
+    clip_gradient,
+    correlations,
+    dead_share,
+    dead_units,
+    lagged_jacobians,
+    singular_values,
+    state_gradients,
+    state_jacobians,
+    state_norms,
+)
 from jaxcalc.models.model import Model, num_parameters
 from jaxcalc.models.neural_ode import lotka_volterra_field, mlp_field, neural_ode, residual_end, residual_network
+from jaxcalc.models.recurrent import (
+    Cell,
+    RecurrentNetwork,
+    chrono_bias,
+    draw_recurrent,
+    gru_cell,
+    lstm_cell,
+    make_cell,
+    recurrent_network,
+    rnn_cell,
+)
 
 __all__ = [
+    "BlockNetwork",
+    "Cell",
     "DeepNetwork",
     "GradientFlow",
     "Model",
+    "RecurrentNetwork",
+    "activation_moments",
+    "chrono_bias",
+    "clip_gradient",
+    "convolutional_network",
+    "correlations",
+    "dead_share",
+    "dead_units",
     "deep_network",
+    "draw_recurrent",
     "draw_weights",
     "gradient_flow",
+    "gru_cell",
+    "lagged_jacobians",
     "lotka_volterra_field",
+    "lstm_cell",
+    "make_cell",
     "mlp",
     "mlp_field",
     "neural_ode",
+    "normalise",
     "num_parameters",
+    "recurrent_network",
     "residual_end",
     "residual_network",
+    "rnn_cell",
+    "singular_values",
+    "state_gradients",
+    "state_jacobians",
+    "state_norms",
+    "transformer",
+    "weight_variance",
 ]

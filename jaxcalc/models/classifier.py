@@ -18,6 +18,7 @@ from jaxcalc import checks
 from jaxcalc.functions import datasets
 from jaxcalc.models.dense import Layers, mlp
 from jaxcalc.models.model import Model
+from jaxcalc.models.scan import CHECKPOINTS, Checkpoint, scan_layers
 from jaxcalc.scenarios.scenario import Scenario
 from jaxcalc.scenarios.workloads import array, generator
 
@@ -40,8 +41,6 @@ __all__ = [
 
 Architecture = Literal["linear", "dense", "convolution", "attention"]
 ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
-Checkpoint = Literal["none", "layers", "segments"]
-CHECKPOINTS: tuple[Checkpoint, ...] = get_args(Checkpoint)
 
 CLASSES = 10
 _SIDE = 8  # pixels along a side of the original images
@@ -87,14 +86,10 @@ def scanned(width: int = 32, depth: int = 8, *, pixels: int = 64, checkpoint: Ch
 
     Args:
       width: units of every hidden layer. depth: hidden layers in the scan. pixels: inputs.
-      checkpoint: ``"none"``: whatever AD keeps of each layer. ``"layers"``: each layer's input, the rest computed anew.
-        ``"segments"``: the inputs of about sqrt(depth) segments of about sqrt(depth) layers, so that the memory of
-        intermediates grows as sqrt(depth), for one more forward pass.
+      checkpoint: what the backward pass finds stored, see ``scan_layers``.
 
     Raises:
       ValueError: if ``depth`` is below 1 or ``checkpoint`` unknown.
-
-    Source: segments: Chen, Xu, Zhang and Guestrin, Training deep nets with sublinear memory cost (2016).
     """
     checks.integer("scanned", "depth", depth)
     checks.one_of("scanned", "checkpoint", checkpoint, CHECKPOINTS)
@@ -107,25 +102,9 @@ def scanned(width: int = 32, depth: int = 8, *, pixels: int = 64, checkpoint: Ch
     def layer(h, params):
         return jnp.tanh(_affine(params, h)), None
 
-    def segment(h, params):
-        return jax.lax.scan(layer, h, params)
-
-    # Inside a scan the recomputation cannot be merged with the first one, so XLA need not be kept from trying.
-    remat = functools.partial(jax.checkpoint, prevent_cse=False)
-
     def apply(params, image):
         h, hidden = jnp.tanh(_affine(params["in"], image)), params["hidden"]
-        match checkpoint:
-            case "none":
-                h, _ = jax.lax.scan(layer, h, hidden)
-            case "layers":
-                h, _ = jax.lax.scan(remat(layer), h, hidden)
-            case "segments":
-                length = math.isqrt(depth)
-                whole = depth // length * length
-                split = jax.tree.map(lambda a: a[:whole].reshape(-1, length, *a.shape[1:]), hidden)
-                h, _ = jax.lax.scan(remat(segment), h, split)
-                h, _ = segment(h, jax.tree.map(lambda a: a[whole:], hidden))  # fewer than 2 sqrt(depth) are left over
+        h, _ = scan_layers(layer, h, hidden, checkpoint)
         return _affine(params["out"], h)
 
     return Model(init, apply)

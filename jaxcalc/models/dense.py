@@ -2,31 +2,41 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 
 from jaxcalc import checks
 from jaxcalc.functions.activations import Activation, activation
+from jaxcalc.functions.mean_field import critical_weight_variance
+from jaxcalc.models.initialisation import INITIALISATIONS, draw_weights, weight_variance
 from jaxcalc.models.model import Model
+from jaxcalc.models.scan import CHECKPOINTS, scan_layers
 
 __all__ = [
+    "NORMALISATIONS",
+    "RESIDUALS",
     "DeepNetwork",
+    "DeepParameters",
     "GradientFlow",
-    "InitialisationName",
     "Layers",
+    "NormalisationName",
     "ResidualName",
     "deep_network",
     "draw_weights",
     "gradient_flow",
     "mlp",
+    "normalise",
     "unit_chain",
     "weight_variance",
 ]
 
-InitialisationName = Literal["glorot", "he", "standard", "orthogonal", "unit"]
-ResidualName = Literal["none", "plain", "scaled"]
+ResidualName = Literal["none", "plain", "scaled", "two_matrix"]
+RESIDUALS: tuple[ResidualName, ...] = get_args(ResidualName)
+NormalisationName = Literal["none", "batch", "layer", "rms"]
+NORMALISATIONS: tuple[NormalisationName, ...] = get_args(NormalisationName)
+_EPSILON = 1e-5  # beside the variance that a normalisation divides by, so that a constant one has a gradient
 
 
 class Layers(NamedTuple):
@@ -36,53 +46,6 @@ class Layers(NamedTuple):
     """``(..., fan_in, fan_out)``"""
     biases: jax.Array
     """``(..., fan_out)``"""
-
-
-def weight_variance(name: str, fan_in: int, fan_out: int) -> float:
-    """The variance of a weight under an initialisation, of unit gain.
-
-    Args:
-      name: ``"glorot"`` 2/(fan_in + fan_out); ``"he"`` 2/fan_in; ``"standard"`` 1/(3 fan_in), the uniform one that
-        Glorot and Bengio found wanting; ``"orthogonal"`` and ``"unit"`` (the identity) 1/max(fan_in, fan_out), the
-        mean square of an entry.
-
-    Raises:
-      ValueError: for an unknown name.
-    """
-    match name:
-        case "glorot":
-            return 2 / (fan_in + fan_out)
-        case "he":
-            return 2 / fan_in
-        case "standard":
-            return 1 / (3 * fan_in)
-        case "orthogonal" | "unit":
-            return 1 / max(fan_in, fan_out)
-    raise checks.unknown("weight_variance", "name", name, ("glorot", "he", "standard", "orthogonal", "unit"))
-
-
-def draw_weights(name: str, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """A weight matrix of shape ``(fan_in, fan_out)`` from a named initialisation.
-
-    Args:
-      name: see ``weight_variance``; normal entries but for ``"standard"`` (uniform), ``"orthogonal"`` and ``"unit"``.
-      key: a key.
-      shape: ``(fan_in, fan_out)``.
-
-    Source: X. Glorot, Y. Bengio, AISTATS 2010; K. He, X. Zhang, S. Ren, J. Sun, ICCV 2015;
-      A. Saxe, J. McClelland, S. Ganguli, ICLR 2014.
-    """
-    variance = weight_variance(name, *shape)
-    match name:
-        case "standard":
-            limit = (3 * variance) ** 0.5
-            return jax.random.uniform(key, shape, float, -limit, limit)
-        case "orthogonal":
-            return jax.nn.initializers.orthogonal()(key, shape, float)
-        case "unit":
-            return jnp.eye(*shape, dtype=float)
-        case _:
-            return variance**0.5 * jax.random.normal(key, shape, float)
 
 
 def mlp(widths: Sequence[int], phi: Activation | str = "tanh", *, initialisation: str = "glorot") -> Model:
@@ -135,6 +98,35 @@ class DeepParameters(NamedTuple):
     embedding: jax.Array
     layers: Layers
     readout: jax.Array
+    outer: jax.Array | None = None
+    """``(max_depth, width, width)``: V of a two-matrix residual layer"""
+
+
+def normalise(name: str, h: jax.Array) -> jax.Array:
+    """Entries of mean 0 and mean square 1 (``"rms"``: of mean square 1), without gain or shift of their own.
+
+    Args:
+      name: ``"batch"`` over all axes but the last, ``"layer"`` and ``"rms"`` over the last; ``"none"`` returns ``h``.
+      h: ``(..., features)``.
+
+    Raises:
+      ValueError: for an unknown name; for one feature, or one example, which nothing is left of.
+    """
+    match name:
+        case "none":
+            return h
+        case "batch":
+            axes = tuple(range(h.ndim - 1))
+            if h.size == h.shape[-1]:
+                raise ValueError(f"normalise: a batch must hold 2 examples at least, got shape {h.shape}.")
+        case "layer" | "rms":
+            axes = (-1,)
+            if h.shape[-1] < 2:
+                raise ValueError(f"normalise: {name} takes 2 features at least, got shape {h.shape}.")
+        case _:
+            raise checks.unknown("normalise", "name", name, NORMALISATIONS)
+    centred = h if name == "rms" else h - h.mean(axes, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred**2, axes, keepdims=True) + _EPSILON)
 
 
 def deep_network(
@@ -146,8 +138,11 @@ def deep_network(
     phi: Activation | str,
     initialisation: str = "glorot",
     residual: str = "none",
+    normalisation: str = "none",
+    checkpoint: str = "none",
+    critical_moment: float = 1.0,
 ) -> DeepNetwork:
-    """Equal layers between a linear embedding and a linear readout, ``h <- skip h + branch phi(h W + b)``.
+    """Equal layers between a linear embedding and a linear readout, ``h <- skip h + branch phi(norm(h W) + b)``.
 
     The layers run in one ``lax.scan`` over all ``max_depth`` of them and those past ``depth`` are the identity. So
     ``depth`` may be traced: one program serves every depth, and lanes of different depths share it.
@@ -156,32 +151,65 @@ def deep_network(
       num_inputs, width, num_outputs: sizes of input, hidden layers and output.
       max_depth: the layers held.
       phi: the activation, or its name.
-      initialisation: of the layers' weights, see ``draw_weights``.
-      residual: ``"none"``; ``"plain"``, skip and branch 1; ``"scaled"``, skip 1 and branch ``1/sqrt(depth)``.
+      initialisation: of the layers' weights, see ``draw_weights``; ``"critical"`` draws normal weights and biases of
+        the variances at which gradients neither vanish nor explode and the mean square before the activation stays.
+      residual: ``"none"``; ``"plain"``, skip and branch 1; ``"scaled"``, skip 1 and branch ``1/sqrt(depth)``;
+        ``"two_matrix"``, skip 1 and ``phi(norm(h W) + b) V`` for a branch, whose random V makes it independent of the
+        skip, so that mean-field theory is exact.
+      normalisation: before bias and activation, see ``normalise``.
+      checkpoint: what the backward pass finds stored, see ``scan_layers``; thousands of layers want ``"segments"``.
+      critical_moment: that mean square, for ``"critical"`` alone.
 
     Returns:
-      ``init(key, *, gain=1.0, bias_std=0.0)``, the weights times ``gain``; ``apply(params, x, *, depth=max_depth,
-      probes=None)`` from ``(batch, num_inputs)`` to ``(batch, num_outputs)``, ``probes`` of shape ``(max_depth + 1,
-      batch, width)`` being added to the layers' outputs; ``trace``, with the same arguments.
+      ``init(key, *, gain=1.0, bias_std=0.0, sw2=None, sv2=1.0)``, the weights times ``gain``; ``sw2`` and ``sv2`` are
+      the variance times the width of the entries of W and V, whatever the initialisation would give to W. All four may
+      be traced. ``apply(params, x, *, depth=max_depth, probes=None)`` from ``(batch, num_inputs)`` to ``(batch,
+      num_outputs)``, ``probes`` of shape ``(max_depth + 1, batch, width)`` being added to the layers' outputs;
+      ``trace``, with the same arguments.
 
     Raises:
-      ValueError: for a depth below 1 or an unknown name.
+      ValueError: for a size or depth below 1, an unknown name, a variance that is not positive, an activation that has
+        no critical point there, or a layer of one unit that is normalised by itself.
     """
-    checks.integer("deep_network", "max_depth", max_depth)
-    checks.one_of("deep_network", "residual", residual, ("none", "plain", "scaled"))
+    who = "deep_network"
+    for name, size in (("num_inputs", num_inputs), ("num_outputs", num_outputs), ("max_depth", max_depth)):
+        checks.integer(who, name, size)
+    checks.one_of(who, "residual", residual, RESIDUALS)
+    checks.one_of(who, "normalisation", normalisation, NORMALISATIONS)
+    checks.one_of(who, "checkpoint", checkpoint, CHECKPOINTS)
+    alone = normalisation in ("layer", "rms")
+    checks.integer(who, "width", width, least=2 if alone else 1, remedy="One unit has no spread." if alone else "")
     phi = activation(phi) if isinstance(phi, str) else phi
-    weight_variance(initialisation, width, width)  # an unknown name is refused here, not at the first call
+    critical = None
+    if initialisation == "critical":
+        critical = _critical(phi, critical_moment)
+        initialisation = "lecun"
+    elif initialisation not in INITIALISATIONS:  # refused here, not at the first call
+        raise checks.unknown(who, "initialisation", initialisation, (*INITIALISATIONS, "critical"))
+    variance = weight_variance(initialisation, width, width)
 
-    def init(key, *, gain=1.0, bias_std=0.0):
+    def init(key, *, gain=1.0, bias_std=0.0, sw2=None, sv2=1.0):
+        checks.number(f"{who}.init", "bias_std", bias_std, least=0)
+        checks.number(f"{who}.init", "sv2", sv2, above=0)
+        if critical and sw2 is None:
+            sw2, bias_std = critical[0], jnp.sqrt(critical[1] + jnp.square(bias_std))
+        if sw2 is not None:
+            if not variance:
+                raise ValueError(f"{who}.init: sw2 must be left out where all weights are zero, got {sw2!r}.")
+            gain = gain * jnp.sqrt(checks.number(f"{who}.init", "sw2", sw2, above=0) / (width * variance))
         layers_key, rest_key = jax.random.split(key)
         # Layer l has a key of its own, so that networks of any max_depth share their first layers.
         keys = jax.vmap(jax.random.fold_in, (None, 0))(layers_key, jnp.arange(max_depth))
         weights = jax.vmap(lambda k: draw_weights(initialisation, k, (width, width)))(keys)
+        outer = None
+        if residual == "two_matrix":
+            own = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
+            outer = jnp.sqrt(sv2) * jax.vmap(lambda k: draw_weights("lecun", k, (width, width)))(own)
         # Embedding, readout and biases come from one draw: each draw adds a second of compilation in double precision.
         rest = jax.random.normal(rest_key, (num_inputs + num_outputs + max_depth, width), float)
         embedding, readout, biases = jnp.split(rest, [num_inputs, num_inputs + num_outputs])
         return DeepParameters(
-            embedding / num_inputs**0.5, Layers(gain * weights, bias_std * biases), readout.T / width**0.5
+            embedding / num_inputs**0.5, Layers(gain * weights, bias_std * biases), readout.T / width**0.5, outer
         )
 
     def connection(depth):
@@ -196,21 +224,36 @@ def deep_network(
         skip, branch = connection(depth.astype(first.dtype))
 
         def layer(h, inputs):
-            index, weights, biases, probe = inputs
+            index, weights, biases, outer, probe = inputs
             # A layer past the depth is fed zeros: a NaN that it made would come back through the mask's gradient.
             inside = jnp.where(index < depth, h, 0.0)
-            grown = skip * inside + branch * phi(inside @ weights + biases) + probe
+            own = phi(normalise(normalisation, inside @ weights) + biases)
+            own = own if outer is None else own @ outer
+            grown = skip * inside + branch * own + probe
             h = jnp.where(index < depth, grown, h)
             return h, h
 
-        xs = (jnp.arange(max_depth), *params.layers, probes[1:])
-        last, rest = jax.lax.scan(layer, first, xs)
+        xs = (jnp.arange(max_depth), *params.layers, params.outer, probes[1:])
+        last, rest = scan_layers(layer, first, xs, checkpoint)
         return last @ params.readout, jnp.concatenate([first[None], rest])
 
     def apply(params, x, *, depth=None, probes=None):
         return trace(params, x, depth=depth, probes=probes)[0]
 
     return DeepNetwork(init, apply, trace, connection, max_depth)
+
+
+def _critical(phi: Activation, moment: float) -> tuple[float, float]:
+    """The critical variances as numbers, whatever is being traced around."""
+    checks.number("deep_network", "critical_moment", moment, above=0, finite=True)
+    with jax.ensure_compile_time_eval():
+        sw2, sb2 = (float(variance) for variance in critical_weight_variance(phi, moment))
+    if sw2 != sw2:
+        raise ValueError(
+            f"deep_network: {phi.name} has no critical point with a mean square of {moment:g} before the activation; "
+            "pass another critical_moment, or an initialisation by name."
+        )
+    return sw2, sb2
 
 
 class GradientFlow(NamedTuple):

@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.functions import batch_norm_growth, finite_width, jacobian_spectra, recurrent_fields, residual_growth
+from jaxcalc.functions import (
+    batch_norm_growth,
+    finite_width,
+    gates,
+    jacobian_spectra,
+    recurrent_fields,
+    residual_growth,
+)
 from jaxcalc.functions.activations import linear, relu, tanh
 from tests.tolerance import assert_close
 
@@ -142,13 +149,18 @@ def test_units_that_differ_for_ever_keep_more():
 
 
 def test_open_gates_carry_the_gradient(x64):
-    for step in (recurrent_fields.gru_step, recurrent_fields.lstm_step):
-        factors = [float(step(bias).factor) for bias in (0.0, 1.0, 5.0)]
+    cells = (
+        lambda bias, **start: gates.gru_theory(**start, update_bias=bias),
+        lambda bias, **start: gates.lstm_theory(**start, forget_bias=bias),
+    )
+    for cell in cells:
+        largest = lambda bias, sw2, sx2, cell=cell: np.abs(
+            np.linalg.eigvals(cell(bias, sw2=sw2, sx2=sx2).transfer)
+        ).max()
+        factors = [largest(bias, 1.0, 1.0) for bias in (0.0, 1.0, 5.0)]
         assert factors == sorted(factors) and 0.95 < factors[-1] < 1
-        settled = step(0.0)
-        assert_close(settled.factor, np.abs(np.linalg.eigvals(settled.transfer)).max(), 256)
         # Without recurrent weights the gate alone is left, sigmoid(bias)^2.
-        assert_close(step(0.7, sw2=0.0, input_variance=0.0).factor, 1 / (1 + np.exp(-0.7)) ** 2, 256)
+        assert_close(largest(0.7, 0.0, 0.0), 1 / (1 + np.exp(-0.7)) ** 2, 256)
 
 
 def test_powers_of_a_random_matrix(x64):

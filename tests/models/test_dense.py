@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from jaxcalc.functions.activations import ACTIVATIONS, sigmoid
+from jaxcalc.functions.mean_field import gaussian_mean
 from jaxcalc.models import dense, num_parameters
+from jaxcalc.models.initialisation import INITIALISATIONS
+from jaxcalc.models.scan import CHECKPOINTS
 from tests.tolerance import assert_close
 
 
@@ -92,7 +95,7 @@ def test_longer_networks_share_their_first_layers():
     )
 
 
-@pytest.mark.parametrize("name", ["glorot", "he", "standard", "orthogonal", "unit"])
+@pytest.mark.parametrize("name", INITIALISATIONS)
 def test_initialisations_have_their_variance(name):
     drawn = np.asarray(dense.draw_weights(name, jax.random.key(0), (300, 300)))
     # The mean of 90,000 squares strays by a few times sqrt(2 / 90,000).
@@ -114,6 +117,82 @@ def test_orthogonal_weights_are():
 def test_glorot_and_he_by_shape():
     assert dense.weight_variance("glorot", 10, 30) == pytest.approx(0.05)
     assert dense.weight_variance("he", 10, 30) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("normalisation", ["batch", "layer", "rms"])
+def test_normalised_entries_have_mean_square_one(x64, normalisation):
+    h = 3 + 2 * jax.random.normal(jax.random.key(0), (40, 30))
+    normal = dense.normalise(normalisation, h)
+    axis = 0 if normalisation == "batch" else 1
+    np.testing.assert_allclose(jnp.mean(normal**2, axis), 1.0, rtol=2e-5)  # the guard of the division, 1e-5
+    if normalisation != "rms":
+        np.testing.assert_allclose(normal.mean(axis), 0.0, atol=1e-12)
+    network = _network(normalisation=normalisation, phi="relu")
+    params = network.init(jax.random.key(1))
+    scaled = params._replace(layers=params.layers._replace(weights=100 * params.layers.weights))
+    x = jax.random.normal(jax.random.key(2), (6, 5))
+    np.testing.assert_allclose(network.apply(scaled, x), network.apply(params, x), rtol=1e-2)
+
+
+def test_two_matrices_are_two(x64):
+    network = _network(residual="two_matrix", phi="tanh")
+    params = network.init(jax.random.key(0), sv2=0.5, bias_std=0.1)
+    x = jax.random.normal(jax.random.key(1), (4, 5))
+    h = x @ params.embedding
+    for weights, biases, outer in zip(*params.layers, params.outer):
+        h = h + jnp.tanh(h @ weights + biases) @ outer
+    assert_close(network.apply(params, x), h @ params.readout, 512)
+    wide = dense.deep_network(2, 300, 2, max_depth=1, phi="tanh", residual="two_matrix").init(
+        jax.random.key(0), sv2=0.5
+    )
+    assert 300 * jnp.mean(wide.outer**2) == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("residual", ["plain", "two_matrix"])
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_what_is_stored_changes_no_gradient(x64, residual, checkpoint):
+    x = jax.random.normal(jax.random.key(1), (4, 5))
+    grads = []
+    for choice in ("none", checkpoint):
+        network = _network(residual=residual, checkpoint=choice, max_depth=7)
+        params = network.init(jax.random.key(0))
+        grads.append(jax.grad(lambda p, n=network: n.apply(p, x, depth=6).sum())(params))
+    for a, b in zip(*map(jax.tree.leaves, grads)):
+        assert_close(a, b, 256, scale=float(jnp.abs(b).max()))
+
+
+def test_variances_of_mean_field_theory_are_numbers_and_lanes(x64):
+    init = lambda sw2: _network(max_depth=2).init(jax.random.key(0), sw2=sw2).layers.weights
+    lanes = jax.vmap(init)(jnp.array([0.5, 2.0]))
+    assert_close(lanes[1], 2 * lanes[0], 8)
+    wide = dense.deep_network(2, 300, 2, max_depth=1, phi="tanh").init(jax.random.key(0), sw2=1.7)
+    assert 300 * jnp.mean(wide.layers.weights**2) == pytest.approx(1.7, rel=0.03)
+
+
+def test_critical_networks_are(x64):
+    network = dense.deep_network(2, 300, 2, max_depth=60, phi="tanh", initialisation="critical", critical_moment=0.5)
+    params = network.init(jax.random.key(0))
+    sw2, sb2 = 300 * jnp.mean(params.layers.weights**2), jnp.mean(params.layers.biases**2)
+    assert sw2 * gaussian_mean(lambda u: (1 - jnp.tanh(u) ** 2) ** 2, 0.5) == pytest.approx(1.0, rel=0.01)
+    assert sw2 * gaussian_mean(lambda u: jnp.tanh(u) ** 2, 0.5) + sb2 == pytest.approx(0.5, rel=0.02)
+
+
+def test_ten_thousand_critical_orthogonal_layers_keep_the_gradient():
+    network = dense.deep_network(
+        8, 16, 2, max_depth=10_000, phi="linear", initialisation="orthogonal", checkpoint="segments"
+    )
+    params = network.init(jax.random.key(0))
+    signal = dense.gradient_flow(network, lambda o: o.sum(-1), params, jnp.ones((2, 8)), 10_000).signal
+    assert np.isfinite(signal).all()
+    assert signal.max() / signal.min() < 1.01
+    # tanh has no isometry, but at q* of 1/depth it is nearly linear: gradients stay within a factor of 10.
+    network = dense.deep_network(
+        8, 16, 2, max_depth=10_000, phi="tanh", initialisation="orthogonal", checkpoint="segments"
+    )
+    params = network.init(jax.random.key(0), sw2=1.00019997, bias_std=1.3325e-12**0.5)
+    x = 0.01 * jax.random.normal(jax.random.key(1), (2, 8))
+    signal = dense.gradient_flow(network, lambda o: o.sum(-1), params, x, 10_000).signal
+    assert signal.max() / signal.min() < 10
 
 
 def test_a_chain_multiplies_local_slopes(x64):
@@ -144,6 +223,17 @@ def test_mlp_shapes_and_size():
         (lambda: _network(max_depth=0), "at least 1"),
         (lambda: _network(residual="dense"), "residual must be one of 'none', 'plain'.* got 'dense'"),
         (lambda: _network(phi="step"), "name must be one of .* got 'step'"),
+        (lambda: _network(initialisation="xavier"), "initialisation must be one of .*'critical', got 'xavier'"),
+        (lambda: _network(normalisation="group"), "normalisation must be one of .* got 'group'"),
+        (lambda: _network(checkpoint="some"), "checkpoint must be one of .* got 'some'"),
+        (lambda: dense.deep_network(5, 1, 3, max_depth=2, phi="relu", normalisation="layer"), "no spread"),
+        (lambda: _network(phi="sigmoid", initialisation="critical"), "sigmoid has no critical point"),
+        (lambda: _network(initialisation="critical", critical_moment=0.0), "above 0"),
+        (lambda: _network().init(jax.random.key(0), sw2=0.0), "sw2 must be .*above 0"),
+        (lambda: _network().init(jax.random.key(0), sv2=-1.0), "sv2 must be .*above 0"),
+        (lambda: _network().init(jax.random.key(0), bias_std=-1.0), "bias_std must be at least 0"),
+        (lambda: _network(initialisation="zero").init(jax.random.key(0), sw2=1.0), "all weights are zero"),
+        (lambda: dense.normalise("batch", jnp.ones((1, 4))), "2 examples at least"),
     ],
 )
 def test_wrong_choices_are_refused_at_construction(make, message):

@@ -1,0 +1,140 @@
+"""Gradients through time in infinitely wide gated networks at their start: second moments, one step after the other.
+
+Inputs are independent normal in time. Weights count as drawn anew at each step, which is what infinite width makes of
+them; so a state is uncorrelated with what a gate's matrix makes of it. With ``sw2`` the variance of a recurrent entry
+times the width, ``sx2`` the variance of what the input adds before a gate, and biases that are plain numbers, the
+entries before a gate are normal of variance ``sx2 + sw2 E[h^2]``. Entries of an LSTM's cell count as normal, which they
+are not far from; GRU needs no such assumption beyond the first two moments.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcalc.functions.activations import Activation, sigmoid, tanh
+from jaxcalc.functions.mean_field import gaussian_mean
+
+__all__ = ["GateTheory", "gru_theory", "lag_norms", "lstm_theory", "rnn_theory"]
+
+_STEPS = 400  # the moments converge as E[f^2] to the power of steps, but with biases that hold for thousands
+
+
+class GateTheory(NamedTuple):
+    """What mean-field theory says of a recurrent cell once its moments have settled."""
+
+    moments: jax.Array
+    """mean squares of the state's parts: of h, or of h and c"""
+    transfer: jax.Array
+    """``(parts, parts)``: mean squares of the gradient in the parts before a step, from those after it"""
+    keep: jax.Array
+    """``sqrt(E[f^2])``: the factor on a gradient's norm by the direct path alone; 0 for a plain cell"""
+
+
+def rnn_theory(phi: Activation, *, sw2: jax.typing.ArrayLike, sx2: jax.typing.ArrayLike) -> GateTheory:
+    """The plain cell ``h' = phi(x U + h W)``: ``chi = sw2 E[phi'^2]`` at the settled moment.
+
+    Args:
+      phi: the activation. sw2: the recurrent variance times the width. sx2: what the input adds.
+    """
+    square = lambda q: gaussian_mean(lambda u: phi.value(u) ** 2, q)
+    start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2)
+    moment = jax.lax.fori_loop(0, _STEPS, lambda _, m: square(sx2 + sw2 * m), start)
+    factor = jnp.asarray(sw2) * gaussian_mean(lambda u: phi.derivative(u) ** 2, sx2 + sw2 * moment)
+    return GateTheory(moment[None], factor[None, None], jnp.zeros_like(moment))
+
+
+def lstm_theory(
+    *,
+    sw2: jax.typing.ArrayLike,
+    sx2: jax.typing.ArrayLike,
+    forget_bias: jax.typing.ArrayLike = 1.0,
+    input_bias: jax.typing.ArrayLike = 0.0,
+    output_bias: jax.typing.ArrayLike = 0.0,
+) -> GateTheory:
+    """``c' = f c + i g``, ``h' = o tanh(c')``, in the parts (h, c).
+
+    With D the mean square of the gradient in c' by both ways on, D = D_c' + E[o^2] E[tanh'(c')^2] D_h',
+
+        D_c = E[f^2] D,
+        D_h = sw2 (D (E[f'^2] E[c^2] + E[i'^2] E[g^2] + E[i^2] E[g'^2]) + D_h' E[o'^2] E[tanh(c')^2]).
+
+    Source: D. Gilboa et al., Dynamical isometry and a mean field theory of LSTMs and GRUs, 2019, for the like of it.
+    """
+    kept = _gate(forget_bias)
+    entered, shown = _gate(input_bias), _gate(output_bias)
+
+    def settle(_, moments):
+        hidden, cell = moments
+        q = sx2 + sw2 * hidden
+        # The stationary cell: E[c^2] (1 - E[f^2]) = E[i^2] E[g^2], as E[g] is 0.
+        cell = entered(q)[0] * gaussian_mean(lambda u: jnp.tanh(u) ** 2, q) / (1 - kept(q)[0])
+        return shown(q)[0] * gaussian_mean(lambda u: jnp.tanh(u) ** 2, cell), cell
+
+    start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2 + forget_bias + input_bias + output_bias)
+    hidden, cell = jax.lax.fori_loop(0, _STEPS, settle, (start, start))
+    q = sx2 + sw2 * hidden
+    (f2, df2), (i2, di2), (o2, do2) = kept(q), entered(q), shown(q)
+    g2, dg2 = _moments(tanh, q)
+    squashed, slope = _moments(tanh, cell)
+    into_cell = df2 * cell + di2 * g2 + i2 * dg2
+    through = o2 * slope
+    transfer = jnp.stack(
+        [jnp.stack([sw2 * (through * into_cell + do2 * squashed), sw2 * into_cell]), jnp.stack([f2 * through, f2])]
+    )
+    return GateTheory(jnp.stack([hidden, cell]), transfer, jnp.sqrt(f2))
+
+
+def gru_theory(
+    *,
+    sw2: jax.typing.ArrayLike,
+    sx2: jax.typing.ArrayLike,
+    update_bias: jax.typing.ArrayLike = 0.0,
+    reset_bias: jax.typing.ArrayLike = 0.0,
+) -> GateTheory:
+    """``h' = u h + (1 - u) g``, ``g = tanh(x U + (r h) W)``.
+
+        chi = E[u^2] + sw2 (E[u'^2] E[(h - g)^2] + E[(1 - u)^2] E[g'^2] (E[r^2] + sw2 E[r'^2] E[h^2])).
+
+    Source: as for ``lstm_theory``.
+    """
+    kept, reset = _gate(update_bias), _gate(reset_bias)
+    taken = _gate(-jnp.asarray(update_bias))  # 1 - sigmoid(z) = sigmoid(-z)
+
+    def settle(_, hidden):
+        q = sx2 + sw2 * hidden
+        own = gaussian_mean(lambda u: jnp.tanh(u) ** 2, sx2 + sw2 * reset(q)[0] * hidden)
+        return taken(q)[0] * own / (1 - kept(q)[0])
+
+    start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2 + update_bias + reset_bias)
+    hidden = jax.lax.fori_loop(0, _STEPS, settle, start)
+    q = sx2 + sw2 * hidden
+    (u2, du2), (r2, dr2), (t2, _) = kept(q), reset(q), taken(q)
+    g2, dg2 = _moments(tanh, sx2 + sw2 * r2 * hidden)
+    factor = u2 + sw2 * (du2 * (hidden + g2) + t2 * dg2 * (r2 + sw2 * dr2 * hidden))
+    return GateTheory(hidden[None], factor[None, None], jnp.sqrt(u2))
+
+
+def lag_norms(theory: GateTheory, last: jax.typing.ArrayLike, num_lags: int) -> jax.Array:
+    """The gradient's norm in the state at each lag, root mean square over draws: shape ``(num_lags + 1,)``.
+
+    Args:
+      theory: of the cell.
+      last: the squared norms of the gradient in the last state's parts.
+      num_lags: steps back.
+    """
+    start = jnp.asarray(last, theory.transfer.dtype)
+    back = lambda squares, _: (theory.transfer @ squares,) * 2
+    squares = jnp.concatenate([start[None], jax.lax.scan(back, start, length=num_lags)[1]])
+    return jnp.sqrt(squares.sum(1))
+
+
+def _gate(bias):
+    """``q -> (E[s^2], E[s'^2])`` of a gate with that bias."""
+    return lambda q: _moments(sigmoid, q, bias)
+
+
+def _moments(phi, q, bias=0.0):
+    """Mean squares of an activation and of its slope under a normal of that mean and variance."""
+    square = lambda fun: gaussian_mean(lambda u: fun(u + bias) ** 2, q)
+    return square(phi.value), square(phi.derivative)
