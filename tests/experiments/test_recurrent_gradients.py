@@ -1,7 +1,6 @@
 """Small runs of the questions on gradients through time: verdicts are the ledger's, and follow broken data."""
 
 import numpy as np
-import pytest
 
 from tests.verdicts import changed
 
