@@ -26,6 +26,8 @@ WEIGHTS = ("drawn at each step", "the same throughout")
 
 
 class Config(lab.Config):
+    cases: tuple[str, ...] = tuple(CASES)
+    """cells with their biases"""
     width: int = pydantic.Field(48, ge=4)
     """units, and inputs"""
     num_lags: int = pydantic.Field(500, ge=20)
@@ -36,6 +38,13 @@ class Config(lab.Config):
     """networks of each kind"""
     batch: int = pydantic.Field(1, ge=1)
     """sequences of noise for each"""
+
+    @pydantic.field_validator("cases")
+    @classmethod
+    def _known(cls, cases):
+        if unknown := [case for case in cases if case not in CASES]:
+            raise ValueError(f"unknown {unknown}; the cases are: {'; '.join(CASES)}")
+        return cases
 
 
 VARIABLES = {
@@ -52,10 +61,10 @@ VARIABLES = {
 
 def run(config, key):
     keys = jax.random.split(key, config.seeds)
-    measured = [[_measure(config, name, untied, keys) for untied in (True, False)] for name in CASES]
-    theories = [_theory(config, name) for name in CASES]
+    measured = [[_measure(config, name, untied, keys) for untied in (True, False)] for name in config.cases]
+    theories = [_theory(config, name) for name in config.cases]
     return {
-        "case": np.array(list(CASES)),
+        "case": np.array(config.cases),
         "weights": np.array(WEIGHTS),
         "draw": np.arange(config.seeds),
         "lag": np.arange(config.num_lags + 1),
