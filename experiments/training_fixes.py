@@ -129,7 +129,7 @@ def _train(config, key, gain=1.0, clip=False, **choices):
     images, labels = _digits()
     of_params, of_training = jax.random.split(key)
     network = models.deep_network(images.shape[1], config.width, 10, max_depth=config.depth, phi="relu", **choices)
-    start = network.init(of_params, gain=gain)
+    start: Any = network.init(of_params, gain=gain)
     descent = optax.sgd(config.rate, momentum=0.9)
     solver = optax.chain(optax.clip_by_global_norm(config.max_norm), descent) if clip else descent
 
