@@ -156,7 +156,7 @@ def _batch_norm(dataset):
     factor = float(grown) ** (1 / int(dataset.layers[-1]))
     return Finding(
         between(held, 0.1, 10.0) & between(moment, 0.3, 0.7),
-        limits=above(grown, 1e3),
+        limits=above(grown, 1e3) & between(dataset.plain.median("draw", skipna=False), 0.1, 10.0),
         measured=f"mean square {float(moment.mean()):.2f} after {int(dataset.layers[-1])} layers; gradient times "
         f"{float(held):.2g} over {int(dataset.layers[0])}, {float(grown):.2g} over {int(dataset.layers[-1])} "
         f"({factor:.3f} a layer), without {float(dataset.plain.isel(layers=-1).median()):.2g}",
