@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, between, jax, jnp
+from jaxcalc.lab import Finding, Variable, above, between, holds, jax, jnp, less
 
 kind = "host"
 dtype = "float32"
@@ -20,8 +20,8 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "He": {"initialisation": "he"},
     "scaled skips": {"initialisation": "glorot", "residual": "scaled"},
     "batch norm": {"initialisation": "glorot", "normalisation": "batch"},
-    "too large": {"initialisation": "he", "gain": 1.5},
-    "too large, clipped": {"initialisation": "he", "gain": 1.5, "clip": True},
+    "too large": {"initialisation": "he", "residual": "scaled", "gain": 2.0},
+    "too large, clipped": {"initialisation": "he", "residual": "scaled", "gain": 2.0, "clip": True},
     "all": {"initialisation": "he", "residual": "scaled", "normalisation": "batch", "clip": True},
 }
 
@@ -129,11 +129,11 @@ def _train(config, key, gain=1.0, clip=False, **choices):
     images, labels = _digits()
     of_params, of_training = jax.random.split(key)
     network = models.deep_network(images.shape[1], config.width, 10, max_depth=config.depth, phi="relu", **choices)
-    start = network.init(of_params, gain=gain)
+    start: Any = network.init(of_params, gain=gain)
     descent = optax.sgd(config.rate, momentum=0.9)
     solver = optax.chain(optax.clip_by_global_norm(config.max_norm), descent) if clip else descent
 
-    def update(carry, key):
+    def update(carry: Any, key):
         params, state = carry
         rows = jax.random.randint(key, (config.batch,), 0, len(labels))
         loss = lambda params: _losses(labels[rows])(network.apply(params, images[rows])).mean()
@@ -156,7 +156,7 @@ def _batch_norm(dataset):
     factor = float(grown) ** (1 / int(dataset.layers[-1]))
     return Finding(
         between(held, 0.1, 10.0) & between(moment, 0.3, 0.7),
-        limits=above(grown, 1e3),
+        limits=above(grown, 1e3) & between(dataset.plain.median("draw", skipna=False), 0.1, 10.0),
         measured=f"mean square {float(moment.mean()):.2f} after {int(dataset.layers[-1])} layers; gradient times "
         f"{float(held):.2g} over {int(dataset.layers[0])}, {float(grown):.2g} over {int(dataset.layers[-1])} "
         f"({factor:.3f} a layer), without {float(dataset.plain.isel(layers=-1).median()):.2g}",
@@ -165,12 +165,16 @@ def _batch_norm(dataset):
 
 
 def _clipping(dataset):
-    """Where the start is too large training leaves all numbers or guesses; clipped it reads."""
+    """Where the start is too large training leaves all numbers; clipped the loss falls, though not to reading."""
+    clipped = dataset.loss.sel(remedy="too large, clipped")
+    start, tail = clipped.isel(update=0), clipped.isel(update=slice(-20, None)).median("update", skipna=False)
+    lost = ~np.isfinite(dataset.loss.sel(remedy="too large").isel(update=-1))
     share = dataset.misread.median("draw", skipna=False)
-    plain, clipped = (float(share.sel(remedy=name)) for name in ("too large", "too large, clipped"))
     return Finding(
-        above(plain, 0.7) & below(clipped, 0.5),
-        measured="misread: " + ", ".join(f"{r} {float(m):.2f}" for r, m in zip(share.remedy.values, share)),
+        holds(lost) & less(tail.values, 0.2 * start.values),
+        limits=above(dataset.misread.sel(remedy="too large, clipped"), 0.7),
+        measured=f"clipped, the loss falls from {float(start.median()):.3g} to {float(tail.median()):.3g}; misread: "
+        + ", ".join(f"{r} {float(m):.2f}" for r, m in zip(share.remedy.values, share)),
         figure="training_fixes",
     )
 

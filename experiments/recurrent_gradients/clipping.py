@@ -126,9 +126,15 @@ def figures(dataset):
         for way, color in zip(dataset.way.values, ("vermilion", "blue"), strict=True):
             for draw in range(dataset.sizes["draw"]):
                 line = values.sel(way=way).isel(draw=draw)
-                line = line.where(np.isfinite(line) & (line < 1e40))
+                line = line.where(np.isfinite(line) & (line < 1e60))
                 label = str(way) if draw == 0 else None
-                panel.plot(dataset["update"], line, color=style.COLORS[color], label=label, marker=".", markersize=2)
+                panel.plot(
+                    dataset["update"],
+                    line,
+                    color=style.COLORS[color],
+                    label=label,
+                    **({"marker": "x", "markersize": 6} if way == "as it is" else {}),
+                )
         panel.set(yscale="log", xlabel="update")
     left.set_ylabel("mean square error")
     right.set_ylabel("norm of the gradient")

@@ -126,7 +126,8 @@ def _need_gates(dataset):
     solved = (dataset.recalled > 0.95).sum("draw").values
     shares = zip(dataset.cell.values, solved, dataset.at_start.median("draw").values)
     words = "; ".join(f"{c} {n} of {dataset.sizes['draw']}, gradient at the start {g:.0e}" for c, n, g in shares)
-    return Finding(above(gated, 0.95) & below(plain, 0.7), measured=f"solved by {words}", figure="long_lag")
+    arrives = above(dataset.at_start, 0.0)
+    return Finding(above(gated, 0.95) & below(plain, 0.7) & arrives, measured=f"solved by {words}", figure="long_lag")
 
 
 def figures(dataset):

@@ -75,7 +75,7 @@ def draw_recurrent(
     width: int,
     *,
     radius: jax.typing.ArrayLike = 1.0,
-    eigenvalues: Sequence[float] | jax.Array | None = None,
+    eigenvalues: Sequence[float] | jax.typing.ArrayLike | None = None,
     departure: jax.typing.ArrayLike = 0.0,
 ) -> jax.Array:
     """A square matrix whose eigenvalues are chosen.

@@ -7,7 +7,7 @@ from tests.verdicts import changed
 EXPERIMENT = "recurrent_gradients"
 SMALL = {
     "spectra": {"num_lags": 120},
-    "gates": {"width": 32, "num_lags": 40, "warm_up": 10},
+    "gates": {"cases": ["tanh", "GRU, update bias 0"], "width": 32, "num_lags": 40, "warm_up": 10},
     "clipping": {"updates": 60},
     "long_lag": {"lag": 10, "width": 8, "updates": 10, "batch": 8},
 }
@@ -27,7 +27,7 @@ def test_spectra_follow_their_data(run):
     assert changed(run("spectra"), residual=data.residual + 1e-9) == {copies: "refuted"}
     assert changed(run("spectra"), negative_norm=0 * data.negative_norm) == {decides: "confirmed"}
     skewed = data.norm.where(data.matrix != "orthogonal", 2 * data.norm)
-    assert changed(run("spectra"), norm=skewed) == {hundred: "not judged"} | {hundred: "refuted"}
+    assert changed(run("spectra"), norm=skewed) == {hundred: "refuted"}
 
 
 def test_gates_follow_theory_where_weights_are_drawn_anew(run):
