@@ -68,14 +68,18 @@ def forward_laplacian(
 
         program = interpreter.program_of(flat, *leaves)
         checks.returns_floating("forward_laplacian", program.outputs, real=False)
-        rows, factors = _rows(leaves, tree, weights, directions)
-        bundles = _seeds(leaves, rows, sparse and directions is None)
-        count = sum(leaf.size for leaf in leaves) if directions is None else rows[0].shape[0] if rows else 0
-        context = Context(count, factors)
-        outputs = interpreter.propagate(algebra(context), program, bundles)
-        dense = [cast(context, output, None) if isinstance(output, Bundle) else output for output in outputs]
-        dense = [whole(output) if isinstance(output, Bundle) else lifted(context, output) for output in dense]
-        parts = zip(*((bundle.value, bundle.tangents, bundle.laplacian) for bundle in dense)) if dense else ((), (), ())
+        # Derivatives have an axis more than what they are multiplied by; that is no accident of the user's.
+        with jax.numpy_rank_promotion("allow"):
+            rows, factors = _rows(leaves, tree, weights, directions)
+            bundles = _seeds(leaves, rows, sparse and directions is None)
+            count = sum(leaf.size for leaf in leaves) if directions is None else rows[0].shape[0] if rows else 0
+            context = Context(count, factors)
+            outputs = interpreter.propagate(algebra(context), program, bundles)
+            dense = [cast(context, output, None) if isinstance(output, Bundle) else output for output in outputs]
+            dense = [whole(output) if isinstance(output, Bundle) else lifted(context, output) for output in dense]
+            parts = (
+                zip(*((bundle.value, bundle.tangents, bundle.laplacian) for bundle in dense)) if dense else ((), (), ())
+            )
         return tuple(jax.tree.unflatten(found[0], part) for part in parts)
 
     return transformed

@@ -157,9 +157,11 @@ def series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequen
     """The coefficients of a function of arrays along a line, one stack an output."""
     program = interpreter.program_of(fun, *point)
     checks.returns_floating(who, program.outputs, real=False)
-    series = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
-    outputs = interpreter.propagate(_algebra(Context(order, who, {})), program, series)
-    return [_lifted(output, order).rows for output in outputs]
+    # Coefficients have an axis more than what they are multiplied by; that is no accident of the user's.
+    with jax.numpy_rank_promotion("allow"):
+        lines = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
+        outputs = interpreter.propagate(_algebra(Context(order, who, {})), program, lines)
+        return [_lifted(output, order).rows for output in outputs]
 
 
 def _nested(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:

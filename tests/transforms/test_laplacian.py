@@ -181,3 +181,13 @@ def test_where_an_entry_is_chosen_away(x64):
     # An element that stands still along an axis: [[1, 0], [1, 1]] x = (0, 1).
     mixed = lambda x: jnp.sum((jnp.array([[1.0, 0.0], [1.0, 1.0]]) @ x) ** 1.5)
     np.testing.assert_allclose(diagonal(mixed, method="nested")(jnp.array([0.0, 1.0])), [np.inf, 0.75], rtol=1e-14)
+
+
+def test_ranks_are_not_promoted_by_accident():
+    x = jnp.array([0.0, 1.0, 4.0])
+    with jax.numpy_rank_promotion("raise"):
+        for method in ("auto", "nested", "forward-laplacian"):
+            np.testing.assert_allclose(laplacian(chain, method=method)(x), np.trace(jax.hessian(chain)(x)), rtol=1e-5)
+        np.testing.assert_allclose(diagonal(lambda x: jnp.sum(1 / x), method="nested")(x), [np.inf, 2, 1 / 32])
+        with pytest.raises(ValueError, match="rank_promotion"):
+            laplacian(lambda x: jnp.sum(x * jnp.ones((2, 3))))(x)
