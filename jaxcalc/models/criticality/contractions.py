@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc.models.criticality.fields import Drawn, Field, Known, Outside, Sampler
@@ -53,8 +52,8 @@ def contract(equation: Equation, operands: Sequence[Any], which: int, matrices: 
         order = [*range(first), *range(first + second, images.ndim), *range(first, first + second)]
         images, place = images.transpose(order), first + axis
     if members:
-        return Field(jnp.asarray(images), place, layout, place + 1, sizes[2][-1])
-    return Field(jnp.asarray(images), place, layout)
+        return Field(images, place, layout, place + 1, sizes[2][-1])
+    return Field(images, place, layout)
 
 
 def _output(sizes: Sequence[int], sampler: Sampler) -> tuple[Any, int, bool]:
@@ -122,7 +121,7 @@ def convolve(equation: Equation, operands: Sequence[Any], matrices: Matrices) ->
     where = [0] * images.ndim
     for axis, old in zip(numbers.out_spec, [0, images.ndim - 1, *range(1, images.ndim - 1)]):
         where[axis] = old
-    return Field(jnp.asarray(images.transpose(where)), numbers.out_spec[1], layout)
+    return Field(images.transpose(where), numbers.out_spec[1], layout)
 
 
 def _patches(signal: np.ndarray, window: Sequence[int], params: dict[str, Any]) -> np.ndarray:
@@ -131,7 +130,7 @@ def _patches(signal: np.ndarray, window: Sequence[int], params: dict[str, Any]) 
         # lax.pad takes holes and negative borders.
         config = [(0, 0, 0)] * signal.ndim
         config[2 + axis] = (int(low), int(high), int(dilation) - 1)
-        signal = np.asarray(jax.lax.pad(jnp.asarray(signal), jnp.zeros((), signal.dtype), config))
+        signal = np.asarray(jax.lax.pad(signal, np.zeros((), signal.dtype), config))
     strides, holes = params["window_strides"], params["rhs_dilation"]
     counts = [
         (size - (width - 1) * hole - 1) // stride + 1
@@ -172,15 +171,15 @@ def inner_product(equation: Equation, operands: Sequence[Any], sampler: Sampler)
     if any(inside):
         result: Any = 0.0
         for order in sampler.fellows(left.layout, left.group_size):
-            result = result + _dot(equation, [jnp.take(a, order, f.axis) for a, f in zip(arrays, fields)])
+            result = result + _dot(equation, [np.take(a, order, f.axis) for a, f in zip(arrays, fields)])
     else:
         result = _dot(equation, arrays)
     axis = list(batch[0]).index(left.axis)
     members = None
     if not any(inside):
         owner = 0 if left.members is not None else 1
-        if fields[owner].members is not None:
-            members = _out_place(equation, owner, fields[owner].members)
+        inner = fields[owner].members
+        members = None if inner is None else _out_place(equation, owner, inner)
     return Field(result, axis, left.layout, members, max(left.group_size, right.group_size))
 
 
@@ -195,7 +194,7 @@ def _with_constant(equation: Equation, operands: Sequence[Any], sampler: Sampler
     if wide & set(batch[which]) or field.members in summed[which]:
         raise Outside("a constant for each feature")
     array = field.array
-    known = jnp.asarray(other.array, jnp.float64)
+    known = np.asarray(other.array, np.float64)
     if field.axis in summed[which]:
         if field.members is not None:
             raise Outside("a sum over heads")
@@ -203,7 +202,7 @@ def _with_constant(equation: Equation, operands: Sequence[Any], sampler: Sampler
         taken = sampler.resampled(Known(known), axis, field.layout).array
         shape = [1] * taken.ndim
         shape[axis] = -1
-        known = jnp.asarray(taken * field.layout.weights.reshape(shape))
+        known = taken * field.layout.weights.reshape(shape)
     arrays = [array, known] if which == 0 else [known, array]
     result = _dot(equation, arrays)
     if field.axis in summed[which]:
@@ -214,7 +213,9 @@ def _with_constant(equation: Equation, operands: Sequence[Any], sampler: Sampler
 
 
 def _dot(equation: Equation, arrays: Sequence[Any]) -> Any:
-    return jax.lax.dot_general(*arrays, equation.params["dimension_numbers"], precision=jax.lax.Precision.HIGHEST)
+    left, right = arrays
+    numbers = equation.params["dimension_numbers"]
+    return np.asarray(jax.lax.dot_general(left, right, numbers, precision=jax.lax.Precision.HIGHEST))
 
 
 def _out_place(equation: Equation, which: int, axis: int) -> int:

@@ -160,9 +160,11 @@ class Sampler:
 
     def _white(self, rows: int) -> np.ndarray:
         if 1 < rows <= 16:
-            points = qmc.Sobol(rows, seed=self._numbers).random(self.num_samples)
-            # Fields of different layers must not share the order of their points.
-            return special.ndtri(np.clip(points, 1e-12, 1 - 1e-12)).T[:, self._numbers.permutation(self.num_samples)]
+            points = qmc.Sobol(rows, scramble=False).random(self.num_samples).T
+            # Shifted by bits, points stay one to a piece; and fields of different layers must not share their order.
+            shifts = self._numbers.integers(self.num_samples, size=(rows, 1))
+            ranks = np.round(points * self.num_samples).astype(int) ^ shifts
+            return self._normal[ranks][:, self._numbers.permutation(self.num_samples)]
         return np.stack([self._numbers.permutation(self._normal) for _ in range(rows)])
 
     def _paired(self, partners: np.ndarray) -> np.ndarray:

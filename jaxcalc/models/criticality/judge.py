@@ -225,7 +225,7 @@ class _Theory:
 
     def __init__(self, traced: _Traced, num_samples: int):
         self.traced, self.num_samples = traced, num_samples
-        self.draws, self.parts = traced.draws(), {}
+        self.draws, self.parts, self.variances = traced.draws(), {}, {}
         outputs = output_fields(traced.inlined, self.draws, traced.inputs, self.parts)
         self.outputs = [output for output, value in zip(outputs, traced.program.outputs) if value.inexact]
         if not any(isinstance(output, Field) for output in self.outputs):
@@ -248,6 +248,7 @@ class _Theory:
             self.parts,
             num_samples=num_samples or self.num_samples,
             gain=gain,
+            variances=self.variances,
         )
 
     def scaling(self) -> list[np.ndarray]:

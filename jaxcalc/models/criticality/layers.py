@@ -6,7 +6,7 @@ depends on the input. The derivative in the zero added to its result is the grad
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -211,7 +211,11 @@ def _zeros(layers: Sequence[Layer]) -> dict[int, Any]:
 def _with_probes(program: Program, layers: Sequence[Layer]) -> Callable[..., tuple[list[Any], dict[int, Any]]]:
     """``run(program, inputs, probes)``: the outputs, and each layer's result with its probe added."""
     places = {layer.equation: number for number, layer in enumerate(layers)}
-    holders = {equation for equation in _loops(program) if any(e in places for e in equation.nested.body.everything())}
+    holders = {
+        equation: equation.nested
+        for equation in program.everything()
+        if isinstance(equation.nested, Scan) and any(inner in places for inner in equation.nested.body.everything())
+    }
 
     def run(program: Program, operands: Sequence[Any], probes: dict[int, Any]) -> tuple[list[Any], dict[int, Any]]:
         values: dict[Any, Any] = dict(zip(program.inputs, operands, strict=True))
@@ -220,7 +224,7 @@ def _with_probes(program: Program, layers: Sequence[Layer]) -> Callable[..., tup
         for equation in program.equations:
             taken = [read(value) for value in equation.inputs]
             if equation in holders:
-                results, inner = loop(equation.nested, taken, probes)
+                results, inner = loop(holders[equation], taken, probes)
                 computed.update(inner)
             else:
                 results = bind(equation, *taken)
@@ -251,10 +255,6 @@ def _with_probes(program: Program, layers: Sequence[Layer]) -> Callable[..., tup
         return [*carry, *stacked], computed
 
     return run
-
-
-def _loops(program: Program) -> Iterator[Equation]:
-    return (equation for equation in program.everything() if isinstance(equation.nested, Scan))
 
 
 def order_of_rows(layers: Sequence[Layer]) -> list[tuple[int, tuple[int, ...]]]:

@@ -70,6 +70,7 @@ def predict(
     *,
     num_samples: int,
     gain: float = 1.0,
+    variances: dict[Any, Any] | None = None,
 ) -> list[Moments]:
     """Moments of every layer's signal and gradient.
 
@@ -82,12 +83,13 @@ def predict(
       parts: of features, see ``Split``.
       num_samples: of each field.
       gain: a factor on all weights.
+      variances: of weights, if they are kept for another time.
     """
     remember = False
 
     def once():
         sampler = Sampler(num_samples, parts)
-        matrices = Matrices(sampler, gain, remember)
+        matrices = Matrices(sampler, gain, remember, variances={} if variances is None else variances)
         cotangents = [_cotangent(output, sampler) for output in outputs]
         return run(program, [*_operands(params, data), *cotangents], matrices), matrices.reused
 
@@ -137,7 +139,7 @@ def _cotangent(output: Any, sampler: Sampler) -> Any:
     del shape[output.axis]
     rows = int(np.prod(shape))
     samples = sampler.white(rows, layout).reshape(*shape, layout.size)
-    return Field(jax.numpy.asarray(np.moveaxis(samples, -1, output.axis)), output.axis, layout)
+    return Field(np.moveaxis(samples, -1, output.axis), output.axis, layout)
 
 
 def _moments(layer: Layer, signal: Any, gradient: Any) -> Moments:

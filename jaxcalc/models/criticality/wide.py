@@ -7,12 +7,14 @@ understood raises ``Outside``.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from scipy import special
 
 from jaxcalc.models.criticality.contractions import contract, convolve, inner_product
 from jaxcalc.models.criticality.fields import Drawn, Field, Known, Layout, Outside, Sampler, Split
@@ -45,7 +47,7 @@ def run(program: Program, operands: Sequence[Carried], matrices: Matrices) -> li
 
 
 def _step(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
-    data = any(isinstance(operand, Field) or operand.data for operand in operands)
+    data = any(_depends(operand) for operand in operands)
     nested = equation.nested
     if isinstance(nested, Scan):
         return _scan(nested, operands, matrices)
@@ -60,7 +62,7 @@ def _step(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
     if not fields:
         if equation.name in ("dot_general", "conv_general_dilated") and drawn:
             weights = [isinstance(operand, Drawn) and not operand.data for operand in operands]
-            met = [operand.data for operand in operands]
+            met = list(map(_depends, operands))
             if any(weights) and any(met):
                 return [_product(equation, operands, matrices)]
         if nested is not None and drawn and data:
@@ -77,6 +79,11 @@ def _step(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
     return rule(equation, operands, matrices)
 
 
+def _depends(value: Carried) -> bool:
+    """Whether a value depends on the model's input."""
+    return isinstance(value, Field) or value.data
+
+
 def _named(equation: Equation) -> str:
     return f"the primitive {equation.name}"
 
@@ -89,7 +96,9 @@ def wide_dtype(array: Any) -> Any:
         return array
     if jnp.issubdtype(jnp.result_type(array), jnp.complexfloating):
         raise Outside("complex numbers")
-    return jnp.asarray(array, jnp.float64) if jnp.issubdtype(jnp.result_type(array), jnp.floating) else array
+    if not jnp.issubdtype(jnp.result_type(array), jnp.floating):
+        return array
+    return array.astype(jnp.float64) if isinstance(array, Tracer) else np.asarray(array, np.float64)
 
 
 def _bound(equation: Equation, arrays: Sequence[Any], **changed: Any) -> list[Any]:
@@ -106,16 +115,91 @@ def _bound(equation: Equation, arrays: Sequence[Any], **changed: Any) -> list[An
             equation.name, equation.inputs, equation.outputs, {**params, **changed}, None, equation.primitive
         )
     arrays = [_typed(array, value) for array, value in zip(arrays, equation.inputs)]
+    if all(isinstance(array, np.ndarray | np.generic) for array in arrays) and equation.name in _NUMPY:
+        return [_NUMPY[equation.name](equation.params, *arrays)]
     return bind(equation, *arrays)
+
+
+def _as_numpy(array: Any) -> Any:
+    return array if jnp.issubdtype(array.dtype, jax.dtypes.extended) else np.asarray(array)
+
+
+def _power(params: dict[str, Any], x: Any) -> Any:
+    return x ** float(params["y"])
+
+
+# What programs consist of, without a compilation for each shape.
+_NUMPY: dict[str, Callable[..., Any]] = {
+    **{
+        name: lambda params, *arrays, fun=fun: fun(*arrays)
+        for name, fun in {
+            "abs": np.abs,
+            "add": np.add,
+            "add_any": np.add,
+            "and": np.bitwise_and,
+            "copy": np.asarray,
+            "cos": np.cos,
+            "erf": special.erf,
+            "eq": np.equal,
+            "exp": np.exp,
+            "expm1": np.expm1,
+            "ge": np.greater_equal,
+            "gt": np.greater,
+            "le": np.less_equal,
+            "log": np.log,
+            "log1p": np.log1p,
+            "logistic": special.expit,
+            "lt": np.less,
+            "max": np.maximum,
+            "min": np.minimum,
+            "mul": np.multiply,
+            "ne": np.not_equal,
+            "neg": np.negative,
+            "not": np.bitwise_not,
+            "one_minus_square": lambda x: 1 - x * x,
+            "or": np.bitwise_or,
+            "rsqrt": lambda x: 1 / np.sqrt(x),
+            "sign": np.sign,
+            "sin": np.sin,
+            "sqrt": np.sqrt,
+            "square": np.square,
+            "sub": np.subtract,
+            "tanh": np.tanh,
+        }.items()
+    },
+    "broadcast_in_dim": lambda params, x: _broadcast(x, params["shape"], params["broadcast_dimensions"]),
+    "convert_element_type": lambda params, x: x.astype(params["new_dtype"]),
+    "div": lambda params, x, y: x / y if np.issubdtype(x.dtype, np.floating) else (np.fix(x / y)).astype(x.dtype),
+    "integer_pow": _power,
+    "reduce_max": lambda params, x: np.max(x, axis=tuple(params["axes"])),
+    "reduce_sum": lambda params, x: np.sum(x, axis=tuple(params["axes"])),
+    "reshape": lambda params, x: np.reshape(x, params["new_sizes"]),
+    "select_n": lambda params, which, *cases: (
+        np.where(which, cases[1], cases[0]) if which.dtype == bool else np.choose(which, cases)
+    ),
+    "squeeze": lambda params, x: np.squeeze(x, tuple(params["dimensions"])),
+    "transpose": lambda params, x: np.transpose(x, params["permutation"]),
+}
+
+
+def _on_fields(equation: Equation, arrays: Sequence[Any], **changed: Any) -> list[np.ndarray]:
+    return [np.asarray(array) for array in _bound(equation, arrays, **changed)]
 
 
 def _typed(array: Any, value: Any) -> Any:
     array = wide_dtype(array)
     if value.inexact and not hasattr(array, "dtype"):
-        return jnp.asarray(array, jnp.float64)
+        return np.asarray(array, np.float64)
     if value.inexact and array.dtype == jax.dtypes.float0:
-        return jnp.zeros(array.shape, jnp.float64)
-    return array if hasattr(array, "dtype") else jnp.asarray(array, value.dtype)
+        return np.zeros(array.shape)
+    return _concrete(array) if hasattr(array, "dtype") else np.asarray(array, value.dtype)
+
+
+def _concrete(array: Any) -> Any:
+    """A NumPy array, but for keys and what is being vmapped."""
+    if isinstance(array, Tracer) or jnp.issubdtype(array.dtype, jax.dtypes.extended):
+        return array
+    return np.asarray(array)
 
 
 def _plain(equation: Equation, operands: list[Carried], drawn: bool, data: bool) -> list[Carried]:
@@ -128,10 +212,10 @@ def _plain(equation: Equation, operands: list[Carried], drawn: bool, data: bool)
     else:
         call = lambda *arrays: _bound(equation, arrays)
     if not drawn:
-        return [Known(array, data) for array in call(*arrays)]
+        return [Known(_as_numpy(array), data) for array in call(*arrays)]
     axes = [0 if isinstance(operand, Drawn) else None for operand in operands]
     arrays = [_typed(array, value) if not equation.nested else array for array, value in zip(arrays, equation.inputs)]
-    return [Drawn(array, data) for array in jax.vmap(call, axes)(*arrays)]
+    return [Drawn(_as_numpy(array), data) for array in jax.vmap(call, axes)(*arrays)]
 
 
 # -- loops ---------------------------------------------------------------------------------------------------------
@@ -157,6 +241,13 @@ def _scan(scan: Scan, operands: list[Carried], matrices: Matrices) -> list[Carri
     ]
 
 
+def _stacked(arrays: Sequence[Any]) -> Any:
+    """Arrays one upon the other; keys are JAX's alone."""
+    if any(jnp.issubdtype(jnp.result_type(array), jax.dtypes.extended) for array in arrays):
+        return jnp.stack(arrays)
+    return np.stack([np.asarray(array) for array in arrays])
+
+
 def _slice(value: Carried, trip: int) -> Carried:
     match value:
         case Known():
@@ -175,17 +266,17 @@ def _stack(values: Sequence[Carried], like: Any, sampler: Sampler) -> Carried:
     field = next((value for value in values if isinstance(value, Field)), None)
     if field is not None:
         arrays = [_as_field(value, field, sampler).array for value in values]
-        return field.moved(jnp.stack(arrays), {axis: axis + 1 for axis in range(len(like.shape))})
-    data = any(value.data for value in values)
+        return field.moved(np.stack(arrays), {axis: axis + 1 for axis in range(len(like.shape))})
+    data = any(map(_depends, values))
     drawn = next((value for value in values if isinstance(value, Drawn)), None)
     if drawn is None:
-        return Known(jnp.stack([jnp.asarray(value.array) for value in values]), data)
+        return Known(_stacked([value.array for value in values]), data)
     count = drawn.array.shape[0]
     arrays = [
-        value.array if isinstance(value, Drawn) else jnp.broadcast_to(value.array, (count, *like.shape))
+        value.array if isinstance(value, Drawn) else np.broadcast_to(value.array, (count, *like.shape))
         for value in values
     ]
-    return Drawn(jnp.stack(arrays, axis=1), data)
+    return Drawn(np.stack(arrays, axis=1), data)
 
 
 # -- fields together -----------------------------------------------------------------------------------------------
@@ -197,39 +288,40 @@ def _as_field(value: Carried, field: Field, sampler: Sampler) -> Field:
         case Field():
             return _aligned(value, field)
         case Known() | Drawn():
-            array = jnp.asarray(value.array)
+            array = np.asarray(value.array)
             drawn = isinstance(value, Drawn)
             if not drawn and array.ndim == 0:
                 shape = [1] * field.array.ndim
-                return field.like(jnp.broadcast_to(array, shape))
+                return field.like(np.broadcast_to(array, shape))
             if field.members is not None:
                 return _known_in_groups(value, field, sampler)
             axis = field.axis
             if array.shape[axis + drawn] == 1 and field.layout.width != 1:
                 raise Outside("features of another number")
-            flat = not drawn and bool(jnp.all(array == jnp.take(array, jnp.array([0]), axis)))
+            flat = not drawn and bool(np.all(array == np.take(array, np.array([0]), axis)))
             if flat:  # the same for all features
                 sizes = list(array.shape)
                 sizes[axis] = field.layout.size
-                return field.like(jnp.broadcast_to(jnp.take(array, jnp.array([0]), axis), sizes))
+                return field.like(np.broadcast_to(np.take(array, np.array([0]), axis), sizes))
             return _resampled(value, axis, field.layout, sampler)
 
 
 def _resampled(value: Known | Drawn, axis: int, layout: Layout, sampler: Sampler) -> Field:
     taken = sampler.resampled(value, axis, layout)
-    return Field(jnp.asarray(taken.array), axis, layout)
+    return Field(taken.array, axis, layout)
 
 
 def _known_in_groups(value: Known | Drawn, field: Field, sampler: Sampler) -> Field:
     """A constant among groups of features; feature by feature it is not followed."""
     array = np.asarray(value.array)
+    assert field.members is not None
     axes = (field.axis, field.members)
     if isinstance(value, Drawn):
         flat = np.moveaxis(array, [axis + 1 for axis in axes], [-2, -1])
         joined = Drawn(flat.reshape(*flat.shape[:-2], -1))
         taken = sampler.resampled(joined, flat.ndim - 3, field.layout)
         arranged = np.moveaxis(np.asarray(taken.array)[..., None], [-2, -1], axes)
-        return field.like(jnp.asarray(arranged))
+        return field.like(arranged)
     for axis in axes:
         first = np.take(array, [0], axis)
         if not np.all(array == first):
@@ -237,15 +329,15 @@ def _known_in_groups(value: Known | Drawn, field: Field, sampler: Sampler) -> Fi
         array = first
     shape = list(array.shape)
     shape[field.axis] = field.layout.size
-    return field.like(jnp.broadcast_to(array, shape))
+    return field.like(np.broadcast_to(array, shape))
 
 
 def _aligned(value: Field, field: Field) -> Field:
     if (value.axis, value.members) == (field.axis, field.members) and value.layout == field.layout:
         return value
     if value.axis == field.axis and value.members is None and field.members is not None and value.group_size > 1:
-        own = jnp.take(value.array, jnp.array([0]), field.members)
-        if bool(jnp.any(value.array != own)):
+        own = np.take(value.array, np.array([0]), field.members)
+        if bool(np.any(value.array != own)):
             raise Outside("numbers of their own for each feature within a head")
         return field.like(own)
     if value.axis == field.axis and value.layout.width == field.layout.width:
@@ -276,10 +368,10 @@ def _elementwise(equation: Equation, operands: list[Carried], matrices: Matrices
             arrays.append(operand.array)
         else:
             arrays.append(_as_field(operand, field, matrices.sampler).array)
-    shapes = [jnp.shape(array) for array in arrays if jnp.shape(array)]
+    shapes = [np.shape(array) for array in arrays if np.shape(array)]
     shape = np.broadcast_shapes(*shapes)
-    arrays = [jnp.broadcast_to(array, shape) if jnp.shape(array) else array for array in arrays]
-    return [field.like(array) for array in _bound(equation, arrays)]
+    arrays = [np.broadcast_to(array, shape) if np.shape(array) else array for array in arrays]
+    return [field.like(_as_numpy(array)) for array in _on_fields(equation, arrays)]
 
 
 def _identity(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
@@ -291,10 +383,10 @@ def _transpose(equation: Equation, operands: list[Carried], matrices: Matrices) 
     if equation.name == "rev":
         if {field.axis, field.members} & set(equation.params["dimensions"]):
             raise Outside("features in reverse order")
-        return [field.like(jnp.flip(field.array, equation.params["dimensions"]))]
+        return [field.like(np.flip(field.array, equation.params["dimensions"]))]
     order = equation.params["permutation"]
     place = {old: new for new, old in enumerate(order)}
-    return [field.moved(jnp.transpose(field.array, order), place)]
+    return [field.moved(np.transpose(field.array, order), place)]
 
 
 def _rename(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
@@ -395,7 +487,7 @@ def _part(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
 def _cut(field: Field, axis: int, start: int, limit: int, stride: int, sampler: Sampler) -> Field:
     """Some places along one axis."""
     if axis not in (field.axis, field.members):
-        return field.like(jax.lax.slice_in_dim(field.array, start, limit, stride, axis))
+        return field.like(field.array[(slice(None),) * axis + (slice(start, limit, stride),)])
     if (start, limit, stride) == (0, field.shape[axis], 1):
         return field
     layout = field.layout
@@ -409,7 +501,7 @@ def _cut(field: Field, axis: int, start: int, limit: int, stride: int, sampler: 
         raise Split(layout.width, _refined(layout.parts, whole))
     first, last = borders.index(start), borders.index(limit)
     count = layout.num_samples
-    array = jax.lax.slice_in_dim(field.array, first * count, last * count, 1, axis)
+    array = field.array[(slice(None),) * axis + (slice(first * count, last * count),)]
     parts = layout.parts[first:last]
     one = sampler.layout(limit - start)
     if one.parts != parts:
@@ -426,15 +518,15 @@ def _join(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
             return [_padded(equation, field, operands[1], matrices.sampler)]
         if field.members is not None and config[field.members] != (0, 0, 0):
             raise Outside("padding within a head")
-        return [field.like(_bound(equation, [field.array, operands[1].array])[0])]
+        return [field.like(_on_fields(equation, [field.array, operands[1].array])[0])]
     if equation.name != "concatenate":
         raise Outside(f"{_named(equation)} of what layers compute")
     axis = equation.params["dimension"]
     if axis != field.axis:
         arrays = [_as_field(operand, field, matrices.sampler).array for operand in operands]
         shape = np.broadcast_shapes(*([s if i != axis else 1 for i, s in enumerate(a.shape)] for a in arrays))
-        arrays = [jnp.broadcast_to(a, [a.shape[i] if i == axis else s for i, s in enumerate(shape)]) for a in arrays]
-        return [field.like(jnp.concatenate(arrays, axis))]
+        arrays = [np.broadcast_to(a, [a.shape[i] if i == axis else s for i, s in enumerate(shape)]) for a in arrays]
+        return [field.like(np.concatenate(arrays, axis))]
     if field.members is not None:
         raise Outside("heads are joined to others")
     pieces = []
@@ -450,7 +542,7 @@ def _join(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
     layout = matrices.sampler.layout(sum(parts))
     if layout.parts != parts:
         raise Split(layout.width, _refined(layout.parts, parts))
-    return [Field(jnp.concatenate([piece.array for piece in pieces], axis), axis, layout)]
+    return [Field(np.concatenate([piece.array for piece in pieces], axis), axis, layout)]
 
 
 def _padded(equation: Equation, field: Field, filler: Carried, sampler: Sampler) -> Field:
@@ -470,7 +562,7 @@ def _padded(equation: Equation, field: Field, filler: Carried, sampler: Sampler)
     before, after = borders.index(low), len(layout.parts) - borders.index(layout.width - high)
     config = list(config)
     config[field.axis] = (before * layout.num_samples, after * layout.num_samples, 0)
-    array = _bound(equation, [field.array, filler.array], padding_config=tuple(config))[0]
+    array = _on_fields(equation, [field.array, filler.array], padding_config=tuple(config))[0]
     return Field(array, field.axis, layout)
 
 
@@ -485,7 +577,15 @@ def _repeat(equation: Equation, operands: list[Carried], matrices: Matrices) -> 
             if shape[place[axis]] != field.shape[axis]:
                 raise Outside("a single feature is repeated")
             shape[place[axis]] = field.array.shape[axis]
-    return [field.moved(jax.lax.broadcast_in_dim(field.array, shape, dims), place)]
+    return [field.moved(_broadcast(field.array, shape, dims), place)]
+
+
+def _broadcast(array: Any, shape: Sequence[int], dims: Sequence[int]) -> np.ndarray:
+    """``lax.broadcast_in_dim``."""
+    sizes = [1] * len(shape)
+    for size, axis in zip(np.shape(array), dims):
+        sizes[axis] = size
+    return np.broadcast_to(np.reshape(array, sizes), shape)
 
 
 def _reduction(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
@@ -495,14 +595,14 @@ def _reduction(equation: Equation, operands: list[Carried], matrices: Matrices) 
         raise Outside(f"{_named(equation)} of what layers compute")
     others = [axis for axis in axes if axis not in (field.axis, field.members)]
     wide = [axis for axis in axes if axis in (field.axis, field.members)]
-    (array,) = _bound(equation, [field.array], axes=tuple(others)) if others else (field.array,)
+    (array,) = _on_fields(equation, [field.array], axes=tuple(others)) if others else (field.array,)
     place = {old: new for new, old in enumerate(i for i in range(field.array.ndim) if i not in others)}
     field = field.moved(array, {**place, **dict.fromkeys(others, -1)})
     if not wide:
         return [field]
     if equation.name != "reduce_sum":
         raise Outside("an extreme or a product over features, which depends on the width")
-    return [_summed(field, [place[axis] for axis in wide], matrices.sampler)]
+    return [_summed(field, [place[axis] for axis in wide if axis is not None], matrices.sampler)]
 
 
 def _summed(field: Field, axes: Sequence[int], sampler: Sampler) -> Carried:
@@ -512,12 +612,12 @@ def _summed(field: Field, axes: Sequence[int], sampler: Sampler) -> Carried:
             raise Outside("a sum over heads")
         shape = [1] * field.array.ndim
         shape[field.axis] = -1
-        array = jnp.sum(field.array * field.layout.weights.reshape(shape), axis=tuple(axes))
+        array = np.sum(field.array * field.layout.weights.reshape(shape), axis=tuple(axes))
         return Known(array, True)
     assert field.members is not None
     fellows = sampler.fellows(field.layout, field.group_size)
-    array = sum(jnp.take(field.array, order, field.axis) for order in fellows)
-    array = jnp.squeeze(array, field.members)
+    array = sum(np.take(field.array, order, field.axis) for order in fellows)
+    array = np.squeeze(array, field.members)
     axis = field.axis - (field.members < field.axis)
     # A number for each group: its axis is as long as there are groups.
     return Field(array, axis, field.layout, None, field.group_size)
@@ -528,7 +628,7 @@ def _along(equation: Equation, operands: list[Carried], matrices: Matrices) -> l
     field = _first_field(operands)
     if equation.params.get("axis") in (field.axis, field.members) or len(operands) != 1:
         raise Outside(f"{_named(equation)} along features")
-    return [field.like(array) for array in _bound(equation, [field.array])]
+    return [field.like(array) for array in _on_fields(equation, [field.array])]
 
 
 def _window(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
@@ -537,7 +637,7 @@ def _window(equation: Equation, operands: list[Carried], matrices: Matrices) -> 
     if sizes is None or sizes[field.axis] != 1 or field.members is not None:
         raise Outside("a window over features")
     arrays = [_as_field(operand, field, matrices.sampler).array for operand in operands]
-    return [field.like(array) for array in _bound(equation, arrays)]
+    return [field.like(_as_numpy(array)) for array in _on_fields(equation, arrays)]
 
 
 def _read(equation: Equation, operands: list[Carried], matrices: Matrices) -> list[Carried]:
@@ -552,14 +652,14 @@ def _read(equation: Equation, operands: list[Carried], matrices: Matrices) -> li
             sizes[axis] = field.array.shape[axis]
     arrays = [field.array, *(index.array for index in indices)]
     if equation.name == "dynamic_slice":
-        return [field.like(_bound(equation, arrays, slice_sizes=tuple(sizes))[0])]
+        return [field.like(_on_fields(equation, arrays, slice_sizes=tuple(sizes))[0])]
     numbers = equation.params["dimension_numbers"]
     gone = (*numbers.collapsed_slice_dims, *numbers.operand_batching_dims)
     if field.axis in gone or field.members in gone:
         raise Outside("single features are picked")
     kept = [axis for axis in range(field.array.ndim) if axis not in gone]
     place = {old: numbers.offset_dims[number] for number, old in enumerate(kept)}
-    array = _bound(equation, arrays, slice_sizes=tuple(sizes))[0]
+    array = _on_fields(equation, arrays, slice_sizes=tuple(sizes))[0]
     return [field.moved(array, {**place, **dict.fromkeys(gone, -1)})]
 
 
@@ -572,8 +672,8 @@ def _write(equation: Equation, operands: list[Carried], matrices: Matrices) -> l
         if equation.inputs[0].shape[field.axis] != equation.inputs[1].shape[field.axis]:
             raise Outside("single features are written")
         arrays = [_as_field(target, field, matrices.sampler).array, _as_field(update, field, matrices.sampler).array]
-        arrays = [jnp.asarray(array) for array in (*arrays, *(index.array for index in indices))]
-        return [field.like(_bound(equation, arrays)[0])]
+        arrays = [np.asarray(array) for array in (*arrays, *(index.array for index in indices))]
+        return [field.like(_on_fields(equation, arrays)[0])]
     if equation.name not in ("scatter-add", "scatter"):
         raise Outside(f"{_named(equation)} of what layers compute")
     target, index, update = operands
@@ -595,13 +695,13 @@ def _write(equation: Equation, operands: list[Carried], matrices: Matrices) -> l
         raise Outside("single features are written")
     if equation.inputs[0].shape[axis] != equation.inputs[2].shape[place[axis]]:
         raise Outside("single features are written")
-    shape = lambda axis: Field(jnp.zeros((1,) * (axis + 1)), axis, field.layout)
+    shape = lambda axis: Field(np.zeros((1,) * (axis + 1)), axis, field.layout)
     arrays = [
         _as_field(target, shape(axis), matrices.sampler).array,
         index.array,
         _as_field(update, shape(place[axis]), matrices.sampler).array,
     ]
-    return [Field(_bound(equation, arrays)[0], axis, field.layout)]
+    return [Field(_on_fields(equation, arrays)[0], axis, field.layout)]
 
 
 def _product(equation: Equation, operands: list[Carried], matrices: Matrices) -> Carried:
