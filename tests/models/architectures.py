@@ -208,8 +208,11 @@ TABLE = {
         lambda: scanned(lambda h, w, v: h + relu(layer_norm(h) @ w) @ v, square(2)),
         "normalised",
     ),
-    "convolution, one axis": (lambda: convolution(tanh, 1.2), "chaotic"),
-    "convolution, two axes": (lambda: convolution(relu, 2**0.5, dimensions=2, size=4, depth=5, channels=48), "critical"),
+    "convolution, one axis": (lambda: convolution(tanh, 2.0), "chaotic"),
+    "convolution, two axes": (
+        lambda: convolution(relu, 2**0.5, dimensions=2, size=4, depth=5, channels=48),
+        "critical",
+    ),
     "attention": (lambda: attention(), "normalised"),
     "rnn": (lambda: recurrent(rnn, 1, 0.9), "ordered"),
     "gru": (lambda: recurrent(gru, 3), "ordered"),

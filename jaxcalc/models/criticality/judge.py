@@ -26,6 +26,7 @@ _FEWER = 2048  # samples where only a root or a sign is looked for
 _STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
 _VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
 _GAINS = 1 / 32, 32.0
+_LOUDER = 1.25
 
 
 def criticality(
@@ -289,7 +290,7 @@ def _report(
     verdict: Verdict = "outside the theory"
     gain, remedy = math.nan, ""
     if theory is not None and moments is not None and not reason:
-        reason = _beyond(theory, main, rows, rate, measured_rate, rate_error)
+        reason = _beyond(theory, predicted[0], main, rows, rate, measured_rate, rate_error)
         if not reason and not depth:
             reason = "a single layer has no factor"
         if not reason:
@@ -390,6 +391,7 @@ def _notes(layers: Sequence[Layer]) -> tuple[str, ...]:
 
 def _beyond(
     theory: _Theory,
+    signals: np.ndarray,
     main: Sequence[int],
     rows: Sequence[tuple[int, tuple[int, ...]]],
     rate: float,
@@ -404,7 +406,9 @@ def _beyond(
     changes = theory.scaling()
     start, end = (float(changes[number][trip]) for number, trip in (first, last))
     width = theory.traced.layers[first[0]].width
-    if start > 0 and end > 0:
+    signal = float(signals[main[0]])
+    # Behind a norm scaling the input changes nothing, but for rounding.
+    if start > 1e-3 * signal and end > 0:
         # Scaling the input is one direction of `width`; where it grows faster than the others, the gradient comes to
         # lie along it, and the factor is no longer that of independent directions.
         share = (math.exp(min(math.log(end / start) - depth * rate, 700.0)) - 1) / width
@@ -435,14 +439,16 @@ def _judge(
     if not math.isfinite(rate) or not np.all(gradient[list(main)] > 0):
         return "dead", math.nan, "Draw the weights with a variance that is not zero."
 
-    def at(gain: float) -> float:
+    def factors(gain: float) -> np.ndarray:
         moments = theory.moments(gain, min(_FEWER, theory.num_samples))
-        ends = [float(moments[number].gradient[trip]) for number, trip in (rows[main[0]], rows[main[-1]])]
+        squares = [float(moments[number].gradient[trip]) for number, trip in (rows[row] for row in main)]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return float(np.log(ends[0] / ends[1])) / depth
+            return -np.diff(np.log(squares))
 
-    here, louder, faint = at(1.0), at(1.25), at(_GAINS[0])
-    if abs(louder - here) < 1e-4 + 5e-3 * abs(here):
+    at = lambda gain: float(np.mean(factors(gain)))
+    here, louder, faint = factors(1.0)[-1], factors(_LOUDER)[-1], at(_GAINS[0])
+    # The first layers may still meet what no norm has seen; the last one tells.
+    if abs(louder - here) < min(0.04 * math.log(_LOUDER), 1e-4 + 0.25 * abs(here)):
         return (
             "normalised",
             math.nan,
@@ -451,7 +457,8 @@ def _judge(
         )
     skips = abs(faint) < 1e-2
     final = _limit(logs)
-    critical = abs(rate) < _STEADY or abs(final) < _STEADY or (skips and abs(rate) * depth <= 1.0)
+    # Behind skip connections factors tend to 1 whatever happens, so that the whole is looked at.
+    critical = abs(rate) < _STEADY or (abs(rate) * depth <= 1 if skips else abs(final) < _STEADY)
     verdict: Verdict = "critical" if critical else "ordered" if (final if not skips else rate) < 0 else "chaotic"
     if verdict == "critical":
         return verdict, 1.0, "The weights may stay as they are."

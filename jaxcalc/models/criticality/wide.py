@@ -296,8 +296,8 @@ def _as_field(value: Carried, field: Field, sampler: Sampler) -> Field:
             if field.members is not None:
                 return _known_in_groups(value, field, sampler)
             axis = field.axis
-            if array.shape[axis + drawn] == 1 and field.layout.width != 1:
-                raise Outside("features of another number")
+            if drawn and array.shape[axis + 1] == 1 and field.layout.width != 1:
+                raise Outside("one random parameter for all features")
             flat = not drawn and bool(np.all(array == np.take(array, np.array([0]), axis)))
             if flat:  # the same for all features
                 sizes = list(array.shape)
