@@ -448,7 +448,7 @@ def _judge(
     at = lambda gain: float(np.mean(factors(gain)))
     here, louder, faint = factors(1.0)[-1], factors(_LOUDER)[-1], at(_GAINS[0])
     # The first layers may still meet what no norm has seen; the last one tells.
-    if abs(louder - here) < min(0.04 * math.log(_LOUDER), 1e-4 + 0.25 * abs(here)):
+    if abs(louder - here) < min(0.08 * math.log(_LOUDER), 1e-4 + 0.25 * abs(here)):
         return (
             "normalised",
             math.nan,

@@ -8,6 +8,7 @@ understood raises ``Outside``.
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -406,7 +407,9 @@ def _reshaped(field: Field, before: tuple[int, ...], after: tuple[int, ...], sam
     for new, size in enumerate(after):  # the axis stays an axis
         if size == width and math.prod(after[:new]) == lead:
             shape = (*after[:new], layout.size, *after[new + 1 :])
-            return Field(field.array.reshape(shape), new, layout)
+            return replace(field, array=field.array.reshape(shape), axis=new)
+    if field.group_size > 1:
+        raise Outside("groups of features are mixed with other axes by a new shape")
     for new, size in enumerate(after):
         if size % width == 0 and math.prod(after[new + 1 :]) == 1 and inner == 1:  # axes before are merged into it
             merged = size // width
