@@ -26,7 +26,7 @@ _FEWER = 2048  # samples where only a root or a sign is looked for
 _STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
 _VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
 _GAINS = 1 / 32, 32.0
-_LOUDER = 1.25
+_LOUDER = 4.0  # a gain that a norm does away with, and nothing else
 
 
 def criticality(
@@ -319,7 +319,8 @@ def _main_rows(kinds: Sequence[Any]) -> list[int]:
     groups: dict[Any, list[int]] = {}
     for row, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(row)
-    largest = max(groups.values(), key=len)
+    # Of several as frequent the last: within a block that is where the gradient is the skip connection's own.
+    largest = max(reversed(groups.values()), key=len)
     return largest if len(largest) > 1 else list(range(len(kinds)))
 
 
@@ -446,9 +447,10 @@ def _judge(
             return -np.diff(np.log(squares))
 
     at = lambda gain: float(np.mean(factors(gain)))
-    here, louder, faint = factors(1.0)[-1], factors(_LOUDER)[-1], at(_GAINS[0])
-    # The first layers may still meet what no norm has seen; the last one tells.
-    if abs(louder - here) < min(0.08 * math.log(_LOUDER), 1e-4 + 0.25 * abs(here)):
+    last = lambda logs: float(np.mean(logs[-max(1, len(logs) // 3) :]))
+    here, louder, faint = last(factors(1.0)), last(factors(_LOUDER)), at(_GAINS[0])
+    # The first layers may still meet what no norm has seen; the last ones tell.
+    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.25 * abs(here):
         return (
             "normalised",
             math.nan,

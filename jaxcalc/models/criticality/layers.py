@@ -158,7 +158,10 @@ def _layer(
         width = shape[numbers.rhs_spec[1]]
         features = (shape[numbers.rhs_spec[0]],)
     follows = tuple(sorted(users.get(equation.outputs[0], ())))
-    kind = (equation.name, shape, equation.outputs[0].shape, source.name if source else "", follows, trips)
+    # In a loop each layer is its own kind; written out one by one, what looks alike is.
+    kind: Any = (equation.name, shape, equation.outputs[0].shape, source.name if source else "", follows, trips)
+    if trips:
+        kind = equation
     return Layer(equation, trips, bool(trips) and equation.inputs[which] in same, width, features, data.layers, kind)
 
 
