@@ -213,7 +213,7 @@ TABLE = {
         lambda: convolution(relu, 2**0.5, dimensions=2, size=4, depth=5, channels=48),
         "critical",
     ),
-    "attention": (lambda: attention(), "normalised"),
+    "attention": (lambda: attention(), "critical"),
     "rnn": (lambda: recurrent(rnn, 1, 0.9), "ordered"),
     "gru": (lambda: recurrent(gru, 3), "ordered"),
     "lstm": (lambda: recurrent(lstm, 4, states=2), "ordered"),
