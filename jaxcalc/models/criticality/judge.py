@@ -272,7 +272,7 @@ def _report(
 ) -> Criticality:
     rows = order_of_rows(traced.layers)
     kinds = [traced.layers[number].kind for number, _ in rows]
-    main = _main_rows(kinds)
+    main = _main_rows(kinds, [traced.layers[number].deep for number, _ in rows])
     depth = len(main) - 1
     ends = main[0], main[-1]
     predicted = np.full((3, len(rows)), math.nan)
@@ -314,11 +314,13 @@ def _report(
     )
 
 
-def _main_rows(kinds: Sequence[Any]) -> list[int]:
+def _main_rows(kinds: Sequence[Any], deep: Sequence[bool]) -> list[int]:
     """The rows of the kind that occurs most often; all rows, where no kind occurs twice."""
     groups: dict[Any, list[int]] = {}
     for row, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(row)
+    # What acts on the input alone, as at each time of a recurrent network, is no step of depth.
+    groups = {kind: members for kind, members in groups.items() if any(deep[row] for row in members)} or groups
     # Of several as frequent the last: within a block that is where the gradient is the skip connection's own.
     largest = max(reversed(groups.values()), key=len)
     return largest if len(largest) > 1 else list(range(len(kinds)))
@@ -347,7 +349,7 @@ def _layer_reports(
     measured: _Measured | None,
 ) -> tuple[LayerReport, ...]:
     reports = []
-    alone = len(_main_rows(kinds)) == len(kinds)
+    alone = len(_main_rows(kinds, [layers[number].deep for number, _ in rows])) == len(kinds)
     for row, (number, trip) in enumerate(rows):
         after = next((later for later in range(row + 1, len(rows)) if alone or kinds[later] == kinds[row]), None)
         signal, gradient, spread = predicted
@@ -404,9 +406,11 @@ def _beyond(
     if not depth or not math.isfinite(rate):
         return ""
     first, last = rows[main[0]], rows[main[-1]]
-    changes = theory.scaling()
+    layer = theory.traced.layers[first[0]]
+    # Where the input enters at every step, scaling it says nothing of one step.
+    changes = theory.scaling() if not layer.reused else [np.zeros(each.trips) for each in theory.traced.layers]
     start, end = (float(changes[number][trip]) for number, trip in (first, last))
-    width = theory.traced.layers[first[0]].width
+    width = layer.width
     signal = float(signals[main[0]])
     # Behind a norm scaling the input changes nothing, but for rounding.
     if start > 1e-3 * signal and end > 0:
