@@ -10,6 +10,7 @@ from jaxcalc._version import __version__
 
 if TYPE_CHECKING:
     from jaxcalc.engines import check_gradient as check_gradient
+    from jaxcalc.models import criticality as criticality
     from jaxcalc.programs import calibrate as calibrate
     from jaxcalc.programs import cost as cost
     from jaxcalc.solvers import minimize as minimize
@@ -58,6 +59,7 @@ _HOMES = {
     "calibrate": "jaxcalc.programs",
     "check_gradient": "jaxcalc.engines",
     "cost": "jaxcalc.programs",
+    "criticality": "jaxcalc.models",
     "minimize": "jaxcalc.solvers",
     **dict.fromkeys(
         (

@@ -1,6 +1,7 @@
 """models: ``init(key) -> params`` and ``apply(params, x)``."""
 
 from jaxcalc.models.blocks import BlockNetwork, convolutional_network, transformer
+from jaxcalc.models.criticality import Criticality, LayerReport, criticality
 from jaxcalc.models.dense import DeepNetwork, GradientFlow, deep_network, gradient_flow, mlp, normalise
 from jaxcalc.models.initialisation import draw_weights, weight_variance
 from jaxcalc.models.measurements import (
@@ -32,8 +33,10 @@ from jaxcalc.models.recurrent import (
 __all__ = [
     "BlockNetwork",
     "Cell",
+    "Criticality",
     "DeepNetwork",
     "GradientFlow",
+    "LayerReport",
     "Model",
     "RecurrentNetwork",
     "activation_moments",
@@ -41,6 +44,7 @@ __all__ = [
     "clip_gradient",
     "convolutional_network",
     "correlations",
+    "criticality",
     "dead_share",
     "dead_units",
     "deep_network",

@@ -1,0 +1,512 @@
+"""``criticality``: a model's layers read off its program, their theory beside their measurement, and a verdict."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcalc import checks
+from jaxcalc.models.criticality.fields import Field, Outside
+from jaxcalc.models.criticality.layers import Layer, find_layers, order_of_rows, with_gradients, with_scaling
+from jaxcalc.models.criticality.report import Criticality, LayerReport, Verdict
+from jaxcalc.models.criticality.theory import Moments, output_fields, predict, predict_scaling
+from jaxcalc.programs import walk
+from jaxcalc.transforms.interpreter import program_of
+
+__all__ = ["criticality"]
+
+_NARROWEST = 16  # features that a mean over features can be taken of
+_ENTRIES = 2e7  # parameters drawn for their variances: 0.03 % of one
+_FEWER = 2048  # samples where only a root or a sign is looked for
+_STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
+_VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
+_GAINS = 1 / 32, 32.0
+_LOUDER = 4.0  # a gain that a norm does away with, and nothing else
+
+
+def criticality(
+    model: Any,
+    x: Any,
+    /,
+    *,
+    num_seeds: int = 64,
+    key: jax.Array | None = None,
+    num_samples: int = 8192,
+) -> Criticality:
+    """What depth does to the signals and gradients of a model at initialisation, predicted and measured.
+
+    The model is traced. Its layers are the products and convolutions of something made from the parameters alone with
+    something that depends on the input; a loop's layers count once a trip. At infinite width the whole program, with
+    its way back, is run on samples of features, see ``wide``; measured are the true gradients of a random cotangent of
+    the output, over draws of the parameters.
+
+    Args:
+      model: ``init(key) -> params`` and ``apply(params, x) -> output``: a ``Model``, or any pair. Of Flax:
+        ``(lambda key: module.init(key, x), module.apply)``; of Equinox: ``(constructor, lambda module, x: ...)`` where
+        the constructor returns the arrays (``eqx.filter``) and the other combines them.
+      x: the input, a PyTree of arrays; what is predicted is predicted for it.
+      num_seeds: draws to be measured; 0 for none.
+      key: of these draws.
+      num_samples: of each feature's law; a power of two.
+
+    Returns:
+      A ``Criticality``: printed, a table and its explanation. A model that the theory does not cover has
+      ``verdict == "outside the theory"``, the ``reason``, and what was measured.
+
+    Raises:
+      TypeError: for what is no model.
+      ValueError: for numbers out of range.
+
+    Source: S. Schoenholz et al., Deep Information Propagation, ICLR 2017; G. Yang, Tensor Programs II, 2020.
+    """
+    checks.integer("criticality", "num_seeds", num_seeds, least=0)
+    checks.integer("criticality", "num_samples", num_samples, least=64)
+    if num_samples & (num_samples - 1):
+        raise ValueError(f"criticality: num_samples must be a power of two, got {num_samples}. Use 8192, say.")
+    init, apply = _pair(model)
+    key = jax.random.key(0) if key is None else key
+    x = jax.tree.map(jnp.asarray, x)
+    one = jax.eval_shape(init, key)
+    leaves, structure = jax.tree.flatten(one)
+    inputs, input_structure = jax.tree.flatten(x)
+    if not leaves:
+        return _nothing("the model has no parameters")
+
+    def fun(params, data):
+        return apply(jax.tree.unflatten(structure, params), jax.tree.unflatten(input_structure, data))
+
+    # Derivatives are those that custom rules say; where nothing is differentiated their bodies are looked into.
+    program, inlined = walk.prune(program_of(fun, leaves, inputs)), walk.prune(walk.trace(fun, leaves, inputs))
+    try:
+        layers = find_layers(program, len(leaves))
+    except Outside as outside:
+        return _nothing(str(outside))
+    if not layers:
+        return _nothing("the model has no layers: no product of its parameters with what depends on the input")
+    if not order_of_rows(layers):
+        return _nothing("the model has no layers: its loops make no trip")
+    traced = _Traced(init, program, inlined, layers, inputs, len(leaves), key)
+    theory, outside = None, ""
+    try:
+        _wide_enough(layers)
+        theory = _Theory(traced, num_samples)
+        moments = theory.moments()
+    except Outside as problem:
+        outside, moments = str(problem), None
+    measured = traced.measure(num_seeds, theory.outputs if theory else None) if num_seeds else None
+    return _report(traced, theory, moments, measured, outside, num_seeds)
+
+
+def _pair(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """``init`` and ``apply`` of a model."""
+    pair = (model.init, model.apply) if hasattr(model, "init") and hasattr(model, "apply") else model
+    if isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair)):
+        return pair
+    raise TypeError(
+        "criticality: model must be a Model or a pair (init, apply) of functions, "
+        f"got {type(model).__name__}. Pass (lambda key: ..., lambda params, x: ...)."
+    )
+
+
+def _nothing(reason: str) -> Criticality:
+    nan = math.nan
+    return Criticality((), "outside the theory", reason, 0, nan, nan, nan, nan, nan, "", (), 0)
+
+
+def _wide_enough(layers: Sequence[Layer]) -> None:
+    for layer in layers:
+        if layer.deep and layer.width < _NARROWEST:
+            raise Outside(f"a layer acts on {layer.width} features, and the theory is one of many")
+
+
+# -- measured ------------------------------------------------------------------------------------------------------
+
+
+class _Measured(NamedTuple):
+    """Over seeds, one column a row of the report."""
+
+    signal: np.ndarray
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Traced:
+    """A model as a program, with its layers."""
+
+    init: Callable[..., Any]
+    program: walk.Program
+    inlined: walk.Program
+    layers: Sequence[Layer]
+    inputs: list[Any]
+    num_params: int
+    key: jax.Array
+
+    def drawn(self, keys: jax.Array) -> list[jax.Array]:
+        """Parameters for each of some keys."""
+        # Not compiled as a whole: draws of one shape share a program this way, and a deep model has dozens.
+        return jax.tree.leaves(jax.vmap(self.init)(keys))
+
+    def at_once(self, most: int) -> int:
+        """How many draws of the parameters are held at a time."""
+        count = sum(value.size for value in self.program.inputs[: self.num_params])
+        return int(np.clip(_ENTRIES / count, min(4, most), most))
+
+    def draws(self) -> list[np.ndarray]:
+        """Parameters drawn several times, the sampling noise of their variances shared by all of one shape."""
+        keys = jax.random.split(jax.random.fold_in(self.key, 1), self.at_once(64))
+        return _pooled([np.asarray(leaf) for leaf in self.drawn(keys)])
+
+    def measure(self, num_seeds: int, outputs: Sequence[Any] | None) -> _Measured:
+        """Moments and squared norms over seeds."""
+        gradients = with_gradients(self.program, self.layers)
+        rows = order_of_rows(self.layers)
+        inexact = [value for value in self.program.outputs if value.inexact]
+        random = [True] * len(inexact) if outputs is None else [isinstance(output, Field) for output in outputs]
+
+        def one(key, params):
+            cotangents = [
+                jax.random.normal(k, value.shape, value.dtype) if is_random else jnp.zeros(value.shape, value.dtype)
+                for k, value, is_random in zip(jax.random.split(key, len(inexact)), inexact, random)
+            ]
+            computed, back = gradients([*params, *self.inputs], cotangents)
+            reduced = [
+                [
+                    fun(jnp.square(array), axis=tuple(range(len(layer.trips), array.ndim)))
+                    for array, layer in zip(arrays, self.layers)
+                ]
+                for fun, arrays in ((jnp.mean, computed), (jnp.sum, back))
+            ]
+            return [jnp.stack([arrays[number][trip] for number, trip in rows]) for arrays in reduced]
+
+        keys = jax.random.split(self.key, num_seeds)
+        size = self.at_once(num_seeds)
+        run = jax.jit(jax.vmap(one))
+        parts = [
+            run(jax.vmap(lambda key: jax.random.fold_in(key, 2))(chunk), self.drawn(chunk))
+            for chunk in (keys[start : start + size] for start in range(0, num_seeds, size))
+        ]
+        signal, gradient = (np.concatenate([np.asarray(part[i], float) for part in parts]) for i in (0, 1))
+        return _Measured(signal, gradient)
+
+
+def _pooled(leaves: list[np.ndarray]) -> list[np.ndarray]:
+    """Draws scaled so that slices of one shape whose variances differ by chance alone have the same.
+
+    Slices are what a loop over layers takes: the first axis where an array has more than two.
+    """
+    slices: list[np.ndarray] = []
+    leaves = [leaf.copy() for leaf in leaves]
+    for leaf in leaves:
+        if np.issubdtype(leaf.dtype, np.floating) and leaf.ndim > 1:
+            slices.extend([leaf[:, i] for i in range(leaf.shape[1])] if leaf.ndim > 3 else [leaf])
+    groups: dict[tuple[int, ...], list[np.ndarray]] = {}
+    for each in slices:
+        groups.setdefault(each.shape, []).append(each)
+    for members in groups.values():
+        squares = np.array([np.mean(np.square(each, dtype=float)) for each in members])
+        middle = np.median(squares)
+        for each, square in zip(members, squares):
+            noise = math.sqrt(2 / each.size)
+            alike = np.abs(squares - middle) < 5 * noise * middle
+            if square > 0 and abs(square - middle) < 5 * noise * middle:
+                each *= math.sqrt(np.mean(squares[alike]) / square)
+    return leaves
+
+
+# -- predicted -----------------------------------------------------------------------------------------------------
+
+
+class _Theory:
+    """Infinite width, for a traced model."""
+
+    def __init__(self, traced: _Traced, num_samples: int):
+        self.traced, self.num_samples = traced, num_samples
+        self.draws, self.parts, self.variances = traced.draws(), {}, {}
+        outputs = output_fields(traced.inlined, self.draws, traced.inputs, self.parts)
+        self.outputs = [output for output, value in zip(outputs, traced.program.outputs) if value.inexact]
+        if not any(isinstance(output, Field) for output in self.outputs):
+            raise Outside("the output is not random at infinite width: it is a mean over features, or a constant")
+        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in traced.program.inputs]
+        cotangents = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in traced.program.outputs if v.inexact]
+        gradients = with_gradients(traced.program, traced.layers)
+        self.program = walk.prune(walk.trace(gradients, shapes, cotangents))
+        scaled = with_scaling(traced.program, traced.layers, traced.num_params)
+        self.scaled = walk.prune(walk.trace(scaled, shapes))
+
+    def moments(self, gain: float = 1.0, num_samples: int | None = None) -> list[Moments]:
+        """Of every layer, with all weights times a gain."""
+        return predict(
+            self.program,
+            self.traced.layers,
+            self.draws,
+            self.traced.inputs,
+            self.outputs,
+            self.parts,
+            num_samples=num_samples or self.num_samples,
+            gain=gain,
+            variances=self.variances,
+        )
+
+    def scaling(self) -> list[np.ndarray]:
+        """The mean square of each layer's change as the input is scaled."""
+        return predict_scaling(
+            self.scaled, self.traced.layers, self.draws, self.traced.inputs, self.parts, num_samples=_FEWER
+        )
+
+
+# -- the report ----------------------------------------------------------------------------------------------------
+
+
+def _report(
+    traced: _Traced,
+    theory: _Theory | None,
+    moments: list[Moments] | None,
+    measured: _Measured | None,
+    reason: str,
+    num_seeds: int,
+) -> Criticality:
+    rows = order_of_rows(traced.layers)
+    kinds = [traced.layers[number].kind for number, _ in rows]
+    main = _main_rows(kinds, [traced.layers[number].deep for number, _ in rows])
+    depth = len(main) - 1
+    ends = main[0], main[-1]
+    predicted = np.full((3, len(rows)), math.nan)
+    if moments is not None:
+        predicted = np.array(
+            [[m.signal[t], m.gradient[t], m.spread[t]] for m, t in ((moments[number], t) for number, t in rows)]
+        ).T
+    _, gradient, spread = predicted
+    rate = _log_ratio(gradient, *ends) / depth if depth else math.nan
+    measured_rate = rate_error = math.nan
+    if measured is not None and depth:
+        measured_rate, rate_error = (number / depth for number in _over_seeds(measured.gradient, *ends))
+    notes = _notes(traced.layers)
+    band = math.sqrt(np.nansum(spread[list(main[1:])])) if depth and moments is not None else math.nan
+    verdict: Verdict = "outside the theory"
+    gain, remedy = math.nan, ""
+    if theory is not None and moments is not None and not reason:
+        reason = _beyond(theory, predicted[0], main, rows, rate, measured_rate, rate_error)
+        if not reason and not depth:
+            reason = "a single layer has no factor"
+        if not reason:
+            verdict, gain, remedy = _judge(theory, gradient, main, rows, rate)
+    if verdict == "outside the theory":
+        rate = band = math.nan
+        predicted[:] = math.nan
+    return Criticality(
+        _layer_reports(traced.layers, rows, kinds, predicted, measured),
+        verdict,
+        reason,
+        max(depth, 0),
+        rate,
+        measured_rate,
+        rate_error,
+        band,
+        gain,
+        remedy,
+        notes,
+        num_seeds,
+    )
+
+
+def _main_rows(kinds: Sequence[Any], deep: Sequence[bool]) -> list[int]:
+    """The rows of the kind that occurs most often; all rows, where no kind occurs twice."""
+    groups: dict[Any, list[int]] = {}
+    for row, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(row)
+    # What acts on the input alone, as at each time of a recurrent network, is no step of depth.
+    groups = {kind: members for kind, members in groups.items() if any(deep[row] for row in members)} or groups
+    # Of several as frequent the last: within a block that is where the gradient is the skip connection's own.
+    largest = max(reversed(groups.values()), key=len)
+    return largest if len(largest) > 1 else list(range(len(kinds)))
+
+
+def _log_ratio(values: np.ndarray, first: int, last: int) -> float:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.log(values[first]) - np.log(values[last]))
+
+
+def _over_seeds(values: np.ndarray, first: int, last: int) -> tuple[float, float]:
+    """The logarithm of a ratio of means over seeds, with its standard error."""
+    means = values.mean(axis=0)
+    if not (means[first] > 0 and means[last] > 0 and np.all(np.isfinite(means[[first, last]]))):
+        return _log_ratio(means, first, last), math.nan
+    ratio = values[:, first] / means[first] - values[:, last] / means[last]
+    error = ratio.std(ddof=1) / math.sqrt(len(ratio)) if len(ratio) > 1 else math.nan
+    return _log_ratio(means, first, last), float(error)
+
+
+def _layer_reports(
+    layers: Sequence[Layer],
+    rows: Sequence[tuple[int, tuple[int, ...]]],
+    kinds: Sequence[Any],
+    predicted: np.ndarray,
+    measured: _Measured | None,
+) -> tuple[LayerReport, ...]:
+    reports = []
+    alone = len(_main_rows(kinds, [layers[number].deep for number, _ in rows])) == len(kinds)
+    for row, (number, trip) in enumerate(rows):
+        after = next((later for later in range(row + 1, len(rows)) if alone or kinds[later] == kinds[row]), None)
+        signal, gradient, spread = predicted
+        factor = measured_factor = error = math.nan
+        if after is not None:
+            factor = math.exp(_log_ratio(gradient, row, after))
+            if measured is not None:
+                logarithm, error = _over_seeds(measured.gradient, row, after)
+                measured_factor = math.exp(logarithm)
+        moment = moment_error = math.nan
+        if measured is not None:
+            column = measured.signal[:, row]
+            moment = float(column.mean())
+            moment_error = float(column.std(ddof=1) / math.sqrt(len(column))) if len(column) > 1 else math.nan
+        name = str(number + 1) + "".join(f"[{place}]" for place in trip)
+        band = math.sqrt(max(spread[after], 0.0)) if after is not None else math.nan
+        reports.append(
+            LayerReport(
+                name,
+                layers[number].features,
+                float(signal[row]),
+                moment,
+                moment_error,
+                factor,
+                measured_factor,
+                error,
+                band,
+            )
+        )
+    return tuple(reports)
+
+
+def _notes(layers: Sequence[Layer]) -> tuple[str, ...]:
+    notes = []
+    if any(layer.reused for layer in layers):
+        notes.append(
+            "Weights shared by the trips of a loop are the same matrix throughout; gradients meet them as if they had "
+            "not been met on the way up, which infinite width allows."
+        )
+    return tuple(notes)
+
+
+def _beyond(
+    theory: _Theory,
+    signals: np.ndarray,
+    main: Sequence[int],
+    rows: Sequence[tuple[int, tuple[int, ...]]],
+    rate: float,
+    measured_rate: float,
+    rate_error: float,
+) -> str:
+    """Why this width is too far from infinite, if it is."""
+    depth = len(main) - 1
+    if not depth or not math.isfinite(rate):
+        return ""
+    first, last = rows[main[0]], rows[main[-1]]
+    layer = theory.traced.layers[first[0]]
+    # Where the input enters at every step, scaling it says nothing of one step.
+    changes = theory.scaling() if not layer.reused else [np.zeros(each.trips) for each in theory.traced.layers]
+    start, end = (float(changes[number][trip]) for number, trip in (first, last))
+    width = layer.width
+    signal = float(signals[main[0]])
+    # Behind a norm scaling the input changes nothing, but for rounding.
+    if start > 1e-3 * signal and end > 0:
+        # Scaling the input is one direction of `width`; where it grows faster than the others, the gradient comes to
+        # lie along it, and the factor is no longer that of independent directions.
+        share = (math.exp(min(math.log(end / start) - depth * rate, 700.0)) - 1) / width
+        if share > _VISIBLE:
+            return (
+                f"with {depth} layers of width {width} gradients turn to the direction of the signal itself, which "
+                "grows faster than any other; independent directions hold for fewer layers or far more features"
+            )
+    if math.isfinite(rate_error) and abs(measured_rate - rate) > 4 * rate_error and abs(measured_rate - rate) > 0.01:
+        return (
+            f"the measured factor, {math.exp(measured_rate):.4g} a layer, is not that of infinite width, "
+            f"{math.exp(rate):.4g}, by {abs(measured_rate - rate) / rate_error:.0f} standard errors: this width is "
+            "too small for this depth, or gradients are not independent of signals"
+        )
+    return ""
+
+
+def _judge(
+    theory: _Theory,
+    gradient: np.ndarray,
+    main: Sequence[int],
+    rows: Sequence[tuple[int, tuple[int, ...]]],
+    rate: float,
+) -> tuple[Verdict, float, str]:
+    """The verdict, the gain that makes the model critical, and the same in words."""
+    depth = len(main) - 1
+    logs = np.array([_log_ratio(gradient, a, b) for a, b in itertools.pairwise(main)])
+    if not math.isfinite(rate) or not np.all(gradient[list(main)] > 0):
+        return "dead", math.nan, "Draw the weights with a variance that is not zero."
+
+    def factors(gain: float) -> np.ndarray:
+        moments = theory.moments(gain, min(_FEWER, theory.num_samples))
+        squares = [float(moments[number].gradient[trip]) for number, trip in (rows[row] for row in main)]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return -np.diff(np.log(squares))
+
+    at = lambda gain: float(np.mean(factors(gain)))
+    last = lambda logs: float(np.mean(logs[-max(1, len(logs) // 3) :]))
+    here, louder, faint = last(factors(1.0)), last(factors(_LOUDER)), at(_GAINS[0])
+    # The first layers may still meet what no norm has seen; the last ones tell.
+    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.25 * abs(here):
+        return (
+            "normalised",
+            math.nan,
+            "No gain on the weights changes it"
+            + (": fewer layers, or skip connections." if abs(rate) > _STEADY else "."),
+        )
+    skips = abs(faint) < 1e-2
+    final = _limit(logs)
+    # Behind skip connections factors tend to 1 whatever happens, so that the whole is looked at.
+    critical = abs(rate) < _STEADY or (abs(rate) * depth <= 1 if skips else abs(final) < _STEADY)
+    verdict: Verdict = "critical" if critical else "ordered" if (final if not skips else rate) < 0 else "chaotic"
+    if verdict == "critical":
+        return verdict, 1.0, "The weights may stay as they are."
+    target = 1 / depth if skips else 0.0
+    gain = _root(lambda gain: at(gain) - target)
+    if math.isnan(gain):
+        return verdict, gain, "No gain on the weights makes it critical."
+    words = f"Multiply all weights by {gain:.4g}: " + (
+        "gradients then grow by a factor e over the whole depth." if skips else "gradients then keep their size."
+    )
+    return verdict, gain, words
+
+
+def _limit(logs: np.ndarray) -> float:
+    """Where factors' logarithms tend to with depth: the constant of ``a + b / layer`` in the deeper half."""
+    number = np.arange(1, len(logs) + 1)
+    deep = number > len(logs) // 2
+    if np.sum(deep) < 3:
+        return float(logs[-1])
+    table = np.stack([np.ones(int(deep.sum())), 1 / number[deep]], axis=1)
+    return float(np.linalg.lstsq(table, logs[deep], rcond=None)[0][0])
+
+
+def _root(fun: Callable[[float], float], num_steps: int = 12) -> float:
+    """The gain at which a function changes sign, by bisection of its logarithm and then the secant."""
+    low, high = (math.log(gain) for gain in _GAINS)
+    grid = np.linspace(low, high, 11)
+    values = [fun(math.exp(point)) for point in grid]
+    crossings = [i for i in range(10) if np.isfinite(values[i : i + 2]).all() and values[i] * values[i + 1] <= 0]
+    if not crossings:
+        return math.nan
+    i = min(crossings, key=lambda i: abs(grid[i] + grid[i + 1]))
+    (a, b), (fa, fb) = grid[i : i + 2], values[i : i + 2]
+    for _ in range(num_steps):
+        if abs(b - a) < 1e-4 or fa == fb:
+            break
+        middle = np.clip(a - fa * (b - a) / (fb - fa), a + 0.1 * (b - a), b - 0.1 * (b - a))
+        value = fun(math.exp(middle))
+        if abs(value) < 1e-5:
+            return math.exp(middle)
+        if (value > 0) == (fa > 0):
+            a, fa = middle, value
+        else:
+            b, fb = middle, value
+    return math.exp(0.5 * (a + b))
