@@ -38,6 +38,8 @@ CHAPTERS = {
         "losses",
         "softmax_cross_entropy",
         "vanishing_gradients",
+        "trainability",
+        "residual_growth",
         "recurrent_gradients",
         "dead_relu",
         "training_fixes",

@@ -72,7 +72,8 @@ def run(config, key):
     found = []
     for kind_key, (phi, two, sw2) in zip(jax.random.split(key, len(NETWORKS)), NETWORKS.values(), strict=True):
         keys = jax.random.split(kind_key, config.draws)
-        found.append(jax.lax.map(lambda k, kind=(phi, two, sw2): _through(config, *kind, k), keys))
+        through = lambda k, phi=phi, two=two, sw2=sw2: _through(config, phi, two, sw2, k)
+        found.append(jax.lax.map(through, keys))
     return jax.tree.map(lambda *rows: jnp.stack(rows), *found)
 
 
@@ -151,8 +152,8 @@ def figures(dataset):
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.set_label(
         "Signals and gradients through residual blocks, geometric means over networks. Dashed: mean-field theory, "
-        "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. With "
-        "one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
+        "valid at infinite width, for gradients independent of the signal; Euler's identity for the part along it. "
+        "With one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
     )
     return {"growth_by_block": figure}
 
