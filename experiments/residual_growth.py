@@ -128,7 +128,7 @@ def figures(dataset):
     """Signal and gradient by block, one panel a kind of network."""
     from matplotlib.ticker import LogLocator
 
-    figure, axes = style.subplots(1, 4, width="page", height=2.5, letters=False, sharey=True)
+    figure, axes = style.subplots(1, 4, width="page", height=2.5, letters=False)
     colors = {"signal": style.COLORS["blue"], "gradient": style.COLORS["vermilion"], "along": style.COLORS["green"]}
     labels = {
         "signal": "signal, from the input up",
@@ -145,7 +145,7 @@ def figures(dataset):
             ax.plot(x, one[f"theory_{variable}"], **style.THEORY)
         ax.set_title(name, fontsize=8)
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(base=10, numticks=8))
+        ax.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
         ax.set_xlabel("blocks passed")
     axes.flat[0].set_ylabel("mean square, over that at the start")
     axes.flat[0].plot([], [], **style.THEORY, label="theory")
