@@ -141,8 +141,8 @@ def figures(dataset):
         right.plot(line, multiple * line, **style.THEORY, label=rf"{multiple:.2g} $\xi_c$, fitted")
     right.set(xlabel=r"depth scale of correlations $\xi_c$, layers", ylabel="trainable depth, layers")
     for axis in (right.xaxis, right.yaxis):
-        style.ticks(axis, 2.0 ** np.arange(1, 8))
-    right.autoscale(tight=False)
+        low, high = axis.get_view_interval()
+        style.ticks(axis, [tick for tick in 2.0 ** np.arange(1, 8) if low <= tick <= high])
     right.legend(loc="upper left")
     figure.set_label(
         f"Left: training accuracy of tanh networks after {int(np.ravel(dataset.num_steps)[0])} steps; dashed: the "
