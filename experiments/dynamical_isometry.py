@@ -91,7 +91,8 @@ def run(config, key):
         row = []
         for other, phi in enumerate(ACTIVATIONS):
             keys = jax.random.split(jax.random.fold_in(key, 8 * number + other), config.draws)
-            row.append(jax.lax.map(lambda k, kind=(weights, phi): _singular_values(config, *kind, k), keys))
+            draw = lambda k, weights=weights, phi=phi: _singular_values(config, weights, phi, k)
+            row.append(jax.lax.map(draw, keys))
         values.append(jnp.stack(row))
     return {"singular_value": jnp.stack(values)}
 

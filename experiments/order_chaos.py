@@ -26,7 +26,7 @@ class Config(lab.Config):
     """units in a layer"""
     depth: int = pydantic.Field(default=40, ge=12)
     """layers"""
-    draws: int = pydantic.Field(default=10, ge=4)
+    draws: int = pydantic.Field(default=16, ge=4)
     """networks, whose weights all variances share but for their scale"""
     apart: float = pydantic.Field(default=0.02, gt=0, lt=0.2)
     """what the correlation is moved by in order; in chaos by 0.6 of what lies between it and 1, at most 0.25"""
@@ -204,8 +204,8 @@ def _draw_plane(dataset):
     bar = figure.colorbar(mesh, ax=ax, ticks=[1, 3, 10, 30, 100], format="%g")
     bar.set_label(r"depth scale $\xi_c$ in layers")
     figure.set_label(
-        "The depth scale of two inputs' correlation in tanh networks of infinite width; white: the critical line, and the "
-        "networks that were measured."
+        "The depth scale of two inputs' correlation in tanh networks of infinite width; white: the critical line, and "
+        "the networks that were measured."
     )
     return figure
 
