@@ -71,8 +71,14 @@ def test_what_has_no_layers_is_told_so():
     x = jnp.ones((2, 8))
     assert "no layers" in outside(lambda key: jax.random.normal(key, (8,)), lambda w, x: w * x, x)
     assert "no parameters" in outside(lambda key: (), lambda params, x: x, x)
+    single = lambda key: jax.random.normal(key, (8, 32))
+    assert "single layer" in outside(single, lambda w, x: jnp.tanh(x @ w), x)
+
+
+def test_a_loop_without_trips_adds_no_layer():
     init, apply, x = architectures.scanned(lambda h, w: jnp.tanh(h @ w), architectures.square(), depth=0)
-    assert "factor" in outside(init, apply, x) or "no layers" in outside(init, apply, x)
+    report = criticality((init, apply), x, num_seeds=0)
+    assert len(report.layers) == 2
 
 
 def test_narrow_layers_are_outside():
@@ -129,6 +135,8 @@ def test_equinox_module():
     assert abs(report.measured_rate - report.rate) < 3 * report.rate_error
 
 
+# Flax calls names of JAX that are to go; that is not ours to fail on.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_flax_module():
     nn = pytest.importorskip("flax.linen")
 

@@ -152,6 +152,8 @@ class Sampler:
         count = len(layout.parts)
         if partners is not None and partners.shape == (rows, layout.size):
             parts = [self._paired(piece) for piece in np.split(partners, count, axis=1)]
+            # Partners that agree, as inputs that a deep network no longer tells apart, may make rows agree.
+            parts = [part if _independent(part) else self._white(rows) for part in parts]
         else:
             parts = [self._white(rows) for _ in range(count)]
         if controls is not None and controls.shape[1] == layout.size:
@@ -222,6 +224,12 @@ def _cleared(samples: np.ndarray, controls: np.ndarray) -> np.ndarray:
     if not np.trace(gram) > 0:
         return samples
     return samples - (samples @ controls.T) @ np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ controls
+
+
+def _independent(samples: np.ndarray) -> bool:
+    """Whether no row is nearly made of others."""
+    rows, count = samples.shape
+    return 4 * rows > count or bool(np.linalg.eigvalsh(samples @ samples.T / count)[0] > 0.05)
 
 
 def _whitened(samples: np.ndarray) -> np.ndarray:
