@@ -152,8 +152,8 @@ def figures(dataset):
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.set_label(
         "Signals and gradients through residual blocks, geometric means over networks. Dashed: mean-field theory, "
-        "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. With "
-        "one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
+        "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. "
+        "With one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
     )
     return {"growth_by_block": figure}
 
