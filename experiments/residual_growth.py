@@ -5,6 +5,8 @@ that a gradient meets as independent of the signal that has met them too. Withou
 and by Euler's identity the gradient along the signal grows as the signal does: behind plain skips faster than all else.
 """
 
+import functools
+
 import numpy as np
 import pydantic
 
@@ -72,7 +74,7 @@ def run(config, key):
     found = []
     for kind_key, (phi, two, sw2) in zip(jax.random.split(key, len(NETWORKS)), NETWORKS.values(), strict=True):
         keys = jax.random.split(kind_key, config.draws)
-        found.append(jax.lax.map(lambda k, kind=(phi, two, sw2): _through(config, *kind, k), keys))
+        found.append(jax.lax.map(functools.partial(_through, config, phi, two, sw2), keys))
     return jax.tree.map(lambda *rows: jnp.stack(rows), *found)
 
 
@@ -151,8 +153,8 @@ def figures(dataset):
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.set_label(
         "Signals and gradients through residual blocks, geometric means over networks. Dashed: mean-field theory, "
-        "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. With "
-        "one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
+        "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. "
+        "With one matrix and ReLU that part overtakes the independent one; elsewhere it does not."
     )
     return {"growth_by_block": figure}
 
