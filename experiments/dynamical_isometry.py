@@ -5,6 +5,8 @@ grows with depth for Gaussian weights whatever the activation, stays for orthogo
 grows slowly for orthogonal weights and tanh.
 """
 
+import functools
+
 import numpy as np
 import pydantic
 
@@ -91,8 +93,7 @@ def run(config, key):
         row = []
         for other, phi in enumerate(ACTIVATIONS):
             keys = jax.random.split(jax.random.fold_in(key, 8 * number + other), config.draws)
-            draw = lambda k, weights=weights, phi=phi: _singular_values(config, weights, phi, k)
-            row.append(jax.lax.map(draw, keys))
+            row.append(jax.lax.map(functools.partial(_singular_values, config, weights, phi), keys))
         values.append(jnp.stack(row))
     return {"singular_value": jnp.stack(values)}
 

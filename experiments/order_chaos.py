@@ -30,7 +30,7 @@ class Config(lab.Config):
     """networks, whose weights all variances share but for their scale"""
     apart: float = pydantic.Field(default=0.02, gt=0, lt=0.2)
     """what the correlation is moved by in order; in chaos by 0.6 of what lies between it and 1, at most 0.25"""
-    points: int = pydantic.Field(default=12, ge=4)
+    points: int = pydantic.Field(default=18, ge=4)
     """weight variances of the phase diagram, and half as many of the biases"""
 
     @pydantic.model_validator(mode="after")
@@ -55,7 +55,8 @@ VARIABLES = {
     "plane_sw2": Variable(("plane_sw2",), "", "variance of a weight times the width"),
     "plane_sb2": Variable(("plane_sb2",), "", "variance of a bias"),
     "plane_xi": Variable(("plane_sb2", "plane_sw2"), "layers", "depth scale of the correlation, theory"),
-    "critical": Variable(("plane_sb2",), "", "critical weight variance, theory"),
+    "line_sb2": Variable(("line_sb2",), "", "variance of a bias"),
+    "critical": Variable(("line_sb2",), "", "critical weight variance, theory"),
 }
 
 
@@ -78,12 +79,17 @@ def shared(config):
 
     names = ("moment", "chi", "correlation", "xi_moment", "xi_correlation", "xi_gradient")
     scales = dict(zip(names, jax.jit(_theory)(config.weight_variances, config.bias_variance), strict=True))
-    plane_sw2 = np.linspace(0.6, 4.0, config.points)
+    plane_sw2 = np.linspace(0.6, 4.1, config.points)
     plane_sb2 = np.linspace(0.005, 0.3, config.points // 2)
+    line_sb2 = np.linspace(0.0, 0.3, 61)
     plane = jax.jit(lambda sb2: jax.lax.map(lambda b: _theory(plane_sw2, b)[4], sb2))(plane_sb2)
-    line = jax.jit(jax.vmap(lambda b: edge_of_chaos.critical_point("tanh", b).sw2))(plane_sb2)
+    line = jax.jit(jax.vmap(lambda b: edge_of_chaos.critical_point("tanh", b).sw2))(line_sb2)
     names = {"sw2": np.array(config.weight_variances), "layer": np.arange(config.depth + 1)}
-    return names | scales | {"plane_sw2": plane_sw2, "plane_sb2": plane_sb2, "plane_xi": plane, "critical": line}
+    return (
+        names
+        | scales
+        | {"plane_sw2": plane_sw2, "plane_sb2": plane_sb2, "plane_xi": plane, "line_sb2": line_sb2, "critical": line}
+    )
 
 
 def run(config, key):
@@ -190,7 +196,7 @@ def _draw_plane(dataset):
         norm=LogNorm(1, 100),
         cmap="cividis",
     )
-    ax.plot(dataset.critical, dataset.plane_sb2, color="white", linewidth=1.6)
+    ax.plot(dataset.critical, dataset.line_sb2, color="white", linewidth=1.6)
     ax.annotate("order", (0.12, 0.85), xycoords="axes fraction", color="white")
     ax.annotate("chaos", (0.8, 0.12), xycoords="axes fraction", color="white")
     ax.plot(
@@ -200,6 +206,7 @@ def _draw_plane(dataset):
         color="white",
         markersize=4,
     )
+    ax.set(ylim=(float(dataset.plane_sb2[0]), float(dataset.plane_sb2[-1])))
     ax.set(xlabel=r"variance of weights $\times$ width, $\sigma_w^2$", ylabel=r"variance of biases, $\sigma_b^2$")
     bar = figure.colorbar(mesh, ax=ax, ticks=[1, 3, 10, 30, 100], format="%g")
     bar.set_label(r"depth scale $\xi_c$ in layers")
@@ -225,7 +232,7 @@ def _draw_line(dataset):
     right.errorbar(dataset.sw2, measured, measured**2 * log_error, capsize=2, **other)
     right.plot(dataset.sw2, dataset.xi_correlation, **style.THEORY, label="theory")
     right.plot(dataset.sw2, dataset.xi_gradient, **style.THEORY)
-    right.set(xlabel=r"$\sigma_w^2$", ylabel="layers", yscale="log")
+    right.set(xlabel=r"$\sigma_w^2$", ylabel="layers", yscale="log", ylim=(1.5, 400))
     right.legend()
     figure.set_label(
         "The gradient's factor a layer (a) and depth scales (b) with standard errors over networks. Theory is that of "

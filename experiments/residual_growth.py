@@ -5,6 +5,8 @@ that a gradient meets as independent of the signal that has met them too. Withou
 and by Euler's identity the gradient along the signal grows as the signal does: behind plain skips faster than all else.
 """
 
+import functools
+
 import numpy as np
 import pydantic
 
@@ -72,8 +74,7 @@ def run(config, key):
     found = []
     for kind_key, (phi, two, sw2) in zip(jax.random.split(key, len(NETWORKS)), NETWORKS.values(), strict=True):
         keys = jax.random.split(kind_key, config.draws)
-        through = lambda k, phi=phi, two=two, sw2=sw2: _through(config, phi, two, sw2, k)
-        found.append(jax.lax.map(through, keys))
+        found.append(jax.lax.map(functools.partial(_through, config, phi, two, sw2), keys))
     return jax.tree.map(lambda *rows: jnp.stack(rows), *found)
 
 
