@@ -15,7 +15,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(request, cache, tmp_path_factory):
-    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS``.
+    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL``, its axes in ``GRIDS`` and ``LANES``.
 
     No claim of any of them survives a variable that is not a number.
     """
@@ -23,15 +23,15 @@ def run(request, cache, tmp_path_factory):
     from jaxcalc.lab import registry
 
     name, small, found = request.module.EXPERIMENT, request.module.SMALL, {}
-    grids = getattr(request.module, "GRIDS", {})
+    grids, lanes = getattr(request.module, "GRIDS", {}), getattr(request.module, "LANES", {})
 
     def make(part):
         if part not in found:
             known = registry.available()
             address = f"{name}.{part}" if f"{name}.{part}" in known else name  # a subject of one question
             config = {"experiment": address, "dtype": "float64", "params": small.get(part, {})}
-            if part in grids:
-                config["sweep"] = {"grid": grids[part]}
+            sweep = {"grid": grids.get(part), "vmap": lanes.get(part)}
+            config["sweep"] = {kind: axes for kind, axes in sweep.items() if axes}
             found[part] = lab.run(config, out=tmp_path_factory.mktemp(part), progress=False)
             assert found[part].messages == []
             assert survivors(address, found[part].dataset) == []
