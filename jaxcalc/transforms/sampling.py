@@ -230,7 +230,7 @@ def quasi_monte_carlo(
             return _running_mean(jax.checkpoint(chunk), starts)
 
         shifts = jax.random.bits(key, (num_replicates, low.size), jnp.uint32) >> (32 - _SOBOL_BITS)
-        means = jax.lax.map(replicate, shifts)
+        means = jax.jit(lambda shifts: jax.lax.map(replicate, shifts))(shifts)
         spread = jax.tree.map(lambda m: _root(((m - m.mean(0)) ** 2).sum(0), num_replicates), means)
         total = np.asarray(num_samples * num_replicates, float)
         return Estimate(
@@ -265,7 +265,8 @@ def _chunked_mean(who: str, batch, key, num_samples: int, chunk_size: int, evalu
         return _merged(carry, new, 1 / (i + 1.0), chunk_size * (i / (i + 1.0))), None
 
     zeros = jax.tree.map(lambda y: jnp.zeros(y.shape, y.dtype), jax.eval_shape(functools.partial(one_chunk, key)))
-    (mean, squares), _ = jax.lax.scan(step, zeros, jnp.arange(full))
+    # A loop that runs by itself is compiled into a cache that lets go of nothing; a jitted one's program goes with it.
+    (mean, squares), _ = jax.jit(lambda carry: jax.lax.scan(step, carry, jnp.arange(full)))(zeros)
     if rest:
         share, weight = rest / num_samples, rest * ((num_samples - rest) / num_samples)
         mean, squares = _merged((mean, squares), moments(rest, last), share, weight)

@@ -1,5 +1,6 @@
 """Sampling against closed forms: coverage of the standard errors, rates, SciPy's Sobol points."""
 
+import gc
 import math
 
 import jax
@@ -174,3 +175,19 @@ def test_half_precision_keeps_its_error_and_complex_is_refused():
     assert float(found.standard_error) == pytest.approx(12**-0.5 / 100_000**0.5, rel=0.1)
     with pytest.raises(TypeError, match="the integrand must be real, got complex64"):
         monte_carlo(lambda x: x * 1j, num_samples=10)(jax.random.key(0), 0.0, 1.0)
+
+
+@pytest.mark.parametrize("estimator", [monte_carlo, quasi_monte_carlo])
+def test_programs_go_with_their_functions(estimator):
+    def run(rate):
+        return estimator(lambda x: jnp.sin(rate * x[0]), num_samples=64)(jax.random.key(0), jnp.zeros(2), jnp.ones(2))
+
+    def programs():
+        gc.collect()
+        return len(jax.devices()[0].client.live_executables())
+
+    run(jnp.ones(()))
+    before = programs()
+    for rate in (2.0, 3.0, 4.0):
+        run(jnp.array(rate))
+    assert programs() == before
