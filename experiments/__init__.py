@@ -38,6 +38,9 @@ CHAPTERS = {
         "losses",
         "softmax_cross_entropy",
         "vanishing_gradients",
+        "order_chaos",
+        "dynamical_isometry",
+        "residual_growth",
     ),
     "flows": (
         "neural_ode",
