@@ -265,8 +265,8 @@ def signals(
 
     The mean of ``h`` is followed beside its mean square: behind a skip connection the positive outputs of ReLU add up.
     The gradient's factor takes the weights met on the way down as independent of those on the way up. Behind plain skip
-    connections of ReLU the measured factor is larger; presumably gradients turn to the direction that outputs of one
-    sign share.
+    connections of ReLU that fails at depth: the part of a gradient along the signal grows as the signal does, see
+    ``residual_growth.aligned_gradient``.
 
     Args:
       phi: the activation, or its name.
