@@ -15,7 +15,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(request, cache, tmp_path_factory):
-    """Each part of the file's ``EXPERIMENT``, run once, with its parameters in ``SMALL``, its axes in ``GRIDS`` and ``LANES``.
+    """Each part of ``EXPERIMENT``, run once, with its parameters in ``SMALL`` and its axes in ``GRIDS`` and ``LANES``.
 
     No claim of any of them survives a variable that is not a number.
     """
