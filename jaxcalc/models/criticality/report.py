@@ -136,9 +136,9 @@ class Criticality:
                 f"{math.exp(self.measured_rate) * self.rate_error:.2g} a layer."
             )
         if math.isfinite(self.vanishing_depth):
-            said.append(f"At this rate gradients reach 1e-6 after {self.vanishing_depth:.0f} layers.")
+            said.append(f"If every layer did so, they would come down to 1e-6 after {self.vanishing_depth:.0f} layers.")
         if math.isfinite(self.exploding_depth):
-            said.append(f"At this rate gradients reach 1e6 after {self.exploding_depth:.0f} layers.")
+            said.append(f"If every layer did so, they would go up to 1e6 after {self.exploding_depth:.0f} layers.")
         if self.remedy:
             said.append(self.remedy)
         said.extend(self.notes)
@@ -162,11 +162,12 @@ class Criticality:
                 numbers, measured, yerr=error, fmt="o", markersize=3, color=style.COLORS["blue"], label="measured"
             )
             if np.any(np.isfinite(predicted)):
-                axis.plot(numbers, predicted, "--", color=style.COLORS["orange"], label="infinite width", zorder=3)
-            if np.any(measured > 0):
+                axis.plot(numbers, predicted, **style.THEORY, label="infinite width")
+            shown = np.concatenate([each[np.isfinite(each) & (each > 0)] for each in (predicted, measured)])
+            if shown.size and shown.max() > 5 * shown.min():  # within less than a decade logarithms have few ticks
                 axis.set_yscale("log")
             axis.set_xlabel("layer")
-        axes[0].set_ylabel("factor on the gradient's squared norm")
+        axes[0].set_ylabel(r"gradient's factor $\chi$")
         axes[1].set_ylabel("mean square of the layer")
         axes[1].legend(frameon=False)
         figure.set_label(f"Factor and moment by layer over {self.num_seeds} seeds; verdict: {self.verdict}.")
