@@ -51,6 +51,7 @@ VARIABLES = {
     "draw": Variable(("draw",), "", "random network"),
     "loss": Variable(("remedy", "draw", "update"), "nats", "cross-entropy of a batch"),
     "misread": Variable(("remedy", "draw"), "", "share of images misread after training"),
+    "lost": Variable(("remedy", "draw"), "", "whether the last loss was no number"),
     "ratio": Variable(("remedy", "draw"), "", "gradient at the input over that at the last layer, at the start"),
     "layers": Variable(("layers",), "", "layers of the wide networks"),
     "normalised": Variable(("layers", "draw"), "", "the same of wide networks with batch normalisation"),
@@ -61,7 +62,7 @@ VARIABLES = {
 
 def run(config, key):
     keys = jax.random.split(key, config.seeds)
-    columns = {"loss": [], "misread": [], "ratio": []}
+    columns = {"loss": [], "misread": [], "lost": [], "ratio": []}
     for remedy in REMEDIES.values():
         trained = jax.jit(jax.vmap(lambda key, remedy=remedy: _train(config, key, **remedy)))(keys)
         for column, values in zip(columns.values(), trained, strict=True):
@@ -121,7 +122,7 @@ def _at_start(config, key, normalisation, layers):
 
 
 def _train(config, key, gain=1.0, clip=False, **choices):
-    """Losses, share misread at the end, and the ratio of gradients at the start."""
+    """Losses, share misread at the end, whether the numbers were lost, and the ratio of gradients at the start."""
     import optax
 
     from jaxcalc import models
@@ -146,7 +147,7 @@ def _train(config, key, gain=1.0, clip=False, **choices):
     keys = jax.random.split(of_training, config.updates)
     (end, _), values = jax.lax.scan(update, (start, solver.init(start)), keys)
     misread = jnp.mean(network.apply(end, images).argmax(1) != labels)
-    return values, misread, signal[0] / signal[-1]
+    return values, misread, ~jnp.isfinite(values[-1]), signal[0] / signal[-1]
 
 
 def _batch_norm(dataset):
@@ -168,10 +169,9 @@ def _clipping(dataset):
     """Where the start is too large training leaves all numbers; clipped the loss falls, though not to reading."""
     clipped = dataset.loss.sel(remedy="too large, clipped")
     start, tail = clipped.isel(update=0), clipped.isel(update=slice(-20, None)).median("update", skipna=False)
-    lost = ~np.isfinite(dataset.loss.sel(remedy="too large").isel(update=-1))
     share = dataset.misread.median("draw", skipna=False)
     return Finding(
-        holds(lost) & less(tail.values, 0.2 * start.values),
+        holds(dataset.lost.sel(remedy="too large")) & less(tail.values, 0.2 * start.values),
         limits=above(dataset.misread.sel(remedy="too large, clipped"), 0.7),
         measured=f"clipped, the loss falls from {float(start.median()):.3g} to {float(tail.median()):.3g}; misread: "
         + ", ".join(f"{r} {float(m):.2f}" for r, m in zip(share.remedy.values, share)),
