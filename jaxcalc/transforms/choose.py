@@ -224,6 +224,8 @@ def _within_budget(request: Request, plan: Plan) -> Plan:
       MemoryBudgetError: if every route breaks it.
     """
     routes, footprints = list(plan.routes), {}
+    # The plan's own routes no longer know how to be made smaller.
+    again = functools.cache(lambda: request.operator.routes(request.staged, request.choices, math.inf))
     for _ in range(_MAX_COMPILATIONS):
         footprint = compiled(request, plan.chosen).footprint
         if footprint <= plan.budget:
@@ -237,8 +239,7 @@ def _within_budget(request: Request, plan: Plan) -> Plan:
         peak = plan.chosen.peak_bytes
         wanted = _MARGIN * plan.budget * peak / footprint
         limits = [int(wanted * (peak / wanted) ** (i / _MAX_COMPILATIONS)) for i in range(_MAX_COMPILATIONS)]
-        # The plan's own routes no longer know how to be made smaller.
-        for route in request.operator.routes(request.staged, request.choices, math.inf):
+        for route in again():
             if route.method != broken.method or route.smaller is None:
                 continue
             chunked = next(filter(None, map(route.smaller, limits)), None)

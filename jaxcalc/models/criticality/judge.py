@@ -1,28 +1,27 @@
 """``criticality``: a model's layers read off its program, their theory beside their measurement, and a verdict."""
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxcalc import checks
-from jaxcalc.models.criticality.fields import Field, Outside
-from jaxcalc.models.criticality.layers import Layer, find_layers, order_of_rows, with_gradients, with_scaling
+from jaxcalc.models.criticality.fields import Outside
+from jaxcalc.models.criticality.layers import Layer, find_layers, order_of_rows
+from jaxcalc.models.criticality.measured import Measured, Traced
 from jaxcalc.models.criticality.report import Criticality, LayerReport, Verdict
-from jaxcalc.models.criticality.theory import Moments, output_fields, predict, predict_scaling
+from jaxcalc.models.criticality.theory import FEWER, Moments, Theory
 from jaxcalc.programs import walk
 from jaxcalc.transforms.interpreter import program_of
 
 __all__ = ["criticality"]
 
 _NARROWEST = 16  # features that a mean over features can be taken of
-_ENTRIES = 2e7  # parameters drawn for their variances: 0.03 % of one
-_FEWER = 2048  # samples where only a root or a sign is looked for
 _STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
 _VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
 _GAINS = 1 / 32, 32.0
@@ -90,11 +89,11 @@ def criticality(
         return _nothing("the model has no layers: no product of its parameters with what depends on the input")
     if not order_of_rows(layers):
         return _nothing("the model has no layers: its loops make no trip")
-    traced = _Traced(init, program, inlined, layers, inputs, len(leaves), key)
+    traced = Traced(init, program, inlined, layers, inputs, len(leaves), key)
     theory, outside = None, ""
     try:
         _wide_enough(layers)
-        theory = _Theory(traced, num_samples)
+        theory = Theory(traced, num_samples)
         moments = theory.moments()
     except Outside as problem:
         outside, moments = str(problem), None
@@ -124,149 +123,14 @@ def _wide_enough(layers: Sequence[Layer]) -> None:
             raise Outside(f"a layer acts on {layer.width} features, and the theory is one of many")
 
 
-# -- measured ------------------------------------------------------------------------------------------------------
-
-
-class _Measured(NamedTuple):
-    """Over seeds, one column a row of the report."""
-
-    signal: np.ndarray
-    gradient: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Traced:
-    """A model as a program, with its layers."""
-
-    init: Callable[..., Any]
-    program: walk.Program
-    inlined: walk.Program
-    layers: Sequence[Layer]
-    inputs: list[Any]
-    num_params: int
-    key: jax.Array
-
-    def drawn(self, keys: jax.Array) -> list[jax.Array]:
-        """Parameters for each of some keys."""
-        # Not compiled as a whole: draws of one shape share a program this way, and a deep model has dozens.
-        return jax.tree.leaves(jax.vmap(self.init)(keys))
-
-    def at_once(self, most: int) -> int:
-        """How many draws of the parameters are held at a time."""
-        count = sum(value.size for value in self.program.inputs[: self.num_params])
-        return int(np.clip(_ENTRIES / count, min(4, most), most))
-
-    def draws(self) -> list[np.ndarray]:
-        """Parameters drawn several times, the sampling noise of their variances shared by all of one shape."""
-        keys = jax.random.split(jax.random.fold_in(self.key, 1), self.at_once(64))
-        return _pooled([np.asarray(leaf) for leaf in self.drawn(keys)])
-
-    def measure(self, num_seeds: int, outputs: Sequence[Any] | None) -> _Measured:
-        """Moments and squared norms over seeds."""
-        gradients = with_gradients(self.program, self.layers)
-        rows = order_of_rows(self.layers)
-        inexact = [value for value in self.program.outputs if value.inexact]
-        random = [True] * len(inexact) if outputs is None else [isinstance(output, Field) for output in outputs]
-
-        def one(key, params):
-            cotangents = [
-                jax.random.normal(k, value.shape, value.dtype) if is_random else jnp.zeros(value.shape, value.dtype)
-                for k, value, is_random in zip(jax.random.split(key, len(inexact)), inexact, random)
-            ]
-            computed, back = gradients([*params, *self.inputs], cotangents)
-            reduced = [
-                [
-                    fun(jnp.square(array), axis=tuple(range(len(layer.trips), array.ndim)))
-                    for array, layer in zip(arrays, self.layers)
-                ]
-                for fun, arrays in ((jnp.mean, computed), (jnp.sum, back))
-            ]
-            return [jnp.stack([arrays[number][trip] for number, trip in rows]) for arrays in reduced]
-
-        keys = jax.random.split(self.key, num_seeds)
-        size = self.at_once(num_seeds)
-        run = jax.jit(jax.vmap(one))
-        parts = [
-            run(jax.vmap(lambda key: jax.random.fold_in(key, 2))(chunk), self.drawn(chunk))
-            for chunk in (keys[start : start + size] for start in range(0, num_seeds, size))
-        ]
-        signal, gradient = (np.concatenate([np.asarray(part[i], float) for part in parts]) for i in (0, 1))
-        return _Measured(signal, gradient)
-
-
-def _pooled(leaves: list[np.ndarray]) -> list[np.ndarray]:
-    """Draws scaled so that slices of one shape whose variances differ by chance alone have the same.
-
-    Slices are what a loop over layers takes: the first axis where an array has more than two.
-    """
-    slices: list[np.ndarray] = []
-    leaves = [leaf.copy() for leaf in leaves]
-    for leaf in leaves:
-        if np.issubdtype(leaf.dtype, np.floating) and leaf.ndim > 1:
-            slices.extend([leaf[:, i] for i in range(leaf.shape[1])] if leaf.ndim > 3 else [leaf])
-    groups: dict[tuple[int, ...], list[np.ndarray]] = {}
-    for each in slices:
-        groups.setdefault(each.shape, []).append(each)
-    for members in groups.values():
-        squares = np.array([np.mean(np.square(each, dtype=float)) for each in members])
-        middle = np.median(squares)
-        for each, square in zip(members, squares):
-            noise = math.sqrt(2 / each.size)
-            alike = np.abs(squares - middle) < 5 * noise * middle
-            if square > 0 and abs(square - middle) < 5 * noise * middle:
-                each *= math.sqrt(np.mean(squares[alike]) / square)
-    return leaves
-
-
-# -- predicted -----------------------------------------------------------------------------------------------------
-
-
-class _Theory:
-    """Infinite width, for a traced model."""
-
-    def __init__(self, traced: _Traced, num_samples: int):
-        self.traced, self.num_samples = traced, num_samples
-        self.draws, self.parts, self.variances = traced.draws(), {}, {}
-        outputs = output_fields(traced.inlined, self.draws, traced.inputs, self.parts)
-        self.outputs = [output for output, value in zip(outputs, traced.program.outputs) if value.inexact]
-        if not any(isinstance(output, Field) for output in self.outputs):
-            raise Outside("the output is not random at infinite width: it is a mean over features, or a constant")
-        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in traced.program.inputs]
-        cotangents = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in traced.program.outputs if v.inexact]
-        gradients = with_gradients(traced.program, traced.layers)
-        self.program = walk.prune(walk.trace(gradients, shapes, cotangents))
-        scaled = with_scaling(traced.program, traced.layers, traced.num_params)
-        self.scaled = walk.prune(walk.trace(scaled, shapes))
-
-    def moments(self, gain: float = 1.0, num_samples: int | None = None) -> list[Moments]:
-        """Of every layer, with all weights times a gain."""
-        return predict(
-            self.program,
-            self.traced.layers,
-            self.draws,
-            self.traced.inputs,
-            self.outputs,
-            self.parts,
-            num_samples=num_samples or self.num_samples,
-            gain=gain,
-            variances=self.variances,
-        )
-
-    def scaling(self) -> list[np.ndarray]:
-        """The mean square of each layer's change as the input is scaled."""
-        return predict_scaling(
-            self.scaled, self.traced.layers, self.draws, self.traced.inputs, self.parts, num_samples=_FEWER
-        )
-
-
 # -- the report ----------------------------------------------------------------------------------------------------
 
 
 def _report(
-    traced: _Traced,
-    theory: _Theory | None,
+    traced: Traced,
+    theory: Theory | None,
     moments: list[Moments] | None,
-    measured: _Measured | None,
+    measured: Measured | None,
     reason: str,
     num_seeds: int,
 ) -> Criticality:
@@ -346,7 +210,7 @@ def _layer_reports(
     rows: Sequence[tuple[int, tuple[int, ...]]],
     kinds: Sequence[Any],
     predicted: np.ndarray,
-    measured: _Measured | None,
+    measured: Measured | None,
 ) -> tuple[LayerReport, ...]:
     reports = []
     alone = len(_main_rows(kinds, [layers[number].deep for number, _ in rows])) == len(kinds)
@@ -393,7 +257,7 @@ def _notes(layers: Sequence[Layer]) -> tuple[str, ...]:
 
 
 def _beyond(
-    theory: _Theory,
+    theory: Theory,
     signals: np.ndarray,
     main: Sequence[int],
     rows: Sequence[tuple[int, tuple[int, ...]]],
@@ -432,7 +296,7 @@ def _beyond(
 
 
 def _judge(
-    theory: _Theory,
+    theory: Theory,
     gradient: np.ndarray,
     main: Sequence[int],
     rows: Sequence[tuple[int, tuple[int, ...]]],
@@ -445,7 +309,7 @@ def _judge(
         return "dead", math.nan, "Draw the weights with a variance that is not zero."
 
     def factors(gain: float) -> np.ndarray:
-        moments = theory.moments(gain, min(_FEWER, theory.num_samples))
+        moments = theory.moments(gain, min(FEWER, theory.num_samples))
         squares = [float(moments[number].gradient[trip]) for number, trip in (rows[row] for row in main)]
         with np.errstate(divide="ignore", invalid="ignore"):
             return -np.diff(np.log(squares))
@@ -488,25 +352,16 @@ def _limit(logs: np.ndarray) -> float:
     return float(np.linalg.lstsq(table, logs[deep], rcond=None)[0][0])
 
 
-def _root(fun: Callable[[float], float], num_steps: int = 12) -> float:
-    """The gain at which a function changes sign, by bisection of its logarithm and then the secant."""
-    low, high = (math.log(gain) for gain in _GAINS)
-    grid = np.linspace(low, high, 11)
-    values = [fun(math.exp(point)) for point in grid]
+def _root(fun: Callable[[float], float]) -> float:
+    """The gain nearest to 1 at which a function changes sign; NaN if there is none."""
+    from scipy import optimize
+
+    at = functools.cache(lambda point: fun(math.exp(point)))  # each value is a run at infinite width
+    grid = np.linspace(math.log(_GAINS[0]), math.log(_GAINS[1]), 11).tolist()
+    values = list(map(at, grid))
     crossings = [i for i in range(10) if np.isfinite(values[i : i + 2]).all() and values[i] * values[i + 1] <= 0]
     if not crossings:
         return math.nan
     i = min(crossings, key=lambda i: abs(grid[i] + grid[i + 1]))
-    (a, b), (fa, fb) = grid[i : i + 2], values[i : i + 2]
-    for _ in range(num_steps):
-        if abs(b - a) < 1e-4 or fa == fb:
-            break
-        middle = np.clip(a - fa * (b - a) / (fb - fa), a + 0.1 * (b - a), b - 0.1 * (b - a))
-        value = fun(math.exp(middle))
-        if abs(value) < 1e-5:
-            return math.exp(middle)
-        if (value > 0) == (fa > 0):
-            a, fa = middle, value
-        else:
-            b, fb = middle, value
-    return math.exp(0.5 * (a + b))
+    point: Any = optimize.brentq(at, grid[i], grid[i + 1], xtol=1e-4)
+    return math.exp(point)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from jaxcalc.transforms.tables import columns
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -110,11 +112,10 @@ class Criticality:
                 for layer in self.layers
             ),
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows]
-        if len(lines) > 41:
-            lines = [*lines[:21], "...".rjust(len(lines[0]) // 2), *lines[-20:]]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        lines = columns(rows, left=()).split("\n")
+        if len(lines) > 42:
+            lines = [*lines[:22], "...".rjust(len(lines[1]) // 2), *lines[-20:]]
+        return "\n".join(lines)
 
     def explain(self) -> str:
         """The verdict, what it rests on, and the remedy, in sentences."""

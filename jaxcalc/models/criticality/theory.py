@@ -8,12 +8,16 @@ import jax
 import numpy as np
 
 from jaxcalc.models.criticality.fields import Drawn, Field, Known, Outside, Sampler, Split
-from jaxcalc.models.criticality.layers import Layer
+from jaxcalc.models.criticality.layers import Layer, with_gradients, with_scaling
 from jaxcalc.models.criticality.matrices import Matrices
+from jaxcalc.models.criticality.measured import Traced
 from jaxcalc.models.criticality.wide import run
+from jaxcalc.programs import walk
 from jaxcalc.programs.walk import Program
 
-__all__ = ["Moments", "output_fields", "predict", "predict_scaling"]
+__all__ = ["FEWER", "Moments", "Theory"]
+
+FEWER = 2048  # samples where only a root or a sign is looked for
 
 _MOST_SPLITS = 24  # times that features are found to need finer parts
 
@@ -43,7 +47,7 @@ def _attempts(run_once: Any, parts: dict[int, tuple[int, ...]]) -> Any:
     raise Outside("features are taken apart in too many ways")
 
 
-def output_fields(
+def _output_fields(
     program: Program, params: Sequence[Any], data: Sequence[Any], parts: dict[int, tuple[int, ...]]
 ) -> list[Any]:
     """The outputs at infinite width, by few samples; refuses what only the way up shows."""
@@ -60,7 +64,7 @@ def _operands(params: Sequence[Any], data: Sequence[Any]) -> list[Any]:
     return [*map(Drawn, params), *(Known(array, True) for array in data)]
 
 
-def predict(
+def _predict(
     program: Program,
     layers: Sequence[Layer],
     params: Sequence[Any],
@@ -102,7 +106,7 @@ def predict(
         return [_moments(*each) for each in zip(layers, signals, gradients)]
 
 
-def predict_scaling(
+def _predict_scaling(
     program: Program,
     layers: Sequence[Layer],
     params: Sequence[Any],
@@ -168,3 +172,41 @@ def _by_sample(field: Field, lead: int, reduce: Any) -> np.ndarray:
     """Squares reduced over all axes but those of loops and samples: ``(*trips, samples)``."""
     array = np.moveaxis(np.asarray(field.array) ** 2, field.axis, -1)
     return reduce(array.reshape(*array.shape[:lead], -1, array.shape[-1]), axis=-2)
+
+
+class Theory:
+    """Infinite width, for a traced model."""
+
+    def __init__(self, traced: Traced, num_samples: int):
+        self.traced, self.num_samples = traced, num_samples
+        self.draws, self.parts, self.variances = traced.draws(), {}, {}
+        outputs = _output_fields(traced.inlined, self.draws, traced.inputs, self.parts)
+        self.outputs = [output for output, value in zip(outputs, traced.program.outputs) if value.inexact]
+        if not any(isinstance(output, Field) for output in self.outputs):
+            raise Outside("the output is not random at infinite width: it is a mean over features, or a constant")
+        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in traced.program.inputs]
+        cotangents = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in traced.program.outputs if v.inexact]
+        gradients = with_gradients(traced.program, traced.layers)
+        self.program = walk.prune(walk.trace(gradients, shapes, cotangents))
+        scaled = with_scaling(traced.program, traced.layers, traced.num_params)
+        self.scaled = walk.prune(walk.trace(scaled, shapes))
+
+    def moments(self, gain: float = 1.0, num_samples: int | None = None) -> list[Moments]:
+        """Of every layer, with all weights times a gain."""
+        return _predict(
+            self.program,
+            self.traced.layers,
+            self.draws,
+            self.traced.inputs,
+            self.outputs,
+            self.parts,
+            num_samples=num_samples or self.num_samples,
+            gain=gain,
+            variances=self.variances,
+        )
+
+    def scaling(self) -> list[np.ndarray]:
+        """The mean square of each layer's change as the input is scaled."""
+        return _predict_scaling(
+            self.scaled, self.traced.layers, self.draws, self.traced.inputs, self.parts, num_samples=FEWER
+        )

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
+from jaxcalc.programs.elementwise import ARITHMETIC, EXACT, ROUNDED
 from jaxcalc.programs.sparsity import indexed
 from jaxcalc.programs.sparsity.abstract_value import Fact, Options
 from jaxcalc.programs.walk import Equation
@@ -20,30 +20,6 @@ __all__ = ["MOST_OPTIONS", "bounds", "evaluate", "options", "possible"]
 
 Bounds = tuple[np.ndarray, np.ndarray]
 _WIDE = 1 << 31
-
-# The same bits whoever computes them.
-_EXACT: dict[str, Callable[..., Any]] = {
-    "neg": np.negative, "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "is_finite": np.isfinite,
-    "max": np.maximum, "min": np.minimum, "real": np.real, "imag": np.imag, "conj": np.conj,
-    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
-    "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "not": np.invert,
-    "clamp": lambda low, x, high: np.minimum(np.maximum(x, low), high),
-}  # fmt: skip
-
-# Exact for integers, and for floating-point numbers that are whole and small.
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
-    "add": np.add, "add_any": np.add, "sub": np.subtract, "mul": np.multiply, "square": np.square,
-}  # fmt: skip
-
-# At a point only: rounded as numpy rounds.
-_ROUNDED: dict[str, Callable[..., Any]] = {
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "exp": np.exp, "exp2": np.exp2, "log": np.log, "expm1": np.expm1, "log1p": np.log1p, "sqrt": np.sqrt,
-    "cbrt": np.cbrt, "atan2": np.arctan2, "pow": np.power, "rsqrt": lambda x: 1 / np.sqrt(x),
-    "logistic": special.expit, "erf": special.erf, "erfc": special.erfc, "erf_inv": special.erfinv,
-    "lgamma": special.gammaln, "digamma": special.digamma, "nextafter": np.nextafter,
-}  # fmt: skip
 
 _REDUCTIONS: dict[str, Callable[..., Any]] = {
     "reduce_max": np.max, "reduce_min": np.min, "reduce_and": np.all, "reduce_or": np.any,
@@ -60,7 +36,7 @@ _OTHERS = frozenset({
     "gather", "integer_pow", "iota", "round", "scatter", "scatter-add", "select_n", "shift_left",
     "shift_right_arithmetic",    "shift_right_logical", "sort",
 })  # fmt: skip
-_EVALUATED = frozenset(_EXACT) | frozenset(_ARITHMETIC) | frozenset(_REDUCTIONS) | frozenset(_CUMULATIVE) | _OTHERS
+_EVALUATED = frozenset(EXACT) | frozenset(ARITHMETIC) | frozenset(_REDUCTIONS) | frozenset(_CUMULATIVE) | _OTHERS
 
 
 def possible(equation: Equation, position: int, rounded: bool) -> bool:
@@ -68,7 +44,7 @@ def possible(equation: Equation, position: int, rounded: bool) -> bool:
     name = equation.name
     if name in ("div", "rem") and equation.outputs[position].dtype.kind in "iu":
         return True
-    return name in _EVALUATED or (rounded and (name in _ROUNDED or name == "div"))
+    return name in _EVALUATED or (rounded and (name in ROUNDED or name == "div"))
 
 
 def evaluate(equation: Equation, facts: Sequence[Fact], position: int, movement: Any = None) -> np.ndarray | None:
@@ -106,8 +82,8 @@ def _computed(equation, arrays: list[Any], facts, position: int, movement: Any, 
         flat = np.concatenate([array.reshape(-1) for array in arrays]) if len(arrays) > 1 else arrays[0].reshape(-1)
         index = movement[position]
         return (flat if index is None else flat[index]).reshape(out.shape)
-    if name in _EXACT:
-        return _EXACT[name](*arrays)
+    if name in EXACT:
+        return EXACT[name](*arrays)
     match name:
         case "iota":
             along = [1] * len(out.shape)
@@ -144,8 +120,8 @@ def _computed(equation, arrays: list[Any], facts, position: int, movement: Any, 
             return _write(equation, arrays, facts, out)
         case "dot_general":
             return _whole(lambda a, b: _dot(a, b, params["dimension_numbers"]), arrays, out.dtype, rounded, bound=True)
-    if name in _ARITHMETIC:
-        return _whole(_ARITHMETIC[name], arrays, out.dtype, rounded)
+    if name in ARITHMETIC:
+        return _whole(ARITHMETIC[name], arrays, out.dtype, rounded)
     if name in _REDUCTIONS:
         function, axes = _REDUCTIONS[name], tuple(params["axes"])
         if not arrays[0].size:
@@ -157,8 +133,8 @@ def _computed(equation, arrays: list[Any], facts, position: int, movement: Any, 
         return function(arrays[0], axis=axes)
     if name in _CUMULATIVE:
         return _cumulate(_CUMULATIVE[name], arrays, params, out.dtype, rounded)
-    if rounded and name in _ROUNDED:
-        return _ROUNDED[name](*arrays)
+    if rounded and name in ROUNDED:
+        return ROUNDED[name](*arrays)
     if rounded and name == "div":
         return arrays[0] / arrays[1]
     if rounded and name == "integer_pow":
@@ -290,7 +266,7 @@ def _cumulate(function, arrays, params, dtype, rounded: bool) -> Any:
 
 # Between so many arrays at most.
 MOST_OPTIONS = 8
-_BY_ELEMENT = frozenset(_EXACT) | frozenset(_ARITHMETIC)
+_BY_ELEMENT = frozenset(EXACT) | frozenset(ARITHMETIC)
 _BY_ELEMENT |= {"convert_element_type", "div", "integer_pow", "rem", "round", "select_n"}
 _BY_ELEMENT |= {"shift_left", "shift_right_arithmetic", "shift_right_logical"}
 
