@@ -12,10 +12,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcalc import checks
 from jaxcalc.functions.activations import Activation, sigmoid, tanh
 from jaxcalc.functions.mean_field import gaussian_mean
 
-__all__ = ["GateTheory", "gru_theory", "lag_norms", "lstm_theory", "rnn_theory"]
+__all__ = ["GatePath", "GateTheory", "gate_path", "gru_theory", "lag_norms", "lstm_theory", "rnn_theory"]
 
 _STEPS = 400  # the moments converge as E[f^2] to the power of steps, but with biases that hold for thousands
 
@@ -127,6 +128,57 @@ def lag_norms(theory: GateTheory, last: jax.typing.ArrayLike, num_lags: int) -> 
     back = lambda squares, _: (theory.transfer @ squares,) * 2
     squares = jnp.concatenate([start[None], jax.lax.scan(back, start, length=num_lags)[1]])
     return jnp.sqrt(squares.sum(1))
+
+
+class GatePath(NamedTuple):
+    """The product of one unit's gate over the steps."""
+
+    log_mean: jax.Array
+    """mean of its logarithm, what a typical unit keeps"""
+    log_variance: jax.Array
+    """variance of its logarithm over units and inputs"""
+    mean_square: jax.Array
+    """mean of its square over units: the squared norm kept along the path"""
+
+
+def gate_path(
+    bias: jax.typing.ArrayLike,
+    variance: jax.typing.ArrayLike,
+    num_steps: jax.typing.ArrayLike,
+    *,
+    constant_share: jax.typing.ArrayLike = 0.0,
+) -> GatePath:
+    """What ``PROD_t sigmoid(bias + s_t)`` comes to: the path along an LSTM's cell or a GRU's state.
+
+    Args:
+      bias: of the forget gate, or of a GRU's update gate that keeps.
+      variance: of ``s_t``, the gate's entry without its bias.
+      num_steps: factors in the product.
+      constant_share: the part of the variance that a unit keeps over all steps, as constant inputs make it; the rest is
+        drawn anew in each.
+
+    Raises:
+      ValueError: for a negative variance or a share out of range.
+    """
+    checks.number("gate_path", "variance", variance, least=0)
+    checks.number("gate_path", "constant_share", constant_share, least=0, most=1)
+    share, steps = jnp.asarray(constant_share, float), jnp.asarray(num_steps, float)
+    anew = variance * (1 - share)
+
+    def given(unit):
+        """Mean and variance of the logarithm, and the mean square, of one factor of a unit."""
+        logs = lambda s: -jax.nn.softplus(-(bias + unit + s))
+        first = gaussian_mean(logs, anew)
+        second = gaussian_mean(lambda s: logs(s) ** 2, anew)
+        return first, second - first**2, gaussian_mean(lambda s: sigmoid.value(bias + unit + s) ** 2, anew)
+
+    over_units = lambda pick: gaussian_mean(
+        lambda units: jax.vmap(lambda unit: pick(*given(unit)))(units), variance * share
+    )
+    mean = over_units(lambda m, v, f: m)
+    within = over_units(lambda m, v, f: v)
+    across = over_units(lambda m, v, f: (m - mean) ** 2)
+    return GatePath(steps * mean, steps * within + steps**2 * across, over_units(lambda m, v, f: f**steps))
 
 
 def _gate(bias):

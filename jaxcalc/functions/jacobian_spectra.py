@@ -23,6 +23,7 @@ __all__ = [
     "isometry_variance",
     "largest_singular_value",
     "mean_square_singular_value",
+    "power_norm",
     "slope_moment",
 ]
 
@@ -145,3 +146,23 @@ def largest_singular_value(
 
     low, high = jax.lax.fori_loop(0, 50, narrow, (grid[index - 1], grid[index + 1]))
     return jnp.exp(0.5 * logarithm(jax.lax.stop_gradient(0.5 * (low + high))))
+
+
+def power_norm(radius: ArrayLike, lags: ArrayLike) -> jax.Array:
+    """The largest singular value of powers of a Gaussian matrix of that spectral radius, as the width goes to infinity.
+
+    ``radius^k sqrt((k + 1)^(k + 1) / k^k)``: no eigenvalue says so, the matrix is not normal. At a finite width it
+    holds for lags well below it; from there on ``radius^k`` of the largest eigenvalue takes over.
+
+    Args:
+      radius: the spectral radius, the root of the entries' variance times the width.
+      lags: the powers, 0 or above.
+
+    Raises:
+      ValueError: for a negative radius or lag.
+    """
+    checks.number("power_norm", "radius", radius, least=0)
+    checks.number("power_norm", "lags", lags, least=0)
+    lags = jnp.asarray(lags, float)
+    grown = gaussian_product_norm(jnp.where(lags > 0, lags, 1.0))
+    return jnp.asarray(radius, lags.dtype) ** lags * jnp.where(lags > 0, grown, 1.0)

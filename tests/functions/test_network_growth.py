@@ -10,7 +10,6 @@ from jaxcalc.functions import (
     finite_width,
     gates,
     jacobian_spectra,
-    recurrent_fields,
     residual_growth,
 )
 from jaxcalc.functions.activations import linear, relu, tanh
@@ -135,7 +134,7 @@ def test_a_width_below_one_and_bounded_activations_are_refused():
 
 
 def test_gates_without_variance_are_powers(x64):
-    path = recurrent_fields.gate_path(1.0, 0.0, 100)
+    path = gates.gate_path(1.0, 0.0, 100)
     kept = 1 / (1 + np.exp(-1.0))
     assert_close(path.log_mean, 100 * np.log(kept), 256)
     assert_close(path.mean_square, kept**200, 4e4)
@@ -143,7 +142,7 @@ def test_gates_without_variance_are_powers(x64):
 
 
 def test_units_that_differ_for_ever_keep_more():
-    anew, constant = (recurrent_fields.gate_path(1.0, 0.3, 50, constant_share=share) for share in (0.0, 1.0))
+    anew, constant = (gates.gate_path(1.0, 0.3, 50, constant_share=share) for share in (0.0, 1.0))
     assert constant.mean_square > 1e3 * anew.mean_square
     assert constant.log_mean == pytest.approx(float(anew.log_mean), rel=1e-5)
 
@@ -164,8 +163,8 @@ def test_open_gates_carry_the_gradient(x64):
 
 
 def test_powers_of_a_random_matrix(x64):
-    norms = recurrent_fields.power_norm(0.9, jnp.array([0, 1, 9]))
+    norms = jacobian_spectra.power_norm(0.9, jnp.array([0, 1, 9]))
     assert_close(norms[:2], np.array([1.0, 1.8]), 64)
     assert_close(norms[2], 0.9**9 * jacobian_spectra.gaussian_product_norm(9), 64)
     with pytest.raises(ValueError, match="power_norm: radius must be at least 0, got -1"):
-        recurrent_fields.power_norm(-1, 2)
+        jacobian_spectra.power_norm(-1, 2)
