@@ -180,7 +180,7 @@ def figures(dataset):
             panel.plot(dataset[name], values.mean("draw"), marker=marker, color=style.COLORS[color], label=label)
             low, high = values.min("draw"), values.max("draw")
             panel.fill_between(dataset[name], low, high, color=style.COLORS[color], alpha=0.2, linewidth=0)
-    rates.set(xscale="log", xlabel="learning rate", ylabel="share of units without a positive value")
+    rates.set(xscale="log", xlabel="learning rate", ylabel="share of dead units")
     biases.set(xlabel="bias at the start")
     slopes.set(xlabel=f"slope below 0, bias {lab.params(dataset)['dead_bias']:g}")
     biases.legend(loc="upper left")

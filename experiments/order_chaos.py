@@ -198,7 +198,7 @@ def _draw_plane(dataset):
     )
     ax.plot(dataset.critical, dataset.line_sb2, color="white", linewidth=1.6)
     ax.annotate("order", (0.12, 0.85), xycoords="axes fraction", color="white")
-    ax.annotate("chaos", (0.8, 0.12), xycoords="axes fraction", color="white")
+    ax.annotate("chaos", (0.68, 0.12), xycoords="axes fraction", color="white")
     ax.plot(
         dataset.sw2,
         np.full(dataset.sizes["sw2"], lab.params(dataset)["bias_variance"]),

@@ -129,7 +129,7 @@ def figures(dataset):
     """Signal and gradient by block, one panel a kind of network."""
     from matplotlib.ticker import LogLocator
 
-    figure, axes = style.subplots(1, 4, width="page", height=2.5, letters=False)
+    figure, axes = style.subplots(1, 4, width="page", height=3.0, letters=False)
     colors = {"signal": style.COLORS["blue"], "gradient": style.COLORS["vermilion"], "along": style.COLORS["green"]}
     labels = {
         "signal": "signal, from the input up",
@@ -148,9 +148,9 @@ def figures(dataset):
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(base=10, numticks=6))
         ax.set_xlabel("blocks passed")
-    axes.flat[0].set_ylabel("mean square, over that at the start")
+    axes.flat[0].set_ylabel("mean square over the first")
     axes.flat[0].plot([], [], **style.THEORY, label="theory")
-    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     figure.set_label(
         "Signals and gradients through residual blocks, geometric means over networks. Dashed: mean-field theory, "
         "valid at infinite width for gradients independent of the signal, and Euler's identity for the part along it. "
