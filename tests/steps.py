@@ -144,7 +144,7 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "logaddexp": lambda x, y: jnp.logaddexp(x, y) / 2,
     "where": lambda x, y: jnp.where(x > y, x, 0.5 * y),
     "mask": lambda x, y: (y > 0.2) * x,
-    "remainder": lambda x, y: lax.rem(x, jnp.floor(jnp.abs(y)) + 0.6),
+    "remainder": lambda x, y: lax.rem(*jnp.broadcast_arrays(x, jnp.floor(jnp.abs(y)) + 0.6)),
     "clamp": lambda x, y: jnp.clip(x, -jnp.abs(y) - 0.1, 0.9),
     "sum of sines": lambda x, y: jnp.sin(x) + 0.1 * y**2,
 }

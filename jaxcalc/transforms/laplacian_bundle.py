@@ -356,22 +356,27 @@ def _pointwise(context, equation, values, moving, bundles) -> tuple[list[Any], l
     slots = bundles[0].slots
     tangents, laplacian = 0, None
 
-    def partial(i):
-        units = tuple((jnp.ones_like if i == j else jnp.zeros_like)(point) for j, point in enumerate(points))
-        return lambda *x: jax.jvp(fun, x, units)[1][0]
+    def units(i):
+        return tuple((jnp.ones_like if i == k else jnp.zeros_like)(point) for k, point in enumerate(points))
+
+    def slope_and_bend(i, j):
+        """The derivative by operand i, and the derivative of that by operand j."""
+        return jax.jvp(lambda *x: jax.jvp(fun, x, units(i))[1][0], points, units(j))
 
     for i, first in enumerate(bundles):
         for j, second in enumerate(bundles[: i + 1]):
-            units = tuple((jnp.ones_like if k == j else jnp.zeros_like)(point) for k, point in enumerate(points))
-            slope, bend = jax.jvp(partial(i), points, units)
-            if equation.name == "mul" and i == j:
-                bend = None
+            slope, bend = slope_and_bend(i, j)
             if i == j:
                 tangents = tangents + slope * first.tangents
                 laplacian = _plus(laplacian, None if first.laplacian is None else slope * first.laplacian)
-            if bend is not None:
-                twice = bend if i == j else 2 * bend
-                laplacian = _plus(laplacian, twice * _contract(context, first.tangents, second.tangents, slots))
+                if equation.name == "mul":
+                    continue
+            elif equation.name == "custom_jvp_call":
+                # What a rule says need not be the derivative of anything, and then the order matters.
+                bend = bend + slope_and_bend(j, i)[1]
+            else:
+                bend = 2 * bend
+            laplacian = _plus(laplacian, bend * _contract(context, first.tangents, second.tangents, slots))
     dtype = equation.outputs[0].dtype
     return [tangents.astype(dtype)], [None if laplacian is None else laplacian.astype(dtype)]  # pyright: ignore
 

@@ -37,7 +37,17 @@ def coupled(x):
 
 coupled.defjvp(lambda p, t: (coupled(*p), jnp.cumsum(t[0] * p[0]) * p[0].sum()))
 
+
+@jax.custom_jvp
+def stopped_factor(x, y):
+    """A product whose rule leaves out the second factor's tangent: mixed derivatives depend on their order."""
+    return x * y
+
+
+stopped_factor.defjvp(lambda p, t: (stopped_factor(*p), p[1] * t[0]))
+
 FUNCTIONS = {
+    "mixed": lambda x: jnp.sin(stopped_factor(jnp.sin(x @ A), jnp.cos(x * A[1]))) + stopped_factor(x, x[::-1]),
     "mlp": lambda x: jnp.tanh(jnp.tanh(x @ W) @ W.T) @ A[0],
     "square": lambda x: (x**2).sum(),
     "residual": lambda x: (x @ A + jax.nn.silu(x @ A)) @ x,

@@ -4,6 +4,7 @@ The oracle is JAX's own dense derivative. The strategies share JAX's product rul
 detection, colouring, decompression, chunks, forward propagation, and the choice between them.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from jaxcalc.programs.sparsity import hessian_pattern, jacobian_pattern
@@ -67,6 +68,43 @@ def evaluate(calls: dict[str, Callable[..., Any]], case: Case, allowed: dict[str
     for name, error in refused.items():
         assert not allowed.get(name, True), f"{name} was refused: {error}"
         assert len(str(error)) > 20, f"{name} was refused without a reason: {error}"
+
+
+def judged(check: Callable[..., None]) -> Callable[..., None]:
+    """A check whose failure counts only where the compiler is right about JAX's own derivatives.
+
+    XLA on CPUs miscompiles some gathers that feed a scatter: there jit alone changes what ``jax.jacfwd`` returns, and
+    the oracle with it. What JAX computes operation by operation tells.
+    """
+
+    @functools.wraps(check)
+    def tried(case, *rest):
+        try:
+            check(case, *rest)
+        except AssertionError:
+            with jax.enable_x64(True):
+                if miscompiled(case):
+                    reject()
+            raise
+
+    return tried
+
+
+def miscompiled(case: Case) -> bool:
+    """Whether compilation changes the value or the first two derivatives of a program, at ``evaluate``'s points."""
+    first = jax.jacfwd if case.forward_allowed else jax.jacrev
+    v = direction(case.args()[0])
+    of = {"value": case, "first": first(case)}
+    if case.forward_allowed:
+        of["second"] = lambda x, *rest: jax.jvp(lambda x: first(case)(x, *rest), (x,), (v,))[1]
+    for fun in of.values():
+        for seed in range(2):
+            args = (case.args(seed)[0], *case.args()[1:])
+            try:
+                assert_same(jax.jit(fun, compiler_options=FAST)(*args), fun(*args), "", 1e-7)
+            except AssertionError:
+                return True
+    return False
 
 
 def assert_same(actual: Any, expected: Any, said: str, rtol: float = 1e-8) -> None:
@@ -155,6 +193,7 @@ JACOBIANS: dict[str, dict[str, Any]] = {
 }
 
 
+@judged
 def check_jacobian(case: Case, names: Iterable[str] = tuple(JACOBIANS)) -> None:
     """The pattern and the routes named, at several points with one compiled program."""
     with jax.enable_x64(True):
@@ -201,6 +240,7 @@ def test_a_memory_budget_changes_no_result(case, budget):
 LAWS = ("vmap", "again", "transpose")
 
 
+@judged
 def check_law(case: Case, method: str, law: str) -> None:
     """One of the laws that a Jacobian obeys, by one method."""
     with jax.enable_x64(True):
@@ -316,6 +356,7 @@ def second_derivatives(case: Case, v: Any) -> tuple[dict[str, Callable[..., Any]
 SECOND = tuple(second_derivatives(Case(((1,),), "array", ()), None)[0])
 
 
+@judged
 def check_second(case: Case, names: Iterable[str] = SECOND) -> None:
     """The Hessian's pattern and the routes named, against the dense Hessian."""
     with jax.enable_x64(True):
