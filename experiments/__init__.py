@@ -45,6 +45,7 @@ CHAPTERS = {
         "recurrent_gradients",
         "dead_relu",
         "training_fixes",
+        "criticality",
     ),
     "flows": (
         "neural_ode",

@@ -113,7 +113,7 @@ def figures(dataset):
 
 def _order(solver):
     """The order of a Runge-Kutta method."""
-    from jaxcalc.transforms.flow import SOLVER_ORDERS
+    from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS
 
     return SOLVER_ORDERS[solver]
 

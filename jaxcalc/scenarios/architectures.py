@@ -1,12 +1,24 @@
-"""Architectures at initialisation, with what is true of them: ``name: (init, apply, x, verdict)``."""
+"""Networks at initialisation, on which ``criticality`` is judged, with the verdict that is true of each."""
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+__all__ = ["ARCHITECTURES", "Architecture"]
+
 WIDTH, DEPTH = 128, 10
+
+
+class Architecture(NamedTuple):
+    """How a network is drawn, what it computes, and what it is given."""
+
+    init: Callable[[jax.Array], Any]
+    apply: Callable[[Any, Any], jax.Array]
+    x: jax.Array
 
 
 def stacked(key, depth, *shape, scale=1.0):
@@ -40,7 +52,7 @@ def dense(phi, sw2, sb2=0.0, depth=DEPTH, width=WIDTH, orthogonal=False):
             h = phi(h) @ weights + bias
         return phi(h) @ params["last"]
 
-    return init, apply, batch(4, 8)
+    return Architecture(init, apply, batch(4, 8))
 
 
 def scanned(layer, shapes, depth=DEPTH, width=WIDTH, rows=4, scales=None):
@@ -60,7 +72,7 @@ def scanned(layer, shapes, depth=DEPTH, width=WIDTH, rows=4, scales=None):
         h, _ = jax.lax.scan(lambda h, w: (layer(h, *w), None), x @ first, layers)
         return h @ last
 
-    return init, apply, batch(rows, 8)
+    return Architecture(init, apply, batch(rows, 8))
 
 
 def square(count=1, width=WIDTH):
@@ -102,7 +114,7 @@ def convolution(phi, scale, channels=64, depth=6, size=6, dimensions=1):
         h, _ = jax.lax.scan(lambda h, w: (convolve(phi(h), w), None), convolve(x, first), layers)
         return phi(h).mean(tuple(range(1, 1 + dimensions))) @ last
 
-    return init, apply, batch(2, *(size,) * dimensions, 3)
+    return Architecture(init, apply, batch(2, *(size,) * dimensions, 3))
 
 
 def attention(depth=4, width=128, heads=8, length=5, norm=layer_norm):
@@ -130,7 +142,7 @@ def attention(depth=4, width=128, heads=8, length=5, norm=layer_norm):
         first, layers, last = params
         return norm(jax.lax.scan(block, x @ first, layers)[0]) @ last
 
-    return init, apply, batch(2, length, 8)
+    return Architecture(init, apply, batch(2, length, 8))
 
 
 def recurrent(step, gates, gain=1.0, states=1, times=12, width=WIDTH, bias=0.0):
@@ -150,7 +162,7 @@ def recurrent(step, gates, gain=1.0, states=1, times=12, width=WIDTH, bias=0.0):
         cell = lambda state, x: (step(state, state[0] @ inner, x @ outer), None)
         return jax.lax.scan(cell, start, jnp.moveaxis(x, 1, 0))[0][0] @ last
 
-    return init, apply, batch(2, times, 8)
+    return Architecture(init, apply, batch(2, times, 8))
 
 
 def rnn(state, inner, outer):
@@ -173,13 +185,40 @@ relu, tanh = jax.nn.relu, jnp.tanh
 half = math.sqrt(0.5)
 identity = lambda h: h
 
-# What a verdict has to be; "outside" where the theory must say that it does not hold.
+
+def flax_dense(phi="tanh"):
+    """Flax's own layers with their own initialisation, LeCun's."""
+    import flax.linen as nn  # pyright: ignore[reportMissingImports]
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for _ in range(DEPTH):
+                x = getattr(jnp if phi == "tanh" else jax.nn, phi)(nn.Dense(WIDTH)(x))
+            return nn.Dense(10)(x)
+
+    x, module = batch(4, 8), Network()
+    return Architecture(lambda key: module.init(key, x), module.apply, x)
+
+
+def equinox_dense():
+    """Equinox's perceptron: uniform weights of variance 1/(3 fan_in)."""
+    import equinox as eqx
+
+    build = lambda key: eqx.nn.MLP(8, 10, WIDTH, DEPTH, activation=jax.nn.relu, use_bias=False, key=key)
+    static = eqx.filter(build(jax.random.key(0)), eqx.is_array, inverse=True)
+    apply = lambda params, x: jax.vmap(eqx.combine(params, static))(x)
+    return Architecture(lambda key: eqx.filter(build(key), eqx.is_array), apply, batch(4, 8))
+
+
+# From a name to what builds it and its verdict: "outside the theory" where the theory must say that it does not hold.
 # Convolutions lose what falls off the border, a twelfth or more of the kernel on few positions.
-TABLE = {
+ARCHITECTURES: dict[str, tuple[Callable[[], Architecture], str]] = {
     "relu, He": (lambda: dense(relu, 2.0), "critical"),
     "relu, LeCun": (lambda: dense(relu, 1.0), "ordered"),
     "relu, too large": (lambda: dense(relu, 3.0), "chaotic"),
     "tanh, small": (lambda: dense(tanh, 0.5), "ordered"),
+    "tanh, critical without biases": (lambda: dense(tanh, 1.0), "critical"),
     "tanh, critical": (lambda: dense(tanh, 1.760955, 0.05), "critical"),
     "tanh, chaotic": (lambda: dense(tanh, 4.0, 0.05), "chaotic"),
     "tanh, orthogonal": (lambda: dense(tanh, 2.5, 0.05, orthogonal=True), "chaotic"),
@@ -218,5 +257,7 @@ TABLE = {
     "rnn": (lambda: recurrent(rnn, 1, 0.9), "ordered"),
     "gru": (lambda: recurrent(gru, 3), "ordered"),
     "lstm": (lambda: recurrent(lstm, 4, states=2), "ordered"),
+    "Equinox, relu": (equinox_dense, "ordered"),
+    "Flax, tanh": (flax_dense, "critical"),
+    "Flax, relu": (lambda: flax_dense("relu"), "ordered"),
 }
-FAST = ("relu, He", "tanh, chaotic", "loop of tanh", "residual of two matrices", "layer norm")

@@ -11,7 +11,8 @@ from jaxcalc.transforms.expectation import (
     total_mass,
     variance,
 )
-from jaxcalc.transforms.flow import SOLVER_ORDERS, AdjointName, Flow, SolverName, flow
+from jaxcalc.transforms.flow import AdjointName, Flow, flow
+from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS, SolverName
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.hessian import HessianMethod, hessian
 from jaxcalc.transforms.integral import Integral, IntegralMethod, integral

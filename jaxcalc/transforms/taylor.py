@@ -45,8 +45,9 @@ def taylor(
     Every intermediate value is a power series in t, cut off after ``order``: linear operations act on each coefficient,
     products are Cauchy products, ``exp``, ``sin``, ``tanh``, ... follow the recurrences of their differential
     equations, and any other primitive is integrated from its own derivative: ``y' = Df(x(t)) x'(t)``, a program again,
-    wanted to one order less. Loops and branches run once, on series. Where a ``jax.custom_jvp`` rule gives another
-    function than its own as the value, that call alone is differentiated by nested forward mode.
+    wanted to one order less. Loops and branches run once, on series. Where a ``jax.custom_jvp`` rule of one's own
+    gives another function than its own as the value, no series describes both, and from order 2 on the whole is
+    differentiated by nested forward mode.
 
     Args:
       fun: from one array or PyTree of floating-point arrays to one array or PyTree of such.
@@ -160,8 +161,15 @@ def series(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequen
     # Coefficients have an axis more than what they are multiplied by; that is no accident of the user's.
     with jax.numpy_rank_promotion("allow"):
         lines = [_line(leaf, towards, order) for leaf, towards in zip(point, step)]
-        outputs = interpreter.propagate(_algebra(Context(order, who, {})), program, lines)
+        try:
+            outputs = interpreter.propagate(_algebra(Context(order, who, {})), program, lines)
+        except _NoSeries:
+            return _nested(who, fun, point, step, order)
         return [_lifted(output, order).rows for output in outputs]
+
+
+class _NoSeries(Exception):
+    """A value whose derivatives depend on the order in which they are taken."""
 
 
 def _nested(who: str, fun: Callable[..., Any], point: Sequence[Any], step: Sequence[Any], order: int) -> list[Any]:
@@ -308,6 +316,8 @@ def _by_nesting(context: Context, equation: Equation, operands: list[Any]) -> li
     """An equation whose rule is another function than its value: what its own derivatives say, one in the other."""
     if equation.name == "custom_vjp_call":
         raise interpreter.refusal(context.who, equation)
+    if context.order > 1 and interpreter.authored(equation):  # JAX's own rules give what their functions have
+        raise _NoSeries
     moving = [isinstance(operand, Series) for operand in operands]
     values = list(map(_value, operands))
     curves = [operand.rows for operand in operands if isinstance(operand, Series)]

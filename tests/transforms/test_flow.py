@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxcalc.functions import fields
-from jaxcalc.transforms.flow import SOLVER_ORDERS, flow
+from jaxcalc.transforms.flow import flow
+from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS
 from tests.tolerance import assert_close
 
 DECAY = np.array([2.0, 1.0])
@@ -106,7 +107,7 @@ def test_the_backward_equation_is_solved_not_the_steps(x64):
     ("choices", "message"),
     [
         ({"solver": "rk5"}, "solver must be one of .*'tsit5'.* got 'rk5'"),
-        ({"adjoint": "forward"}, "adjoint must be one of .*'backsolve'.* got 'forward'"),
+        ({"adjoint": "continuous"}, "adjoint must be one of .*'backsolve'.* got 'continuous'"),
         ({"solver": "rk4"}, "no error estimate"),
         ({"num_steps": 0}, "at least 1"),
         ({"adjoint": "direct", "checkpoints": 3}, "checkpoints is for"),

@@ -25,6 +25,7 @@ _NARROWEST = 16  # features that a mean over features can be taken of
 _STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
 _VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
 _GAINS = 1 / 32, 32.0
+_FARTHEST = 8.0  # layers before the first at which a power of depth may have begun
 _LOUDER = 4.0  # a gain that a norm does away with, and nothing else
 
 
@@ -343,13 +344,19 @@ def _judge(
 
 
 def _limit(logs: np.ndarray) -> float:
-    """Where factors' logarithms tend to with depth: the constant of ``a + b / layer`` in the deeper half."""
+    """Where factors' logarithms tend to with depth: the constant ``a`` of ``a + b / (layer + c)`` in the deeper half.
+
+    At a critical point they fall off as ``b / layer``, counted from where the first layers' start would lie.
+    """
     number = np.arange(1, len(logs) + 1)
     deep = number > len(logs) // 2
     if np.sum(deep) < 3:
         return float(logs[-1])
-    table = np.stack([np.ones(int(deep.sum())), 1 / number[deep]], axis=1)
-    return float(np.linalg.lstsq(table, logs[deep], rcond=None)[0][0])
+    starts = np.linspace(0, _FARTHEST, 33) if np.sum(deep) > 3 else np.zeros(1)
+    tables = [np.stack([np.ones(int(deep.sum())), 1 / (number[deep] + start)], axis=1) for start in starts]
+    fits = [np.linalg.lstsq(table, logs[deep], rcond=None)[0] for table in tables]
+    best = min(range(len(fits)), key=lambda i: np.sum((tables[i] @ fits[i] - logs[deep]) ** 2))
+    return float(fits[best][0])
 
 
 def _root(fun: Callable[[float], float]) -> float:
