@@ -10,6 +10,7 @@ from jaxcalc.functions import (
     finite_width,
     gates,
     jacobian_spectra,
+    mean_field,
     residual_growth,
 )
 from jaxcalc.functions.activations import linear, relu, tanh
@@ -42,6 +43,18 @@ def test_euler_carries_the_gradient_along_the_signal(x64):
     assert_close(plain.along_signal, 1 / 50, 512)
     with pytest.raises(ValueError, match="homogeneous"):
         residual_growth.aligned_gradient(tanh, 1.0, sw2=1.0, num_layers=2, width=8)
+
+
+def test_normalisation_takes_the_weights_size_out(x64):
+    # Closed forms of ReLU: a layer passes on mean square 1/2 and its gradients whole; behind a skip k / 2 adds up.
+    choices = {"num_layers": 5, "normalised": True}
+    alone = mean_field.signals(relu, 0.7, sw2=9.0, **choices)
+    assert_close(alone.factor[1:], 1.0, 64)
+    assert_close(alone.factor[0], 0.5 / 0.7, 64)
+    assert_close(alone.moment, 0.5, 64)
+    behind = residual_growth.two_matrix_signals(relu, 1.0, sw2=9.0, **choices)
+    assert_close(behind.factor, 1 + 0.5 / (1 + 0.5 * np.arange(5)), 64)
+    assert_close(residual_growth.two_matrix_signals(relu, 1.0, sw2=0.1, **choices).moment, behind.moment, 64)
 
 
 # -- batch normalisation -------------------------------------------------------------------------------------------
