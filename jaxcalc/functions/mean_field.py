@@ -244,7 +244,7 @@ def critical_weight_variance(phi: Activation | str, moment: jax.typing.ArrayLike
 
 
 def before_activation(square: Any, sw2: Any, sb2: Any, *, normalised: bool) -> tuple[Any, Any]:
-    """The variance before the activation of a layer given ``square``, and what there stands for ``sw2`` on the way down.
+    """The variance before the activation of a layer given ``square``, and what stands for ``sw2`` on the way down.
 
     Normalisation divides ``W h`` by its standard deviation ``sqrt(sw2 square)``, and gradients by the same: the
     weights' variance drops out, and the signal's size comes in.

@@ -77,6 +77,17 @@ def test_sampled_batches_agree_with_closed_forms(x64, batch):
     assert_close(exact.mean, (batch - 2) / (batch - 3), 256)
 
 
+def test_batch_norm_behind_skips_grows_as_a_power_of_the_depth(x64):
+    # Closed form of linear layers: variances 1, 2, 3, ..., so the product of 1 + 1/k telescopes.
+    linear_factors = batch_norm_growth.batch_norm_residual_factors(linear, 1.0, num_layers=9)
+    assert_close(jnp.prod(linear_factors), 10.0, 256)
+    logs = np.cumsum(np.log(batch_norm_growth.batch_norm_residual_factors(relu, 1.0, num_layers=40_000)))
+    assert (logs[-1] - logs[9999]) / np.log(4) == pytest.approx(np.pi / (np.pi - 1), rel=5e-4)
+    scaled = batch_norm_growth.batch_norm_residual_factors(relu, 1.0, branch=1e-2, num_layers=10_000)
+    last = 1.5 - 1 / (2 * np.pi)  # the variance at the end; the product tends to it to the power pi / (pi - 1)
+    assert float(jnp.prod(scaled)) == pytest.approx(last ** (np.pi / (np.pi - 1)), rel=1e-3)
+
+
 def test_small_batches_and_other_activations_are_refused():
     with pytest.raises(ValueError, match="batch_norm_factor: batch must be at least 4, got 3"):
         batch_norm_growth.batch_norm_factor(relu, 3)
