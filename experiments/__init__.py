@@ -41,6 +41,7 @@ CHAPTERS = {
         "order_chaos",
         "trainability",
         "residual_growth",
+        "batch_norm_explosion",
         "dynamical_isometry",
         "recurrent_gradients",
         "dead_relu",

@@ -4,8 +4,8 @@ Every layer of a random network of up to ``max_depth`` layers is looked at: the 
 output and in its weights, and the mean square of what it passes on. One program serves all depths, for layers past the
 depth are the identity. Beside the measurements stand the bound 0.25^depth for sigmoids and mean-field theory.
 
-Networks of 1 to 128 layers (``depth``), the scale of what wide ones pass on (``width``), and the gain that carries
-tanh from order to chaos (``chaos``).
+Networks of 1 to 128 layers (``depth``), the scale of what wide ones pass on (``width``), the gain that carries tanh
+from order to chaos (``chaos``), and all combinations with normalisation at one depth (``architecture``).
 """
 
 from typing import Literal
@@ -28,10 +28,14 @@ class Config(lab.Config):
 
     activation: Literal["linear", "sigmoid", "tanh", "relu", "gelu"] = "relu"
     """the function applied by every layer"""
-    initialisation: Literal["glorot", "he", "standard", "orthogonal", "unit"] = "he"
-    """how the layers' weights are drawn; unit is the identity matrix, which makes each unit a chain of its own"""
-    residual: Literal["none", "plain", "scaled"] = "none"
-    """plain adds the layer's input to its output; scaled also divides the layer's own part by sqrt(depth)"""
+    initialisation: Literal["naive", "glorot", "he", "lecun", "standard", "orthogonal", "critical", "unit"] = "he"
+    """how the layers' weights are drawn; naive has variance 1 whatever the width, critical those variances of weights
+    and biases that mean-field theory names; unit is the identity matrix, which makes each unit a chain of its own"""
+    residual: Literal["none", "plain", "scaled", "two_matrix"] = "none"
+    """plain adds the layer's input to its output; scaled also divides the layer's own part by sqrt(depth); two_matrix
+    puts a second random matrix behind the activation"""
+    normalisation: Literal["none", "batch", "layer", "rms"] = "none"
+    """of what each layer's weights make, before bias and activation"""
     depth: Swept[int] = pydantic.Field(default=20, gt=0)
     """layers that take part"""
     gain: Swept[float] = pydantic.Field(default=1.0, gt=0)
@@ -49,6 +53,8 @@ class Config(lab.Config):
     def _depth_fits(self):
         if self.depth > self.max_depth:
             raise ValueError(f"depth is {self.depth}, which exceeds max_depth = {self.max_depth}")
+        if self.normalisation == "batch" and self.batch < 4:
+            raise ValueError(f"batch is {self.batch}; batch normalisation takes 4 digits at least")
         return self
 
 
@@ -89,27 +95,68 @@ def shared(config):
     }
 
 
+def some_digits(key, count):
+    """Standardised images, drawn without replacement, and their labels."""
+    from jaxcalc.functions import datasets
+
+    images, labels = datasets.digits()
+    images = datasets.standardize(images).values
+    chosen = jax.random.choice(key, len(images), (count,), replace=False)
+    return jnp.asarray(images, float)[chosen], jnp.asarray(labels)[chosen]
+
+
+def layer_variances(activation, initialisation, width):
+    """The weights' variance times the width, and the biases'; both NaN where an activation has no critical point."""
+    from jaxcalc.functions import mean_field
+    from jaxcalc.models import dense
+
+    if initialisation != "critical":
+        return width * dense.weight_variance(initialisation, width, width), 0.0
+    # A number of the network's own, computed while run is traced and not within its program.
+    with jax.ensure_compile_time_eval():
+        sw2, sb2 = mean_field.critical_weight_variance(activation, 1.0)
+        return float(sw2), float(sb2)
+
+
+def mean_field_theory(activation, moment, *, sw2, sb2, residual, branch, normalisation, batch, num_layers):
+    """Mean squares and factors by layer at infinite width; behind batch normalisation factors alone."""
+    from jaxcalc.functions import batch_norm_growth, mean_field, residual_growth
+
+    if normalisation == "batch":
+        if residual == "none":
+            sampled = batch_norm_growth.batch_norm_factor_sampled(activation, batch, jax.random.key(0))
+            factor = jnp.full(num_layers, sampled.mean)
+        else:
+            factor = batch_norm_growth.batch_norm_residual_factors(
+                activation, moment, branch=branch, num_layers=num_layers
+            )
+        return mean_field.Signals(jnp.full(num_layers, jnp.nan), factor)
+    choices = {"sw2": sw2, "sb2": sb2, "branch": branch, "num_layers": num_layers}
+    choices["normalised"] = normalisation != "none"
+    if residual == "two_matrix":
+        return residual_growth.two_matrix_signals(activation, moment, **choices)
+    return mean_field.signals(activation, moment, skip=float(residual != "none"), **choices)
+
+
 def run(config, key):
     """One batch of digits through one random network, and back."""
     import optax
 
-    from jaxcalc.functions import activations, datasets, mean_field
+    from jaxcalc.functions import mean_field
     from jaxcalc.models import dense
 
-    images, labels = datasets.digits()
-    images = datasets.standardize(images).values
     weights_key, batch_key = jax.random.split(key)
-    chosen = jax.random.choice(batch_key, len(images), (config.batch,), replace=False)
-    inputs, targets = jnp.asarray(images, float)[chosen], jnp.asarray(labels)[chosen]
+    inputs, targets = some_digits(batch_key, config.batch)
 
     network = dense.deep_network(
-        images.shape[1],
+        inputs.shape[1],
         config.width,
         10,
         max_depth=config.max_depth,
         phi=config.activation,
         initialisation=config.initialisation,
         residual=config.residual,
+        normalisation=config.normalisation,
     )
     params = network.init(weights_key, gain=config.gain, bias_std=config.bias_std)
     found = dense.gradient_flow(
@@ -120,15 +167,18 @@ def run(config, key):
         config.depth,
     )
 
-    scale = config.width * dense.weight_variance(config.initialisation, config.width, config.width) * config.gain**2
+    sw2, sb2 = layer_variances(config.activation, config.initialisation, config.width)
+    scale = sw2 * config.gain**2
     skip, branch = network.connection(config.depth)
-    theory = mean_field.signals(
-        activations.activation(config.activation),
+    theory = mean_field_theory(
+        config.activation,
         found.moment[0],
         sw2=scale,
-        sb2=config.bias_std**2,
-        skip=skip,
+        sb2=sb2 + config.bias_std**2,
+        residual=config.residual,
         branch=branch,
+        normalisation=config.normalisation,
+        batch=config.batch,
         num_layers=config.max_depth,
     )
     present = jnp.arange(config.max_depth + 1) <= config.depth
@@ -192,6 +242,8 @@ def find(dataset, activation, weight_scale, skip=0.0, scaled=False):
         if setting(at, "activation") != activation or setting(at, "initialisation") not in NORMAL:
             continue
         if setting(at, "bias_std") != 0 or setting(at, "width") < _WIDE:
+            continue
+        if setting(at, "normalisation") != "none" or setting(at, "residual") == "two_matrix":
             continue
         branch = depth**-0.5 if scaled else 1.0
         found = (float(at.weight_scale), float(at.skip), float(at.branch))

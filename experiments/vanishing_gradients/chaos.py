@@ -68,7 +68,7 @@ def _squared_factors(data, depth, skipped=10):
 
 def _judge_chaos(dataset):
     """Mean-field theory's factor against the measured one, across the critical point of a wide plain tanh network."""
-    settings = {"activation": "tanh", "residual": "none"}
+    settings = {"activation": "tanh", "residual": "none", "normalisation": "none"}
     if not _sweeps_gain(dataset) or any(setting(dataset, name) != value for name, value in settings.items()):
         raise NotJudged("needs a sweep of a plain tanh network's gain")
     if setting(dataset, "initialisation") not in NORMAL or setting(dataset, "width") < 200:

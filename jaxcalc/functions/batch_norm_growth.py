@@ -17,7 +17,7 @@ from jaxcalc.functions.activations import Activation
 from jaxcalc.functions.gaussian_means import gaussian_mean
 from jaxcalc.functions.mean_field import resolved
 
-__all__ = ["SampledFactor", "batch_norm_factor", "batch_norm_factor_sampled"]
+__all__ = ["SampledFactor", "batch_norm_factor", "batch_norm_factor_sampled", "batch_norm_residual_factors"]
 
 
 def batch_norm_factor(phi: Activation | str, batch: int | None = None) -> jax.Array:
@@ -94,3 +94,34 @@ def batch_norm_factor_sampled(
     # The error of a ratio of means, to first order.
     deviation = jnp.std(gains - ratio * spreads, ddof=1) / spreads.mean()
     return SampledFactor(ratio, deviation / np.sqrt(num_samples))
+
+
+def batch_norm_residual_factors(
+    phi: Activation | str, variance: jax.typing.ArrayLike, *, branch: jax.typing.ArrayLike = 1.0, num_layers: int
+) -> jax.Array:
+    """The gradient's squared norm, a block ``h + branch phi(normalised(W h))`` of large batches, input first.
+
+    A unit's variance over the batch grows by ``branch^2 s`` a block, ``s = INT phi^2 Dz - (INT phi Dz)^2``, and with it
+    what normalisation divides by: a block's factor is ``1 + branch^2 INT phi'^2 Dz / variance``. Behind plain skips
+    the gradient's norm grows as a power of the depth, for ReLU ``pi / (2 (pi - 1)) = 0.73``; with branches over
+    ``sqrt(num_layers)`` it stays bounded. A random matrix behind the activation, of variance 1 over the width, changes
+    nothing.
+
+    Args:
+      phi: the activation, or its name.
+      variance: of a unit of the input over the batch.
+      branch: the factor on what a block adds.
+      num_layers: blocks.
+
+    Returns:
+      Shape ``(num_layers,)``.
+
+    Source: S. De, S. Smith, Batch Normalization Biases Residual Blocks Towards the Identity Function, NeurIPS 2020.
+    """
+    phi = resolved("batch_norm_residual_factors", phi)
+    checks.number("batch_norm_residual_factors", "variance", variance, above=0)
+    checks.integer("batch_norm_residual_factors", "num_layers", num_layers)
+    mean, square = gaussian_mean(phi.value, 1.0), gaussian_mean(lambda u: phi.value(u) ** 2, 1.0)
+    scale = jnp.square(branch)
+    variances = variance + scale * (square - mean**2) * jnp.arange(num_layers)
+    return 1 + scale * gaussian_mean(lambda u: phi.derivative(u) ** 2, 1.0) / variances

@@ -21,6 +21,7 @@ __all__ = [
     "FixedPoint",
     "Signals",
     "attenuation",
+    "before_activation",
     "critical_weight_variance",
     "fixed_point",
     "fixed_point_of_moments",
@@ -242,6 +243,15 @@ def critical_weight_variance(phi: Activation | str, moment: jax.typing.ArrayLike
     return jnp.where(reached, sw2, jnp.nan), jnp.where(reached, jnp.maximum(sb2, 0.0), jnp.nan)
 
 
+def before_activation(square: Any, sw2: Any, sb2: Any, *, normalised: bool) -> tuple[Any, Any]:
+    """The variance before the activation of a layer given ``square``, and what stands for ``sw2`` on the way down.
+
+    Normalisation divides ``W h`` by its standard deviation ``sqrt(sw2 square)``, and gradients by the same: the
+    weights' variance drops out, and the signal's size comes in.
+    """
+    return (1.0 + sb2, 1 / square) if normalised else (sw2 * square + sb2, sw2)
+
+
 class Signals(NamedTuple):
     """What mean-field theory says of each layer: arrays of shape ``(num_layers,)``."""
 
@@ -260,6 +270,7 @@ def signals(
     skip: float = 0.0,
     branch: jax.typing.ArrayLike = 1.0,
     num_layers: int,
+    normalised: bool = False,
 ) -> Signals:
     """Follow ``h <- skip h + branch phi(W h + b)`` through random layers of infinite width.
 
@@ -276,6 +287,7 @@ def signals(
       skip: 1 for a residual network, 0 for a plain one.
       branch: the factor on what the layer adds.
       num_layers: layers to follow.
+      normalised: ``W h`` has its mean square over the units brought to 1, by layer or RMS normalisation.
     """
     phi = resolved("signals", phi)
     variances("signals", sw2, sb2)
@@ -283,11 +295,11 @@ def signals(
 
     def layer(carry, _):
         mean, square = carry
-        q = sw2 * square + sb2
+        q, scale = before_activation(square, sw2, sb2, normalised=normalised)
         first = gaussian_mean(phi.value, q)
         second = gaussian_mean(lambda u: phi.value(u) ** 2, q)
         grown = skip * square + 2 * skip * branch * mean * first + branch**2 * second
-        factor = skip + jnp.square(branch) * gradient_factor(phi, q, sw2)
+        factor = skip + jnp.square(branch) * gradient_factor(phi, q, scale)
         return (skip * mean + branch * first, grown), Signals(grown, factor)
 
     start = jnp.asarray(moment, float)

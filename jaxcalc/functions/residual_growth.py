@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxcalc import checks
 from jaxcalc.functions.activations import Activation
 from jaxcalc.functions.gaussian_means import gaussian_mean
-from jaxcalc.functions.mean_field import Signals, gradient_factor, resolved, signals, variances
+from jaxcalc.functions.mean_field import Signals, before_activation, gradient_factor, resolved, signals, variances
 
 __all__ = ["AlignedGradient", "aligned_gradient", "two_matrix_signals"]
 
@@ -32,6 +32,7 @@ def two_matrix_signals(
     skip: float = 1.0,
     branch: jax.typing.ArrayLike = 1.0,
     num_layers: int,
+    normalised: bool = False,
 ) -> Signals:
     """Follow ``h <- skip h + branch V phi(W h + b)``: ``p <- skip^2 p + branch^2 sv2 INT phi(sqrt(q) z)^2 Dz``.
 
@@ -47,6 +48,7 @@ def two_matrix_signals(
       skip: the factor on the block's input.
       branch: the factor on what the block adds.
       num_layers: blocks to follow.
+      normalised: ``W h`` has its mean square over the units brought to 1, by layer or RMS normalisation.
     """
     phi = resolved("two_matrix_signals", phi)
     variances("two_matrix_signals", sw2, sb2)
@@ -55,9 +57,9 @@ def two_matrix_signals(
     scale = jnp.square(branch) * jnp.asarray(sv2)
 
     def block(square, _):
-        q = sw2 * square + sb2
+        q, down = before_activation(square, sw2, sb2, normalised=normalised)
         grown = skip**2 * square + scale * gaussian_mean(lambda u: phi.value(u) ** 2, q)
-        return grown, Signals(grown, skip**2 + scale * gradient_factor(phi, q, sw2))
+        return grown, Signals(grown, skip**2 + scale * gradient_factor(phi, q, down))
 
     # The carry has the type of every factor that enters it, traced or not.
     start = jnp.asarray(moment, float) + 0.0 * jnp.asarray(sw2) * jnp.asarray(sb2) * scale

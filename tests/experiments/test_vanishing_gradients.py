@@ -95,3 +95,16 @@ def test_the_scale_of_wide_networks_is_drawn(tmp_path):
     run = _run(tmp_path, "width", sweep, width=16, max_depth=8, depth=8, batch=4)
     assert run.messages == [] and set(run.figures) == {"activation_scale", "factor_per_layer"}
     assert _judged(run) == {}  # narrow networks say nothing of the mean
+
+
+def test_normalised_networks_stand_beside_their_theory(tmp_path):
+    cases = {
+        "layer norm": {"activation": "relu", "normalisation": "layer", "residual": "two_matrix"},
+        "batch norm": {"activation": "relu", "normalisation": "batch"},
+    }
+    run = _run(tmp_path, "depth", {"cases": cases, "vmap": {"seed": [0, 1, 2]}}, width=64, max_depth=8, depth=8)
+    assert run.messages == [] and set(run.figures) == {"factor_per_layer"}
+    # None of them is a network that the claims speak of.
+    assert not {"relu-tanh-sigmoid-gradient-flow", "residual-connections-carry-gradient"} & set(_judged(run))
+    inner = run.dataset.sel(layer=slice(2, 8)).mean(("layer", "seed"))
+    np.testing.assert_allclose(inner.factor, inner.theory_factor, rtol=0.05)

@@ -10,6 +10,7 @@ from jaxcalc.functions import (
     finite_width,
     gates,
     jacobian_spectra,
+    mean_field,
     residual_growth,
 )
 from jaxcalc.functions.activations import linear, relu, tanh
@@ -44,6 +45,18 @@ def test_euler_carries_the_gradient_along_the_signal(x64):
         residual_growth.aligned_gradient(tanh, 1.0, sw2=1.0, num_layers=2, width=8)
 
 
+def test_normalisation_takes_the_weights_size_out(x64):
+    # Closed forms of ReLU: a layer passes on mean square 1/2 and its gradients whole; behind a skip k / 2 adds up.
+    choices = {"num_layers": 5, "normalised": True}
+    alone = mean_field.signals(relu, 0.7, sw2=9.0, **choices)
+    assert_close(alone.factor[1:], 1.0, 64)
+    assert_close(alone.factor[0], 0.5 / 0.7, 64)
+    assert_close(alone.moment, 0.5, 64)
+    behind = residual_growth.two_matrix_signals(relu, 1.0, sw2=9.0, **choices)
+    assert_close(behind.factor, 1 + 0.5 / (1 + 0.5 * np.arange(5)), 64)
+    assert_close(residual_growth.two_matrix_signals(relu, 1.0, sw2=0.1, **choices).moment, behind.moment, 64)
+
+
 # -- batch normalisation -------------------------------------------------------------------------------------------
 
 
@@ -62,6 +75,17 @@ def test_sampled_batches_agree_with_closed_forms(x64, batch):
     assert abs(sampled.mean - batch_norm_growth.batch_norm_factor(relu, batch)) < 4 * sampled.standard_error
     exact = batch_norm_growth.batch_norm_factor_sampled(linear, batch, jax.random.key(0), num_samples=4)
     assert_close(exact.mean, (batch - 2) / (batch - 3), 256)
+
+
+def test_batch_norm_behind_skips_grows_as_a_power_of_the_depth(x64):
+    # Closed form of linear layers: variances 1, 2, 3, ..., so the product of 1 + 1/k telescopes.
+    linear_factors = batch_norm_growth.batch_norm_residual_factors(linear, 1.0, num_layers=9)
+    assert_close(jnp.prod(linear_factors), 10.0, 256)
+    logs = np.cumsum(np.log(batch_norm_growth.batch_norm_residual_factors(relu, 1.0, num_layers=40_000)))
+    assert (logs[-1] - logs[9999]) / np.log(4) == pytest.approx(np.pi / (np.pi - 1), rel=5e-4)
+    scaled = batch_norm_growth.batch_norm_residual_factors(relu, 1.0, branch=1e-2, num_layers=10_000)
+    last = 1.5 - 1 / (2 * np.pi)  # the variance at the end; the product tends to it to the power pi / (pi - 1)
+    assert float(jnp.prod(scaled)) == pytest.approx(last ** (np.pi / (np.pi - 1)), rel=1e-3)
 
 
 def test_small_batches_and_other_activations_are_refused():
