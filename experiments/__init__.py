@@ -61,5 +61,6 @@ CHAPTERS = {
         "cutest",
         "quadrature_peers",
         "sweep_cost",
+        "depth_sweep_cost",
     ),
 }
