@@ -63,5 +63,6 @@ CHAPTERS = {
         "cutest",
         "quadrature_peers",
         "sweep_cost",
+        "depth_sweep_cost",
     ),
 }

@@ -2,6 +2,9 @@
 
 ReLU on digits by momentum at one rate. At the start the gradient's factor from the input to the last layer is measured,
 also for batch normalisation over 10 layers and 50; then each network is trained.
+
+A flat loss is traced to its layer: one layer of a network of He's weights is spoiled, named from the gradients and dead
+units by layer, and drawn anew after some training.
 """
 
 from typing import Any
@@ -10,7 +13,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, between, holds, jax, jnp, less
+from jaxcalc.lab import Finding, Variable, above, between, equal, holds, jax, jnp, less
 
 kind = "host"
 dtype = "float32"
@@ -24,6 +27,9 @@ REMEDIES: dict[str, dict[str, Any]] = {
     "too large, clipped": {"initialisation": "he", "residual": "scaled", "gain": 2.0, "clip": True},
     "all": {"initialisation": "he", "residual": "scaled", "normalisation": "batch", "clip": True},
 }
+# What one layer of a network of He's weights has: a factor on its weights, and its biases.
+FAULTS = {"dead units": (1.0, -100.0), "no weights": (0.0, 0.0), "small weights": (1e-6, 0.0)}
+_SILENT = ["dead units", "no weights"]
 
 
 class Config(lab.Config):
@@ -57,6 +63,15 @@ VARIABLES = {
     "normalised": Variable(("layers", "draw"), "", "the same of wide networks with batch normalisation"),
     "plain": Variable(("layers", "draw"), "", "the same of He's without"),
     "moment": Variable(("layers", "draw"), "", "mean square of the last layer with batch normalisation"),
+    "fault": Variable(("fault",), "", "what is wrong with one layer"),
+    "layer": Variable(("layer",), "", "layer, 0 being the embedded input"),
+    "time": Variable(("time",), "", "update of the weights, the spoiled layer being redrawn after a third of them"),
+    "planted": Variable(("fault", "draw"), "", "the layer that is spoiled"),
+    "named": Variable(("fault", "draw"), "", "the layer named from gradients and dead units"),
+    "named_by_norms": Variable(("fault", "draw"), "", "the layer named from gradients alone"),
+    "norm": Variable(("fault", "draw", "layer"), "", "norm of the gradient in the layer's output, at the start"),
+    "dead": Variable(("fault", "draw", "layer"), "", "share of dead units, at the start"),
+    "traced_loss": Variable(("fault", "draw", "time"), "nats", "cross-entropy of a batch"),
 }
 
 
@@ -72,6 +87,8 @@ def run(config, key):
         name: jax.jit(lambda name=name: jax.lax.map(lambda key: _at_start(config, key, name, layers), keys))()
         for name in ("batch", "none")
     }
+    traced = jax.jit(jax.vmap(jax.vmap(lambda fault, key: _trace_fault(config, key, *fault), (None, 0)), (0, None)))
+    names = ("planted", "named", "named_by_norms", "norm", "dead", "traced_loss")
     return {
         "remedy": np.array(list(REMEDIES)),
         "update": np.arange(config.updates),
@@ -81,6 +98,10 @@ def run(config, key):
         "normalised": wide["batch"][0].T,
         "plain": wide["none"][0].T,
         "moment": wide["batch"][1].T,
+        "fault": np.array(list(FAULTS)),
+        "layer": np.arange(config.depth + 1),
+        "time": np.arange(3 * config.updates),
+        **dict(zip(names, traced(jnp.array(list(FAULTS.values())), keys), strict=True)),
     }
 
 
@@ -123,14 +144,24 @@ def _at_start(config, key, normalisation, layers):
 
 def _train(config, key, gain=1.0, clip=False, **choices):
     """Losses, share misread at the end, whether the numbers were lost, and the ratio of gradients at the start."""
-    import optax
-
     from jaxcalc import models
 
     images, labels = _digits()
     of_params, of_training = jax.random.split(key)
     network = models.deep_network(images.shape[1], config.width, 10, max_depth=config.depth, phi="relu", **choices)
     start: Any = network.init(of_params, gain=gain)
+    rows = jnp.arange(config.batch)
+    signal = models.gradient_flow(network, _losses(labels[rows]), start, images[rows], config.depth).signal
+    end, values = _descend(config, network, start, of_training, config.updates, clip)
+    misread = jnp.mean(network.apply(end, images).argmax(1) != labels)
+    return values, misread, ~jnp.isfinite(values[-1]), signal[0] / signal[-1]
+
+
+def _descend(config, network, start, key, num_updates, clip=False):
+    """The parameters after so many updates, and the loss at each."""
+    import optax
+
+    images, labels = _digits()
     descent = optax.sgd(config.rate, momentum=0.9)
     solver = optax.chain(optax.clip_by_global_norm(config.max_norm), descent) if clip else descent
 
@@ -142,12 +173,37 @@ def _train(config, key, gain=1.0, clip=False, **choices):
         changes, state = solver.update(gradient, state, params)
         return (optax.apply_updates(params, changes), state), value
 
-    rows = jnp.arange(config.batch)
-    signal = models.gradient_flow(network, _losses(labels[rows]), start, images[rows], config.depth).signal
-    keys = jax.random.split(of_training, config.updates)
+    keys = jax.random.split(key, num_updates)
     (end, _), values = jax.lax.scan(update, (start, solver.init(start)), keys)
-    misread = jnp.mean(network.apply(end, images).argmax(1) != labels)
-    return values, misread, ~jnp.isfinite(values[-1]), signal[0] / signal[-1]
+    return end, values
+
+
+def _trace_fault(config, key, factor, bias):
+    """One layer spoiled, named, and drawn anew: the layer, its names, what they are read from, and the losses."""
+    from jaxcalc import models
+
+    images, labels = _digits()
+    of_params, of_layer, of_weights, of_spoiled, of_redrawn = jax.random.split(key, 5)
+    network = models.deep_network(
+        images.shape[1], config.width, 10, max_depth=config.depth, phi="relu", initialisation="he"
+    )
+    params = network.init(of_params)
+    planted = jax.random.randint(of_layer, (), 2, config.depth)  # not the first, not the last
+
+    def change(params, layer, weights, bias):
+        old = params.layers
+        new = old._replace(weights=old.weights.at[layer - 1].set(weights), biases=old.biases.at[layer - 1].set(bias))
+        return params._replace(layers=new)
+
+    params = change(params, planted, factor * params.layers.weights[planted - 1], bias)
+    seen, loss = images[: config.batch], _losses(labels[: config.batch])
+    norms = models.state_norms(models.state_gradients(network.trace, loss, params, seen))
+    dead = models.dead_share(network.trace(params, seen)[1])
+    named = models.blocking_layer(norms, dead)
+    params, before = _descend(config, network, params, of_spoiled, config.updates)
+    params = change(params, named, models.draw_weights("he", of_weights, (config.width, config.width)), 0.0)
+    _, after = _descend(config, network, params, of_redrawn, 2 * config.updates)
+    return planted, named, models.blocking_layer(norms), norms, dead, jnp.concatenate([before, after])
 
 
 def _batch_norm(dataset):
@@ -179,9 +235,61 @@ def _clipping(dataset):
     )
 
 
+def _flat_loss(dataset):
+    """Layers that pass nothing on are named and keep the loss flat until redrawn; gradients alone name another one."""
+    silent = dataset.sel(fault=_SILENT)
+    start, third = silent.traced_loss.isel(time=0), dataset.sizes["time"] // 3
+    flat = silent.traced_loss.isel(time=slice(0, third))
+    end = silent.traced_loss.isel(time=slice(-20, None)).median("time", skipna=False)
+    small = dataset.sel(fault="small weights")
+    healed = small.traced_loss.isel(time=slice(third - 20, third)).median("time", skipna=False)
+    wrong = (silent.named_by_norms != silent.planted).where(np.isfinite(silent.named_by_norms + silent.planted))
+    return Finding(
+        equal(dataset.named, dataset.planted)
+        & between(flat / start, 0.99, 1.01)
+        & less(end.values, 0.8 * start.values),
+        limits=holds(wrong) & less(healed.values, 0.95 * small.traced_loss.isel(time=0).values),
+        measured=f"{int((dataset.named == dataset.planted).sum())} of {dataset.named.size} layers named; the loss "
+        f"stays at {float(flat.median()):.3g}, redrawn it falls to {float(end.median()):.3g}; gradients alone name "
+        f"layer {', '.join(f'{n:g}' for n in np.unique(silent.named_by_norms))}; weights 1e-6 as large are named and "
+        f"mend themselves, loss {float(healed.median()):.3g}",
+        figure="flat_loss",
+    )
+
+
 def figures(dataset):
+    return {"training_fixes": _draw_remedies(dataset), "flat_loss": _draw_faults(dataset)}
+
+
+def _draw_faults(dataset):
+    figure, panels = style.subplots(1, 3, width="page", height=2.6, letters=False)
+    first = dataset.isel(draw=0)
+    looks = {
+        fault: {"color": style.COLORS[color], "marker": marker, "markersize": 3}
+        for fault, color, marker in zip(FAULTS, ("vermilion", "blue", "green"), ("s", "o", "^"), strict=True)
+    }
+    quiet = {fault: {**look, "marker": ""} for fault, look in looks.items()}
+    options = {"hue": "fault", "legend": None}
+    style.chart(first.norm, "layer", looks=looks, log="y", ylabel="gradient's norm", axes=panels[0], **options)
+    style.chart(first.dead, "layer", looks=looks, ylabel="share of dead units", axes=panels[1], **options)
+    style.chart(dataset.traced_loss, "time", looks=quiet, ylabel="cross-entropy (nats)", axes=panels[2], **options)
+    for panel in panels[:2]:
+        panel.axvline(int(first.planted[0]), color="#333333", linewidth=0.8, linestyle=":")
+        panel.set_xlabel("layer")
+    panels[2].axvline(dataset.sizes["time"] / 3, color="#333333", linewidth=0.8, linestyle=":")
+    panels[2].set(xlabel="update", ylim=(0, 2.6))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.set_label(
+        f"One layer is spoiled: the gradient and the dead units of one network by layer, dotted its layer "
+        f"{int(first.planted[0])}. Right: the loss, medians over networks with quartiles; at the dotted line the layer "
+        "that was named is redrawn."
+    )
+    return figure
+
+
+def _draw_remedies(dataset):
     figure, (left, right) = style.subplots(1, 2, width="page", height=3.0, letters=False)
-    colors = style.sequence(dataset.sizes["remedy"])
+    colors = [style.COLORS[name] for name in ("grey", "blue", "green", "purple", "vermilion", "orange", "black")]
     for remedy, color in zip(dataset.remedy.values, colors, strict=True):
         line = dataset.loss.sel(remedy=remedy).median("draw")
         left.plot(dataset["update"], line.where(np.isfinite(line)), color=color, label=str(remedy))
@@ -197,7 +305,11 @@ def figures(dataset):
         "Fifty ReLU layers on digits by each remedy: the loss of a batch, medians over networks, and the share misread "
         "at the end. The lines are guessing."
     )
-    return {"training_fixes": figure}
+    return figure
 
 
-claims = {"batchnorm-keeps-well-conditioned": _batch_norm, "clipping-rescues-deep-training": _clipping}
+claims = {
+    "batchnorm-keeps-well-conditioned": _batch_norm,
+    "clipping-rescues-deep-training": _clipping,
+    "flat-loss-is-traced-to-its-layer": _flat_loss,
+}

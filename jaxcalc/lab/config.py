@@ -164,6 +164,11 @@ def stem(config: str | Path) -> str:
     return "-".join(filter(None, (Path(file).stem, name))) if Path(file).suffix in (".yaml", ".yml") else file
 
 
+def is_large(config: str | Path) -> bool:
+    """Whether a config's name ends in ``-large``: it is for an accelerator, and is run where it is named alone."""
+    return Path(_divided(config)[0]).stem.endswith("-large")
+
+
 def _divided(config: str | Path) -> tuple[str, str]:
     """``FILE:NAME`` as file and name; the name is empty where none is given."""
     head, colon, name = str(config).rpartition(":")

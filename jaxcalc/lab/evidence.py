@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxcalc.lab import ledger, registry
+from jaxcalc.lab.config import is_large, runs, stem
 from jaxcalc.lab.config import load as load_config
-from jaxcalc.lab.config import runs, stem
 from jaxcalc.lab.errors import ConfigError, nearest
 from jaxcalc.lab.format import number, table
 
@@ -58,11 +58,12 @@ def sources(folder: Path = Path("configs")) -> dict[str, frozenset[str]]:
     """The claims that each config judges, and each question in reach that no config runs.
 
     Args:
-      folder: holds the configs, also in folders below.
+      folder: holds the configs, also in folders below; those whose name ends in ``-large`` are left out.
     """
     found: dict[str, frozenset[str]] = {}
     asked = set()
-    for config in (config for path in sorted(folder.rglob("*.y*ml")) for config in runs(path)):
+    paths = [path for path in sorted(folder.rglob("*.y*ml")) if not is_large(path)]
+    for config in (config for path in paths for config in runs(path)):
         loaded = load_config(config)
         asked.add(loaded.settings.experiment)
         judges = _named(loaded.settings.experiment, loaded.folder)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from jaxcalc.lab import registry, source
-from jaxcalc.lab.config import load, runs
+from jaxcalc.lab.config import is_large, load, runs
 from jaxcalc.lab.errors import ConfigError, TrialError
 from jaxcalc.lab.format import number, seconds, size, table
 from jaxcalc.lab.sweep import SEED, Plan
@@ -104,8 +104,12 @@ def listing() -> str:
 
 
 def runnable() -> list[str]:
-    """What ``jaxcalc run`` takes here: the configs at the top of ``configs``, and each question that no config asks."""
-    configs = _configs()
+    """What ``jaxcalc run`` takes here: the configs at the top of ``configs``, and each question that no config asks.
+
+    Configs whose name ends in ``-large`` are for an accelerator and run by name alone; a question that only they ask is
+    still listed, with its defaults.
+    """
+    configs = [path for path in _configs() if not is_large(path)]
     asked = {load(config).settings.experiment for path in configs for config in runs(path)}
     questions = [name for names in _by_chapter().values() for name in names]
     top = [str(path) for path in configs if len(path.parts) == 2]

@@ -6,6 +6,7 @@ from jaxcalc.models.dense import DeepNetwork, GradientFlow, deep_network, gradie
 from jaxcalc.models.initialisation import draw_weights, weight_variance
 from jaxcalc.models.measurements import (
     activation_moments,
+    blocking_layer,
     clip_gradient,
     correlations,
     dead_share,
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "RecurrentNetwork",
     "activation_moments",
+    "blocking_layer",
     "chrono_bias",
     "clip_gradient",
     "convolutional_network",

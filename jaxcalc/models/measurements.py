@@ -16,6 +16,7 @@ __all__ = [
     "ClippedGradient",
     "Moments",
     "activation_moments",
+    "blocking_layer",
     "clip_gradient",
     "correlations",
     "dead_share",
@@ -117,6 +118,30 @@ def dead_units(states: jax.Array, *, threshold: float = 0.0) -> jax.Array:
 def dead_share(states: jax.Array, *, threshold: float = 0.0) -> jax.Array:
     """The share of dead units in each layer, shape ``(layers,)``; see ``dead_units``."""
     return jnp.mean(dead_units(states, threshold=threshold), axis=-1)
+
+
+def blocking_layer(norms: jax.Array, dead: jax.Array | None = None) -> jax.Array:
+    """The layer that blocks the gradient: the first that passes no signal on, else the one with the largest fall.
+
+    Layers above one whose units are all dead have no signal, and rectifiers without one have no gradient: the norms are
+    zero below the last layer, whichever is at fault. The dead shares, read from the input on, tell it.
+
+    Args:
+      norms: of the gradient in the embedded input and in each layer's output, ``(..., layers + 1)``, as
+        ``state_norms`` has them; NaN past the depth.
+      dead: the shares of dead units of the same states, see ``dead_share``; only rectifiers have dead units.
+
+    Returns:
+      The layer's number, 1 for the first. A healthy network has one too: its fall tells how little it blocks.
+    """
+    below, above = norms[..., :-1], norms[..., 1:]
+    # A layer that no gradient reaches is not the one that lost it.
+    passed = jnp.where(above > 0, below / jnp.where(above > 0, above, 1.0), jnp.inf)
+    layer = jnp.argmin(passed, -1)
+    if dead is not None:
+        silent = dead[..., 1:] >= 1.0
+        layer = jnp.where(silent.any(-1), jnp.argmax(silent, -1), layer)
+    return 1 + layer
 
 
 def state_jacobians(

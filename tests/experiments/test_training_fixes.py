@@ -7,6 +7,7 @@ from tests.verdicts import changed
 EXPERIMENT = "training_fixes"
 SMALL = {"training_fixes": {"depth": 11, "width": 8, "updates": 20, "batch": 8, "wide": 16, "seeds": 2}}
 NORM, CLIPPING = "batchnorm-keeps-well-conditioned", "clipping-rescues-deep-training"
+TRACED = "flat-loss-is-traced-to-its-layer"
 
 
 def test_verdicts_follow_the_data(run):
@@ -21,6 +22,7 @@ def test_verdicts_follow_the_data(run):
         "normalised": data.normalised * 0 + [[4.0], [6e3]],
         "plain": data.plain * 0 + 1.0,
         "moment": data.moment * 0 + 0.5,
+        **_traced(data),
     }
     assert changed(result, **as_in_deep_ones) == {}
     kept = as_in_deep_ones | {"lost": data.lost & False}
@@ -33,4 +35,23 @@ def test_verdicts_follow_the_data(run):
     assert changed(result, **loose) == {NORM: "refuted"}
     unread = as_in_deep_ones | {"loss": data.loss.where(~clipped, np.nan)}
     assert changed(result, **unread) == {CLIPPING: "not judged"}
-    assert set(result.figures) == {"training_fixes"}
+    unnamed = as_in_deep_ones | {"named": data.planted + 1}
+    assert changed(result, **unnamed) == {TRACED: "refuted"}
+    falling = as_in_deep_ones | {"traced_loss": data.traced_loss * 0 + 2.3 - 1.5 * data.time / data.time.max()}
+    assert changed(result, **falling) == {TRACED: "refuted"}
+    stuck = as_in_deep_ones | {"traced_loss": data.traced_loss * 0 + 2.3}
+    assert changed(result, **stuck) == {TRACED: "refuted"}
+    plain = as_in_deep_ones | {"named_by_norms": data.planted}
+    assert changed(result, **plain) == {TRACED: "confirmed"}
+    assert set(result.figures) == {"training_fixes", "flat_loss"}
+
+
+def _traced(data):
+    """Faults and losses as they are in deep networks."""
+    redrawn = data.time >= data.sizes["time"] / 3
+    mends = (data.fault == "small weights") & (data.time > 0)
+    return {
+        "named": data.planted,
+        "named_by_norms": data.planted.where(data.fault == "small weights", 50),
+        "traced_loss": (data.traced_loss * 0 + 2.3).where(~(redrawn | mends), 0.5),
+    }

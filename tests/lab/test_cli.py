@@ -129,6 +129,8 @@ def test_what_can_be_run_is_listed_one_a_line(capsys):
     assert main(["list", "--runnable"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "configs/quickstart.yaml" in lines and "taylor" in lines and len(lines) == len(set(lines))
+    assert "order_chaos" in lines and "configs/trainability.yaml" in lines  # large ones run where they are named alone
+    assert not [line for line in lines if "-large" in line]
 
 
 def test_chapters_that_are_no_dict_are_told(tmp_path, monkeypatch, capsys):

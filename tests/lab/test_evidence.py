@@ -85,6 +85,8 @@ def test_each_config_is_known_for_what_it_judges(lab):
     assert known["configs/slopes.yaml"] == {"slope-is-nine", "who-found-it"}
     (lab / "configs" / "slopes.yaml").write_text("experiment: slopes\nclaims: [slope-is-nine]\n")
     assert sources()["configs/slopes.yaml"] == {"slope-is-nine"}
+    (lab / "configs" / "slopes.yaml").rename(lab / "configs" / "slopes-large.yaml")
+    assert set(sources()) & {"configs/slopes-large.yaml", "slopes"} == {"slopes"}
 
 
 def test_a_claim_that_the_question_does_not_name_is_refused(lab, capsys):

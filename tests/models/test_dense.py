@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxcalc.functions.activations import ACTIVATIONS, sigmoid
@@ -193,6 +194,38 @@ def test_ten_thousand_critical_orthogonal_layers_keep_the_gradient():
     x = 0.01 * jax.random.normal(jax.random.key(1), (2, 8))
     signal = dense.gradient_flow(network, lambda o: o.sum(-1), params, x, 10_000).signal
     assert signal.max() / signal.min() < 10
+
+
+# tanh has no isometry, but a mean square of 1/depth is small enough for it to be nearly linear.
+_NEARLY_LINEAR = {"sw2": 1.00019997, "bias_std": 1.3325e-12**0.5}
+
+
+@pytest.mark.parametrize(("phi", "choices", "scale"), [("linear", {}, 1.0), ("tanh", _NEARLY_LINEAR, 0.01)])
+def test_ten_thousand_critical_orthogonal_layers_train(phi, choices, scale):
+    depth = 10_000
+    network = dense.deep_network(4, 8, 2, max_depth=depth, phi=phi, initialisation="orthogonal", checkpoint="segments")
+    params = network.init(jax.random.key(0), **choices)
+    x = scale * jax.random.normal(jax.random.key(1), (8, 4))
+
+    def loss(weights):
+        layers = params.layers._replace(weights=weights)
+        return jnp.mean((network.apply(params._replace(layers=layers), x) - x[:, :2]) ** 2) / scale**2
+
+    # Every layer moves the output by as much, so that the rate is divided by their number.
+    solver = optax.sgd(0.1 / depth)
+
+    @jax.jit
+    def update(weights, state):
+        value, gradient = jax.value_and_grad(loss)(weights)
+        changes, state = solver.update(gradient, state)
+        return optax.apply_updates(weights, changes), state, value
+
+    weights, losses = params.layers.weights, []
+    state = solver.init(weights)
+    for _ in range(4):
+        weights, state, value = update(weights, state)
+        losses.append(float(value))
+    assert losses[1] < 0.6 * losses[0] and losses[3] < losses[2] < losses[1]
 
 
 def test_a_chain_multiplies_local_slopes(x64):

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcalc.models import blocks, measurements, mlp
 from jaxcalc.models.blocks import convolutional_network, transformer
+from jaxcalc.models.dense import deep_network
 from tests.tolerance import assert_close
 
 
@@ -129,3 +130,28 @@ def test_causal_attention_sees_no_future(x64):
 def test_wrong_choices_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.0])
+def test_the_layer_that_blocks_the_gradient_is_named(factor):
+    network = deep_network(4, 32, 3, max_depth=12, phi="relu", initialisation="he")
+    params, x = network.init(jax.random.key(0)), jax.random.normal(jax.random.key(1), (8, 4))
+
+    def names(layer):
+        weights = params.layers.weights.at[layer - 1].multiply(factor)
+        spoiled = params._replace(layers=params.layers._replace(weights=weights))
+        norms = measurements.state_norms(
+            measurements.state_gradients(network.trace, lambda outputs: jnp.sum(outputs**2 - outputs), spoiled, x)
+        )
+        dead = measurements.dead_share(network.trace(spoiled, x)[1])
+        return measurements.blocking_layer(norms, dead), measurements.blocking_layer(norms)
+
+    layers = jnp.arange(1, 13)
+    found, by_norms = jax.jit(jax.vmap(names))(layers)
+    np.testing.assert_array_equal(found, layers)
+    np.testing.assert_array_equal(by_norms, layers if factor else np.full(12, 12))  # no signal: all are blocked
+
+
+def test_layers_past_the_depth_block_nothing():
+    norms = jnp.array([[1.0, 1.0, 10.0, 10.0, jnp.nan], [0.0, 0.0, 1.0, 2.0, 2.0], [1.0, 2.0, 2.0, 2.0, 6.0]])
+    np.testing.assert_array_equal(measurements.blocking_layer(norms), [2, 2, 4])
