@@ -182,8 +182,8 @@ def flow(
 
             rest = jax.lax.scan(interval, y0, jnp.stack([times[:-1], times[1:]], axis=1))[1]
             states = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), y0, rest.states)
-            counts = (count.sum() for count in (rest.num_steps, rest.num_accepted))
-            result = Flow(states, _first_failure(rest.status), *counts, _total(rest.evaluations))
+            steps, accepted = rest.num_steps.sum(), rest.num_accepted.sum()
+            result = Flow(states, _first_failure(rest.status), steps, accepted, _total(rest.evaluations))
         # A factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
         states = jax.tree.map(
             lambda path: path.at[1:].multiply(jnp.where(sound, 1, jnp.nan).astype(path.dtype)), result.states

@@ -30,9 +30,12 @@ def test_order_of_convergence(x64, solver):
     # Oracle: the closed form. Few enough steps that errors stand clear of rounding.
     order = SOLVER_ORDERS[solver]
     few = {1: 64, 2: 32, 8: 4}.get(order, 16)
+    tight = {"rtol": 1e-12, "atol": 1e-12}  # of the equations of implicit steps
     end = jnp.array([0.0, 2.0])
     errors = [
-        abs(float(flow(_swing, solver=solver, num_steps=n)(jnp.array(1.0), end, 1.0)[-1]) - np.exp(np.sin(2.0)))
+        abs(
+            float(flow(_swing, solver=solver, num_steps=n, **tight)(jnp.array(1.0), end, 1.0)[-1]) - np.exp(np.sin(2.0))
+        )
         for n in (few, 2 * few)
     ]
     # Methods tuned for a small leading error show the next order until steps are shorter than rounding allows.
@@ -143,6 +146,68 @@ def test_a_backward_solve_that_fails_raises(x64):
     assert np.isfinite(end(10.0))  # forwards the steps suffice
     with pytest.raises(Exception, match="maximum number of solver steps was reached"):
         jax.grad(end)(10.0)
+
+
+# -- stiff fields, counts ------------------------------------------------------------------------------------------
+
+
+def _robertson(t, y, rates):
+    a, b, c = y
+    slow, fast, middle = rates
+    return jnp.stack([-slow * a + middle * b * c, slow * a - fast * b**2 - middle * b * c, fast * b**2])
+
+
+def test_an_implicit_method_solves_what_explicit_ones_cannot(x64):
+    # Oracle: the closed form of y' = -k (y - cos t), y(0) = 0.
+    field = lambda t, y, k: -k * (y - jnp.cos(t))
+    exact = lambda k, t: (k * k * jnp.cos(t) + k * jnp.sin(t) - k * k * jnp.exp(-k * t)) / (1 + k * k)
+    times, k = jnp.array([0.0, 0.3, 2.0]), 1e4
+    explicit = flow(field, report=True)(jnp.array(0.0), times, k)
+    assert "kvaerno5" in explicit.explain() and not explicit.reached
+    for solver in ("kvaerno3", "kvaerno5"):
+        implicit = flow(field, solver=solver, report=True, rtol=1e-8, atol=1e-8)(jnp.array(0.0), times, k)
+        assert implicit.reached
+        np.testing.assert_allclose(implicit.states[1:], exact(k, times[1:]), rtol=1e-6)
+    backward = jax.grad(lambda k: flow(field, solver="kvaerno5", rtol=1e-9, atol=1e-9)(0.0, times, k)[-1])(k)
+    np.testing.assert_allclose(backward, jax.grad(exact)(k, 2.0), rtol=1e-3)
+
+
+def test_gradients_of_stiff_kinetics_are_those_of_forward_mode(x64):
+    # Oracle: forward mode through the same steps. The state: E. Hairer, G. Wanner, Solving ODEs II.
+    rates = jnp.array([0.04, 3e7, 1e4])
+    solve = lambda adjoint: flow(_robertson, solver="kvaerno5", adjoint=adjoint, rtol=1e-7, atol=1e-11)
+    end = lambda adjoint: lambda rates: solve(adjoint)(jnp.array([1.0, 0.0, 0.0]), jnp.array([0.0, 1e5]), rates)[-1]
+    np.testing.assert_allclose(end("checkpointed")(rates), [1.786592e-2, 7.274753e-8, 0.9821340], rtol=1e-4)
+    backward, forward = jax.jacrev(end("checkpointed"))(rates), jax.jacfwd(end("forward"))(rates)
+    assert (abs(backward - forward) <= 1e-6 * abs(forward).max(0)).all()
+
+
+def test_implicit_steps_are_few_and_end_in_single_precision():
+    field = lambda t, y, _: -y * jnp.cos(3 * t)
+    times = jnp.array([0.0, 1.0])
+    for solver in ("kvaerno3", "kvaerno5"):
+        for choices in ({}, {"num_steps": 40}):
+            found = flow(field, solver=solver, report=True, rtol=1e-5, atol=1e-5, **choices)(jnp.ones(3), times)
+            assert found.reached and found.num_steps <= 40
+            np.testing.assert_allclose(found.states[-1], np.exp(-np.sin(3.0) / 3), rtol=1e-4)
+
+
+@pytest.mark.parametrize("solver", ["heun", "bosh3", "tsit5", "dopri8"])
+def test_evaluations_are_counted(solver):
+    counted = []
+
+    def field(t, y, _):
+        jax.debug.callback(lambda t: counted.append(t), t)
+        return -y * jnp.cos(3 * t)
+
+    for choices in ({"rtol": 1e-3, "atol": 1e-3}, {"num_steps": 3}):
+        counted.clear()
+        found = flow(field, solver=solver, report=True, **choices)(jnp.ones(2), jnp.array([0.0, 0.5, 1.0]))
+        jax.block_until_ready(found)
+        jax.effects_barrier()
+        assert len(counted) == found.evaluations
+        assert found.num_accepted <= found.num_steps
+    assert flow(_decay, solver="kvaerno3", report=True)(1.0, jnp.array([0.0, 1.0])).evaluations == -1
 
 
 # -- misuse and failure --------------------------------------------------------------------------------------------
