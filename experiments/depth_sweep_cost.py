@@ -367,7 +367,8 @@ def _draw_seconds(dataset):
         middle = float(seconds.median())
         measured = method == _ONE
         axis.plot(seconds, np.full(seconds.size, row), "|", color=color, markersize=10, markeredgewidth=1.2)
-        axis.plot(middle, row, "o", color=color, markersize=6, markerfacecolor=color if measured else "white")
+        hollow = {} if measured else {"markerfacecolor": "white", "markeredgecolor": color, "markeredgewidth": 1.4}
+        axis.plot(middle, row, "o", color=color, markersize=6, **hollow)
         text = f"{middle:.3g} s" if measured else f"{middle:.3g} s, {float(_times(dataset, method)):.3g} times"
         axis.annotate(text, (float(seconds.max()), row), (8, 0), textcoords="offset points", va="center", fontsize=7.5)
     style.name_rows(axis, [method if method == _ONE else f"{method}\n(extrapolated)" for method in totals])
@@ -385,14 +386,17 @@ def _draw_attenuation(dataset):
     data = dataset.attenuation
     names = [str(name) for name in data.initialisation.values]
     colors = [style.COLORS[name] for name in ("blue", "vermilion", "green", "purple", "orange")]
-    figure, _ = style.chart(
+    looks = {name: {"color": color, "label": name} for name, color in zip(names, colors, strict=False)}
+    # Orthogonal weights have the variance of Glorot's, and hide them where only the variance counts.
+    looks.get("orthogonal", {})["linestyle"] = (0, (2, 1.5))
+    figure, panels = style.chart(
         data,
         "layers",
         hue="initialisation",
         col="activation",
         row="residual",
-        looks={name: {"color": color, "label": name} for name, color in zip(names, colors, strict=False)},
-        titles={str(name): f"residual: {name}" for name in data.residual.values},
+        looks=looks,
+        titles={"none": "no skips", "plain": "plain skips", "scaled": "scaled skips"},
         log="xy",
         ylim=(1e-12, 1e8),
         xlabel="layers",
@@ -400,6 +404,8 @@ def _draw_attenuation(dataset):
         width="page",
         height=1.0 + 1.5 * data.sizes["residual"],
     )
+    for panel in panels.flat:
+        style.ticks(panel.xaxis, data.layers.values[::-2][::-1])
     figure.set_label(
         "What the sweep finds: the gradient's norm at the input over that at the last layer, medians over seeds with "
         "quartiles. Lines that leave the panel go on."
