@@ -386,7 +386,9 @@ def _draw_attenuation(dataset):
     data = dataset.attenuation
     names = [str(name) for name in data.initialisation.values]
     colors = [style.COLORS[name] for name in ("blue", "vermilion", "green", "purple", "orange")]
-    looks = {name: {"color": color, "label": name} for name, color in zip(names, colors, strict=False)}
+    looks: dict[str, dict[str, Any]] = {
+        name: {"color": color, "label": name} for name, color in zip(names, colors, strict=False)
+    }
     # Orthogonal weights have the variance of Glorot's, and hide them where only the variance counts.
     looks.get("orthogonal", {})["linestyle"] = (0, (2, 1.5))
     figure, panels = style.chart(
