@@ -54,12 +54,11 @@ def test_verdicts_follow_the_readings(run):
         "structures": data.structures * 0 + 256,
         "compile_seconds": data.compile_seconds * 0 + 10.0,
         "run_seconds": data.run_seconds * 0 + 30.0,
-        "processor_seconds": data.processor_seconds * 0 + 30.0,
         "first_seconds": data.first_seconds * 0 + 1.0,
         "later_seconds": data.later_seconds * 0 + 0.01,
     }
     assert changed(result, **whole) == {}
-    slow = whole | {"processor_seconds": data.processor_seconds * 0 + 61.0}
+    slow = whole | {"run_seconds": data.run_seconds * 0 + 61.0}
     assert changed(result, **slow) == {EACH: "refuted"}
     quick = whole | {"first_seconds": data.first_seconds * 0 + 0.05}
     assert changed(result, **quick) == dict.fromkeys((EACH, STRUCTURE), "refuted")
