@@ -363,7 +363,7 @@ def _draw_seconds(dataset):
         axis.plot(seconds, np.full(seconds.size, row), "|", color=color, markersize=10, markeredgewidth=1.2)
         hollow = {} if measured else {"markerfacecolor": "white", "markeredgecolor": color, "markeredgewidth": 1.4}
         axis.plot(middle, row, "o", color=color, markersize=6, **hollow)
-        text = f"{middle:.3g} s" if measured else f"{middle:.3g} s, {float(_times(dataset, method)):.3g} times"
+        text = f"{middle:,.0f} s" if measured else f"{middle:,.0f} s, {float(_times(dataset, method)):.3g} times"
         axis.annotate(text, (float(seconds.max()), row), (8, 0), textcoords="offset points", va="center", fontsize=7.5)
     style.name_rows(axis, [method if method == _ONE else f"{method}\n(extrapolated)" for method in totals])
     low, high = (float(pick([float(pick(s)) for s in totals.values()])) for pick in (np.min, np.max))
@@ -404,7 +404,7 @@ def _draw_attenuation(dataset):
         style.ticks(panel.xaxis, data.layers.values[::-2][::-1])
     figure.set_label(
         "What the sweep finds: the gradient's norm at the input over that at the last layer, medians over seeds with "
-        "quartiles. Lines that leave the panel go on."
+        "quartiles. Lines that leave the panel go on; hollow triangles: the squares are zero in single precision."
     )
     return figure
 

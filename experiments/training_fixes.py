@@ -268,6 +268,8 @@ def _draw_faults(dataset):
         fault: {"color": style.COLORS[color], "marker": marker, "markersize": 3}
         for fault, color, marker in zip(FAULTS, ("vermilion", "blue", "green"), ("s", "o", "^"), strict=True)
     }
+    # It does the same as dead units, which would be hidden.
+    looks["no weights"]["linestyle"] = (0, (2, 1.5))
     quiet = {fault: {**look, "marker": ""} for fault, look in looks.items()}
     options = {"hue": "fault", "legend": None}
     style.chart(first.norm, "layer", looks=looks, log="y", ylabel="gradient's norm", axes=panels[0], **options)
