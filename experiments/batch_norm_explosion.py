@@ -106,9 +106,8 @@ def _through(config, key):
 
     def flow(network, batch):
         loss = lambda outputs: outputs * top[:batch]
-        gradients = models.state_gradients(network.trace, loss, weights, inputs[:batch])
+        states, gradients = models.states_and_gradients(network.trace, loss, weights, inputs[:batch])
         norms = models.state_norms(gradients)
-        states = network.trace(weights, inputs[:batch])[1]
         return norms / norms[-1], jnp.mean(states**2, (1, 2))
 
     rows = [[flow(deep(*kind), batch) for batch in config.batches] for kind in NETWORKS.values()]

@@ -197,8 +197,8 @@ def _trace_fault(config, key, factor, bias):
 
     params = change(params, planted, factor * params.layers.weights[planted - 1], bias)
     seen, loss = images[: config.batch], _losses(labels[: config.batch])
-    norms = models.state_norms(models.state_gradients(network.trace, loss, params, seen))
-    dead = models.dead_share(network.trace(params, seen)[1])
+    states, gradients = models.states_and_gradients(network.trace, loss, params, seen)
+    norms, dead = models.state_norms(gradients), models.dead_share(states)
     named = models.blocking_layer(norms, dead)
     params, before = _descend(config, network, params, of_spoiled, config.updates)
     params = change(params, named, models.draw_weights("he", of_weights, (config.width, config.width)), 0.0)

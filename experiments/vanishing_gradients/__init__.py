@@ -5,7 +5,8 @@ output and in its weights, and the mean square of what it passes on. One program
 depth are the identity. Beside the measurements stand the bound 0.25^depth for sigmoids and mean-field theory.
 
 Networks of 1 to 128 layers (``depth``), the scale of what wide ones pass on (``width``), the gain that carries tanh
-from order to chaos (``chaos``), and all combinations with normalisation at one depth (``architecture``).
+from order to chaos (``chaos``), maps of gradients by layer and depth (``layers``), and all combinations with
+normalisation at one depth (``architecture``).
 """
 
 from typing import Literal

@@ -1,7 +1,6 @@
 """Which combination of activation, initialisation, residual connection and normalisation lets a gradient through?
 
-Every combination at one depth, its factor a layer beside mean-field theory where there is one; and for a few telling
-networks of many depths the gradient in each layer.
+Every combination at one depth, its factor a layer beside mean-field theory where there is one.
 """
 
 import functools
@@ -16,16 +15,6 @@ from jaxcalc.lab import Finding, NotJudged, Variable, above, below, between, jax
 
 kind = "compiled"
 dtype = "float64"
-MAPS = {
-    "sigmoid, Glorot": ("sigmoid", "glorot", "none", "none"),
-    "tanh, Glorot": ("tanh", "glorot", "none", "none"),
-    "ReLU, He": ("relu", "he", "none", "none"),
-    "ReLU, He, batch norm": ("relu", "he", "none", "batch"),
-    "sigmoid, layer norm": ("sigmoid", "glorot", "none", "layer"),
-    "tanh, critical": ("tanh", "critical", "none", "none"),
-    "ReLU, He, plain skip": ("relu", "he", "plain", "none"),
-    "ReLU, He, scaled skip": ("relu", "he", "scaled", "none"),
-}
 
 
 class Config(lab.Config):
@@ -46,15 +35,13 @@ class Config(lab.Config):
     normalisations: tuple[Literal["none", "batch", "layer", "rms"], ...] = ("none", "batch", "layer", "rms")
     """what is normalised before bias and activation"""
     depth: int = pydantic.Field(default=50, ge=4)
-    """layers, and the most that the maps have"""
+    """layers"""
     width: int = pydantic.Field(default=64, ge=8)
     """units in a layer"""
     batch: int = pydantic.Field(default=16, ge=4, le=1797)
     """digits in the batch, drawn anew for each network"""
     draws: int = pydantic.Field(default=3, ge=2)
     """random networks, whose weights all combinations share but for their scale"""
-    map_depths: int = pydantic.Field(default=25, ge=2)
-    """depths of the maps of gradients by layer, evenly spaced"""
 
 
 _CELL = ("activation", "initialisation", "residual", "normalisation")
@@ -63,16 +50,11 @@ VARIABLES = {
     "initialisation": Variable(("initialisation",), "", "initialisation"),
     "residual": Variable(("residual",), "", "residual connection"),
     "normalisation": Variable(("normalisation",), "", "normalisation before the activation"),
-    "layer": Variable(("layer",), "", "layer, 0 being the embedded input"),
-    "map_depth": Variable(("map_depth",), "", "layers in the network"),
-    "network": Variable(("network",), "", "network whose gradients are mapped"),
+    "layers": Variable((), "", "layers of every network"),
     "weight_scale": Variable(("activation", "initialisation"), "", "variance of a weight times the width"),
     "attenuation": Variable((*_CELL, "draw"), "", "gradient norm at the input over that at the last layer"),
     "largest": Variable((*_CELL, "draw"), "", "largest root mean square that a layer passes on"),
     "theory": Variable(_CELL, "", "factor on the gradient's norm a layer, mean-field theory"),
-    "signal": Variable(
-        ("network", "map_depth", "draw", "layer"), "", "gradient norm in the layer over the last layer's"
-    ),
 }
 
 
@@ -126,31 +108,21 @@ def shared(config):
         "initialisation": np.array(config.initialisations),
         "residual": np.array(config.residuals),
         "normalisation": np.array(config.normalisations),
-        "layer": np.arange(config.depth + 1),
-        "map_depth": _map_depths(config),
-        "network": np.array(list(MAPS)),
+        "layers": np.array(config.depth),
         "weight_scale": sw2,
         "theory": np.where(np.isnan(sw2)[:, :, None, None], np.nan, theory),
     }
 
 
-def _map_depths(config):
-    return np.unique(np.linspace(1, config.depth, config.map_depths).round().astype(int))
-
-
 def run(config, key):
     """All combinations on one draw of the weights after the other."""
-    cells, mapped = jax.lax.map(lambda key: _draw(config, key), jax.random.split(key, config.draws))
-    by_draw = lambda values, axis: jnp.moveaxis(values, 0, axis)
-    return {
-        "attenuation": by_draw(cells[0], 4),
-        "largest": by_draw(cells[1], 4),
-        "signal": by_draw(mapped, 2),
-    }
+    attenuation, largest = jax.lax.map(lambda key: _draw(config, key), jax.random.split(key, config.draws))
+    by_draw = lambda values: jnp.moveaxis(values, 0, 4)
+    return {"attenuation": by_draw(attenuation), "largest": by_draw(largest)}
 
 
 def _draw(config, key):
-    """One draw of the weights in all combinations, and in the mapped networks of all depths."""
+    """One draw of the weights in all combinations: gradients' ratio, and the largest root mean square of a state."""
     import optax
 
     from jaxcalc import models
@@ -158,66 +130,35 @@ def _draw(config, key):
     weights_key, batch_key = jax.random.split(key)
     inputs, targets = some_digits(batch_key, config.batch)
     losses = lambda outputs: optax.softmax_cross_entropy_with_integer_labels(outputs, targets)
-
-    def deep(phi, residual, normalisation="none", initialisation="lecun"):
-        return models.deep_network(
-            inputs.shape[1],
-            config.width,
-            10,
-            max_depth=config.depth,
-            phi=phi,
-            initialisation=initialisation,
-            residual=residual,
-            normalisation=normalisation,
-        )
-
+    sizes = inputs.shape[1], config.width, 10
+    deep = functools.partial(models.deep_network, *sizes, max_depth=config.depth)
     # Of variance 1 over the width, which the combinations scale; the two draws share their embedding and readout.
-    normal = deep("linear", "two_matrix").init(weights_key, bias_std=1.0)
-    rotations = deep("linear", "none", initialisation="orthogonal").init(weights_key).layers.weights
-
-    def flow(kind, variances, depth):
-        """Gradients by layer over the last one's, NaN past the depth, and the largest root mean square of a state."""
-        sw2, sb2, is_orthogonal = variances
-        network = deep(*kind)
-        weights = jnp.sqrt(sw2) * jnp.where(is_orthogonal, rotations, normal.layers.weights)
-        params = normal._replace(
-            layers=normal.layers._replace(weights=weights, biases=jnp.sqrt(sb2) * normal.layers.biases),
-            outer=normal.outer if kind[1] == "two_matrix" else None,
-        )
-        probes = jnp.zeros((config.depth + 1, config.batch, config.width))
-
-        def loss(probes):
-            outputs, states = network.trace(params, inputs, depth=depth, probes=probes)
-            return losses(outputs).sum(), states
-
-        # The gradient in a zero that is added to a state is the gradient in the state.
-        gradients, states = jax.grad(loss, has_aux=True)(probes)
-        norms = models.state_norms(gradients)
-        inside = jnp.arange(config.depth + 1) <= depth
-        return jnp.where(inside, norms / norms[depth], jnp.nan), jnp.sqrt(jnp.max(jnp.mean(states**2, (1, 2))))
-
+    normal = deep(phi="linear", initialisation="lecun", residual="two_matrix").init(weights_key, bias_std=1.0)
+    rotations = deep(phi="linear", initialisation="orthogonal").init(weights_key).layers.weights
     is_orthogonal = np.array([name == "orthogonal" for name in config.initialisations])
     sw2, sb2 = _variances(config)
 
     def cell(row, phi, residual, normalisation):
         """The combination with every initialisation."""
-        one = lambda variances: flow((phi, residual, normalisation), variances, config.depth)
-        gradients, largest = jax.lax.map(one, (sw2[row], sb2[row], is_orthogonal))
-        return gradients[:, 0], largest
+        network = deep(phi=phi, residual=residual, normalisation=normalisation)
+
+        def through(variances):
+            sw2, sb2, is_orthogonal = variances
+            weights = jnp.sqrt(sw2) * jnp.where(is_orthogonal, rotations, normal.layers.weights)
+            layers = normal.layers._replace(weights=weights, biases=jnp.sqrt(sb2) * normal.layers.biases)
+            params = normal._replace(layers=layers, outer=normal.outer if residual == "two_matrix" else None)
+            states, gradients = models.states_and_gradients(network.trace, losses, params, inputs)
+            norms = models.state_norms(gradients)
+            return norms[0] / norms[-1], jnp.sqrt(jnp.max(jnp.mean(states**2, (1, 2))))
+
+        return jax.lax.map(through, (sw2[row], sb2[row], is_orthogonal))
 
     cells = [
         [[cell(row, phi, r, n) for n in config.normalisations] for r in config.residuals]
         for row, phi in enumerate(config.activations)
     ]
     stacked = (jnp.array([[[c[part] for c in row] for row in rows] for rows in cells]) for part in range(2))
-    cells = tuple(jnp.moveaxis(values, -1, 1) for values in stacked)
-
-    mapped = []
-    for phi, initialisation, *kind in MAPS.values():
-        variances = (*layer_variances(phi, initialisation, config.width), initialisation == "orthogonal")
-        one = lambda depth, kind=(phi, *kind), variances=variances: flow(kind, variances, depth)[0]
-        mapped.append(jax.lax.map(one, _map_depths(config)))
-    return cells, jnp.stack(mapped)
+    return tuple(jnp.moveaxis(values, -1, 1) for values in stacked)
 
 
 def _through(dataset):
@@ -227,7 +168,7 @@ def _through(dataset):
 
 def _factor(dataset):
     """The same, a layer."""
-    return _through(dataset) ** (1 / (dataset.sizes["layer"] - 1))
+    return _through(dataset) ** (1 / float(dataset.layers))
 
 
 _TITLES = {
@@ -245,10 +186,9 @@ _NORMS = {"none": "no normalisation", "batch": "batch norm", "layer": "layer nor
 
 
 def figures(dataset):
-    """The factor of every combination, the same against theory, and gradients by layer and depth."""
+    """The factor of every combination, and the same against theory."""
     return {
         "factor_by_architecture": _draw_cells(dataset),
-        "gradient_by_layer_and_depth": _draw_maps(dataset),
         "measured_against_theory": _draw_theory(dataset),
     }
 
@@ -303,7 +243,7 @@ def _draw_cells(dataset):
     bar = figure.colorbar(colors, ax=axes, shrink=0.6, pad=0.01, extend="both", ticks=[-0.5, -0.25, 0, 0.25, 0.5])
     bar.ax.set_yticklabels([f"{2**tick:.2f}" for tick in bar.get_ticks()])
     bar.set_label("gradient's factor a layer")
-    depth = dataset.sizes["layer"] - 1
+    depth = int(dataset.layers)
     width = lab.params(dataset)["width"]
     figure.set_label(
         f"The factor by which a layer changes the gradient's norm, through {depth} layers of {width} units, "
@@ -319,41 +259,6 @@ def _lost(dataset):
     attenuation, largest = dataset.attenuation, dataset.largest
     kept = (attenuation < single.max) & (attenuation > single.tiny) & (largest < single.max)
     return ~kept.all("draw")
-
-
-def _draw_maps(dataset):
-    from matplotlib.colors import SymLogNorm
-
-    count = dataset.sizes["network"]
-    columns = min(4, count)
-    figure, axes = style.subplots(
-        -(-count // columns), columns, width="page", height=3.5, letters=False, sharex=True, sharey=True
-    )
-    norm = SymLogNorm(1.0, vmin=-10, vmax=10)
-    decades = np.log10(dataset.signal).mean("draw", skipna=False)
-    for ax, name in zip(axes.flat, dataset.network.values.tolist(), strict=False):
-        shown = decades.sel(network=name).transpose("layer", "map_depth")
-        ax.pcolormesh(
-            dataset.map_depth, dataset.layer, shown, cmap="RdBu_r", norm=norm, shading="nearest", rasterized=True
-        )
-        ax.set_title(name, fontsize=7.5)
-        ax.grid(visible=False)
-    for ax in axes[-1]:
-        ax.set_xlabel("layers in the network")
-    for ax in axes[:, 0]:
-        ax.set_ylabel("layer")
-    bar = figure.colorbar(
-        axes[0, 0].collections[0], ax=axes, shrink=0.8, pad=0.01, extend="both", ticks=[-10, -3, -1, 0, 1, 3, 10]
-    )
-    bar.ax.set_yticklabels([f"$10^{{{tick:g}}}$" if tick else "1" for tick in bar.get_ticks()])
-    bar.ax.minorticks_off()
-    bar.set_label("gradient norm over the last layer's")
-    figure.set_label(
-        "The gradient's norm in each layer of networks of many depths, over that in the last layer, geometric "
-        "means over networks: blue has vanished, red exploded. Colours are linear in decades up to one, and "
-        "logarithmic beyond. Layer 0, at the foot, is the input."
-    )
-    return figure
 
 
 def _draw_theory(dataset):
@@ -395,7 +300,7 @@ def tables(dataset):
             inside = kept.sel(residual=residual, normalisation=norm) & known
             row[_NORMS[norm]] = f"{int(inside.sum())} of {int(known.sum())}"
         rows.append(row)
-    depth = dataset.sizes["layer"] - 1
+    depth = int(dataset.layers)
     return {f"Activations and initialisations that keep the gradient within a decade over {depth} layers": rows}
 
 
@@ -405,7 +310,7 @@ def _needed(dataset, **names):
         missing = set(wanted) - set(dataset[dim].values.tolist())
         if missing:
             raise NotJudged(f"needs {dim}s {', '.join(sorted(missing))}")
-    if dataset.sizes["layer"] < 41:
+    if int(dataset.layers) < 40:
         raise NotJudged("needs 40 layers or more")
 
 
@@ -438,7 +343,7 @@ def _judge_normalisation(dataset):
     kept = at.sel(activation="relu", normalisation=["layer", "rms"])
     batch = float(at.sel(activation="relu", normalisation="batch"))
     sigmoid = float(at.sel(activation="sigmoid", normalisation="layer"))
-    depth = dataset.sizes["layer"] - 1
+    depth = int(dataset.layers)
     return Finding(
         between(kept, 0.1, 10.0),
         limits=above(batch, 1e3) & below(sigmoid, 1e-10),

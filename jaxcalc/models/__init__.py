@@ -16,6 +16,7 @@ from jaxcalc.models.measurements import (
     state_gradients,
     state_jacobians,
     state_norms,
+    states_and_gradients,
 )
 from jaxcalc.models.model import Model, num_parameters
 from jaxcalc.models.neural_ode import lotka_volterra_field, mlp_field, neural_ode, residual_end, residual_network
@@ -71,6 +72,7 @@ __all__ = [
     "state_gradients",
     "state_jacobians",
     "state_norms",
+    "states_and_gradients",
     "transformer",
     "weight_variance",
 ]

@@ -26,17 +26,18 @@ __all__ = [
     "state_gradients",
     "state_jacobians",
     "state_norms",
+    "states_and_gradients",
 ]
 
 
-def state_gradients(
+def states_and_gradients(
     trace: Callable[..., tuple[jax.Array, Any]],
     loss: Callable[[jax.Array], jax.Array],
     params: Any,
     x: jax.Array,
     **choices: Any,
-) -> Any:
-    """The gradient of the summed loss in every state, layers or time steps, by one backward pass.
+) -> tuple[Any, Any]:
+    """Every state, layers or time steps, and the gradient of the summed loss in it, by one pass up and one back.
 
     A zero is added to each state; the gradient in that zero is the gradient in the state, by all ways that lead on.
 
@@ -47,11 +48,28 @@ def state_gradients(
       choices: further arguments of ``trace``, such as ``depth`` or ``truncation``.
 
     Returns:
-      A PyTree shaped like the states.
+      The states, and a PyTree shaped like them.
     """
     _, states = jax.eval_shape(lambda: trace(params, x, **choices))
     probes = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), states)
-    return jax.grad(lambda probes: loss(trace(params, x, probes=probes, **choices)[0]).sum())(probes)
+
+    def summed(probes):
+        outputs, states = trace(params, x, probes=probes, **choices)
+        return loss(outputs).sum(), states
+
+    gradients, states = jax.grad(summed, has_aux=True)(probes)
+    return states, gradients
+
+
+def state_gradients(
+    trace: Callable[..., tuple[jax.Array, Any]],
+    loss: Callable[[jax.Array], jax.Array],
+    params: Any,
+    x: jax.Array,
+    **choices: Any,
+) -> Any:
+    """The gradient of the summed loss in every state; see ``states_and_gradients``."""
+    return states_and_gradients(trace, loss, params, x, **choices)[1]
 
 
 def state_norms(gradients: Any) -> jax.Array:

@@ -145,7 +145,7 @@ def attention(depth=4, width=128, heads=8, length=5, norm=layer_norm):
     return Architecture(init, apply, batch(2, length, 8))
 
 
-def recurrent(step, gates, gain=1.0, states=1, times=12, width=WIDTH, bias=0.0):
+def recurrent(step, gates, gain=1.0, states=1, times=12, width=WIDTH):
     """A cell run over time, the last state read out."""
 
     def init(key):
@@ -182,7 +182,6 @@ def lstm(state, inner, outer):
 
 
 relu, tanh = jax.nn.relu, jnp.tanh
-half = math.sqrt(0.5)
 identity = lambda h: h
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.vanishing_gradients import layers, tidy
 from jaxcalc import lab
 from tests.verdicts import survivors, verdicts
 
@@ -108,3 +109,18 @@ def test_normalised_networks_stand_beside_their_theory(tmp_path):
     assert not {"relu-tanh-sigmoid-gradient-flow", "residual-connections-carry-gradient"} & set(_judged(run))
     inner = run.dataset.sel(layer=slice(2, 8)).mean(("layer", "seed"))
     np.testing.assert_allclose(inner.factor, inner.theory_factor, rtol=0.05)
+
+
+def test_maps_know_each_depth_s_last_layer(tmp_path):
+    cases = {
+        "tanh, critical": {"activation": "tanh", "initialisation": "critical"},
+        "ReLU, batch norm": {"activation": "relu", "normalisation": "batch"},
+    }
+    sweep = {"cases": cases, "vmap": {"depth": [1, 4, 6], "seed": [0, 1]}}
+    run = _run(tmp_path, "layers", sweep, width=16, max_depth=6, batch=8)
+    assert run.messages == [] and set(run.figures) == {"gradient_by_layer_and_depth"}
+    decades = layers._decades(tidy(run.dataset))
+    for depth in (1, 4, 6):
+        at = decades.sel(depth=depth)
+        np.testing.assert_allclose(at.sel(layer=depth), 0.0, atol=1e-12)
+        assert np.isfinite(at.sel(layer=slice(0, depth))).all() and np.isnan(at.sel(layer=slice(depth + 1, None))).all()
