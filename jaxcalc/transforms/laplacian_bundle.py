@@ -239,6 +239,8 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
         (root,) = _apply(context, equation, [operands[0].root])
         return [Later(equation, operands, root, value, operands[0].flat)]
     bundles = [_settle(context, operand) for operand, move in zip(operands, moving) if move]
+    if not all(bundle.value.size for bundle in bundles):  # an array without elements has no pattern to be laid out
+        bundles = [cast(context, bundle, None) for bundle in bundles]
     values = [operand.value if move else operand for operand, move in zip(operands, moving)]
     apart = _sum_apart(context, equation, bundles) or _outer_product(context, equation, values, moving, bundles)
     if apart is not None:

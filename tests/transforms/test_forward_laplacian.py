@@ -255,3 +255,21 @@ def test_rows_that_are_written_to_their_places(monkeypatch):
     fun = lambda x: jnp.sum(jnp.tanh(x[1:] * x[:-1]) ** 2) + jnp.sum(jnp.cos(x[3:])) * x[0] + jnp.prod(x[:2])
     x = np.linspace(-1, 1, 9, dtype=np.float32)
     np.testing.assert_allclose(laplacian(fun, method="forward-laplacian")(x), jnp.trace(jax.hessian(fun)(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: jnp.sum(x[1] ** 2),
+        lambda x: jnp.sum(jnp.sin(x[1])) + jnp.sum(x[0]) ** 2,
+        lambda x: jnp.sum((x[1].T @ jnp.ones((2, 3))) ** 2) + jnp.sum(x[0] ** 2),
+        lambda x: jnp.sum(jnp.cumsum(x[0] * x[0][::-1])[2:2] ** 2) + jnp.prod(x[0]),
+        lambda x: jnp.sum(jnp.concatenate([jnp.ravel(x[1]) ** 2, jnp.tanh(x[0]) * x[0].sum()]) ** 2),
+    ],
+)
+@pytest.mark.parametrize("sparse", [True, False])
+def test_arrays_without_elements(x64, fun, sparse):
+    # Oracle: the trace of JAX's Hessian in what has elements.
+    x = (jnp.arange(1.0, 5.0) / 3, jnp.zeros((2, 0)))
+    expected = jnp.trace(jax.hessian(lambda first: fun((first, x[1])))(x[0]))
+    assert_close(forward_laplacian(fun, sparse=sparse)(x)[2], expected, 64, scale=1.0)
