@@ -1,11 +1,9 @@
 """The flow map of a vector field, by diffrax, with a choice of how to differentiate it."""
 
-import dataclasses
 import functools
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +11,16 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
-from jaxcalc.transforms.flow_solvers import Method, SolverName, build, method
+from jaxcalc.transforms.flow_choice import AUTO_LEGS, OWN_ADJOINTS, checked_rates, own_walk
+from jaxcalc.transforms.flow_library import walk_by_library
+from jaxcalc.transforms.flow_solvers import Method, SolverName, method
+from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.program_cache import program
-
-if TYPE_CHECKING:
-    import diffrax
 
 __all__ = ["AdjointName", "Flow", "flow"]
 
-AdjointName = Literal["checkpointed", "backsolve", "direct", "forward"]
+AdjointName = Literal["auto", "discrete", "forward", "checkpointed", "backsolve", "direct"]
 
-_REACHED, _STEPS, _NON_FINITE, _STOPPED, _NO_TIMES, _UNSOLVED = range(6)
 _WORDS = (
     "reached: the states at all times were computed",
     "out of steps: max_steps did not reach the end; where the field is stiff, explicit steps stay short however smooth "
@@ -31,9 +28,12 @@ _WORDS = (
     "max_steps or the tolerances, or end earlier",
     "not finite: the states overflowed or the field gave NaN; take more steps, end earlier, or check the field and the "
     "start",
-    "stopped: the solver failed otherwise, as where steps became too short for the precision of times",
+    "stopped: steps became too short for the precision of times, as where the states are infinite before the end; end "
+    "earlier, or use double precision",
     "no flow: a time is not finite, times are out of order, or a tolerance is negative or NaN",
     "not solved: a step's implicit equations had no solution that iteration found: take more steps, or let them adapt",
+    "stiff: steps of an explicit method are held by its stability and not by the states: use an implicit method, such "
+    "as solver='kvaerno5', or solver='auto'",
 )
 
 
@@ -48,7 +48,8 @@ class Flow:
 
     Args:
       states: with a leading axis over times; NaN where they were not reached.
-      status: 0 reached, 1 out of steps, 2 not finite, 3 stopped, 4 no flow, 5 implicit equations not solved.
+      status: 0 reached, 1 out of steps, 2 not finite, 3 stopped, 4 no flow, 5 implicit equations not solved,
+        6 too stiff for the method.
       num_steps: how many steps were tried, rejected ones too.
       num_accepted: how many of them were accepted.
       evaluations: how often the field was evaluated on the way forward; -1 of an implicit method, which does not tell.
@@ -63,51 +64,20 @@ class Flow:
     @property
     def reached(self) -> jax.Array:
         """Whether the states at all times were computed."""
-        return self.status == _REACHED
+        return self.status == REACHED
 
     def explain(self) -> str:
         """The status in words, with the remedy, one line per different status."""
         return "\n".join(_WORDS[code] for code in np.unique(np.asarray(self.status)))
 
 
-@functools.cache
-def _strict_backsolve() -> type:
-    """The continuous adjoint, raising where its backward solve fails even if the forward one must not."""
-    import diffrax
-
-    class Backsolve(diffrax.BacksolveAdjoint):
-        def loop(self, *, throw, **rest):
-            return super().loop(throw=True, **rest)  # pyright: ignore[reportCallIssue]
-
-    return Backsolve
-
-
-def _adjoint(name: str, checkpoints: int | None) -> "diffrax.AbstractAdjoint":
-    """The diffrax adjoint of that name."""
-    import diffrax
-
-    if checkpoints is not None:
-        checks.integer("flow", "checkpoints", checkpoints)
-        if name != "checkpointed":
-            raise ValueError(f"flow: checkpoints is for adjoint='checkpointed', got adjoint={name!r}.")
-    match name:
-        case "checkpointed":
-            return diffrax.RecursiveCheckpointAdjoint(checkpoints=checkpoints)
-        case "backsolve":
-            return _strict_backsolve()()
-        case "direct":
-            return diffrax.DirectAdjoint()
-        case "forward":
-            return diffrax.ForwardMode()
-    raise checks.unknown("flow", "adjoint", name, get_args(AdjointName))
-
-
 def flow(
     field: Callable[[jax.Array, Any, Any], Any],
     /,
     *,
-    solver: SolverName | str = "tsit5",
-    adjoint: AdjointName | str = "checkpointed",
+    solver: SolverName | str = "auto",
+    adjoint: AdjointName | str = "auto",
+    memory_budget: int | None = None,
     num_steps: int | None = None,
     rtol: jax.typing.ArrayLike = 1e-6,
     atol: jax.typing.ArrayLike = 1e-6,
@@ -122,17 +92,22 @@ def flow(
         rate of change. Differentiate in ``args``, not in what ``field`` closes over: ``"backsolve"`` refuses that.
       solver: explicit ``"euler"``, ``"heun"``, ``"midpoint"``, ``"bosh3"``, ``"rk4"``, ``"tsit5"``, ``"dopri5"`` or
         ``"dopri8"``; implicit, for stiff fields, whose steps stay short otherwise however smooth the state is:
-        ``"implicit_euler"``, ``"kvaerno3"``, ``"kvaerno4"`` or ``"kvaerno5"``.
-      adjoint: how reverse mode goes back. ``"checkpointed"`` differentiates the steps taken, recomputing between
-        checkpoints; ``"direct"`` does so through nested loops of bounded length, and allows forward mode too;
-        ``"backsolve"`` solves the adjoint equation backwards in time and rebuilds the states on the way, which gives
-        the exact flow's gradient, and a wrong one where the flow cannot be run backwards; ``"forward"`` is for forward
-        mode alone, which needs no memory.
+        ``"implicit_euler"``, ``"kvaerno3"``, ``"kvaerno4"`` or ``"kvaerno5"``. ``"auto"`` begins with ``"tsit5"`` and
+        goes on with ``"kvaerno5"`` from where stability alone holds steps, if what is left is worth the change.
+      adjoint: how the flow is differentiated. ``"discrete"`` goes back over the accepted steps, of which it records
+        ``checkpoints`` states and takes the others again, at most once; it is for forward mode too, and maps.
+        ``"auto"`` is the cheapest that gives the gradient of the steps taken. diffrax's own are ``"checkpointed"``,
+        which recomputes what few checkpoints leave out, again and again; ``"direct"``, through nested loops of bounded
+        length, which may be differentiated twice; and ``"backsolve"``, which solves the adjoint equation backwards in
+        time and rebuilds the states on the way: the exact flow's gradient, and a wrong one where the flow cannot be
+        run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states.
+      memory_budget: bytes for what ``"auto"`` records.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps, 0 or more and not both 0; of implicit methods also those that a step's
         equations are solved to.
       max_steps: the most steps that an adaptive solve may take; None for no end.
-      checkpoints: how many states ``"checkpointed"`` keeps; by default about the logarithm of the steps.
+      checkpoints: how many states ``"discrete"`` or ``"checkpointed"`` keeps; by default 128, or about the square root
+        of twice ``max_steps``.
       report: whether to return a ``Flow`` (states, status, steps, evaluations) in place of the states alone.
 
     Returns:
@@ -146,52 +121,107 @@ def flow(
         range, times that are not finite or not in order.
       TypeError: for numbers of another kind.
     """
+    choices = _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints)
     checks.function("flow", field, "field")
-    chosen, mode = method(solver), _adjoint(adjoint, checkpoints)
-    if num_steps is None and not chosen.estimates:
-        raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
-    if num_steps is not None:
-        checks.integer("flow", "num_steps", num_steps)
-    if max_steps is not None:
-        checks.integer("flow", "max_steps", max_steps)
-    tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
-    if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
-        raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
-    solve = functools.partial(_solve, field, (solver, adjoint, checkpoints), mode)
-    needed = tolerances if num_steps is None or chosen.implicit else None
 
     def flow_map(y0, times, args=None):
-        y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
-        times = checks.real_array("flow", "times", times, "Time is real.")
-        if times.ndim != 1 or times.shape[0] < 2:
-            raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
+        y0, times = _checked_start(y0, times, choices)
         sound = _sound(times, num_steps is not None)
         times = jnp.where(sound, times, jnp.arange(times.size, dtype=times.dtype))
         if num_steps is None:
             sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
-            result = solve(y0, times, args, None, max_steps, needed)
-        elif times.shape[0] == 2:
-            result = solve(y0, times, args, (times[1] - times[0]) / num_steps, num_steps, needed)
-        else:
-
-            def interval(y, ends):
-                step = (ends[1] - ends[0]) / num_steps
-                result = solve(y, ends, args, step, num_steps, needed)
-                y = jax.tree.map(lambda path: path[-1], result.states)
-                return y, dataclasses.replace(result, states=y)
-
-            rest = jax.lax.scan(interval, y0, jnp.stack([times[:-1], times[1:]], axis=1))[1]
-            states = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), y0, rest.states)
-            steps, accepted = rest.num_steps.sum(), rest.num_accepted.sum()
-            result = Flow(states, _first_failure(rest.status), steps, accepted, _total(rest.evaluations))
-        # A factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
-        states = jax.tree.map(
-            lambda path: path.at[1:].multiply(jnp.where(sound, 1, jnp.nan).astype(path.dtype)), result.states
-        )
-        status = jnp.where(sound, result.status, _NO_TIMES)
-        return dataclasses.replace(result, states=states, status=status) if report else states
+        tolerances = None if num_steps is not None and not method(choices.solver).implicit else (rtol, atol)
+        found = _walked(field, choices, y0, times, args, tolerances)
+        return _reported(found, choices, sound) if report else _marked(found, sound)
 
     return flow_map
+
+
+class Choices(NamedTuple):
+    """What ``flow`` was asked for beside its field; tolerances are operands of the programs."""
+
+    solver: str
+    adjoint: str
+    memory_budget: int | None
+    num_steps: int | None
+    max_steps: int | None
+    checkpoints: int | None
+
+
+def _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints) -> Choices:
+    """The choices, checked."""
+    checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
+    if solver == "auto":
+        # Steps that are given do not tell whether they are short for stability's sake.
+        solver = "auto" if num_steps is None and adjoint in OWN_ADJOINTS else "tsit5"
+    elif num_steps is None and not method(solver).estimates:
+        raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
+    for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
+        if number is not None:
+            checks.integer("flow", name, number)
+    if checkpoints is not None and adjoint not in ("checkpointed", "discrete"):
+        raise ValueError(f"flow: checkpoints is for adjoint='checkpointed' or 'discrete', got adjoint={adjoint!r}.")
+    if memory_budget is not None:
+        checks.integer("flow", "memory_budget", memory_budget)
+        if adjoint != "auto":
+            raise ValueError(f"flow: memory_budget is for adjoint='auto', got adjoint={adjoint!r}.")
+    tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
+    if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
+        raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
+    return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints)
+
+
+def _checked_start(y0, times, choices: Choices) -> tuple[Any, jax.Array]:
+    """The start and the times as arrays of the types that the solve has."""
+    y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
+    times = checks.real_array("flow", "times", times, "Time is real.")
+    if times.ndim != 1 or times.shape[0] < 2:
+        raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
+    times = _floating(times)
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, times.dtype)), y0), times
+
+
+def _marked(found: Walk, sound) -> Any:
+    """The states, NaN where they were not reached.
+
+    By a factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
+    """
+
+    def mark(path):
+        rows = jnp.arange(path.shape[0]).reshape(-1, *[1] * (path.ndim - 1))
+        good = (rows == 0) | (sound & (rows < found.saved))
+        return path * jnp.where(good, 1, jnp.nan).astype(path.dtype)
+
+    return jax.tree.map(mark, found.states)
+
+
+def _reported(found: Walk, choices: Choices, sound) -> Flow:
+    states = _marked(found, sound)
+    finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
+    status = jnp.where((found.status == REACHED) & ~finite, NON_FINITE, found.status)
+    legs = AUTO_LEGS if choices.solver == "auto" else (choices.solver,)
+    counts = [_evaluations(method(leg), attempts) for leg, attempts in zip(legs, found.attempts)]
+    if choices.num_steps is None and choices.adjoint in OWN_ADJOINTS:
+        counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + _FOR_FIRST_STEP - method(legs[0]).reuses)
+    total = functools.reduce(lambda a, b: jnp.where((a < 0) | (b < 0), -1, a + b), counts)
+    return Flow(
+        states,
+        jnp.where(sound, status, NO_TIMES),
+        jnp.stack(found.attempts).sum(0),
+        jnp.stack(found.accepted).sum(0),
+        total,
+    )
+
+
+# Evaluations at the start of an adaptive solve: two choose the length of its first step, one is the slope there.
+_FOR_FIRST_STEP = 3
+
+
+def _evaluations(chosen: Method, attempts: jax.Array) -> jax.Array:
+    """How often the field was evaluated: once more to begin with a method that reuses a step's last."""
+    if chosen.implicit:
+        return jnp.where(attempts > 0, -1, 0)  # none where it had no leg to go
+    return attempts * (chosen.evaluations - chosen.reuses) + chosen.reuses
 
 
 def _sound(times: jax.Array, any_order: bool) -> jax.Array:
@@ -208,98 +238,44 @@ def _sound(times: jax.Array, any_order: bool) -> jax.Array:
     return jnp.asarray(finite & ordered)
 
 
-def _first_failure(status: jax.Array) -> jax.Array:
-    """The first status that is not success, if there is one."""
-    return status[jnp.argmax(status != _REACHED)]
-
-
-def _total(evaluations: jax.Array) -> jax.Array:
-    """The evaluations of several solves, -1 where one does not tell."""
-    return jnp.where((evaluations < 0).any(), -1, evaluations.sum())
-
-
 def _floating(value) -> jax.Array:
     """The value as an array, integers as floats of the default precision."""
     return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _solve(field, names, mode, *operands) -> Flow:
-    """States at all times by a program that is dropped with the field: the one that diffrax compiles keeps it."""
-    import diffrax
-
+def _walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
+    """The states at all times by a program that is dropped with the field."""
+    operands = y0, times, args, tolerances
     leaves, structure = jax.tree.flatten(operands)
     arrays = [leaf if isinstance(leaf, (jax.Array, np.ndarray, np.generic)) else None for leaf in leaves]
     others = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays))
-    choices = names, structure, others, tuple(map(type, others))
     if not jax.tree_util.all_leaves([field]):  # its arrays are operands
-        return _states(diffrax.diffeqsolve, field, names[0], mode, *operands)
+        return _walk(field, choices, *operands, inline=False)
 
     def make(give):
-        def states(arrays):
+        def walk(arrays):
             leaves = [other if array is None else array for array, other in zip(arrays, others)]
-            uncompiled = inspect.unwrap(diffrax.diffeqsolve)
-            return _states(uncompiled, give(), names[0], mode, *jax.tree.unflatten(structure, leaves))
+            return _walk(give(), choices, *jax.tree.unflatten(structure, leaves), inline=True)
 
-        return jax.jit(states)
+        return jax.jit(walk)
 
-    return program(field, choices, make)(arrays)
+    return program(field, (choices, structure, others, tuple(map(type, others))), make)(arrays)
 
 
-def _states(diffeqsolve, field, solver, mode, y0, times, args, step, max_steps, tolerances) -> Flow:
-    """States at all times by one call of diffrax, NaN from where it failed."""
-    import diffrax
-
-    only_end = times.shape[0] == 2
-    controller = diffrax.ConstantStepSize() if step is not None else diffrax.PIDController(*tolerances)
-    solution = diffeqsolve(
-        diffrax.ODETerm(field),
-        build(solver, tolerances, max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y0))),
-        t0=times[0],
-        t1=times[-1],
-        dt0=step,
-        y0=y0,
-        args=args,
-        saveat=diffrax.SaveAt(t1=True) if only_end else diffrax.SaveAt(ts=times[1:]),
-        stepsize_controller=controller,
-        adjoint=mode,
-        max_steps=max_steps,
-        throw=False,
+def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool) -> Walk:
+    if choices.adjoint in OWN_ADJOINTS:
+        return own_walk(field, choices, y0, times, args, tolerances)
+    checked_rates(jax.eval_shape(lambda t, y: field(t, y, args), times[0], y0), y0)
+    return walk_by_library(
+        field,
+        choices.solver,
+        choices.adjoint,
+        choices.checkpoints,
+        y0,
+        times,
+        args,
+        num_steps=choices.num_steps,
+        max_steps=choices.max_steps,
+        tolerances=tolerances,
+        inline=inline,
     )
-    reached = solution.result == diffrax.RESULTS.successful
-
-    def path(first, others):
-        # Times past a failure hold inf in diffrax; the end alone would hold wherever the solver stood.
-        # A factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
-        others = others * jnp.where(reached | (jnp.isfinite(others) & (not only_end)), 1.0, jnp.nan).astype(
-            others.dtype
-        )
-        return jnp.concatenate([first[None], others])
-
-    states = jax.tree.map(path, y0, solution.ys)
-    finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
-    of_steps, accepted = (jnp.asarray(solution.stats[name]) for name in ("num_steps", "num_accepted_steps"))
-    return Flow(
-        states,
-        _status(solution.result, finite).astype(jnp.int32),
-        of_steps,
-        accepted,
-        _evaluations(method(solver), of_steps),
-    )
-
-
-def _status(result: Any, finite: jax.Array) -> jax.Array:
-    """Our word for diffrax's."""
-    from diffrax import RESULTS
-
-    unsolved = [RESULTS.nonlinear_divergence, RESULTS.nonlinear_max_steps_reached, RESULTS.singular, RESULTS.nonfinite]
-    is_unsolved = functools.reduce(jnp.logical_or, (result == each for each in unsolved))
-    failed = jnp.where(is_unsolved, _UNSOLVED, _STOPPED)
-    failed = jnp.where(result == RESULTS.max_steps_reached, _STEPS, failed)
-    return jnp.where(result == RESULTS.successful, jnp.where(finite, _REACHED, _NON_FINITE), failed)
-
-
-def _evaluations(chosen: Method, num_steps: jax.Array) -> jax.Array:
-    """How often the field was evaluated: once more to begin with a method that reuses a step's last."""
-    if chosen.implicit:
-        return jnp.full_like(num_steps, -1)
-    return num_steps * (chosen.evaluations - chosen.reuses) + chosen.reuses

@@ -39,6 +39,7 @@ class Method(NamedTuple):
       evaluations: of the field in a step; 0 of an implicit method, which evaluates until its equations are solved.
       reuses: whether a step's last evaluation is the next one's first.
       estimates: whether it estimates its error, as adapting steps takes.
+      tells_stiffness: whether its last two stages are at a step's end, whose difference tells the field's slope there.
     """
 
     order: int
@@ -46,6 +47,7 @@ class Method(NamedTuple):
     evaluations: int
     reuses: bool = False
     estimates: bool = True
+    tells_stiffness: bool = False
 
     @property
     def implicit(self) -> bool:
@@ -59,8 +61,8 @@ SOLVERS: dict[str, Method] = {
     "midpoint": Method(2, "Midpoint", 2),
     "bosh3": Method(3, "Bosh3", 4, reuses=True),
     "rk4": Method(4, "", 4, estimates=False),
-    "tsit5": Method(5, "Tsit5", 7, reuses=True),
-    "dopri5": Method(5, "Dopri5", 7, reuses=True),
+    "tsit5": Method(5, "Tsit5", 7, reuses=True, tells_stiffness=True),
+    "dopri5": Method(5, "Dopri5", 7, reuses=True, tells_stiffness=True),
     "dopri8": Method(8, "Dopri8", 14, reuses=True),
     "implicit_euler": Method(1, "ImplicitEuler", 0),
     "kvaerno3": Method(3, "Kvaerno3", 0),

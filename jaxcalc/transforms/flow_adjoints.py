@@ -1,0 +1,213 @@
+"""Derivatives of a flow's accepted steps, in forward and in reverse mode."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from jaxcalc.transforms.flow_back import go_back
+from jaxcalc.transforms.flow_steps import (
+    STIFF,
+    End,
+    Record,
+    Setting,
+    Walk,
+    at_start,
+    states_at_start,
+    walk_on,
+    where_rows,
+)
+from jaxcalc.transforms.linear_map import linear_map, once
+
+__all__ = ["Operands", "discrete", "walk"]
+
+_TWICE = (
+    "flow: this adjoint gives first derivatives alone. For a second one use adjoint='direct', whose steps JAX "
+    "differentiates itself."
+)
+
+
+class Operands(NamedTuple):
+    """What a flow is differentiated in: its start, its times, where its steps end if given, and further leaves."""
+
+    y0: Any
+    times: jax.Array
+    grid: Any
+    leaves: Any
+
+
+class _Part(NamedTuple):
+    """Those of the operands' leaves that move, and the rest.
+
+    Args:
+      moving, tangents: those leaves, and their tangents.
+      which: for each leaf whether it does.
+      fixed: all leaves.
+      structure: of the operands.
+    """
+
+    moving: list[Any]
+    tangents: list[Any]
+    which: tuple[bool, ...]
+    fixed: list[Any]
+    structure: Any
+
+    @classmethod
+    def of(cls, at: Operands, tangents: Any) -> "_Part":
+        leaves, structure = jax.tree.flatten(at)
+        dots = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
+        which = tuple(not isinstance(dot, SymbolicZero) for dot in dots)
+        some = lambda values: [value for value, moves in zip(values, which) if moves]
+        return cls(some(leaves), some(dots), which, leaves, structure)
+
+    def merged(self, moving: Any) -> Operands:
+        """The operands with other values of what moves."""
+        more = iter(moving)
+        return jax.tree.unflatten(self.structure, [next(more) if m else x for m, x in zip(self.which, self.fixed)])
+
+    @property
+    def flags(self) -> Operands:
+        """The operands' structure, true where a leaf moves."""
+        return jax.tree.unflatten(self.structure, list(self.which))
+
+
+def _term(field: Callable[..., Any], leaves: Any) -> Any:
+    import diffrax
+
+    return diffrax.ODETerm(lambda t, y, _: field(t, y, leaves))
+
+
+def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) -> tuple[Walk, tuple[Record | None, ...]]:
+    """The walk by one solver after the other: the next goes on where one ended because it was too stiff."""
+    ends: list[End] = []
+    for leg in legs:
+        before = ends[-1] if ends else None
+        end = walk_on(leg, _term(field, at.leaves), at.y0, at.times, at.grid, before)
+        if before is not None:
+            goes_on = before.status == STIFF
+            late = at.times > before.t if at.times.shape[0] > 2 else jnp.asarray([False, True])
+            end = end._replace(
+                states=where_rows(late & goes_on, end.states, before.states),
+                saved=jnp.where(goes_on, end.saved, before.saved),
+                status=jnp.where(goes_on, end.status, before.status),
+            )
+        ends.append(end)
+    last = ends[-1]
+    walk = Walk(last.states, last.saved, last.status, tuple(e.attempts for e in ends), tuple(e.accepted for e in ends))
+    return walk, tuple(end.record for end in ends)
+
+
+def walk(
+    make_legs: Callable[..., tuple[Setting, ...]],
+    field: Callable[..., Any],
+    at: Operands,
+    rigid: Any,
+    adjoint: Callable[..., Any],
+) -> Walk:
+    """Steps whose derivative is taken as ``adjoint`` says.
+
+    Args:
+      make_legs: from ``rigid`` to how steps are taken, one solver after the other.
+      field: ``field(t, y, (leaves, rigid))``, closing over no tracer.
+      rigid: what nothing is differentiated in.
+      adjoint: from the legs, the field of ``leaves``, the operands and which of them move to the walk and its
+        vector-Jacobian product.
+    """
+
+    @jax.custom_jvp
+    def run(at: Operands, rigid: Any) -> Walk:
+        return _legs(make_legs(rigid), lambda t, y, leaves: field(t, y, (leaves, rigid)), at)[0]
+
+    @functools.partial(run.defjvp, symbolic_zeros=True)
+    def _(primals: Any, tangents: Any) -> Any:
+        at, rigid = primals
+        held = lambda t, y, leaves: field(t, y, (leaves, rigid))
+        legs = make_legs(rigid)
+        part = _Part.of(once(_TWICE)(at), tangents[0])
+        out, pull = adjoint(legs, held, part)
+        if part.moving:
+            forward = lambda dots: jax.jvp(
+                lambda moved: _legs(legs, held, part.merged(moved))[0].states, (part.moving,), (dots,)
+            )[1]
+            states_dot = linear_map(forward, pull, part.tangents, out.states)
+        else:
+            states_dot = jax.tree.map(jnp.zeros_like, out.states)
+        numbers = jax.tree.map(lambda leaf: np.zeros(leaf.shape, jax.dtypes.float0), tuple(out)[1:])
+        return out, Walk(states_dot, *numbers)
+
+    return run(at, rigid)
+
+
+def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
+    """The adjoint of the accepted steps, from so many recorded states of each leg."""
+
+    def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: _Part) -> Any:
+        at, flags = part.merged(part.moving), part.flags
+        legs = tuple(leg._replace(slots=number) for leg, number in zip(legs, slots))
+        out, records = _legs(legs, field, at)
+        leaves, structure = jax.tree.flatten(at.leaves)
+        which = jax.tree.leaves(flags.leaves)
+        moved = [leaf for leaf, moves in zip(leaves, which) if moves]
+        with_times = bool(flags.times) or bool(jax.tree.leaves(flags.grid) and flags.grid)
+
+        def make_term(moved: Any) -> Any:
+            more = iter(moved)
+            return _term(field, jax.tree.unflatten(structure, [next(more) if m else x for m, x in zip(which, leaves)]))
+
+        def pull(states_bar: Any) -> list[Any]:
+            all_bar = states_bar
+            begun = at_start(at.times) if at.grid is None else jnp.arange(at.times.shape[0]) == 0
+            nothing = jax.tree.map(jnp.zeros_like, states_bar)
+            start_bar, states_bar = where_rows(begun, states_bar, nothing), where_rows(begun, nothing, states_bar)
+            only_end = at.times.shape[0] == 2
+            y_bar = jax.tree.map(lambda path: path[-1] if only_end else jnp.zeros_like(path[0]), states_bar)
+            times_bar, grid_bar, leaves_bar = jax.tree.map(jnp.zeros_like, (at.times, at.grid, moved))
+            for leg, record in reversed(list(zip(legs, records))):
+                assert record is not None
+                back = go_back(
+                    leg, make_term, record, at.times, moved, states_bar, y_bar,
+                    given_grid=at.grid is not None, with_times=with_times,
+                )  # fmt: skip
+                y_bar = back.y
+                leaves_bar = jax.tree.map(jnp.add, leaves_bar, back.args)
+                if back.grid is not None:
+                    times_bar = times_bar + back.times
+                    if at.grid is None:
+                        times_bar = times_bar + _ends_bar(record, back.grid, at.times)
+                    else:
+                        grid_bar = back.grid
+            if at.grid is None:
+
+                def begin(y0: Any, times: Any, moved: Any) -> Any:
+                    return states_at_start(make_term(moved).vf(times[0], y0, None), y0, times)
+
+                more = jax.vjp(begin, at.y0, at.times, moved)[1](start_bar)
+            else:
+                more = jax.tree.map(lambda path: path[0], start_bar), 0 * at.times, jax.tree.map(jnp.zeros_like, moved)
+            y_bar, times_bar, leaves_bar = jax.tree.map(jnp.add, (y_bar, times_bar, leaves_bar), more)
+            whole = jax.tree.leaves(Operands(y_bar, times_bar, grid_bar, None))
+            head = [bar for bar, moves in zip(whole, jax.tree.leaves(flags._replace(leaves=None))) if moves]
+            return [bar + _unreached(out, all_bar).astype(bar.dtype) for bar in head + leaves_bar]
+
+        return out, pull
+
+    return adjoint
+
+
+def _unreached(out: Walk, states_bar: Any) -> jax.Array:
+    """0, or NaN where the states that were not reached have cotangents that are none."""
+    total = lambda bar: jnp.where(
+        jnp.arange(bar.shape[0]) >= out.saved, jnp.abs(bar).reshape(bar.shape[0], -1).sum(1), 0
+    )
+    return 0 * jnp.stack([total(bar).sum() for bar in jax.tree.leaves(states_bar)]).sum()
+
+
+def _ends_bar(record: Record, grid_bar: jax.Array, times: jax.Array) -> jax.Array:
+    """Cotangents of adaptive steps' ends as those of times: the last step ends at the last one, the others follow."""
+    reached = record.grid[record.length] >= times[-1]
+    last = jnp.where(reached, grid_bar[record.length], 0)
+    return jnp.zeros_like(times).at[0].set(grid_bar.sum() - last).at[-1].add(last)

@@ -1,0 +1,145 @@
+"""Derivatives of flows by their own steps: both modes, few slots, times, lanes, two legs, and what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcalc.functions import fields
+from jaxcalc.transforms.flow import flow
+from jaxcalc.transforms.flow_back import segment_length
+
+RATES = np.array([1.5, 1.0, 3.0, 1.0])
+START = np.array([1.0, 1.0])
+
+
+def _loss(solve):
+    return lambda y, times, rates: jnp.sum(jnp.sin(solve(y, times, rates)[1:]))
+
+
+def _gradients(times, **choices):
+    loss = _loss(flow(fields.lotka_volterra, **choices))
+    return jax.jit(jax.grad(loss, (0, 1, 2)))(jnp.array(START), times, jnp.array(RATES))
+
+
+TIMES = {
+    "end": [0.0, 3.0],
+    "many": [0.0, 0.0, 0.4, 1.1, 1.1, 3.0],
+    "backwards": [3.0, 2.0, 0.5],
+    "none": [1.0, 1.0],
+}
+
+
+@pytest.mark.parametrize("name", TIMES)
+@pytest.mark.parametrize("checkpoints", [None, 4, 1024])
+def test_gradients_in_start_times_and_rates(x64, name, checkpoints):
+    # Oracle: diffrax's own adjoint of a tighter solve; at these tolerances both are the exact flow's. In times that are
+    # one, diffrax leaves out that states move with them.
+    times, choices = jnp.array(TIMES[name]), {"rtol": 1e-10, "atol": 1e-10, "max_steps": 1024}
+    expected = _gradients(times, adjoint="checkpointed", solver="dopri8", **choices)
+    found = _gradients(times, adjoint="discrete", solver="tsit5", checkpoints=checkpoints, **choices)
+    if name == "none":
+        slope = fields.lotka_volterra(0.0, jnp.array(START), jnp.array(RATES)) @ jnp.cos(START)
+        expected = (expected[0], jnp.array([-slope, slope]), expected[2])
+    for ours, theirs in zip(found, expected):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-7, atol=2e-8)
+
+
+@pytest.mark.parametrize("solver", ["euler", "rk4", "heun", "tsit5", "kvaerno3"])
+@pytest.mark.parametrize("times", [[0.0, 3.0], [0.0, 0.4, 1.1, 0.6, 3.0]])
+def test_fixed_steps_have_the_same_gradient_by_every_adjoint(x64, solver, times):
+    # The discrete flow is the same, so that gradients agree to rounding; times may go as they like.
+    times = jnp.array(times)
+    choices = {"solver": solver, "num_steps": 30, "rtol": 1e-12, "atol": 1e-12}
+    expected = _gradients(times, adjoint="checkpointed", **choices)
+    for checkpoints in (None, 3):
+        found = _gradients(times, adjoint="discrete", checkpoints=checkpoints, **choices)
+        for ours, theirs in zip(found, expected):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def test_both_modes_and_lanes_agree(x64):
+    solve = flow(fields.lotka_volterra, solver="tsit5", rtol=1e-8, atol=1e-8)
+    times = jnp.array([0.0, 0.7, 2.0])
+    one = lambda y, rates: solve(y, times, rates)
+    y, rates = jnp.array(START), jnp.array(RATES)
+    forward, reverse = jax.jacfwd(one, (0, 1))(y, rates), jax.jacrev(one, (0, 1))(y, rates)
+    for a, b in zip(forward, reverse):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+    lanes = jnp.array([[1.0, 1.0], [3.0, 0.2], [0.1, 2.0]])  # of different numbers of steps
+    together = jax.jit(jax.vmap(jax.grad(lambda y, rates: one(y, rates).sum(), (0, 1)), (0, None)))(lanes, rates)
+    apart = [jax.grad(lambda y, rates: one(y, rates).sum(), (0, 1))(y, rates) for y in lanes]
+    for number, alone in enumerate(apart):
+        for a, b in zip(together, alone):
+            np.testing.assert_allclose(a[number], b, rtol=1e-9, atol=1e-9)
+
+
+def test_trees_integers_and_closures_are_differentiated_where_they_can_be(x64):
+    def solve(scale, args):
+        field = lambda t, y, args: {"x": scale * y["v"], "v": -args["k"] * y["x"] * args["sign"][0]}
+        return flow(field, rtol=1e-9, atol=1e-9)({"x": 1.0, "v": 0.0}, jnp.array([0.0, 1.0]), args)["x"][-1]
+
+    args = {"k": jnp.array(2.0), "sign": jnp.array([1, 5]), "name": "unused"}
+    exact = lambda scale, k: jnp.cos(jnp.sqrt(scale * k))
+    loss = lambda scale, k: solve(scale, args | {"k": k})
+    np.testing.assert_allclose(jax.grad(loss, (0, 1))(1.3, 2.0), jax.grad(exact, (0, 1))(1.3, 2.0), rtol=1e-7)
+
+
+def test_a_second_derivative_is_refused_and_named(x64):
+    solve = flow(fields.lotka_volterra)
+    loss = lambda y: solve(y, jnp.array([0.0, 1.0]), jnp.array(RATES)).sum()
+    with pytest.raises(TypeError, match="adjoint='direct'"):
+        jax.hessian(loss)(jnp.array(START))
+
+
+def test_stiff_fields_are_noticed_and_differentiated(x64):
+    # Oracle: the closed form of y' = -k (y - cos t), y(0) = 0.
+    field = lambda t, y, k: -k * (y - jnp.cos(t))
+    exact = lambda k, t: (k * k * jnp.cos(t) + k * jnp.sin(t) - k * k * jnp.exp(-k * t)) / (1 + k * k)
+    times, k = jnp.array([0.0, 0.3, 2.0]), 1e4
+    found = flow(field, report=True, rtol=1e-8, atol=1e-8)(jnp.array(0.0), times, k)
+    assert found.reached and found.num_steps < 300 and found.evaluations == -1
+    np.testing.assert_allclose(found.states[1:], exact(k, times[1:]), rtol=4e-6)  # between steps, by interpolation
+    solve = flow(field, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(jax.grad(lambda k: solve(0.0, times, k)[-1])(k), jax.grad(exact)(k, 2.0), rtol=1e-3)
+    mild = flow(field, report=True)(jnp.array(0.0), times, 5.0)
+    assert mild.reached and mild.evaluations > 0  # explicit to the end
+
+
+def test_lanes_switch_alone(x64):
+    field = lambda t, y, k: -k * (y - jnp.cos(t))
+    found = jax.vmap(flow(field, report=True), (None, None, 0))(0.0, jnp.array([0.0, 0.3, 2.0]), jnp.array([5.0, 1e5]))
+    assert found.reached.all() and found.evaluations[0] > 0 and found.evaluations[1] == -1
+    np.testing.assert_allclose(found.states[1, 1:], np.cos([0.3, 2.0]), rtol=1e-4)
+
+
+FIELDS = {
+    "shape": (lambda t, y, _: y[:1], ValueError, r"rates of the state's shape \(2,\), got \(1,\)"),
+    "structure": (lambda t, y, _: {"y": y}, TypeError, "must return what the state is"),
+    "complex": (lambda t, y, _: 1j * y, TypeError, "complex rates of a real state"),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("adjoint", ["auto", "checkpointed"])
+def test_fields_of_the_wrong_kind_are_told(name, adjoint):
+    field, error, message = FIELDS[name]
+    with pytest.raises(error, match=message):
+        flow(field, adjoint=adjoint)(jnp.ones(2), jnp.array([0.0, 1.0]))
+
+
+def test_rates_of_another_precision_are_cast():
+    found = flow(lambda t, y, _: jnp.ones(2, jnp.int32))(jnp.zeros(2), jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(found[-1], [1.0, 1.0], rtol=1e-6)
+
+
+def test_slots_hold_what_they_must():
+    assert segment_length(4096, 4096) == 1
+    assert segment_length(4096, 128) == 32
+    assert segment_length(5, 2) == 4
+
+
+def test_a_state_that_breaks_ends_at_once():
+    found = flow(lambda t, y, _: jnp.log(0.5 - t) * y, report=True, max_steps=4096)(1.0, jnp.array([0.0, 1.0]))
+    assert not found.reached and found.num_steps < 400 and np.isnan(found.states[-1])
+    assert found.explain().split(":")[0] in ("not finite", "stopped")
