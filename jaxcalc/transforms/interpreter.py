@@ -306,9 +306,18 @@ def refusal(who: str, equation: Equation, remedy: str = "") -> Exception:
 
 # Where JAX keeps custom rules and solves of its own whose matrix and function nobody gives: not those of
 # scipy.sparse, custom_root or solves that are told to be symmetric.
-_RULES = tuple(os.path.join(os.path.dirname(jax.__file__), "_src", *place) for place in (("numpy", ""), ("nn", "")))
-_RULES += (os.path.join(os.path.dirname(jax.__file__), "_src", "scipy", "special.py"),)
-_SOLVES = (os.path.join(os.path.dirname(jax.__file__), "_src", "lax", "linalg.py"),)
+_HERE = os.path.join(os.path.dirname(jax.__file__), "_src")
+_RULES = tuple(
+    os.path.join(_HERE, *place)
+    for place in (
+        ("numpy", ""),
+        ("nn", ""),
+        ("scipy", "special.py"),
+        ("third_party", "scipy", "special.py"),
+        ("lax", "other.py"),
+    )
+)
+_SOLVES = (os.path.join(_HERE, "lax", "linalg.py"),)
 
 # Primitives of JAX's own, whose derivatives and transposes are those of what they compute.
 _OWN = (
@@ -363,7 +372,9 @@ def unsymmetrized(program: Program) -> str:
     ):
         makers = {value: equation for equation in equations for value in equation.outputs}
         for equation in equations:
-            if equation.name in _OF_SYMMETRIC and not _averaged(equation.inputs[0], makers):
+            if equation.name not in _OF_SYMMETRIC or equation.inputs[0].shape[-1] == 1:
+                continue
+            if not _averaged(equation.inputs[0], makers):
                 return f"{equation.name} of a matrix that need not be symmetric"
     return ""
 
