@@ -51,6 +51,7 @@ CHAPTERS = {
     "flows": (
         "neural_ode",
         "neural_ode_adjoints",
+        "normalizing_flow",
     ),
     "probability": ("monte_carlo",),
     "benchmarks": (

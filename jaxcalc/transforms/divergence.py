@@ -48,7 +48,7 @@ class TraceEstimator(NamedTuple):
         # A direction of the basis costs two products, a probe beside it one.
         return (self.num_probes - 2 * self._num_sketched(size),) if self.stochastic else ()
 
-    def draw(self, key: jax.Array | None, x: jax.Array) -> jax.Array | None:
+    def draw(self, key: Any, x: jax.Array) -> jax.Array | None:
         """The random vectors for a matrix that multiplies vectors like ``x``, in rows; None of the exact method."""
         if not self.stochastic:
             return None
