@@ -51,6 +51,9 @@ CHAPTERS = {
     "flows": (
         "neural_ode",
         "neural_ode_adjoints",
+        "resnet_to_ode",
+        "solver_order",
+        "normalizing_flow",
     ),
     "probability": ("monte_carlo",),
     "benchmarks": (

@@ -1,7 +1,6 @@
 """What vector field do the lynx and hare pelts speak of, and what a noisy spiral?
 
-Neural ODEs learn both, beside the predator-prey equations with learned rates; residual networks of the fitted field are
-set beside its flow, as the Euler scheme that they are.
+Neural ODEs learn both, beside the predator-prey equations with learned rates.
 """
 
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import pydantic
 
 from jaxcalc import style
 from jaxcalc.lab import Config as LabConfig
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, below, close, jax, jnp, less, params
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, jax, jnp, less, params
 
 kind = "compiled"
 dtype = "float32"
@@ -62,15 +61,7 @@ VARIABLES = {
     "grid_x": Variable(("column",), "", "first component, of the drawn field's columns"),
     "grid_y": Variable(("row",), "", "second component, of the drawn field's rows"),
     "field": Variable(("row", "column", "component"), "", "fitted rate of change"),
-    "coarse_time": Variable(
-        ("block",), "", "time after each block of the coarsest residual network (years for the pelts)"
-    ),
-    "coarse": Variable(("block", "component"), "", "states of the coarsest residual network of fitted blocks"),
-    "blocks": Variable(("refinement",), "", "blocks of a residual network over the first half of the series"),
-    "euler_error": Variable(("refinement",), "", "distance of its last state from the flow's"),
-    "euler_gap": Variable((), "", "largest difference between a residual network and diffrax's Euler solve"),
 }
-_HALVINGS = 9
 
 
 def _series(config, key):
@@ -95,7 +86,7 @@ def _series(config, key):
 
 
 def run(config, key):
-    """Draw a field, fit it with a growing horizon, then look at it: trajectory, field, Euler's scheme."""
+    """Draw a field, fit it with a growing horizon, then look at it: trajectory and field."""
     from jaxcalc import models
 
     data_key, init_key = jax.random.split(key)
@@ -128,7 +119,6 @@ def run(config, key):
         "grid_x": x,
         "grid_y": y,
         "field": field.apply(params, jnp.stack(jnp.meshgrid(x, y), axis=-1)),
-        **_euler(field, params, start, times),
     }
 
 
@@ -161,29 +151,6 @@ def _train(config, model, initial, times, observed):
     return params, start, losses
 
 
-def _euler(field, params, start, times):
-    """Residual networks of the fitted field: beside diffrax's Euler method, and refined."""
-    from jaxcalc import models
-
-    intervals = times.shape[0] - 1
-    whole, half = times[-1] - times[0], 0.5 * (times[-1] - times[0])
-    coarse = models.residual_network(field.apply, 2 * intervals)(params, start, whole / (2 * intervals))
-    knots = jnp.linspace(0.0, whole, 2 * intervals + 1)
-    euler = models.neural_ode(field, solver="euler", num_steps=1).apply(params, start, knots)
-    exact = models.neural_ode(field, solver="rk4", num_steps=100 * intervals)
-    target = exact.apply(params, start, jnp.stack([jnp.zeros(()), half]))[-1]
-    blocks = intervals * 2 ** jnp.arange(_HALVINGS)
-    # One after another: lanes of different lengths would all wait for the longest.
-    ends = jax.lax.map(lambda n: models.residual_end(field.apply)(params, start, half / n, n), blocks)
-    return {
-        "coarse_time": knots,
-        "coarse": coarse,
-        "blocks": blocks,
-        "euler_error": jnp.linalg.norm(ends - target, axis=1),
-        "euler_gap": jnp.abs(coarse - euler).max(),
-    }
-
-
 def _best(dataset, case):
     """The best seed of one case, as a dataset without sweep axes."""
     data = dataset.sel(case=case) if "case" in dataset.dims else dataset
@@ -209,10 +176,7 @@ def figures(dataset):
         drawn["pelts"] = _draw_pelts(series["pelts"])
     if "spiral" in series:
         drawn["spiral"] = _draw_spiral(series["spiral"])
-    return drawn | {
-        "residual_network": _draw_euler(next(iter(series.values()))),
-        "training": _draw_training(dataset),
-    }
+    return drawn | {"training": _draw_training(dataset)}
 
 
 def _observed(one):
@@ -292,29 +256,6 @@ def _draw_spiral(cases):
     return figure
 
 
-def _draw_euler(cases):
-    """A residual network of fitted blocks: its path beside the flow, and its error as blocks are added."""
-    one = next(iter(cases.values()))
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.7, letters=False)
-    _draw_field(left, one)
-    left.plot(one.fitted[:, 0], one.fitted[:, 1], color=style.COLORS["green"], label="flow of the fitted field")
-    look: dict[str, Any] = {"color": style.COLORS["purple"], "marker": "D"}
-    told = f"residual network, {int(np.isfinite(one.coarse[:, 0]).sum()) - 1} blocks"
-    left.plot(one.coarse[:, 0], one.coarse[:, 1], **look, markersize=2.6, linewidth=0.8, label=told)
-    if np.isnan(one.truth_error):
-        _log_ticks(left, one)
-    left.set_xlabel("hare, thousands of pelts" if np.isnan(one.truth_error) else "first component")
-    left.set_ylabel("lynx, thousands of pelts" if np.isnan(one.truth_error) else "second component")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
-    error = one.euler_error.assign_coords(**{str(one.blocks.dims[0]): one.blocks.values})
-    style.chart(error, axes=right, log="xy", slopes=-1.0, xlabel="blocks", ylabel="distance from the flow", **look)
-    figure.set_label(
-        "Blocks of a residual network are Euler steps of the fitted field; their distance from its flow "
-        "against their number (dashed: order 1)."
-    )
-    return figure
-
-
 def _draw_training(dataset):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     loss = dataset.loss.rolling(iteration=20).mean()
@@ -336,19 +277,6 @@ def tables(dataset):
     return {"Best of the starts": rows}
 
 
-def _euler_steps(dataset):
-    fits = [one for cases in _by_series(dataset).values() for one in cases.values()]
-    gap = np.array([float(one.euler_gap) for one in fits])
-    error, blocks = (np.stack([one[name].values[-2:] for one in fits]) for name in ("euler_error", "blocks"))
-    order = -np.diff(np.log(error)) / np.diff(np.log(blocks))
-    return Finding(
-        below(gap, 1e-12) & close(order, 1.0),
-        measured=f"largest difference {gap.max():.1e}, order {order.flat[abs(order - 1).argmax()]:.3f}",
-        figure="residual_network",
-        note="The blocks share their weights, and their scale is the step in time.",
-    )
-
-
 def _irregular_times(dataset):
     # How far the gaps between observations are from equal.
     unevenness = lambda one: float(np.ptp(np.diff(_observed(one)[0])))
@@ -366,4 +294,4 @@ def _irregular_times(dataset):
     )
 
 
-claims = {"resnet-is-euler-step": _euler_steps, "neural-ode-irregular-time-series": _irregular_times}
+claims = {"neural-ode-irregular-time-series": _irregular_times}

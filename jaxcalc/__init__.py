@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxcalc.transforms import compare as compare
     from jaxcalc.transforms import diagonal as diagonal
     from jaxcalc.transforms import directional_derivative as directional_derivative
+    from jaxcalc.transforms import divergence as divergence
     from jaxcalc.transforms import double_integral as double_integral
     from jaxcalc.transforms import expectation as expectation
     from jaxcalc.transforms import fisher_vp as fisher_vp
@@ -69,6 +70,7 @@ _HOMES = {
             "compare",
             "diagonal",
             "directional_derivative",
+            "divergence",
             "double_integral",
             "expectation",
             "fisher_vp",

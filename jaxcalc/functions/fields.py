@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 
 __all__ = [
+    "circular_orbit",
     "cubic_relaxation",
     "cubic_relaxation_solution",
     "cubic_spiral",
+    "driven_growth",
+    "driven_growth_solution",
+    "kepler",
     "lotka_volterra",
     "lotka_volterra_invariant",
     "lotka_volterra_logarithmic",
@@ -92,3 +96,37 @@ def cubic_relaxation_solution(t: jax.typing.ArrayLike, start: jax.typing.ArrayLi
     rate, target = parameters
     distance = start - target
     return target + jnp.exp(-rate * t) * distance / jnp.sqrt(1 - distance**2 * jnp.expm1(-2 * rate * t))
+
+
+def driven_growth(t: jax.typing.ArrayLike, y: jax.Array, args: object = None) -> jax.Array:
+    """``y' = y cos t``: linear, and different at every time.
+
+    Args:
+      t: time.
+      y: any shape.
+      args: unused.
+    """
+    return y * jnp.cos(t)
+
+
+def driven_growth_solution(t: jax.typing.ArrayLike, start: jax.typing.ArrayLike) -> jax.Array:
+    """The solution of ``driven_growth`` from the time 0: ``y = y0 exp(sin t)``."""
+    return jnp.exp(jnp.sin(t)) * start
+
+
+def kepler(t: jax.typing.ArrayLike, y: jax.Array, args: object = None) -> jax.Array:
+    """A body about a fixed one: positions ``q' = p``, ``p' = -q / |q|^3``.
+
+    Args:
+      t: time; the field does not depend on it.
+      y: shape ``(..., 4)``: two of position, two of velocity.
+      args: unused.
+    """
+    position, velocity = y[..., :2], y[..., 2:]
+    pull = -position / jnp.sum(position**2, axis=-1, keepdims=True) ** 1.5
+    return jnp.concatenate([velocity, pull], axis=-1)
+
+
+def circular_orbit(t: jax.typing.ArrayLike) -> jax.Array:
+    """The solution of ``kepler`` from ``(1, 0, 0, 1)``: ``(cos t, sin t, -sin t, cos t)``."""
+    return jnp.stack([jnp.cos(t), jnp.sin(t), -jnp.sin(t), jnp.cos(t)], axis=-1)

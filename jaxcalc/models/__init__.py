@@ -20,6 +20,7 @@ from jaxcalc.models.measurements import (
 )
 from jaxcalc.models.model import Model, num_parameters
 from jaxcalc.models.neural_ode import lotka_volterra_field, mlp_field, neural_ode, residual_end, residual_network
+from jaxcalc.models.normalizing_flow import NormalizingFlow, normalizing_flow
 from jaxcalc.models.recurrent import (
     Cell,
     RecurrentNetwork,
@@ -40,6 +41,7 @@ __all__ = [
     "GradientFlow",
     "LayerReport",
     "Model",
+    "NormalizingFlow",
     "RecurrentNetwork",
     "activation_moments",
     "blocking_layer",
@@ -63,6 +65,7 @@ __all__ = [
     "mlp_field",
     "neural_ode",
     "normalise",
+    "normalizing_flow",
     "num_parameters",
     "recurrent_network",
     "residual_end",

@@ -70,25 +70,30 @@ def neural_ode(field: Model, **choices: Any) -> Model:
     return Model(field.init, lambda params, y0, times: flow_map(y0, times, params))
 
 
-def residual_network(block: Callable[[Any, jax.Array], jax.Array], num_blocks: int) -> Callable[..., jax.Array]:
-    """A residual network of equal blocks, ``h <- h + scale * block(params, h)``.
+def residual_network(
+    block: Callable[[Any, jax.Array], jax.Array], num_blocks: int, *, shared: bool = True
+) -> Callable[..., jax.Array]:
+    """A residual network of blocks of one form, ``h <- h + scale * block(params, h)``.
 
-    With ``scale = T / num_blocks`` it is Euler's method for ``h' = block(params, h)`` up to the time ``T``.
+    With ``scale = T / num_blocks`` and shared parameters it is Euler's method for ``h' = block(params, h)`` up to the
+    time ``T``; with parameters that vary smoothly from block to block, for ``h' = block(params(t), h)``.
 
     Args:
-      block: what a block adds; every block shares ``params``.
+      block: what a block adds.
       num_blocks: blocks in a row.
+      shared: whether every block has the same ``params``; otherwise each array in them has a leading axis over blocks.
 
     Returns:
       ``apply(params, x, scale) -> states``, every block's output with ``x`` first: ``(num_blocks + 1, *x.shape)``.
     """
 
     def apply(params, x, scale):
-        def step(h, _):
-            h = h + scale * block(params, h)
+        def step(h, own):
+            h = h + scale * block(params if shared else own, h)
             return h, h
 
-        return jnp.concatenate([x[None], jax.lax.scan(step, x, length=num_blocks)[1]])
+        rest = jax.lax.scan(step, x, None if shared else params, length=num_blocks)[1]
+        return jnp.concatenate([x[None], rest])
 
     return apply
 

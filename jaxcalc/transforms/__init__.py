@@ -2,6 +2,7 @@
 
 from jaxcalc.transforms.choose import MemoryBudgetError
 from jaxcalc.transforms.compare import Comparison, compare, plan
+from jaxcalc.transforms.divergence import DivergenceMethod, divergence
 from jaxcalc.transforms.expectation import (
     entropy,
     expectation,
@@ -45,6 +46,7 @@ __all__ = [
     "AdjointName",
     "Comparison",
     "Continuity",
+    "DivergenceMethod",
     "Estimate",
     "Flow",
     "HessianMethod",
@@ -64,6 +66,7 @@ __all__ = [
     "continuity",
     "diagonal",
     "directional_derivative",
+    "divergence",
     "double_integral",
     "entropy",
     "expectation",

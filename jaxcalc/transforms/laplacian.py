@@ -272,7 +272,8 @@ def _stochastic(core: LeafMap, choices: _Choices) -> tuple[Any, Any]:
     return jax.vmap(sample)(keys)
 
 
-def _mean_and_error(samples: Any) -> tuple[Any, Any]:
+def mean_and_error(samples: Any) -> tuple[Any, Any]:
+    """The mean over the first axis and its standard error, NaN of a single sample."""
     count = samples.shape[0]
     error = jnp.std(samples, axis=0, ddof=1) / math.sqrt(count) if count > 1 else jnp.full(samples.shape[1:], jnp.nan)
     return jnp.mean(samples, axis=0), error.astype(samples.dtype)
@@ -415,9 +416,9 @@ def _stochastic_route(core: LeafMap, choices: _Choices, *, summed: bool) -> Rout
     def run(at: LeafMap) -> tuple[Any, Any]:
         samples = _stochastic(at, choices)
         if not summed:
-            pairs = [_mean_and_error(sample) for sample in samples]
+            pairs = [mean_and_error(sample) for sample in samples]
             return tuple(mean for mean, _ in pairs), tuple(error for _, error in pairs)
-        return _mean_and_error(jax.vmap(lambda *parts: _weighted_sum(at, parts))(*samples))
+        return mean_and_error(jax.vmap(lambda *parts: _weighted_sum(at, parts))(*samples))
 
     def cost() -> Cost:
         every = lambda x, extra: run(dataclasses.replace(core, inputs=x, extra=extra))

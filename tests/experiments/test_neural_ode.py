@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxcalc import lab
-from tests.verdicts import changed, survivors, verdicts
+from tests.verdicts import survivors, verdicts
 
 
 def _run(tmp_path, name, sweep, **params):
@@ -13,12 +13,10 @@ def _run(tmp_path, name, sweep, **params):
     return run
 
 
-def test_pelts_are_fitted_and_blocks_are_eulers_steps(tmp_path):
+def test_pelts_are_fitted(tmp_path):
     run = _run(tmp_path, "neural_ode", {"vmap": {"seed": [0, 1]}}, field="lotka-volterra", train_steps=150)
-    blocks, times = "resnet-is-euler-step", "neural-ode-irregular-time-series"
-    assert verdicts(run, run.dataset) == {blocks: "confirmed", times: "not judged"}
-    assert set(run.figures) == {"pelts", "residual_network", "training"}
-    assert changed(run, euler_gap=run.dataset.euler_gap + 1e-6)[blocks] == "refuted"
+    assert verdicts(run, run.dataset) == {"neural-ode-irregular-time-series": "not judged"}
+    assert set(run.figures) == {"pelts", "training"}
     assert float(run.dataset.error.min()) < 0.35  # the pelts' logarithms themselves spread by 0.7
     assert np.isnan(run.dataset.truth_error).all()
 

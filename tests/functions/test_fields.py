@@ -50,3 +50,13 @@ def test_van_der_pol_without_damping_turns():
 def test_relaxation_from_afar_keeps_its_digits_in_float32(start):
     found = fields.cubic_relaxation_solution(jnp.float32(0.0), jnp.float32(start), jnp.array([1.0, 0.0], jnp.float32))
     assert_close(found, start, 4, dtype=jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("field", "solution"),
+    [(fields.driven_growth, lambda t: fields.driven_growth_solution(t, 1.5)), (fields.kepler, fields.circular_orbit)],
+)
+def test_solutions_solve_their_equations(x64, field, solution):
+    for t in (0.0, 0.7, 5.0):
+        state, rate = jax.jvp(solution, (t,), (1.0,))
+        assert_close(field(t, state), rate, 16, scale=1)

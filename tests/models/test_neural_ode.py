@@ -21,6 +21,14 @@ def test_a_residual_network_is_eulers_method(x64):
     assert_close(models.residual_end(field.apply)(params, start, 0.25, 10), blocks[-1], 16)
 
 
+def test_blocks_with_parameters_of_their_own(x64):
+    weights, start = jnp.array([[2.0], [-1.0], [3.0]]), jnp.array([1.0, 2.0])
+    apply = models.residual_network(lambda w, h: w * h, 3, shared=False)
+    assert_close(apply(weights, start, 0.5), jnp.outer(jnp.array([1.0, 2.0, 1.0, 2.5]), start), 4)
+    with pytest.raises(ValueError, match="length"):
+        apply(weights[:2], start, 0.5)
+
+
 def test_refined_blocks_near_the_flow_at_order_one(x64):
     field = models.mlp_field(3, 8)
     params = field.init(jax.random.key(0))
