@@ -73,10 +73,14 @@ class Device:
     nanoseconds: Mapping[str, float]
     calibrated: bool = False
 
-    def seconds(self, price: Cost) -> float:
-        """The predicted time of one call of a compiled program."""
+    def seconds(self, price: Cost, *, within: bool = False) -> float:
+        """The predicted time of one call of a compiled program; ``within`` another, without what calling takes."""
         rate = self.nanoseconds
-        return 1e-9 * sum(rate.get(name, rate["opaque"]) * amount for name, amount in amounts(price).items())
+        found = {name: amount for name, amount in amounts(price).items() if not (within and name in _OF_CALLS)}
+        return 1e-9 * sum(rate.get(name, rate["opaque"]) * amount for name, amount in found.items())
+
+
+_OF_CALLS = frozenset({"call", "hand-over", "handed bytes"})
 
 
 def amounts(price: Cost) -> dict[str, float]:

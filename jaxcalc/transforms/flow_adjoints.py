@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jax.flatten_util import ravel_pytree
 
 from jaxcalc.transforms.flow_back import go_back
 from jaxcalc.transforms.flow_steps import (
@@ -23,12 +24,16 @@ from jaxcalc.transforms.flow_steps import (
 )
 from jaxcalc.transforms.linear_map import linear_map, once
 
-__all__ = ["Operands", "discrete", "walk"]
+__all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "term_of", "walk"]
 
 _TWICE = (
     "flow: this adjoint gives first derivatives alone. For a second one use adjoint='direct', whose steps JAX "
     "differentiates itself."
 )
+
+
+# Steps that are recorded where a user sets no limit.
+MOST_RECORDED = 1 << 16
 
 
 class Operands(NamedTuple):
@@ -40,7 +45,7 @@ class Operands(NamedTuple):
     leaves: Any
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """Those of the operands' leaves that move, and the rest.
 
     Args:
@@ -57,7 +62,7 @@ class _Part(NamedTuple):
     structure: Any
 
     @classmethod
-    def of(cls, at: Operands, tangents: Any) -> "_Part":
+    def of(cls, at: Operands, tangents: Any) -> "Part":
         leaves, structure = jax.tree.flatten(at)
         dots = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
         which = tuple(not isinstance(dot, SymbolicZero) for dot in dots)
@@ -75,7 +80,7 @@ class _Part(NamedTuple):
         return jax.tree.unflatten(self.structure, list(self.which))
 
 
-def _term(field: Callable[..., Any], leaves: Any) -> Any:
+def term_of(field: Callable[..., Any], leaves: Any) -> Any:
     import diffrax
 
     return diffrax.ODETerm(lambda t, y, _: field(t, y, leaves))
@@ -86,7 +91,7 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
     ends: list[End] = []
     for leg in legs:
         before = ends[-1] if ends else None
-        end = walk_on(leg, _term(field, at.leaves), at.y0, at.times, at.grid, before)
+        end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before)
         if before is not None:
             goes_on = before.status == STIFF
             late = at.times > before.t if at.times.shape[0] > 2 else jnp.asarray([False, True])
@@ -127,7 +132,7 @@ def walk(
         at, rigid = primals
         held = lambda t, y, leaves: field(t, y, (leaves, rigid))
         legs = make_legs(rigid)
-        part = _Part.of(once(_TWICE)(at), tangents[0])
+        part = Part.of(once(_TWICE)(at), tangents[0])
         out, pull = adjoint(legs, held, part)
         if part.moving:
             forward = lambda dots: jax.jvp(
@@ -145,9 +150,11 @@ def walk(
 def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
     """The adjoint of the accepted steps, from so many recorded states of each leg."""
 
-    def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: _Part) -> Any:
+    def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
         at, flags = part.merged(part.moving), part.flags
-        legs = tuple(leg._replace(slots=number) for leg, number in zip(legs, slots))
+        legs = tuple(
+            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots)
+        )
         out, records = _legs(legs, field, at)
         leaves, structure = jax.tree.flatten(at.leaves)
         which = jax.tree.leaves(flags.leaves)
@@ -156,7 +163,9 @@ def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
 
         def make_term(moved: Any) -> Any:
             more = iter(moved)
-            return _term(field, jax.tree.unflatten(structure, [next(more) if m else x for m, x in zip(which, leaves)]))
+            return term_of(
+                field, jax.tree.unflatten(structure, [next(more) if m else x for m, x in zip(which, leaves)])
+            )
 
         def pull(states_bar: Any) -> list[Any]:
             all_bar = states_bar
@@ -196,6 +205,25 @@ def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
         return out, pull
 
     return adjoint
+
+
+def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
+    """The sensitivities to all that moves, carried along with the states: no way back, for few inputs."""
+    flat, unravel = ravel_pytree(part.moving)
+    run = lambda moving: _legs(legs, field, part.merged(moving))[0]
+
+    def one(direction: jax.Array) -> Any:
+        out, dots = jax.jvp(run, (part.moving,), (unravel(direction),))
+        return out, dots.states
+
+    out, jacobian = jax.vmap(one, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
+
+    def pull(states_bar: Any) -> list[Any]:
+        paths = zip(jax.tree.leaves(jacobian), jax.tree.leaves(states_bar))
+        total = sum(jnp.tensordot(rows, bar, bar.ndim) for rows, bar in paths)
+        return unravel((total + _unreached(out, states_bar)).astype(flat.dtype))
+
+    return out, pull
 
 
 def _unreached(out: Walk, states_bar: Any) -> jax.Array:

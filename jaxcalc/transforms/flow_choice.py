@@ -7,13 +7,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.flatten_util import ravel_pytree
 
 from jaxcalc.programs.cost import cost
 from jaxcalc.programs.speed import device
-from jaxcalc.transforms.flow_adjoints import Operands, discrete, walk
+from jaxcalc.transforms.choose import MemoryBudgetError, available_memory
+from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, term_of, walk
+from jaxcalc.transforms.flow_back import segment_length
 from jaxcalc.transforms.flow_solvers import build, method
-from jaxcalc.transforms.flow_steps import Setting, Walk
+from jaxcalc.transforms.flow_steps import Setting, Walk, taken
 from jaxcalc.transforms.lifting import split_arrays
+from jaxcalc.transforms.tables import in_bytes
 
 __all__ = ["AUTO_LEGS", "OWN_ADJOINTS", "own_walk"]
 
@@ -49,9 +53,11 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y0))
     grid = None if adapts else _grid(times, choices.num_steps)
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
-    slots = tuple(choices.checkpoints or min(128, _bound(choices, times)) for _ in _names(choices))
-    worth = _worth(rates, y0, times, operands) if len(_names(choices)) > 1 else math.inf
-    return walk(lambda rigid: _legs(choices, eps, rigid[1], worth), of_parts, at, rigid, discrete(slots))
+    names = _names(choices, y0)
+    worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
+    slots = (choices.checkpoints or slots_for(choices, y0, times, operands),) * len(names)
+    adjoint = {"auto": cheapest(discrete(slots)), "discrete": discrete(slots), "forward": forward}[choices.adjoint]
+    return walk(lambda rigid: _legs(choices, names, eps, rigid[1], worth), of_parts, at, rigid, adjoint)
 
 
 def traced_field(field: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:
@@ -95,11 +101,98 @@ def checked_rates(rates: Any, y0: Any) -> None:
             raise TypeError("flow: field returns complex rates of a real state. Start from a complex one.")
 
 
-def _bound(choices: Any, times: jax.Array) -> int:
-    """The most steps that are taken."""
+def bound(choices: Any, times: jax.Array) -> int:
+    """The most steps that are recorded."""
     if choices.num_steps is not None:
         return choices.num_steps * (times.shape[0] - 1)
-    return choices.max_steps or 1 << 20
+    return choices.max_steps or MOST_RECORDED
+
+
+def footprint(slots: int, most: int, y0: Any, times: jax.Array, operands: Any) -> int:
+    """About how many bytes a gradient takes that records so many states of at most so many steps."""
+    state, more = _bytes(y0), _bytes(operands)
+    copies = 1 if slots >= most else 2  # halving what is recorded moves it
+    segment = segment_length(most, slots)
+    return copies * slots * state + (segment + _LIVE) * state + most * times.dtype.itemsize + 3 * more
+
+
+# States that live within a step and its transpose.
+_LIVE = 30
+# Records this small are kept whole: to clear them takes no time.
+_SMALL = 1 << 18
+
+
+def _bytes(tree: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def balanced(most: int) -> int:
+    """So many slots that they and a segment between two of them, which is taken again, are fewest together."""
+    return min(most, 1 << math.ceil(math.log2(math.sqrt(2 * most))))
+
+
+def slots_for(choices: Any, y0: Any, times: jax.Array, operands: Any) -> int:
+    """How many states to record: all where they are small, or their number is known and fits.
+
+    Raises:
+      MemoryBudgetError: if not even the fewest fit.
+    """
+    most = bound(choices, times)
+    need = lambda slots: footprint(slots, most, y0, times, operands)
+    budget = choices.memory_budget
+    limit = available_memory() // 4 if budget is None else budget
+    if (most * _bytes(y0) <= _SMALL or choices.num_steps is not None) and need(most) <= limit:
+        return most
+    few = balanced(most)
+    if budget is not None and need(few) > budget:
+        raise MemoryBudgetError(
+            f"flow: no record of up to {most} steps fits a memory budget of {in_bytes(budget)}; the leanest takes "
+            f"{in_bytes(need(few))}. Raise memory_budget, lower max_steps, or take adjoint='checkpointed' with few "
+            "checkpoints, which computes more."
+        )
+    return few
+
+
+# So many sensitivities at most are worth a thought; each takes more than a step's way back where they are more.
+_MOST_SENSITIVITIES = 32
+
+
+def cheapest(reverse: Callable[..., Any]) -> Callable[..., Any]:
+    """The way back, or sensitivities carried forward where they are few and a step with them costs less."""
+
+    def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
+        chosen = forward if _is_forward_cheaper(legs[0], field, part) else reverse
+        return chosen(legs, field, part)
+
+    return adjoint
+
+
+def _is_forward_cheaper(setting: Setting, field: Callable[..., Any], part: Part) -> bool:
+    count = sum(leaf.size for leaf in part.moving)
+    if count > _MOST_SENSITIVITIES or any(jnp.iscomplexobj(leaf) for leaf in part.moving):
+        return False
+    ahead, back = step_prices(setting, field, part)
+    return ahead < back
+
+
+def step_prices(setting: Setting, field: Callable[..., Any], part: Part) -> tuple[float, float]:
+    """Predicted seconds of a step with its sensitivities, and of one that is taken, and taken again and transposed."""
+    at = part.merged(part.moving)
+    begin, end = at.times[0], at.times[-1]
+
+    def step(moving: Any) -> Any:
+        at = part.merged(moving)
+        term = term_of(field, at.leaves)
+        return taken(setting, term, begin, end, at.y0, term.vf(begin, at.y0, None)).y
+
+    flat, unravel = ravel_pytree(part.moving)
+    with_tangents = jax.vmap(lambda v, moving: jax.jvp(step, (moving,), (unravel(v),)), (0, None), (None, 0))
+    transposed = lambda bar, moving: jax.vjp(step, moving)[1](bar)
+    on = device()
+    seconds = lambda fun, *args: on.seconds(cost(fun, *args), within=True)
+    basis = jax.ShapeDtypeStruct((flat.size, flat.size), flat.dtype)
+    once = seconds(step, part.moving)
+    return seconds(with_tangents, basis, part.moving), once + seconds(transposed, at.y0, part.moving)
 
 
 def _grid(times: jax.Array, num_steps: int) -> jax.Array:
@@ -108,24 +201,29 @@ def _grid(times: jax.Array, num_steps: int) -> jax.Array:
     return jnp.append((times[:-1, None] + (times[1:] - times[:-1])[:, None] * share).reshape(-1), times[-1])
 
 
-def _names(choices: Any) -> tuple[str, ...]:
-    return AUTO_LEGS if choices.solver == "auto" else (choices.solver,)
+# A larger state's matrices are large: an implicit method is then for who asks for it.
+_LARGEST_MATRIX = 256
 
 
-def _legs(choices: Any, eps: float, tolerances: Any, worth: float) -> tuple[Setting, ...]:
+def _names(choices: Any, y0: Any) -> tuple[str, ...]:
+    """The solvers, each of which goes on where the one before was too stiff."""
+    if choices.solver != "auto":
+        return (choices.solver,)
+    size = sum(leaf.size for leaf in jax.tree.leaves(y0))
+    return AUTO_LEGS if size <= _LARGEST_MATRIX else AUTO_LEGS[:1]
+
+
+def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, worth: float) -> tuple[Setting, ...]:
     import diffrax
 
-    names = _names(choices)
     if choices.num_steps is not None:
         return (Setting(build(names[0], tolerances, eps), None, None),)
     controller = diffrax.PIDController(*tolerances)
     settings = []
     for number, name in enumerate(names):
-        tells = method(name).tells_stiffness
         leaves = worth if number + 1 < len(names) else math.inf
-        settings.append(
-            Setting(build(name, tolerances, eps), controller, choices.max_steps, worth=leaves if tells else None)
-        )
+        worthwhile = leaves if method(name).tells_stiffness else None
+        settings.append(Setting(build(name, tolerances, eps), controller, choices.max_steps, worth=worthwhile))
     return tuple(settings)
 
 
@@ -140,7 +238,7 @@ def _worth(field: Callable[..., Any], y0: Any, times: Any, operands: Any) -> flo
     on = device()
     rate = on.nanoseconds
     size = sum(leaf.size for leaf in jax.tree.leaves(y0))
-    once = 1e9 * on.seconds(cost(field, times[0], y0, operands)) - rate["call"]
+    once = 1e9 * on.seconds(cost(field, times[0], y0, operands), within=True)
     overhead = 40 * rate["kernels"]
     explicit = 6 * once + overhead
     matrix = size * once / 4 + 2 / 3 * size**3 * rate["linear algebra"] + overhead
