@@ -324,18 +324,20 @@ def _judge(
     if not math.isfinite(rate) or not np.all(gradient[list(main)] > 0):
         return "dead", math.nan, "Draw the weights with a variance that is not zero."
 
-    def factors(gain: float) -> np.ndarray:
-        moments = theory.moments(gain, min(FEWER, theory.num_samples))
+    def factors(gain: float, num_samples: int = FEWER) -> np.ndarray:
+        moments = theory.moments(gain, min(num_samples, theory.num_samples))
         squares = [float(moments[number].gradient[trip]) for number, trip in (rows[row] for row in main)]
         with np.errstate(divide="ignore", invalid="ignore"):
             return -np.diff(np.log(squares))
 
     at = lambda gain: float(np.mean(factors(gain)))
     last = lambda logs: float(np.mean(logs[-max(1, len(logs) // 3) :]))
-    here, louder, faint = last(factors(1.0)), last(factors(_LOUDER)), at(_FAINT)
+    # What saturates has a slope near 0 alone, which few samples meet.
+    here, louder = (last(factors(gain, theory.num_samples)) for gain in (1.0, _LOUDER))
+    faint = at(_FAINT)
     # The first layers may still meet what no norm has seen; the last ones tell. Without a norm a factor of any size
-    # moves with the gain.
-    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.25 * min(abs(here), 1.0):
+    # moves with the gain, if not by much where tanh saturates behind a skip.
+    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.1 * min(abs(here), 1.0):
         return (
             "normalised",
             math.nan,
