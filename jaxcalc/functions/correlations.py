@@ -30,6 +30,7 @@ __all__ = [
     "depth_scales",
 ]
 
+_FAR = 1e15  # a variance at which slopes are what they are for ever larger ones
 _STEPS = 60  # Newton's, which a double root near criticality halves the distance to
 
 
@@ -104,26 +105,32 @@ def correlation_fixed_point(
 def _correlation(phi: Activation, moment: jax.Array, sw2: jax.Array, sb2: jax.Array) -> jax.Array:
     """The fixed point of checked arguments; one program for an activation."""
 
+    tiny = float(jnp.finfo(moment.dtype).tiny)
+
     def gap(c, moment, sw2, sb2):
         product = gaussian_pair_mean(phi.value, phi.value, moment, c)
         return (sw2 * product + sb2) / moment - c
 
     def newton(_, c):
         rise = correlation_slope(phi, c, moment, sw2=sw2) - 1
-        step = jnp.where(rise < 0, -gap(c, moment, sw2, sb2) / jnp.minimum(rise, -1e-300), 0.0)
+        step = jnp.where(rise < 0, -gap(c, moment, sw2, sb2) / jnp.minimum(rise, -tiny), 0.0)
         return jnp.clip(c + step, 0.0, 1.0)
 
-    chaotic = gradient_factor(phi, moment, sw2) > 1
+    # At criticality, within rounding, the root at 1 is double: Newton's steps would stop far below it.
+    chaotic = gradient_factor(phi, moment, sw2) > 1 + 64 * float(jnp.finfo(moment.dtype).eps)
     start = jax.lax.stop_gradient(jnp.zeros_like(moment))
     c = jax.lax.stop_gradient(jax.lax.fori_loop(0, _STEPS, newton, start))
     # The last step is differentiated: an implicit function's first derivatives.
     rise = jax.lax.stop_gradient(correlation_slope(phi, c, moment, sw2=sw2) - 1)
-    c = c - jnp.where(rise < 0, gap(c, moment, sw2, sb2) / jnp.minimum(rise, -1e-300), 0.0)
+    c = c - jnp.where(rise < 0, gap(c, moment, sw2, sb2) / jnp.minimum(rise, -tiny), 0.0)
     return jnp.where(chaotic, c, jnp.ones_like(c))
 
 
 class DepthScales(NamedTuple):
-    """Layers over which something falls, or grows, by a factor e; at a settled moment."""
+    """Layers over which something falls, or grows, by a factor e; at a settled moment.
+
+    Where the moment grows for ever nothing settles: NaN, but for the gradient's, which tends to a factor of its own.
+    """
 
     moment: jax.Array
     """``xi_q = -1 / ln V'(q*)``: a deviation of the variance"""
@@ -142,7 +149,17 @@ def depth_scales(phi: Activation | str, *, sw2: jax.typing.ArrayLike, sb2: jax.t
       sb2: the biases' variance.
     """
     settled = fixed_point_of_moments(phi, sw2, sb2)
-    c = correlation_fixed_point(phi, settled.moment, sw2=sw2, sb2=sb2)
-    chi = gradient_factor(phi, settled.moment, sw2)
-    seen = jnp.where(c < 1, correlation_slope(phi, c, settled.moment, sw2=sw2), chi)
-    return DepthScales(-1 / jnp.log(settled.slope), -1 / jnp.log(seen), 1 / jnp.abs(jnp.log(chi)))
+    grows = jnp.isinf(settled.moment)
+    moment = jnp.where(grows, _FAR, settled.moment)
+    c = correlation_fixed_point(phi, moment, sw2=sw2, sb2=sb2)
+    chi = gradient_factor(phi, moment, sw2)
+    seen = jnp.where(c < 1, correlation_slope(phi, c, moment, sw2=sw2), chi)
+    deviation, correlation, gradient = (_layers_to_a_factor(factor) for factor in (settled.slope, seen, chi))
+    return DepthScales(deviation, jnp.where(grows, jnp.nan, correlation), gradient)
+
+
+def _layers_to_a_factor(factor: jax.Array) -> jax.Array:
+    """``1 / |ln factor|``; infinite where the factor is 1 to rounding, whose logarithm has any sign."""
+    logarithm = jnp.abs(jnp.log(factor))
+    critical = logarithm <= 64 * float(jnp.finfo(logarithm.dtype).eps)
+    return jnp.where(critical, jnp.inf, 1 / jnp.where(critical, 1.0, logarithm))

@@ -16,6 +16,7 @@ from jaxcalc.functions.scalar_roots import first_crossing
 __all__ = ["CriticalPoint", "critical_point", "half_stable_point"]
 
 _LEAST, _MOST, _GRID = 1e-8, 1e8, 384
+_ROUNDING = 8  # machine epsilons that a difference of two means strays by
 
 
 class CriticalPoint(NamedTuple):
@@ -64,14 +65,17 @@ def _critical(phi: Activation, sb2: jax.Array) -> CriticalPoint:
     crossing = first_crossing(lambda q: biases(q) - target, _grid())
     # A quantity that vanishes at 0 and grows from there on starts below any positive target.
     begins_below = crossing.values[0] < 0
-    root = jnp.where(crossing.exists & begins_below, crossing.root, jnp.nan)
+    # It is a difference of numbers as large as q: what rounding makes of one, as for ReLU, reaches no target.
+    eps = float(jnp.finfo(sb2.dtype).eps)
+    seen = crossing.exists & (target > _ROUNDING * eps * crossing.root)
+    root = jnp.where(seen & begins_below, crossing.root, jnp.nan)
     safe = jnp.where(jnp.isnan(root), 1.0, root)
     solved = jax.lax.custom_root(
         lambda q: biases(q) - sb2, safe, lambda _, q: q, lambda linear, y: y / linear(jnp.ones_like(y))
     )
     q = jnp.where(jnp.isnan(root), jnp.nan, solved)
     # Without biases: where the activation vanishes at 0 the line ends there; linear halves are critical at any q.
-    scale_free = jnp.max(jnp.abs(crossing.values / _grid())) < 1e-12
+    scale_free = jnp.max(jnp.abs(crossing.values / _grid())) < 64 * eps
     at_zero = (sb2 == 0) & (phi.value(jnp.zeros(())) == 0)
     q = jnp.where(at_zero, jnp.where(scale_free, 1.0, 0.0), q)
     return CriticalPoint(

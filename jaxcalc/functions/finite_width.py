@@ -51,10 +51,11 @@ def norm_second_moment(phi: Activation | str, *, width: ArrayLike, num_layers: A
       num_layers: ``L``.
 
     Raises:
-      ValueError: for an activation that is not homogeneous, or a width below 1.
+      ValueError: for an activation that is not homogeneous, a width below 1, or a negative number of layers.
     """
     phi = _homogeneous("norm_second_moment", phi)
     checks.number("norm_second_moment", "width", width, least=1)
+    checks.number("norm_second_moment", "num_layers", num_layers, least=0)
     return (1 + norm_kurtosis(phi) / jnp.asarray(width, float)) ** jnp.asarray(num_layers)
 
 
@@ -84,10 +85,12 @@ def log_norm_band(
       deviations: half the width of the band in standard deviations.
 
     Raises:
-      ValueError: for an activation that is not homogeneous, or a width below 1.
+      ValueError: for an activation that is not homogeneous, a width below 1, or a negative number of layers.
     """
     phi = _homogeneous("log_norm_band", phi)
     checks.number("log_norm_band", "width", width, least=1)
+    checks.number("log_norm_band", "num_layers", num_layers, least=0)
+    checks.number("log_norm_band", "deviations", deviations, least=0)
     variance = jnp.asarray(num_layers) * jnp.log1p(norm_kurtosis(phi) / jnp.asarray(width, float))
     mean, reach = -0.5 * variance, deviations * jnp.sqrt(variance)
     return Band(mean, variance, jnp.exp(mean - reach), jnp.exp(mean + reach))

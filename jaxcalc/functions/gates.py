@@ -14,34 +14,42 @@ import jax.numpy as jnp
 
 from jaxcalc import checks
 from jaxcalc.functions.activations import Activation, sigmoid, tanh
-from jaxcalc.functions.mean_field import gaussian_mean
+from jaxcalc.functions.mean_field import fixed_point, gaussian_mean, resolved
 
 __all__ = ["GatePath", "GateTheory", "gate_path", "gru_theory", "lag_norms", "lstm_theory", "rnn_theory"]
 
-_STEPS = 400  # the moments converge as E[f^2] to the power of steps, but with biases that hold for thousands
+_FAR = 1e15  # a variance at which slopes are what they are for ever larger ones
+_STEPS = 400  # what a gate keeps is summed in closed form, so that only the hidden state's moment has to settle
 
 
 class GateTheory(NamedTuple):
     """What mean-field theory says of a recurrent cell once its moments have settled."""
 
     moments: jax.Array
-    """mean squares of the state's parts: of h, or of h and c"""
+    """mean squares of the state's parts: of h, or of h and c; infinite where a plain cell's grows for ever"""
     transfer: jax.Array
     """``(parts, parts)``: mean squares of the gradient in the parts before a step, from those after it"""
     keep: jax.Array
     """``sqrt(E[f^2])``: the factor on a gradient's norm by the direct path alone; 0 for a plain cell"""
 
 
-def rnn_theory(phi: Activation, *, sw2: jax.typing.ArrayLike, sx2: jax.typing.ArrayLike) -> GateTheory:
+def rnn_theory(phi: Activation | str, *, sw2: jax.typing.ArrayLike, sx2: jax.typing.ArrayLike) -> GateTheory:
     """The plain cell ``h' = phi(x U + h W)``: ``chi = sw2 E[phi'^2]`` at the settled moment.
 
     Args:
-      phi: the activation. sw2: the recurrent variance times the width. sx2: what the input adds.
+      phi: the activation, or its name. sw2: the recurrent variance times the width. sx2: what the input adds.
     """
-    square = lambda q: gaussian_mean(lambda u: phi.value(u) ** 2, q)
-    start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2)
-    moment = jax.lax.fori_loop(0, _STEPS, lambda _, m: square(sx2 + sw2 * m), start)
-    factor = jnp.asarray(sw2) * gaussian_mean(lambda u: phi.derivative(u) ** 2, sx2 + sw2 * moment)
+    phi = resolved("rnn_theory", phi)
+    _variances("rnn_theory", sw2, sx2)
+    sw2, sx2 = jnp.asarray(sw2, float), jnp.asarray(sx2, float)
+    tiny = float(jnp.finfo(sw2.dtype).tiny)
+    # From the state 0 the entries before the activation grow; without input or offset they stay 0.
+    first = sx2 + sw2 * phi.value(jnp.zeros_like(sx2)) ** 2
+    q = fixed_point(phi, jnp.maximum(sw2, tiny), sx2, start=jnp.where(first > 0, first, 1.0))
+    grows = jnp.isinf(q)
+    q = jnp.where(first > 0, jnp.where(grows, _FAR, q), 0.0)
+    moment = jnp.where(grows, jnp.inf, gaussian_mean(lambda u: phi.value(u) ** 2, q))
+    factor = sw2 * gaussian_mean(lambda u: phi.derivative(u) ** 2, q)
     return GateTheory(moment[None], factor[None, None], jnp.zeros_like(moment))
 
 
@@ -62,14 +70,15 @@ def lstm_theory(
 
     Source: D. Gilboa et al., Dynamical isometry and a mean field theory of LSTMs and GRUs, 2019, for the like of it.
     """
-    kept = _gate(forget_bias)
+    _variances("lstm_theory", sw2, sx2)
+    kept, lost = _gate(forget_bias), _lost(forget_bias)
     entered, shown = _gate(input_bias), _gate(output_bias)
 
     def settle(_, moments):
         hidden, cell = moments
         q = sx2 + sw2 * hidden
         # The stationary cell: E[c^2] (1 - E[f^2]) = E[i^2] E[g^2], as E[g] is 0.
-        cell = entered(q)[0] * gaussian_mean(lambda u: jnp.tanh(u) ** 2, q) / (1 - kept(q)[0])
+        cell = entered(q)[0] * gaussian_mean(lambda u: jnp.tanh(u) ** 2, q) / lost(q)
         return shown(q)[0] * gaussian_mean(lambda u: jnp.tanh(u) ** 2, cell), cell
 
     start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2 + forget_bias + input_bias + output_bias)
@@ -99,13 +108,14 @@ def gru_theory(
 
     Source: as for ``lstm_theory``.
     """
-    kept, reset = _gate(update_bias), _gate(reset_bias)
+    _variances("gru_theory", sw2, sx2)
+    kept, lost, reset = _gate(update_bias), _lost(update_bias), _gate(reset_bias)
     taken = _gate(-jnp.asarray(update_bias))  # 1 - sigmoid(z) = sigmoid(-z)
 
     def settle(_, hidden):
         q = sx2 + sw2 * hidden
         own = gaussian_mean(lambda u: jnp.tanh(u) ** 2, sx2 + sw2 * reset(q)[0] * hidden)
-        return taken(q)[0] * own / (1 - kept(q)[0])
+        return taken(q)[0] * own / lost(q)
 
     start = jnp.zeros_like(jnp.asarray(sw2, float) + sx2 + update_bias + reset_bias)
     hidden = jax.lax.fori_loop(0, _STEPS, settle, start)
@@ -184,6 +194,17 @@ def gate_path(
 def _gate(bias):
     """``q -> (E[s^2], E[s'^2])`` of a gate with that bias."""
     return lambda q: _moments(sigmoid, q, bias)
+
+
+def _lost(bias):
+    """``q -> 1 - E[s^2]`` of a gate, by ``1 - s^2 = t (2 - t)`` with ``t = 1 - s``: a gate that keeps is near 1."""
+    closed = lambda u: sigmoid.value(-(u + bias))
+    return lambda q: gaussian_mean(lambda u: closed(u) * (2 - closed(u)), q)
+
+
+def _variances(who, sw2, sx2):
+    checks.number(who, "sw2", sw2, least=0, finite=True, remedy="It is the recurrent weights' variance.")
+    checks.number(who, "sx2", sx2, least=0, finite=True, remedy="It is the variance of what the input adds.")
 
 
 def _moments(phi, q, bias=0.0):

@@ -74,6 +74,7 @@ def mean_square_singular_value(
       sw2: the weights' variance times the width.
       num_layers: ``L``.
     """
+    checks.number("mean_square_singular_value", "num_layers", num_layers, least=0)
     return gradient_factor(phi, moment, sw2) ** jnp.asarray(num_layers, float)
 
 
@@ -92,6 +93,7 @@ def isometry_variance(
       num_layers: ``L``.
     """
     checks.one_of("isometry_variance", "weights", weights, _ENSEMBLES)
+    checks.number("isometry_variance", "num_layers", num_layers, least=0)
     spread = slope_moment(phi, moment, 2) / slope_moment(phi, moment, 1) ** 2 - 1
     return jnp.asarray(num_layers) * (spread + (weights == "gaussian"))
 
@@ -117,6 +119,7 @@ def largest_singular_value(
     phi = resolved("largest_singular_value", phi)
     variances("largest_singular_value", sw2)
     checks.one_of("largest_singular_value", "weights", weights, _ENSEMBLES)
+    checks.number("largest_singular_value", "num_layers", num_layers, least=0)
     layers = jnp.asarray(num_layers, float)
     top = phi.largest_slope**2
 

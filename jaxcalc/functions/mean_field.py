@@ -43,6 +43,7 @@ _DECADES = 30  # looked at on the way from the start
 _TOUCHING = 1e-12  # how near to 0 what touches it comes in double precision
 _RISE = 1e-11  # and how far away it is again behind
 _MARGINAL = 1e-9
+_SCALES = (0.1, 1.0, 10.0)  # moments at which no activation but a homogeneous one has the same growth
 
 
 def resolved(who: str, phi: Any) -> Activation:
@@ -174,32 +175,37 @@ def _settled(phi: Activation, sw2: jax.Array, sb2: jax.Array, start: jax.Array) 
 
     eps = float(jnp.finfo(dtype).eps)
     flat = 64 * eps
+    rise = max(_RISE, flat)
     first = growth(start)
-    direction = jnp.where(first > 0, 1.0, -1.0).astype(dtype)
+    direction = jnp.where(first > flat, 1.0, -1.0).astype(dtype)
     reach = min(_DECADES, -0.75 * math.log10(float(jnp.finfo(dtype).tiny)))
     grid = start * jnp.exp(direction * jnp.linspace(0.0, reach * math.log(10.0), _GRID, dtype=dtype))
     crossing = first_crossing(growth, grid, flat=flat)
-    place, size = least_size(growth, crossing, grid, rise=_RISE)
+    place, size = least_size(growth, crossing, grid, rise=rise)
     # What touches the diagonal may cross it soon behind: SiLU's half-stable point, 2 per cent before a stable one.
     ends = grid[jnp.array([-4, 0]) + jnp.clip(crossing.behind, 4, _GRID - 1)]
     fine = jnp.geomspace(ends[0], ends[1], _GRID, dtype=dtype)
-    near = least_size(growth, first_crossing(growth, fine, flat=flat), fine, rise=_RISE)
+    near = least_size(growth, first_crossing(growth, fine, flat=flat), fine, rise=rise)
     closer = crossing.exists & (near[1] <= max(_TOUCHING, flat))
     place, size = jnp.where(closer, near[0], place), jnp.where(closer, near[1], size)
 
-    neutral = jnp.abs(first) <= flat
-    touching = ~neutral & (size <= max(_TOUCHING, flat))
-    crosses = ~neutral & ~touching & crossing.exists
-    grows = ~neutral & ~touching & ~crosses & (direction > 0)
+    still = jnp.abs(first) <= flat
+    neutral = still & jnp.all(jnp.abs(jnp.stack([growth(jnp.asarray(q, dtype)) for q in _SCALES])) <= flat)
+    # A start at a stable point stays there; where the slope is 1, growth too small to be seen may add up.
+    stays = still & ~neutral & (moment_slope(phi, start, fixed_sw2) < 1 - max(_MARGINAL, flat))
+    settles = neutral | stays
+    touching = ~settles & (size <= max(_TOUCHING, flat))
+    crosses = ~settles & ~touching & crossing.exists
+    grows = ~settles & ~touching & ~crosses & (direction > 0)
     moment = jnp.where(crosses, crossing.root, jnp.where(grows, jnp.inf, 0.0))
-    moment = jnp.where(neutral, start, jnp.where(touching, place, moment))
+    moment = jnp.where(settles, start, jnp.where(touching, place, moment))
 
     implicit = lambda q: sw2 * gaussian_mean(lambda u: phi.value(u) ** 2, q) + sb2 - q
     finite = jnp.where(grows, 1.0, moment)
     finite = jax.lax.custom_root(implicit, finite, lambda _, q: q, lambda linear, y: y / linear(jnp.ones_like(y)))
     moment = jnp.where(grows, jnp.inf, finite)
     slope = jnp.where(grows, jnp.nan, moment_slope(phi, finite, sw2))
-    dies = ~neutral & ~touching & ~crosses & ~grows
+    dies = ~settles & ~touching & ~crosses & ~grows
     marginal = dies & (slope >= 1 - max(_MARGINAL, flat))
     status = jnp.select([neutral, touching, grows, marginal], [jnp.asarray(k) for k in (3, 1, 4, 2)], 0)
     return FixedPoint(moment, slope, status)
@@ -284,7 +290,7 @@ def signals(
       moment: the mean square of the network's input, whose mean is 0.
       sw2: the weights' variance times the width.
       sb2: the biases' variance.
-      skip: 1 for a residual network, 0 for a plain one.
+      skip: the factor on the layer's input: 1 for a residual network, 0 for a plain one.
       branch: the factor on what the layer adds.
       num_layers: layers to follow.
       normalised: ``W h`` has its mean square over the units brought to 1, by layer or RMS normalisation.
@@ -298,8 +304,8 @@ def signals(
         q, scale = before_activation(square, sw2, sb2, normalised=normalised)
         first = gaussian_mean(phi.value, q)
         second = gaussian_mean(lambda u: phi.value(u) ** 2, q)
-        grown = skip * square + 2 * skip * branch * mean * first + branch**2 * second
-        factor = skip + jnp.square(branch) * gradient_factor(phi, q, scale)
+        grown = skip**2 * square + 2 * skip * branch * mean * first + branch**2 * second
+        factor = skip**2 + jnp.square(branch) * gradient_factor(phi, q, scale)
         return (skip * mean + branch * first, grown), Signals(grown, factor)
 
     start = jnp.asarray(moment, float)

@@ -11,6 +11,7 @@ from jaxcalc import checks
 from jaxcalc.functions.activations import Activation, activation
 from jaxcalc.functions.mean_field import critical_weight_variance
 from jaxcalc.models.initialisation import INITIALISATIONS, draw_weights, weight_variance
+from jaxcalc.models.measurements import step_norms
 from jaxcalc.models.model import Model
 from jaxcalc.models.scan import CHECKPOINTS, scan_layers
 
@@ -296,8 +297,8 @@ def gradient_flow(
     layer = jnp.arange(network.max_depth + 1)
     present = layer <= depth
     # The mean over the batch carries 1/batch into every example's gradient.
-    signal = jnp.sqrt(x.shape[0] * jnp.sum(by_probes**2, axis=(1, 2)))
-    weights = jnp.concatenate([jnp.full(1, jnp.nan), jnp.sqrt(jnp.sum(by_weights**2, axis=(1, 2)))])
+    signal = x.shape[0] ** 0.5 * step_norms(by_probes)
+    weights = jnp.concatenate([jnp.full(1, jnp.nan), step_norms(by_weights)])
     return GradientFlow(*(jnp.where(present, norm, jnp.nan) for norm in (signal, weights, moment)))
 
 

@@ -3,6 +3,7 @@
 Pure functions of a model's ``trace`` or of any differentiable function, ready for ``jit`` and for ``vmap`` over seeds.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ __all__ = [
     "state_jacobians",
     "state_norms",
     "states_and_gradients",
+    "step_norms",
 ]
 
 
@@ -81,8 +83,27 @@ def state_norms(gradients: Any) -> jax.Array:
     Returns:
       Shape ``(steps,)``: root mean square over the batch of the Euclidean norm.
     """
-    squares = [jnp.sum(a**2, -1).reshape(a.shape[0], -1).mean(1) for a in jax.tree.leaves(gradients)]
-    return jnp.sqrt(sum(squares[1:], squares[0]))
+    leaves = jax.tree.leaves(gradients)
+    sizes = [step_norms(a) / max(math.prod(a.shape[1:-1]), 1) ** 0.5 for a in leaves]
+    return step_norms(jnp.stack(sizes, axis=1))
+
+
+def step_norms(array: jax.Array) -> jax.Array:
+    """The Euclidean norm of all that has one leading index, shape ``(steps,)``.
+
+    Entries are divided by the largest before they are squared: gradients that vanish leave the range of float32 as
+    squares from 1e-23 on, and as squared entries are 0 long before they are.
+    """
+    flat = array.reshape(array.shape[0], -1)
+    unit, size = _over_largest(flat)
+    return size[:, 0] * jnp.linalg.norm(unit, axis=1)
+
+
+def _over_largest(array: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Vectors along the last axis over the size of their largest entry, and that size; 1 for what has none."""
+    largest = jnp.max(jnp.abs(jax.lax.stop_gradient(array)), axis=-1, keepdims=True, initial=0.0)
+    size = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1.0)
+    return array / size, size
 
 
 class Moments(NamedTuple):
@@ -117,7 +138,11 @@ def correlations(first: jax.Array, second: jax.Array) -> jax.Array:
     Returns:
       Shape ``(layers, ...)``; NaN where a state is zero.
     """
-    unit = lambda a: a / jnp.linalg.norm(a, axis=-1, keepdims=True)
+
+    def unit(a):
+        a = _over_largest(a)[0]
+        return a / jnp.linalg.norm(a, axis=-1, keepdims=True)
+
     return jnp.sum(unit(first) * unit(second), -1)
 
 
@@ -215,7 +240,7 @@ def clip_gradient(gradient: Any, max_norm: jax.typing.ArrayLike) -> ClippedGradi
     checks.number("clip_gradient", "max_norm", max_norm, above=0)
     clip = optax.clip_by_global_norm(max_norm)  # pyright: ignore[reportArgumentType]
     clipped, _ = clip.update(gradient, clip.init(gradient))
-    norm = lambda tree: jnp.linalg.norm(ravel_pytree(tree)[0])
+    norm = lambda tree: step_norms(ravel_pytree(tree)[0][None])[0]
     return ClippedGradient(clipped, norm(gradient), norm(clipped))
 
 

@@ -223,7 +223,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[], Architecture], str]] = {
     "tanh, orthogonal": (lambda: dense(tanh, 2.5, 0.05, orthogonal=True), "chaotic"),
     "linear": (lambda: dense(identity, 1.0), "critical"),
     "gelu": (lambda: dense(jax.nn.gelu, 1.0), "ordered"),
-    "silu": (lambda: dense(jax.nn.silu, 1.983), "outside the theory"),
+    "silu": (lambda: dense(jax.nn.silu, 1.983), "ordered"),
     "sigmoid": (lambda: dense(jax.nn.sigmoid, 1.0), "ordered"),
     "leaky relu": (lambda: dense(functools.partial(jax.nn.leaky_relu, negative_slope=0.2), 2 / 1.04), "critical"),
     "relu, wide to narrow": (lambda: dense(relu, 2.0, width=256, depth=5), "critical"),

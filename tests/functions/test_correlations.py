@@ -58,6 +58,19 @@ def test_tanh_scales_are_the_published_ones(x64):
         np.testing.assert_allclose(column, published, rtol=2e-4 if digit >= 6e-4 else 0, atol=digit)
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_scales_at_criticality_are_infinite_and_none_negative(x64):
+    with jax.enable_x64(x64):
+        for phi, sw2 in (("relu", 2.0), ("linear", 1.0), ("tanh", 1.0)):
+            assert np.array(correlations.depth_scales(phi, sw2=sw2)).tolist() == [np.inf] * 3
+
+
+def test_a_moment_that_grows_for_ever_has_a_gradients_scale_alone(x64):
+    scales = correlations.depth_scales("relu", sw2=3.0)
+    assert np.isnan(scales.moment) and np.isnan(scales.correlation)
+    assert_close(scales.gradient, 1 / np.log(1.5), 64)
+
+
 def test_fixed_points_of_the_correlation(x64):
     q = mean_field.fixed_point(tanh, 2.0, 0.05)
     c = correlations.correlation_fixed_point(tanh, q, sw2=2.0, sb2=0.05)

@@ -1,5 +1,6 @@
 """The order-to-chaos line against published numbers, its half-stable points against their equations."""
 
+import jax
 import numpy as np
 import pytest
 import scipy.integrate
@@ -74,6 +75,15 @@ def test_half_stable_points_are_reached_from_one_side(x64):
     assert (
         mean_field.fixed_point_of_moments(silu, *edge_of_chaos.half_stable_point(silu)[:2]).explain() == "half-stable"
     )
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_what_rounding_makes_of_a_difference_is_no_point(x64):
+    with jax.enable_x64(x64):
+        for sb2 in (1e-9, 0.05):
+            assert np.isnan(edge_of_chaos.critical_point("relu", sb2)).all()
+        assert np.array(edge_of_chaos.critical_point("relu")) == pytest.approx([2.0, 0.0, 1.0], rel=1e-5)
+        assert edge_of_chaos.critical_point("tanh", 1e-6).sw2 == pytest.approx(1.0182526, abs=5e-5)
 
 
 def test_no_point_is_not_a_number(x64):

@@ -52,6 +52,13 @@ def test_residual_blocks(x64):
     assert_close(found.moment[1], 1.25 + 2 * mean * 0.5 * np.sqrt(1.25 / np.pi) + 0.25 * 1.25, 64)
 
 
+def test_a_skip_scales_what_it_carries(x64):
+    # h <- h / 2 + W h: the square and the gradient's both gain 1/4 + 1, for W h is independent of h.
+    halved = mean_field.signals(linear, 1.0, sw2=1.0, skip=0.5, num_layers=3)
+    assert_close(halved.moment, 1.25 ** np.arange(1, 4), 64)
+    assert_close(halved.factor, 1.25, 64)
+
+
 def test_linear_layers_scale_and_attenuation_is_their_product(x64):
     factors = mean_field.signals(linear, 1.0, sw2=0.25, num_layers=6).factor
     found = mean_field.attenuation(factors, 4)
@@ -132,6 +139,22 @@ def test_of_what_kind_a_fixed_point_is(x64, phi, sw2, sb2, status, moment):
     settled = mean_field.fixed_point_of_moments(phi, sw2, sb2)
     assert settled.explain() == status
     assert_close(settled.moment, moment, 512)
+
+
+def test_a_start_at_a_fixed_point_stays_there_and_is_told_from_the_neutral(x64):
+    for sw2, sb2 in ((2.0, 0.05), (1.3, 0.0), (0.5, 0.2)):
+        settled = mean_field.fixed_point_of_moments(tanh, sw2, sb2)
+        again = mean_field.fixed_point_of_moments(tanh, sw2, sb2, start=settled.moment)
+        assert again.explain() == "stable"
+        assert_close(again.moment, settled.moment, 512)
+    # So small a start leaves no growth to be seen, but tanh is not linear.
+    assert mean_field.fixed_point_of_moments(tanh, 1.0, start=1e-20).explain() == "marginal"
+    assert mean_field.fixed_point_of_moments(relu, 2.0, start=1e-20).explain() == "neutral"
+
+
+def test_single_precision_tells_marginal_from_half_stable():
+    settled = mean_field.fixed_point_of_moments(tanh, 1.0)
+    assert settled.explain() == "marginal" and settled.moment == 0
 
 
 def test_layer_by_layer_at_criticality_to_ten_thousand(x64):

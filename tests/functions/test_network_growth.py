@@ -147,6 +147,19 @@ def test_moments_of_the_norm(x64):
     assert band.low < 1 < band.high
 
 
+def test_a_negative_number_of_layers_is_refused():
+    calls = (
+        lambda layers: finite_width.norm_second_moment(relu, width=64, num_layers=layers),
+        lambda layers: finite_width.log_norm_band(relu, width=64, num_layers=layers),
+        lambda layers: jacobian_spectra.isometry_variance(relu, 1.0, num_layers=layers),
+        lambda layers: jacobian_spectra.mean_square_singular_value(relu, 1.0, sw2=1.0, num_layers=layers),
+        lambda layers: jacobian_spectra.largest_singular_value(relu, 1.0, sw2=1.0, num_layers=layers),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"num_layers must be at least 0, got -3"):
+            call(-3)
+
+
 def test_a_width_below_one_and_bounded_activations_are_refused():
     with pytest.raises(ValueError, match="log_norm_band: width must be at least 1, got 0"):
         finite_width.log_norm_band(relu, width=0, num_layers=3)
@@ -184,6 +197,35 @@ def test_open_gates_carry_the_gradient(x64):
         assert factors == sorted(factors) and 0.95 < factors[-1] < 1
         # Without recurrent weights the gate alone is left, sigmoid(bias)^2.
         assert_close(largest(0.7, 0.0, 0.0), 1 / (1 + np.exp(-0.7)) ** 2, 256)
+
+
+def test_a_plain_cell_settles_however_slowly_or_grows_for_ever(x64):
+    slow = gates.rnn_theory("relu", sw2=1.99, sx2=1.0)  # q = 1 + 1.99 q / 2, and h has half of it
+    assert_close(slow.moments, 100.0, 1e5)
+    assert_close(slow.transfer, 0.995, 64)
+    grown = gates.rnn_theory("relu", sw2=3.0, sx2=1.0)
+    assert np.isinf(grown.moments).all()
+    assert_close(grown.transfer, 1.5, 64)
+    still = gates.rnn_theory(tanh, sw2=2.0, sx2=0.0)
+    assert still.moments == pytest.approx(0.0, abs=1e-200)
+    assert_close(still.transfer, 2.0, 64)
+
+
+@pytest.mark.parametrize(("cell", "bias"), [(gates.lstm_theory, "forget_bias"), (gates.gru_theory, "update_bias")])
+def test_gates_that_keep_lose_no_digits(cell, bias):
+    # Oracle: in double precision, of 1 - E[f^2] = E[t (2 - t)] with t = 1 - f; at the bias 30 it is 2 E[t].
+    with jax.enable_x64(True):
+        precise = cell(sw2=1.0, sx2=1.0, **{bias: 15.0}).moments
+        further = [cell(sw2=0.0, sx2=1.0, **{bias: b}).moments[-1] for b in (30.0, 60.0)]
+    np.testing.assert_allclose(cell(sw2=1.0, sx2=1.0, **{bias: 15.0}).moments, precise, rtol=1e-4)
+    ratio = further[1] / further[0]
+    assert ratio == pytest.approx(np.exp(30.0) if cell is gates.lstm_theory else np.exp(-30.0), rel=1e-9)
+
+
+def test_a_cells_variances_are_not_negative():
+    for cell in (gates.lstm_theory, gates.gru_theory, lambda **start: gates.rnn_theory(tanh, **start)):
+        with pytest.raises(ValueError, match=r"sw2 must be finite and at least 0, got -1"):
+            cell(sw2=-1.0, sx2=1.0)
 
 
 def test_powers_of_a_random_matrix(x64):

@@ -86,6 +86,105 @@ def test_a_loop_without_trips_adds_no_layer():
     assert len(report.layers) == 2
 
 
+# -- where depth lies ----------------------------------------------------------------------------------------------
+
+
+def stack(depth, gain=1.0, width=64):
+    return lambda key: gain * jax.random.normal(key, (depth, width, width)) / width**0.5
+
+
+def relu_layers(weights, x):
+    for weight in weights:
+        x = jax.nn.relu(x @ weight)
+    return x
+
+
+def relu_loop(weights, x, **choices):
+    return jax.lax.scan(lambda h, weight: (jax.nn.relu(h @ weight), None), x, weights, **choices)[0]
+
+
+# What ReLU layers of unit gain are, however they are run: the gradient's square is halved by each.
+RUNS = {
+    "loop": relu_loop,
+    "loop from the last layer on": lambda weights, x: relu_loop(weights, x, reverse=True),
+    "loop over examples": lambda weights, x: jax.lax.map(lambda x: relu_layers(weights, x), x),
+    "loop over examples with a sum": lambda weights, x: jax.lax.scan(
+        lambda total, x: (total + relu_layers(weights, x).sum(), relu_layers(weights, x)), 0.0, x
+    )[1],
+    "towers": lambda weights, x: relu_layers(weights[:4], x) + relu_layers(weights[4:], x),
+    "loop in a loop": lambda weights, x: jax.lax.scan(
+        lambda h, pair: (relu_loop(pair, h), None), x, weights.reshape(4, 2, 64, 64)
+    )[0],
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_depth_is_what_acts_on_what_was_before(name):
+    x = jax.random.normal(jax.random.key(1), (3, 64))
+    report = criticality((stack(8), RUNS[name]), x, num_seeds=0, num_samples=1024)
+    assert report.verdict == "ordered"
+    assert report.factor == pytest.approx(0.5, rel=0.03)
+
+
+def test_rows_are_in_the_order_in_which_they_run():
+    def apply(weights, x):
+        return relu_loop(weights[2:], relu_loop(weights[:2], x), reverse=True)
+
+    report = criticality((stack(4), apply), jnp.ones((1, 64)), num_seeds=0, num_samples=256)
+    assert [layer.name for layer in report.layers] == ["1[0]", "1[1]", "2[1]", "2[0]"]
+    assert [layer.moment for layer in report.layers] == pytest.approx([1.0, 0.5, 0.25, 0.125], rel=0.1)
+
+    def nested(weights, x):
+        return jax.lax.scan(lambda h, pair: (relu_loop(pair[1:], h @ pair[0]), None), x, weights)[0]
+
+    report = criticality((lambda key: stack(6)(key).reshape(2, 3, 64, 64), nested), jnp.ones((1, 64)), num_seeds=0)
+    assert [layer.name for layer in report.layers] == ["1[0]", "2[0][0]", "2[0][1]", "1[1]", "2[1][0]", "2[1][1]"]
+
+
+# -- verdicts ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("deviation", "verdict"), [(5e-4, "ordered"), (1e2, "chaotic")])
+def test_weights_of_any_size_are_not_a_norm(deviation, verdict):
+    model = stack(6, gain=8 * deviation), relu_layers
+    report = criticality(model, jnp.ones((1, 64)), num_seeds=0, num_samples=256)
+    assert report.verdict == verdict
+    assert math.log(report.factor) == pytest.approx(math.log(32 * deviation**2), abs=0.05)
+    gain = 1 / (deviation * math.sqrt(32))
+    assert math.isnan(report.gain) if gain < 1 / 1024 else report.gain == pytest.approx(gain, rel=0.02)
+
+
+def test_layers_that_differ_are_judged_as_a_whole():
+    # The deeper layers are critical; the first ones lose nine tenths each.
+    init = lambda key: stack(12, gain=math.sqrt(2))(key) * jnp.where(jnp.arange(12) < 5, 0.1, 1.0)[:, None, None]
+    report = criticality((init, relu_layers), jnp.ones((1, 64)), num_seeds=0, num_samples=256)
+    assert report.verdict == "ordered" and report.gain > 1.2
+
+
+# -- samples -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [2, 3, 8])
+def test_examples_that_are_the_same_share_their_layers(batch):
+    report = criticality((stack(6), relu_layers), jnp.ones((batch, 64)), num_seeds=0)
+    factors = [layer.factor for layer in report.layers[1:5]]
+    moments = [layer.moment for layer in report.layers]
+    np.testing.assert_allclose(factors, 0.5, rtol=0.04)
+    np.testing.assert_allclose(moments, 0.5 ** np.arange(6), rtol=0.05)
+
+
+def test_dropout_by_a_mask_is_followed(x64):
+    def apply(weights, x):
+        for number, weight in enumerate(weights):
+            kept = jax.random.bernoulli(jax.random.key(number), 0.5, x.shape)
+            x = jnp.where(kept, 2 * jax.nn.relu(x @ weight), 0)
+        return x
+
+    report = criticality((stack(4), apply), jnp.ones((1, 64)), num_samples=1024)
+    assert report.verdict != "outside the theory"
+    assert abs(report.measured_rate - report.rate) < 4 * report.rate_error
+
+
 def test_narrow_layers_are_outside():
     assert "features" in outside(*architectures.dense(jnp.tanh, 1.0, width=1, depth=3))
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcalc.models import blocks, measurements, mlp
+from jaxcalc.models import blocks, dense, measurements, mlp
 from jaxcalc.models.blocks import convolutional_network, transformer
 from jaxcalc.models.dense import deep_network
 from tests.tolerance import assert_close
@@ -69,6 +69,21 @@ def test_moments_correlations_and_dead_units(x64):
     off = states[:2].at[:, :, :50].set(0.0)
     assert (measurements.dead_share(off) == 0.25).all()
     assert measurements.dead_units(off)[0, :50].all()
+
+
+def test_norms_keep_their_digits_where_squares_leave_the_range_of_single_precision():
+    sizes = 10.0 ** np.array([-30, -20, 0, 20, 30])
+    gradients = {"a": np.tile([3.0, 0.0], (5, 2, 1)), "b": np.tile([0.0, 4.0], (5, 2, 1))}
+    gradients = jax.tree.map(lambda a: jnp.asarray(a * sizes[:, None, None], jnp.float32), gradients)
+    np.testing.assert_allclose(measurements.state_norms(gradients), 5 * sizes, rtol=1e-6)
+    # From 1 to 1e-20, and not the next one, to 1e-30, whose square is 0.
+    assert measurements.blocking_layer(measurements.state_norms(gradients)[:3]) == 2
+    faint = measurements.correlations(gradients["a"] + gradients["b"], gradients["a"])
+    np.testing.assert_allclose(faint, 0.6, rtol=1e-6)
+    network = deep_network(4, 8, 2, max_depth=40, phi="linear")
+    params = network.init(jax.random.key(0), gain=0.1)
+    norms = dense.gradient_flow(network, lambda y: y.sum(-1), params, jnp.ones((3, 4)), 40)
+    assert norms.signal[5] == pytest.approx(0.0, abs=1e-30) and (norms.signal[6:] > 0).all()
 
 
 NETWORKS = {

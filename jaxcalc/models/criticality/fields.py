@@ -130,7 +130,7 @@ class Sampler:
         self._normal = normal / np.sqrt(np.mean(normal**2))
         bits = num_samples.bit_length() - 1
         ranks = np.arange(num_samples)
-        self._reversed = sum(((ranks >> bit) & 1) << (bits - 1 - bit) for bit in range(bits))
+        self._reversed = np.sum([((ranks >> bit) & 1) << (bits - 1 - bit) for bit in range(bits)], axis=0)
         self._places: dict[Any, Any] = {}
 
     def layout(self, width: int) -> Layout:
@@ -170,12 +170,23 @@ class Sampler:
         return np.stack([self._numbers.permutation(self._normal) for _ in range(rows)])
 
     def _paired(self, partners: np.ndarray) -> np.ndarray:
-        """A Hammersley net between the ranks of each row and of its partner, digits shifted at random."""
+        """A Hammersley net between the ranks of each row and of its partner, scrambled for each row by itself."""
         samples = np.empty_like(partners)
         for row, partner in enumerate(partners):
             order = np.lexsort((self._numbers.random(self.num_samples), partner))
-            samples[row, order] = self._normal[self._reversed ^ int(self._numbers.integers(self.num_samples))]
+            samples[row, order] = self._normal[self._reversed[self._scrambled_ranks()]]
         return samples
+
+    def _scrambled_ranks(self) -> np.ndarray:
+        """Ranks whose digits are shifted at random, each by a number of its own for all that the digits before it say.
+
+        One shift for all ranks would make rows whose partners agree functions of each other.
+        """
+        shifts = np.zeros(1, int)  # of the digits so far
+        for _ in range(self.num_samples.bit_length() - 1):
+            digits = self._numbers.integers(2, size=len(shifts))
+            shifts = np.repeat(2 * shifts + digits, 2)
+        return np.arange(self.num_samples) ^ shifts
 
     def places(self, layout: Layout, draws: int) -> tuple[np.ndarray, np.ndarray]:
         """For each sample a draw and a feature, the same whenever asked for: features keep their identity."""
@@ -191,12 +202,16 @@ class Sampler:
         return self._places[layout, draws]
 
     def resampled(self, value: Known | Drawn, axis: int, layout: Layout) -> Field:
-        """The field that has known or drawn features along an axis, its means and variances kept."""
-        array = np.asarray(value.array, float)
+        """The field that has known or drawn features along an axis: means and variances kept, masks as they are."""
+        array = np.asarray(value.array)
+        is_mask = array.dtype == np.bool_
+        array = array if is_mask else array.astype(float)
         array = array[None] if isinstance(value, Known) else array
         array = np.moveaxis(array, axis + 1, -1)
         seeds, features = self.places(layout, array.shape[0])
         taken = np.moveaxis(array, 0, -2)[..., seeds, features]
+        if is_mask:
+            return Field(np.moveaxis(taken, -1, axis), axis, layout)
         borders = list(itertools.accumulate(layout.parts, initial=0))
         pieces = []
         for number, piece in enumerate(np.split(taken, len(layout.parts), axis=-1)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcalc import checks
 from jaxcalc.models.criticality.fields import Outside
-from jaxcalc.models.criticality.layers import Layer, find_layers, order_of_rows
+from jaxcalc.models.criticality.layers import Layer, Row, acts_on, find_layers, kind_of_row, order_of_rows
 from jaxcalc.models.criticality.measured import Measured, Traced
 from jaxcalc.models.criticality.report import Criticality, LayerReport, Verdict
 from jaxcalc.models.criticality.theory import FEWER, Moments, Theory
@@ -24,8 +24,10 @@ __all__ = ["criticality"]
 _NARROWEST = 16  # features that a mean over features can be taken of
 _STEADY = 0.02  # a rate below this is none: 50 layers to a factor e
 _VISIBLE = 0.05  # share of the gradient along the signal beyond which the width is not infinite
-_GAINS = 1 / 32, 32.0
+_FAINT = 1 / 32  # a gain at which skip connections alone are left
+_DOUBLINGS = 10  # of a gain, up and down, within which the critical one is looked for
 _FARTHEST = 8.0  # layers before the first at which a power of depth may have begun
+_ASTRAY = 0.5  # of a factor's logarithm, beyond which a layer is not as the deeper ones are
 _LOUDER = 4.0  # a gain that a norm does away with, and nothing else
 
 
@@ -136,8 +138,8 @@ def _report(
     num_seeds: int,
 ) -> Criticality:
     rows = order_of_rows(traced.layers)
-    kinds = [traced.layers[number].kind for number, _ in rows]
-    main = _main_rows(kinds, [traced.layers[number].deep for number, _ in rows])
+    kinds = [kind_of_row(traced.layers, row) for row in rows]
+    main = _main_rows(traced.layers, rows, kinds)
     depth = len(main) - 1
     ends = main[0], main[-1]
     predicted = np.full((3, len(rows)), math.nan)
@@ -164,7 +166,7 @@ def _report(
         rate = band = math.nan
         predicted[:] = math.nan
     return Criticality(
-        _layer_reports(traced.layers, rows, kinds, predicted, measured),
+        _layer_reports(traced.layers, rows, kinds, main, predicted, measured),
         verdict,
         reason,
         max(depth, 0),
@@ -179,16 +181,27 @@ def _report(
     )
 
 
-def _main_rows(kinds: Sequence[Any], deep: Sequence[bool]) -> list[int]:
-    """The rows of the kind that occurs most often; all rows, where no kind occurs twice."""
+def _main_rows(layers: Sequence[Layer], rows: Sequence[Row], kinds: Sequence[Any]) -> list[int]:
+    """The rows of the kind that occurs most often, each acting on the one before; of all, where none occurs twice."""
     groups: dict[Any, list[int]] = {}
     for row, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(row)
     # What acts on the input alone, as at each time of a recurrent network, is no step of depth.
+    deep = [layers[number].deep for number, _ in rows]
     groups = {kind: members for kind, members in groups.items() if any(deep[row] for row in members)} or groups
-    # Of several as frequent the last: within a block that is where the gradient is the skip connection's own.
-    largest = max(reversed(groups.values()), key=len)
-    return largest if len(largest) > 1 else list(range(len(kinds)))
+    chains = [_chain(layers, rows, members) for members in groups.values()]
+    # Of several as long the last: within a block that is where the gradient is the skip connection's own.
+    longest = max(reversed(chains), key=len)
+    return longest if len(longest) > 1 else _chain(layers, rows, range(len(rows)))
+
+
+def _chain(layers: Sequence[Layer], rows: Sequence[Row], members: Sequence[int]) -> list[int]:
+    """The last of some rows, the nearest that it acts on, and so on: what stands side by side is left out."""
+    chain = [members[-1]]
+    for row in reversed(members[:-1]):
+        if acts_on(layers, rows[chain[0]], rows[row]):
+            chain.insert(0, row)
+    return chain
 
 
 def _log_ratio(values: np.ndarray, first: int, last: int) -> float:
@@ -208,15 +221,17 @@ def _over_seeds(values: np.ndarray, first: int, last: int) -> tuple[float, float
 
 def _layer_reports(
     layers: Sequence[Layer],
-    rows: Sequence[tuple[int, tuple[int, ...]]],
+    rows: Sequence[Row],
     kinds: Sequence[Any],
+    main: Sequence[int],
     predicted: np.ndarray,
     measured: Measured | None,
 ) -> tuple[LayerReport, ...]:
     reports = []
-    alone = len(_main_rows(kinds, [layers[number].deep for number, _ in rows])) == len(kinds)
+    alone = len({kinds[row] for row in main}) > 1
     for row, (number, trip) in enumerate(rows):
-        after = next((later for later in range(row + 1, len(rows)) if alone or kinds[later] == kinds[row]), None)
+        alike = [later for later in range(row + 1, len(rows)) if alone or kinds[later] == kinds[row]]
+        after = next((later for later in alike if acts_on(layers, rows[later], rows[row])), None)
         signal, gradient, spread = predicted
         factor = measured_factor = error = math.nan
         if after is not None:
@@ -261,7 +276,7 @@ def _beyond(
     theory: Theory,
     signals: np.ndarray,
     main: Sequence[int],
-    rows: Sequence[tuple[int, tuple[int, ...]]],
+    rows: Sequence[Row],
     rate: float,
     measured_rate: float,
     rate_error: float,
@@ -300,7 +315,7 @@ def _judge(
     theory: Theory,
     gradient: np.ndarray,
     main: Sequence[int],
-    rows: Sequence[tuple[int, tuple[int, ...]]],
+    rows: Sequence[Row],
     rate: float,
 ) -> tuple[Verdict, float, str]:
     """The verdict, the gain that makes the model critical, and the same in words."""
@@ -309,17 +324,20 @@ def _judge(
     if not math.isfinite(rate) or not np.all(gradient[list(main)] > 0):
         return "dead", math.nan, "Draw the weights with a variance that is not zero."
 
-    def factors(gain: float) -> np.ndarray:
-        moments = theory.moments(gain, min(FEWER, theory.num_samples))
+    def factors(gain: float, num_samples: int = FEWER) -> np.ndarray:
+        moments = theory.moments(gain, min(num_samples, theory.num_samples))
         squares = [float(moments[number].gradient[trip]) for number, trip in (rows[row] for row in main)]
         with np.errstate(divide="ignore", invalid="ignore"):
             return -np.diff(np.log(squares))
 
     at = lambda gain: float(np.mean(factors(gain)))
     last = lambda logs: float(np.mean(logs[-max(1, len(logs) // 3) :]))
-    here, louder, faint = last(factors(1.0)), last(factors(_LOUDER)), at(_GAINS[0])
-    # The first layers may still meet what no norm has seen; the last ones tell.
-    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.25 * abs(here):
+    # What saturates has a slope near 0 alone, which few samples meet.
+    here, louder = (last(factors(gain, theory.num_samples)) for gain in (1.0, _LOUDER))
+    faint = at(_FAINT)
+    # The first layers may still meet what no norm has seen; the last ones tell. Without a norm a factor of any size
+    # moves with the gain, if not by much where tanh saturates behind a skip.
+    if abs(louder - here) < 0.03 * math.log(_LOUDER) + 0.1 * min(abs(here), 1.0):
         return (
             "normalised",
             math.nan,
@@ -336,7 +354,8 @@ def _judge(
     target = 1 / depth if skips else 0.0
     gain = _root(lambda gain: at(gain) - target)
     if math.isnan(gain):
-        return verdict, gain, "No gain on the weights makes it critical."
+        most = 2**_DOUBLINGS
+        return verdict, gain, f"No gain on the weights from 1/{most} to {most} makes it critical."
     words = f"Multiply all weights by {gain:.4g}: " + (
         "gradients then grow by a factor e over the whole depth." if skips else "gradients then keep their size."
     )
@@ -346,29 +365,29 @@ def _judge(
 def _limit(logs: np.ndarray) -> float:
     """Where factors' logarithms tend to with depth: the constant ``a`` of ``a + b / (layer + c)`` in the deeper half.
 
-    At a critical point they fall off as ``b / layer``, counted from where the first layers' start would lie.
+    At a critical point they fall off as ``b / layer``, counted from where the first layers' start would lie. One or two
+    layers may first bring the input to size; where more stray, layers differ and have no limit: their mean counts.
     """
     number = np.arange(1, len(logs) + 1)
     deep = number > len(logs) // 2
     if np.sum(deep) < 3:
-        return float(logs[-1])
+        return float(logs[-1] if np.sum(np.abs(logs - logs[-1]) > _ASTRAY) <= 1 else np.mean(logs))
     starts = np.linspace(0, _FARTHEST, 33) if np.sum(deep) > 3 else np.zeros(1)
-    tables = [np.stack([np.ones(int(deep.sum())), 1 / (number[deep] + start)], axis=1) for start in starts]
-    fits = [np.linalg.lstsq(table, logs[deep], rcond=None)[0] for table in tables]
-    best = min(range(len(fits)), key=lambda i: np.sum((tables[i] @ fits[i] - logs[deep]) ** 2))
-    return float(fits[best][0])
+    tables = [np.stack([np.ones(len(logs)), 1 / (number + start)], axis=1) for start in starts]
+    fits = [np.linalg.lstsq(table[deep], logs[deep], rcond=None)[0] for table in tables]
+    best = min(range(len(fits)), key=lambda i: np.sum((tables[i] @ fits[i] - logs)[deep] ** 2))
+    astray = np.sum(np.abs(tables[best] @ fits[best] - logs) > _ASTRAY)
+    return float(fits[best][0] if astray <= 2 else np.mean(logs))
 
 
 def _root(fun: Callable[[float], float]) -> float:
     """The gain nearest to 1 at which a function changes sign; NaN if there is none."""
     from scipy import optimize
 
-    at = functools.cache(lambda point: fun(math.exp(point)))  # each value is a run at infinite width
-    grid = np.linspace(math.log(_GAINS[0]), math.log(_GAINS[1]), 11).tolist()
-    values = list(map(at, grid))
-    crossings = [i for i in range(10) if np.isfinite(values[i : i + 2]).all() and values[i] * values[i + 1] <= 0]
-    if not crossings:
-        return math.nan
-    i = min(crossings, key=lambda i: abs(grid[i] + grid[i + 1]))
-    point: Any = optimize.brentq(at, grid[i], grid[i + 1], xtol=1e-4)
-    return math.exp(point)
+    at = functools.cache(lambda power: fun(2.0**power))  # each value is a run at infinite width
+    for low in sorted(range(-_DOUBLINGS, _DOUBLINGS), key=lambda low: abs(low + 0.5)):
+        ends = at(low), at(low + 1)
+        if np.isfinite(ends).all() and ends[0] * ends[1] <= 0:
+            power: Any = optimize.brentq(at, low, low + 1, xtol=1e-4)
+            return 2.0**power
+    return math.nan

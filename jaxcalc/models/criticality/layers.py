@@ -17,9 +17,22 @@ from jaxcalc.models.criticality.fields import Outside
 from jaxcalc.programs.walk import Branches, Equation, Program, Scan, While
 from jaxcalc.transforms.interpreter import bind
 
-__all__ = ["Layer", "find_layers", "order_of_rows", "with_gradients", "with_scaling"]
+__all__ = [
+    "Layer",
+    "Loop",
+    "Row",
+    "acts_on",
+    "find_layers",
+    "kind_of_row",
+    "order_of_rows",
+    "with_gradients",
+    "with_scaling",
+]
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")
+
+Row = tuple[int, tuple[int, ...]]
+"""a layer's number and the trip of each loop around it"""
 
 
 class _Flags(NamedTuple):
@@ -28,6 +41,23 @@ class _Flags(NamedTuple):
     params: bool = False
     data: bool = False
     layers: bool = False
+    numbers: frozenset[int] = frozenset()
+    """of the layers that it depends on"""
+    loops: frozenset["Loop"] = frozenset()
+    """in which it depends on layers of an earlier trip"""
+
+
+@dataclass(frozen=True, eq=False)
+class Loop:
+    """A loop around layers: one place of the program."""
+
+    length: int
+    reverse: bool
+
+    @property
+    def order(self) -> Sequence[int]:
+        """The trips as they run, by their place in what is stacked."""
+        return range(self.length)[::-1] if self.reverse else range(self.length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,21 +66,34 @@ class Layer:
 
     Args:
       equation: the product.
-      trips: the lengths of the loops around it, outermost first.
+      loops: around it, outermost first.
       reused: whether all trips share their weights.
       width: features that are summed, without a convolution's taps.
       features: the sizes of the axes that the weights add.
-      deep: whether it acts on what another layer computes.
+      met: the numbers of the layers whose results it acts on.
+      chained: those of its loops in which it acts on what layers of an earlier trip compute; in others, as in a loop
+        over examples, trips stand side by side.
       kind: layers of the same kind have the same place in their block.
     """
 
     equation: Equation
-    trips: tuple[int, ...]
+    loops: tuple[Loop, ...]
     reused: bool
     width: int
     features: tuple[int, ...]
-    deep: bool
+    met: frozenset[int]
+    chained: frozenset[Loop]
     kind: Any
+
+    @property
+    def trips(self) -> tuple[int, ...]:
+        """The lengths of its loops."""
+        return tuple(loop.length for loop in self.loops)
+
+    @property
+    def deep(self) -> bool:
+        """Whether it acts on what another layer, or itself, computes."""
+        return bool(self.met or self.chained)
 
 
 def find_layers(program: Program, num_params: int) -> list[Layer]:
@@ -66,14 +109,16 @@ def find_layers(program: Program, num_params: int) -> list[Layer]:
 
 
 def _join(flags: Sequence[_Flags]) -> _Flags:
-    return _Flags(*(any(column) for column in zip(*flags))) if flags else _Flags()
+    params, data, layers = (any(each[i] for each in flags) for i in range(3))
+    numbers = frozenset[int]().union(*(each.numbers for each in flags))
+    return _Flags(params, data, layers, numbers, frozenset[Loop]().union(*(each.loops for each in flags)))
 
 
 def _follow(
     program: Program,
     flags: Sequence[_Flags],
     layers: list[Layer] | None,
-    trips: tuple[int, ...],
+    loops: tuple[Loop, ...],
     shared: frozenset[Any],
 ) -> list[_Flags]:
     """What the outputs depend on, layers being listed on the way; ``shared`` inputs are the same in every trip."""
@@ -91,12 +136,12 @@ def _follow(
             same.update(equation.outputs)
         results = [joined] * len(equation.outputs)
         if isinstance(equation.nested, Scan):
-            results = _follow_scan(equation.nested, equation.inputs, taken, layers, trips, same)
+            results = _follow_scan(equation.nested, taken, layers, loops)
         elif isinstance(equation.nested, While | Branches):
             programs = equation.nested.branches if isinstance(equation.nested, Branches) else (equation.nested.body,)
             for inner in programs:
                 hidden: list[Layer] = []
-                _follow(inner, [joined] * len(inner.inputs), hidden, trips, frozenset())
+                _follow(inner, [joined] * len(inner.inputs), hidden, loops, frozenset())
                 makes = [e for e in inner.everything() if e.name in _PRODUCTS]
                 if makes and joined.params and joined.data:
                     where = "a branch" if isinstance(equation.nested, Branches) else "a loop of unknown length"
@@ -104,8 +149,9 @@ def _follow(
         elif equation.name in _PRODUCTS and (which := _weights(taken)) is not None:
             results = [joined._replace(layers=True)]
             if layers is not None:
+                results = [results[0]._replace(numbers=joined.numbers | {len(layers)})]
                 source = maker.get(equation.inputs[1 - which])
-                layers.append(_layer(equation, which, taken[1 - which], trips, same, source, users))
+                layers.append(_layer(equation, which, taken[1 - which], loops, same, source, users))
         known.update(zip(equation.outputs, results, strict=True))
     return [known.get(value, _Flags()) for value in program.outputs]
 
@@ -118,31 +164,47 @@ def _weights(flags: Sequence[_Flags]) -> int | None:
     return None
 
 
-def _follow_scan(
-    scan: Scan,
-    inputs: Sequence[Any],
-    flags: list[_Flags],
-    layers: list[Layer] | None,
-    trips: tuple[int, ...],
-    same: set[Any],
-) -> list[_Flags]:
+def _follow_scan(scan: Scan, flags: list[_Flags], layers: list[Layer] | None, loops: tuple[Loop, ...]) -> list[_Flags]:
     first, after = scan.num_constants, scan.num_constants + scan.num_carry
     constants, carry, slices = flags[:first], flags[first:after], flags[after:]
+    follow = lambda carry: _follow(scan.body, [*constants, *carry, *slices], None, (), frozenset())
     while True:  # until no trip adds to what the carry depends on
-        outputs = _follow(scan.body, [*constants, *carry, *slices], None, (), frozenset())
-        joined = [_join(pair) for pair in zip(carry, outputs)]
+        joined = [_join(pair) for pair in zip(carry, follow(carry))]
         if joined == carry:
             break
         carry = joined
+    loop = Loop(scan.length, scan.reverse)
+    chained = zip(carry, _chained(scan, flags))
+    before = [each._replace(loops=each.loops | {loop}) if own else each for each, own in chained]
     shared = frozenset(scan.body.inputs[:first])
-    return _follow(scan.body, [*constants, *carry, *slices], layers, (*trips, scan.length), shared)
+    start = 0 if layers is None else len(layers)
+    outputs = _follow(scan.body, [*constants, *before, *slices], layers, (*loops, loop), shared)
+    # Through the carry what is made of one layer meets all of the loop's in other trips.
+    numbers = frozenset(range(start, start if layers is None else len(layers)))
+    leave = lambda each: each._replace(
+        loops=each.loops - {loop}, numbers=each.numbers | numbers if loop in each.loops else each.numbers
+    )
+    return list(map(leave, outputs))
+
+
+def _chained(scan: Scan, flags: list[_Flags]) -> list[bool]:
+    """Which parts of a loop's carry are made by layers within it."""
+    flags = [each._replace(layers=False) for each in flags]
+    first, after = scan.num_constants, scan.num_constants + scan.num_carry
+    constants, carry, slices = flags[:first], flags[first:after], flags[after:]
+    while True:
+        outputs = _follow(scan.body, [*constants, *carry, *slices], None, (), frozenset())
+        joined = [_join(pair) for pair in zip(carry, outputs)]
+        if joined == carry:
+            return [each.layers for each in carry]
+        carry = joined
 
 
 def _layer(
     equation: Equation,
     which: int,
     data: _Flags,
-    trips: tuple[int, ...],
+    loops: tuple[Loop, ...],
     same: set[Any],
     source: Equation | None,
     users: dict[Any, list[str]],
@@ -158,11 +220,13 @@ def _layer(
         width = shape[numbers.rhs_spec[1]]
         features = (shape[numbers.rhs_spec[0]],)
     follows = tuple(sorted(users.get(equation.outputs[0], ())))
-    # In a loop each layer is its own kind; written out one by one, what looks alike is.
-    kind: Any = (equation.name, shape, equation.outputs[0].shape, source.name if source else "", follows, trips)
-    if trips:
+    chained = data.loops & frozenset(loops)
+    # In a loop over depth each layer is its own kind; written out one by one, what looks alike is.
+    kind: Any = (equation.name, shape, equation.outputs[0].shape, source.name if source else "", follows, loops)
+    if chained:
         kind = equation
-    return Layer(equation, trips, bool(trips) and equation.inputs[which] in same, width, features, data.layers, kind)
+    reused = bool(loops) and equation.inputs[which] in same
+    return Layer(equation, loops, reused, width, features, data.numbers, chained, kind)
 
 
 # -- the program with probes ---------------------------------------------------------------------------------------
@@ -260,16 +324,41 @@ def _with_probes(program: Program, layers: Sequence[Layer]) -> Callable[..., tup
     return run
 
 
-def order_of_rows(layers: Sequence[Layer]) -> list[tuple[int, tuple[int, ...]]]:
-    """Each layer's number and trip, in the order in which they run: layers of one loop trip by trip."""
-    rows: list[tuple[int, tuple[int, ...]]] = []
-    number = 0
-    while number < len(layers):
-        trips = layers[number].trips
-        last = number
-        while trips and last + 1 < len(layers) and layers[last + 1].trips == trips:
-            last += 1
-        for trip in itertools.product(*map(range, trips)):
-            rows.extend((each, trip) for each in range(number, last + 1))
-        number = last + 1
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+def order_of_rows(layers: Sequence[Layer]) -> list[Row]:
+    """Each layer's number and trips, in the order in which they run: layers of one loop trip by trip."""
+    rows: list[Row] = []
+
+    def lay(numbers: Sequence[int], trip: tuple[int, ...]) -> None:
+        level = len(trip)
+        loop_of = lambda number: layers[number].loops[level] if level < len(layers[number].loops) else None
+        for loop, members in itertools.groupby(numbers, loop_of):
+            inside = list(members)
+            if loop is None:
+                rows.extend((number, trip) for number in inside)
+            else:
+                for place in loop.order:
+                    lay(inside, (*trip, place))
+
+    lay(range(len(layers)), ())
     return rows
+
+
+def kind_of_row(layers: Sequence[Layer], row: Row) -> Any:
+    """The kind of a layer, in trips that stand side by side one of its own for each."""
+    layer, trip = layers[row[0]], row[1]
+    return layer.kind, tuple(place for loop, place in zip(layer.loops, trip) if loop not in layer.chained)
+
+
+def acts_on(layers: Sequence[Layer], later: Row, earlier: Row) -> bool:
+    """Whether a row depends on one that has run before it."""
+    number, trip = later
+    layer, before = layers[number], layers[earlier[0]]
+    for loop, other, place, past in zip(layer.loops, before.loops, trip, earlier[1]):
+        if loop is not other:
+            break
+        if place != past:
+            return loop in layer.chained
+    return earlier[0] in layer.met

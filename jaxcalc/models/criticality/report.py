@@ -51,7 +51,8 @@ class Criticality:
         faster than a power of depth; ``"normalised"``: they do as they do whatever the weights' scale; ``"dead"``:
         nothing passes; ``"outside the theory"``: nothing is predicted, and ``reason`` says why.
       reason: why the model, or its prediction, is outside the theory; empty if it is not.
-      depth: how many factors lie between the first and the last layer of the kind that occurs most often.
+      depth: how many factors lie between the first and the last layer of the kind that occurs most often, each acting
+        on the one before; of branches side by side the last counts.
       rate, measured_rate, rate_error: the mean logarithm of the factor over them: predicted; the logarithm of the mean
         over seeds, with its standard error.
       band: the deviation of the whole ratio's logarithm from draw to draw.
