@@ -17,7 +17,7 @@ from jaxcalc.transforms.flow_solvers import Method, SolverName, method
 from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.program_cache import program
 
-__all__ = ["AdjointName", "Flow", "flow"]
+__all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
 
 AdjointName = Literal["auto", "discrete", "forward", "checkpointed", "backsolve", "direct"]
 
@@ -121,20 +121,34 @@ def flow(
         range, times that are not finite or not in order.
       TypeError: for numbers of another kind.
     """
-    choices = _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints)
+    choices = flow_choices(
+        solver=solver,
+        adjoint=adjoint,
+        memory_budget=memory_budget,
+        num_steps=num_steps,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+        checkpoints=checkpoints,
+    )
     checks.function("flow", field, "field")
 
     def flow_map(y0, times, args=None):
-        y0, times = _checked_start(y0, times, choices)
+        y0, times = checked_start(y0, times)
         sound = _sound(times, num_steps is not None)
         times = jnp.where(sound, times, jnp.arange(times.size, dtype=times.dtype))
         if num_steps is None:
             sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
-        tolerances = None if num_steps is not None and not method(choices.solver).implicit else (rtol, atol)
-        found = _walked(field, choices, y0, times, args, tolerances)
+        tolerances = (rtol, atol) if needs_tolerances(choices) else None
+        found = walked(field, choices, y0, times, args, tolerances)
         return _reported(found, choices, sound) if report else _marked(found, sound)
 
     return flow_map
+
+
+def needs_tolerances(choices: "Choices") -> bool:
+    """Whether steps adapt, or each solves equations."""
+    return choices.num_steps is None or method(choices.solver).implicit
 
 
 class Choices(NamedTuple):
@@ -148,8 +162,18 @@ class Choices(NamedTuple):
     checkpoints: int | None
 
 
-def _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints) -> Choices:
-    """The choices, checked."""
+def flow_choices(
+    *,
+    solver: Any = "auto",
+    adjoint: Any = "auto",
+    memory_budget: Any = None,
+    num_steps: Any = None,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-6,
+    max_steps: Any = 4096,
+    checkpoints: Any = None,
+) -> Choices:
+    """The keywords of ``flow``, checked."""
     checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
     if solver == "auto":
         # Steps that are given do not tell whether they are short for stability's sake.
@@ -171,7 +195,7 @@ def _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, c
     return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints)
 
 
-def _checked_start(y0, times, choices: Choices) -> tuple[Any, jax.Array]:
+def checked_start(y0, times) -> tuple[Any, jax.Array]:
     """The start and the times as arrays of the types that the solve has."""
     y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
     times = checks.real_array("flow", "times", times, "Time is real.")
@@ -243,7 +267,7 @@ def _floating(value) -> jax.Array:
     return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
+def walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
     """The states at all times by a program that is dropped with the field."""
     operands = y0, times, args, tolerances
     leaves, structure = jax.tree.flatten(operands)

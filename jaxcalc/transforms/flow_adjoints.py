@@ -147,13 +147,13 @@ def walk(
     return run(at, rigid)
 
 
-def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
-    """The adjoint of the accepted steps, from so many recorded states of each leg."""
+def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
+    """The adjoint of the accepted steps, from so many recorded states of each leg, told where they are needed."""
 
     def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
         at, flags = part.merged(part.moving), part.flags
         legs = tuple(
-            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots)
+            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots())
         )
         out, records = _legs(legs, field, at)
         leaves, structure = jax.tree.flatten(at.leaves)

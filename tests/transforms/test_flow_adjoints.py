@@ -1,10 +1,13 @@
 """Derivatives of flows by their own steps: both modes, few slots, times, lanes, two legs, and what is refused."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcalc import MemoryBudgetError, plan
 from jaxcalc.functions import fields
 from jaxcalc.transforms.flow import flow
 from jaxcalc.transforms.flow_back import segment_length
@@ -143,3 +146,57 @@ def test_a_state_that_breaks_ends_at_once():
     found = flow(lambda t, y, _: jnp.log(0.5 - t) * y, report=True, max_steps=4096)(1.0, jnp.array([0.0, 1.0]))
     assert not found.reached and found.num_steps < 400 and np.isnan(found.states[-1])
     assert found.explain().split(":")[0] in ("not finite", "stopped")
+
+
+# -- plans -----------------------------------------------------------------------------------------------------------
+
+
+def _network(t, y, weights):
+    return jnp.tanh(y @ weights[0]) @ weights[1]
+
+
+WEIGHTS = (np.full((4, 16), 0.1, np.float32), np.full((16, 4), -0.1, np.float32))
+BATCH = np.linspace(-1, 1, 256, dtype=np.float32).reshape(64, 4)
+UNIT = np.array([0.0, 1.0], np.float32)
+
+
+def _temporaries(solve, *args):
+    gradient = jax.grad(lambda y, weights: jnp.sum(solve(y, args[1], weights)[-1] ** 2), (0, 1))
+    return jax.jit(gradient).lower(args[0], args[2]).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_few_inputs_are_carried_forward_and_many_brought_back(x64):
+    few = plan(flow, fields.lotka_volterra, jnp.array(START), jnp.array([0.0, 2.0]), jnp.array(RATES))
+    assert few.method == "forward" and "6 sensitivities" in few.explain() and "backsolve" in few.table()
+    many = plan(flow, _network, BATCH, UNIT, WEIGHTS)
+    assert many.method == "discrete"
+    routes = {route.method: route for route in many.routes if not route.refused}
+    assert routes["discrete"].seconds < routes["checkpointed"].seconds
+    abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (BATCH, UNIT)]
+    assert plan(flow, _network, *abstract, WEIGHTS).chosen.passes > many.chosen.passes  # all of max_steps
+    args = jnp.array(START), jnp.array([0.0, 2.0]), jnp.array(RATES)
+    np.testing.assert_allclose(jax.jit(few)(*args), flow(fields.lotka_volterra)(*args), rtol=1e-12)
+    loss = lambda solve: lambda rates: solve(args[0], args[1], rates)[-1].sum()
+    by = lambda adjoint: flow(fields.lotka_volterra, adjoint=adjoint)
+    expected = jax.grad(loss(by("discrete")))(args[2])
+    for solve in (few, pickle.loads(pickle.dumps(few)), by("auto"), by("forward")):
+        np.testing.assert_allclose(jax.grad(loss(solve))(args[2]), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("budget", [800_000, 2_000_000])
+def test_what_is_compiled_is_within_the_budget(budget):
+    made = plan(flow, _network, BATCH, UNIT, WEIGHTS, memory_budget=budget)
+    used = _temporaries(made, BATCH, UNIT, WEIGHTS)
+    assert used <= budget and 0.5 < made.chosen.cost.peak_bytes / used < 2
+    assert _temporaries(flow(_network, memory_budget=2_000_000), BATCH, UNIT, WEIGHTS) <= 2_000_000
+
+
+def test_a_budget_that_nothing_fits_is_an_error():
+    with pytest.raises(MemoryBudgetError, match=r"the leanest (is|takes)"):
+        plan(flow, _network, BATCH, UNIT, WEIGHTS, memory_budget=5_000)
+    solve = flow(_network, memory_budget=5_000)
+    assert np.isfinite(solve(BATCH, UNIT, WEIGHTS)).all()  # forwards nothing is kept
+    with pytest.raises(MemoryBudgetError, match="adjoint='checkpointed'"):
+        jax.grad(lambda y: solve(y, UNIT, WEIGHTS).sum())(BATCH)
+    with pytest.raises(ValueError, match="memory_budget is for adjoint='auto'"):
+        flow(_network, adjoint="discrete", memory_budget=5_000)
