@@ -178,7 +178,7 @@ def flow_choices(
     if solver == "auto":
         # Steps that are given do not tell whether they are short for stability's sake.
         solver = "auto" if num_steps is None and adjoint in OWN_ADJOINTS else "tsit5"
-    elif num_steps is None and not method(solver).estimates:
+    elif not method(solver).estimates and num_steps is None:
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
     for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
         if number is not None:
@@ -262,6 +262,10 @@ def _sound(times: jax.Array, any_order: bool) -> jax.Array:
     return jnp.asarray(finite & ordered)
 
 
+def _is_floating(leaf: Any) -> bool:
+    return checks.is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
 def _floating(value) -> jax.Array:
     """The value as an array, integers as floats of the default precision."""
     return jnp.asarray(value, jnp.result_type(value, float))
@@ -290,6 +294,9 @@ def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool)
     if choices.adjoint in OWN_ADJOINTS:
         return own_walk(field, choices, y0, times, args, tolerances)
     checked_rates(jax.eval_shape(lambda t, y: field(t, y, args), times[0], y0), y0)
+    if choices.adjoint == "backsolve":  # whose adjoint states have the times' precision
+        wide = lambda x: x.astype(jnp.promote_types(x.dtype, times.dtype)) if _is_floating(x) else x
+        args = jax.tree.map(wide, args)
     return walk_by_library(
         field,
         choices.solver,
