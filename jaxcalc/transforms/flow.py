@@ -227,6 +227,9 @@ def _reported(found: Walk, choices: Choices, sound) -> Flow:
     counts = [_evaluations(method(leg), attempts) for leg, attempts in zip(legs, found.attempts)]
     if choices.num_steps is None and choices.adjoint in OWN_ADJOINTS:
         counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + _FOR_FIRST_STEP - method(legs[0]).reuses)
+    elif choices.adjoint not in OWN_ADJOINTS and choices.num_steps is not None:  # diffrax begins anew at every time
+        again = method(legs[0]).reuses * (jax.tree.leaves(states)[0].shape[0] - 2)
+        counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + again)
     total = functools.reduce(lambda a, b: jnp.where((a < 0) | (b < 0), -1, a + b), counts)
     return Flow(
         states,

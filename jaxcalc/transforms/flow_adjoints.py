@@ -65,7 +65,7 @@ class Part(NamedTuple):
     def of(cls, at: Operands, tangents: Any) -> "Part":
         leaves, structure = jax.tree.flatten(at)
         dots = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-        which = tuple(not isinstance(dot, SymbolicZero) for dot in dots)
+        which = tuple(not isinstance(dot, SymbolicZero) and leaf.size > 0 for leaf, dot in zip(leaves, dots))
         some = lambda values: [value for value, moves in zip(values, which) if moves]
         return cls(some(leaves), some(dots), which, leaves, structure)
 
@@ -209,21 +209,31 @@ def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
 
 def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
     """The sensitivities to all that moves, carried along with the states: no way back, for few inputs."""
-    flat, unravel = ravel_pytree(part.moving)
+    flat, unravel = ravel_pytree(_in_reals(part.moving))
     run = lambda moving: _legs(legs, field, part.merged(moving))[0]
 
     def one(direction: jax.Array) -> Any:
-        out, dots = jax.jvp(run, (part.moving,), (unravel(direction),))
+        out, dots = jax.jvp(run, (part.moving,), (_from_reals(unravel(direction), 1j),))
         return out, dots.states
 
     out, jacobian = jax.vmap(one, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
 
     def pull(states_bar: Any) -> list[Any]:
         paths = zip(jax.tree.leaves(jacobian), jax.tree.leaves(states_bar))
-        total = sum(jnp.tensordot(rows, bar, bar.ndim) for rows, bar in paths)
-        return unravel((total + _unreached(out, states_bar)).astype(flat.dtype))
+        total = sum(jnp.tensordot(rows, bar, bar.ndim).real for rows, bar in paths)
+        return _from_reals(unravel((total + _unreached(out, states_bar)).astype(flat.dtype)), -1j)
 
     return out, pull
+
+
+def _in_reals(leaves: list[Any]) -> list[Any]:
+    """Complex leaves as pairs of real ones: sensitivities to both are two numbers where a field is not holomorphic."""
+    return [(leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf for leaf in leaves]
+
+
+def _from_reals(parts: list[Any], unit: complex) -> list[Any]:
+    """Pairs put together again, the second times ``unit``: ``1j`` of tangents, ``-1j`` of cotangents."""
+    return [part[0] + unit * part[1] if isinstance(part, tuple) else part for part in parts]
 
 
 def _unreached(out: Walk, states_bar: Any) -> jax.Array:

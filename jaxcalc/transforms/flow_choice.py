@@ -253,7 +253,7 @@ def step_costs(setting: Setting, field: Callable[..., Any], part: Part) -> tuple
 
 def _grid(times: jax.Array, num_steps: int) -> jax.Array:
     """Equal steps between any two times, each of which is met exactly."""
-    share = jnp.arange(num_steps, dtype=times.dtype) / num_steps
+    share = jnp.arange(num_steps, dtype=times.dtype)[None] / num_steps
     return jnp.append((times[:-1, None] + (times[1:] - times[:-1])[:, None] * share).reshape(-1), times[-1])
 
 
@@ -273,7 +273,9 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
 
     if choices.num_steps is not None:
         return (Setting(build(names[0], tolerances, eps), None, None),)
-    controller = diffrax.PIDController(*tolerances)
+    rtol, atol = tolerances
+    # No error in a state that stays 0 is none of any scale, and no 0 / 0.
+    controller = diffrax.PIDController(rtol, jnp.maximum(atol, jnp.finfo(jnp.float32).tiny))
     settings = []
     for number, name in enumerate(names):
         leaves = worth if number + 1 < len(names) else math.inf

@@ -167,7 +167,7 @@ def at_start(times: jax.Array) -> jax.Array:
 
 def states_at_start(slope: Any, y0: Any, times: jax.Array) -> Any:
     """The states at times that are the first, where no step leads: the start, moving with the times by its slope."""
-    moved = lambda y, k: y + (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype) * k
+    moved = lambda y, k: y + (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype) * jnp.expand_dims(k, 0)
     return jax.tree.map(moved, y0, slope)
 
 
@@ -270,6 +270,8 @@ def _strain(solver: Any, step: _Step, y: Any) -> tuple[jax.Array, jax.Array]:
 _EDGE = 1.7
 # So many more steps at the edge than twice those inside it.
 _PATIENCE = 15
+# Of the way, a first step where the controller finds none.
+_SHORT = 1e-6
 
 
 def walk_on(
@@ -303,10 +305,13 @@ def walk_on(
         end, control = grid[1], None
     else:
         end, control = controller.init(term, t0, t1, y0, size, None, solver.func, order)
-        end = jnp.minimum(end, t1)
+        # No number where the field is none a little further on, or where a scale of errors is 0.
+        short = t0 + jax.lax.stop_gradient(_SHORT * (t1 - t0))
+        end = jnp.where(end > t0, jnp.minimum(end, t1), short)
     if slope is None and (reuses(solver) or grid is None):
         slope = term.vf(t0, y0, None)
-    limit = jnp.iinfo(jnp.int32).max if max_steps is None else max_steps
+    most = int(jnp.iinfo(jnp.int32).max)  # that a count holds
+    limit = most if max_steps is None else min(max_steps, most)
 
     def attempt(now: _Running) -> _Running:
         active = now.status == _RUNNING
@@ -318,12 +323,14 @@ def walk_on(
             stuck = broken = jnp.asarray(False)
         else:
             error = jax.tree.map(lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error)
+            # An infinite state would be the scale of its own error; NaN is none.
+            candidate = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), y1)
             keep, t, end, _, control, _ = controller.adapt_step_size(
-                now.t, now.end, now.y, y1, None, error, order, now.control
+                now.t, now.end, now.y, candidate, None, error, order, now.control
             )
             t = jnp.minimum(t, t1)
             end = jnp.where(end > floor, jnp.where(keep, t1, t + 0.5 * (t1 - t)), end)
-            stuck = ~keep & (end <= t)
+            stuck = ~keep & ~(end > t)  # or NaN, as where the first slope is
             broken = stuck & ~jnp.stack([jnp.isfinite(e).all() for e in jax.tree.leaves(error)]).all()
             keep &= active
         accepted = now.accepted + keep
@@ -423,7 +430,10 @@ def _save(solver, times, now: _Running, y1, dense, keep, per: int | None):
         saved, states = carry
         here = due(carry)
         t = times[jnp.minimum(saved, count - 1)]
-        y = where(t >= now.end, y1, path.evaluate(t))
+        within = path.evaluate(t)
+        # At a step's end its own state, but one that moves with the time asked for, which may be another than the end.
+        moving = jax.tree.map(lambda y1, at, end: y1 + (at - end), y1, within, path.evaluate(now.end))
+        y = where(t >= now.end, moving, within)
         place = jnp.where(here, saved, count)
         states = jax.tree.map(lambda all, one: all.at[place].set(one.astype(all.dtype), mode="drop"), states, y)
         return saved + here, states

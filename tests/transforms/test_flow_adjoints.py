@@ -200,3 +200,73 @@ def test_a_budget_that_nothing_fits_is_an_error():
         jax.grad(lambda y: solve(y, UNIT, WEIGHTS).sum())(BATCH)
     with pytest.raises(ValueError, match="memory_budget is for adjoint='auto'"):
         flow(_network, adjoint="discrete", memory_budget=5_000)
+
+
+# -- ends asked for twice, sensitivities of complex states, first steps ----------------------------------------------
+
+
+@pytest.mark.parametrize("choices", [{"adjoint": "discrete"}, {"adjoint": "forward"}, {"solver": "heun"}])
+def test_times_at_a_step_s_end_move_alone(x64, choices):
+    # Oracle: y = exp(-t), of which each time asked for moves its own state, the last ones too where they are one.
+    solve = flow(lambda t, y, _: -y, rtol=1e-7, atol=1e-7, **choices)
+    weights, times = np.array([1.0, 2.0, 4.0, 8.0]), jnp.array([0.0, 0.5, 1.0, 1.0])
+    found = jax.grad(lambda times: weights @ solve(1.0, times))(times)
+    slopes = -weights * np.exp(-np.array(times))
+    np.testing.assert_allclose(found, [-slopes[1:].sum(), *slopes[1:]], rtol=1e-4)
+
+
+def test_sensitivities_of_complex_states_are_those_of_both_parts(x64):
+    # Oracle: the steps back. The field is no holomorphic one.
+    field = lambda t, z, k: 1j * k * z * jnp.abs(z) ** 2 - 0.3 * jnp.conj(z)
+
+    def gradient(adjoint):
+        solve = flow(field, adjoint=adjoint, solver="tsit5", num_steps=8)
+        loss = lambda z, k: jnp.abs(solve(z, jnp.array([0.0, 0.7, 2.0]), k)[1:] - (1 + 2j)).sum()
+        return jax.grad(loss, (0, 1))(jnp.array(1 + 0.5j), jnp.array(0.7))
+
+    for ours, theirs in zip(gradient("forward"), gradient("discrete")):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+FIRST_STEPS = {
+    # name: (field, start, end, choices, state at the end)
+    "no field further on": (lambda t, y, _: jnp.sqrt(1 - y * y), 0.999, 0.01, {}, np.sin(np.arcsin(0.999) + 0.01)),
+    "no error in a 0": (lambda t, y, _: -y, [1.0, 0.0], 1.0, {"atol": 0.0}, [np.exp(-1), 0.0]),
+    "away from 0": (lambda t, y, _: jnp.stack([0 * t, y[0]]), [1.0, 0.0], 1.0, {"atol": 0.0}, [1.0, 1.0]),
+    "a trial that overflows": (lambda t, y, _: -(y**9), 1e2, 1.0, {}, (8 + 1e-16) ** (-1 / 8)),
+    "more steps than are counted": (lambda t, y, _: -y, 1.0, 1.0, {"max_steps": 2**40}, np.exp(-1)),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_first_steps_are_found(x64, name):
+    field, start, end, choices, exact = FIRST_STEPS[name]
+    found = flow(field, report=True, **choices)(jnp.array(start), jnp.array([0.0, end]))
+    assert found.reached
+    np.testing.assert_allclose(found.states[-1], exact, rtol=1e-5)
+
+
+def test_a_field_of_nan_ends_without_a_limit():
+    found = flow(lambda t, y, _: y * jnp.nan, report=True, max_steps=None)(1.0, jnp.array([0.0, 1.0]))
+    assert found.explain().startswith("not finite")
+
+
+def test_arguments_may_be_empty_or_beyond_comparison(x64):
+    solve = flow(lambda t, y, args: args[0].sum() - len(args[1]) * y)
+    end = lambda empty: solve(1.0, jnp.array([0.0, 1.0]), (empty, {1, 2}))[-1]
+    found, gradient = jax.value_and_grad(end)(jnp.zeros(0))
+    assert gradient.shape == (0,)
+    np.testing.assert_allclose(found, np.exp(-2), rtol=1e-5)
+
+
+def test_evaluations_of_diffrax_s_own_steps_are_counted():
+    counted = []
+
+    def field(t, y, _):
+        jax.debug.callback(lambda t: counted.append(t), t)
+        return -y
+
+    found = flow(field, solver="dopri5", adjoint="checkpointed", num_steps=3, report=True)(1.0, [0.0, 0.5, 1.0])
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    assert len(counted) == found.evaluations
