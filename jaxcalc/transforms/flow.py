@@ -19,7 +19,7 @@ from jaxcalc.transforms.program_cache import program
 
 __all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
 
-AdjointName = Literal["auto", "discrete", "forward", "checkpointed", "backsolve", "direct"]
+AdjointName = Literal["auto", "discrete", "forward", "reversible", "checkpointed", "backsolve", "direct"]
 
 _WORDS = (
     "reached: the states at all times were computed",
@@ -100,7 +100,9 @@ def flow(
         which recomputes what few checkpoints leave out, again and again; ``"direct"``, through nested loops of bounded
         length, which may be differentiated twice; and ``"backsolve"``, which solves the adjoint equation backwards in
         time and rebuilds the states on the way: the exact flow's gradient, and a wrong one where the flow cannot be
-        run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states.
+        run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states. ``"reversible"``
+        takes other steps, two copies of the state held together, which are undone on the way back: nothing is recorded
+        but their ends; for explicit methods, and the state at the end or at equal steps.
       memory_budget: bytes for what ``"auto"`` records.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps, 0 or more and not both 0; of implicit methods also those that a step's
@@ -177,9 +179,12 @@ def flow_choices(
     checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
     if solver == "auto":
         # Steps that are given do not tell whether they are short for stability's sake.
-        solver = "auto" if num_steps is None and adjoint in OWN_ADJOINTS else "tsit5"
+        switches = num_steps is None and adjoint in OWN_ADJOINTS and adjoint != "reversible"
+        solver = "auto" if switches else "tsit5"
     elif not method(solver).estimates and num_steps is None:
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
+    if adjoint == "reversible" and method(solver).implicit:
+        raise ValueError(f"flow: adjoint='reversible' is for explicit methods, got solver={solver!r}.")
     for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
         if number is not None:
             checks.integer("flow", name, number)

@@ -12,8 +12,9 @@ from jax.flatten_util import ravel_pytree
 from jaxcalc.programs.cost import Cost, cost
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms.choose import MemoryBudgetError, available_memory
-from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, term_of, walk
+from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, reversible, term_of, walk
 from jaxcalc.transforms.flow_back import segment_length
+from jaxcalc.transforms.flow_reversible import Reversible
 from jaxcalc.transforms.flow_solvers import build, method
 from jaxcalc.transforms.flow_steps import Setting, Walk, taken
 from jaxcalc.transforms.lifting import split_arrays
@@ -37,7 +38,7 @@ __all__ = [
 
 # What solver="auto" takes: the second where the first is held by stability.
 AUTO_LEGS = ("tsit5", "kvaerno5")
-OWN_ADJOINTS = ("auto", "discrete", "forward")
+OWN_ADJOINTS = ("auto", "discrete", "forward", "reversible")
 
 
 class Case(NamedTuple):
@@ -96,8 +97,28 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     """The states at all times by our own loop; arguments as of ``prepared``."""
     case = prepared(field, choices, y0, times, args, tolerances)
     slots = lambda: (choices.checkpoints or slots_for(choices, case),) * case.legs
+    if choices.adjoint == "reversible":
+        pairs = _in_pairs(case)
+        found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible)
+        return found._replace(states=found.states[0])
     adjoint = {"auto": cheapest(discrete(slots)), "discrete": discrete(slots), "forward": forward}[choices.adjoint]
     return walk(case.make_legs, case.field, case.at, case.rigid, adjoint)
+
+
+def _in_pairs(case: Case) -> Case:
+    """The case with two copies of its state, by a reversible solver.
+
+    Raises:
+      ValueError: for saved times within adaptive steps, which nothing interpolates.
+    """
+    if case.at.grid is None and case.at.times.shape[0] > 2:
+        raise ValueError("flow: adjoint='reversible' has no states within steps: give num_steps, or two times.")
+
+    def make_legs(rigid: Any) -> tuple[Setting, ...]:
+        return tuple(leg._replace(solver=Reversible(leg.solver), worth=None) for leg in case.make_legs(rigid))
+
+    both = lambda t, pair, parts: tuple(case.field(t, y, parts) for y in pair)
+    return case._replace(field=both, at=case.at._replace(y0=(case.at.y0, case.at.y0)), make_legs=make_legs)
 
 
 def traced_field(field: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:

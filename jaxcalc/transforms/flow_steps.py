@@ -5,6 +5,7 @@ is taken. Accepted steps alone count: the controller's choices are constants of 
 """
 
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ __all__ = [
     "End",
     "Record",
     "Setting",
+    "Step",
     "Walk",
     "any_lane",
     "at_start",
@@ -37,6 +39,7 @@ __all__ = [
     "walk_on",
     "where",
     "where_rows",
+    "written_out",
 ]
 
 _RUNNING = -1
@@ -50,7 +53,7 @@ class Setting(NamedTuple):
       solver: takes one.
       controller: adapts them; ``None`` where they are given.
       max_steps: the most that are tried; ``None`` for no end.
-      slots: how many states are recorded; 0 for none.
+      slots: how many states are recorded; 0 for none, and ``None`` for the steps' ends alone.
       worth: where stability holds steps, the loop ends as stiff if more than so many are left, or than it may take;
         infinite for never; ``None`` of a method that cannot tell.
       written_out: whether an explicit method's stages are, which runs faster; a large field compiles faster in a loop.
@@ -59,7 +62,7 @@ class Setting(NamedTuple):
     solver: "diffrax.AbstractSolver"
     controller: "diffrax.AbstractStepSizeController | None"
     max_steps: int | None
-    slots: int = 0
+    slots: int | None = 0
     worth: float | None = None
     written_out: bool = True
 
@@ -69,7 +72,7 @@ class Record(NamedTuple):
 
     Args:
       grid: their ends, after the start, shape ``(max_steps + 1,)``.
-      slots: the states at every ``stride``-th of them, on leading axes.
+      slots: the states at every ``stride``-th of them, on leading axes; ``None`` where none is kept.
       stride: a power of two, 1 until the slots are full.
       length: how many steps there are.
     """
@@ -185,7 +188,7 @@ def _norm(tree):
     return jnp.sqrt(sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves) / sum(leaf.size for leaf in leaves))
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A step: its end, the estimate of its error, what interpolates it, its last slope, and whether it was solved."""
 
     y: Any
@@ -217,21 +220,29 @@ def looping(solver: Any, kind: Any) -> Any:
     return dataclasses.replace(solver, scan_kind=kind) if hasattr(solver, "scan_kind") else solver
 
 
-def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> _Step:
+def written_out(solver: Any, field: Callable[[Any, Any], Any], t: Any, end: Any, y: Any) -> Step:
+    """A step of an explicit method for ``field(t, y)``."""
+    term = SimpleNamespace(vf=lambda t, y, _: field(t, y))
+    return _explicit(_tableau(solver), term, t, end, y, field(t, y))
+
+
+def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step from ``t`` to ``end``; ``slope`` is the field's at its start, of methods that reuse the last."""
     import diffrax
 
-    solver = setting.solver
+    solver: Any = setting.solver
+    if hasattr(solver, "undone"):  # a reversible pair
+        return solver.step(term, t, end, y)
     tableau = _tableau(solver)
     if tableau is not None and (setting.written_out or not hasattr(solver, "tableau")):
         return _explicit(tableau, term, t, end, y, slope if reuses(solver) else term.vf(t, y, None))
     # diffrax's flag for a first step, which would be a choice in every lane of every step, is never set.
     state = (jnp.asarray(False), slope) if reuses(solver) else solver.init(term, t, end, y, None)
     y1, error, dense, state, result = solver.step(term, t, end, y, None, state, False)
-    return _Step(y1, error, dense, state[1] if reuses(solver) else None, result == diffrax.RESULTS.successful)
+    return Step(y1, error, dense, state[1] if reuses(solver) else None, result == diffrax.RESULTS.successful)
 
 
-def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> _Step:
+def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step of an explicit Runge-Kutta method, written out: compiled, several times as fast as a loop over stages."""
     h = end - t
     slopes = [slope]
@@ -250,10 +261,10 @@ def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> 
         slopes.append(term.vf(end if c == 1 else t + float(c) * h, stage, None))
     y1 = stage if tableau.ssal else _add(y, combined(tableau.b_sol))
     scaled = jax.tree.map(lambda *k: jnp.stack(k) * h.astype(k[0].dtype), *slopes)
-    return _Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1, "k": scaled}, slopes[-1])
+    return Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1, "k": scaled}, slopes[-1])
 
 
-def _strain(solver: Any, step: _Step, y: Any) -> tuple[jax.Array, jax.Array]:
+def _strain(solver: Any, step: Step, y: Any) -> tuple[jax.Array, jax.Array]:
     """Two norms whose ratio is the step times the field's steepest slope, about: of the last two stages.
 
     Source: E. Hairer, G. Wanner, Solving Ordinary Differential Equations II, section IV.2.
@@ -373,10 +384,10 @@ def walk_on(
 
     zero = jnp.zeros((), jnp.int32)
     record = None
-    if slots:
+    if slots is None or slots:
         steps = grid.shape[0] - 1 if grid is not None else limit
         ends = jnp.full(steps + 1, t1) if grid is None else grid
-        kept = jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
+        kept = None if slots is None else jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
         record = Record(ends.at[0].set(t0), kept, zero + 1, zero)
     first = zero + 1 if grid is not None else jnp.searchsorted(times, t0, side="right").astype(jnp.int32)
     states = None
@@ -443,8 +454,10 @@ def _save(solver, times, now: _Running, y1, dense, keep, per: int | None):
 
 def _recorded(record: Record, now: _Running, keep) -> Record:
     """The record with a step that is taken from ``now``."""
-    slots = jax.tree.leaves(record.slots)[0].shape[0]
     grid = record.grid.at[jnp.where(keep, now.accepted + 1, record.grid.shape[0])].set(now.end, mode="drop")
+    if record.slots is None:
+        return record._replace(grid=grid)
+    slots = jax.tree.leaves(record.slots)[0].shape[0]
 
     def is_full(carry):
         return keep & (now.accepted // carry[0] >= slots)
