@@ -20,9 +20,9 @@ from jaxcalc.transforms.flow_steps import (
     Walk,
     at_start,
     states_at_start,
-    walk_on,
     where_rows,
 )
+from jaxcalc.transforms.flow_walk import walk_on
 from jaxcalc.transforms.linear_map import linear_map, once
 
 __all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "reversible", "term_of", "walk"]

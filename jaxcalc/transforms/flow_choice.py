@@ -16,7 +16,7 @@ from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, disc
 from jaxcalc.transforms.flow_back import segment_length
 from jaxcalc.transforms.flow_reversible import Reversible
 from jaxcalc.transforms.flow_solvers import build, method
-from jaxcalc.transforms.flow_steps import Setting, Walk, taken
+from jaxcalc.transforms.flow_steps import Setting, Walk, looping, taken
 from jaxcalc.transforms.lifting import split_arrays
 from jaxcalc.transforms.tables import in_bytes
 
@@ -257,18 +257,24 @@ def step_costs(setting: Setting, field: Callable[..., Any], part: Part) -> tuple
     at = part.merged(part.moving)
     begin, end = at.times[0], at.times[-1]
 
-    def step(moving: Any) -> Any:
-        at = part.merged(moving)
-        term = term_of(field, at.leaves)
-        return taken(setting, term, begin, end, at.y0, term.vf(begin, at.y0, None)).y
+    def stepping(loops: Any) -> Callable[[Any], Any]:
+        looped = setting._replace(solver=looping(setting.solver, loops))
 
+        def step(moving: Any) -> Any:
+            at = part.merged(moving)
+            term = term_of(field, at.leaves)
+            return taken(looped, term, begin, end, at.y0, term.vf(begin, at.y0, None)).y
+
+        return step
+
+    ahead, back = stepping("lax"), stepping(None)
     flat, unravel = ravel_pytree(part.moving)
-    with_tangents = jax.vmap(lambda v, moving: jax.jvp(step, (moving,), (unravel(v),)), (0, None), (None, 0))
-    transposed = lambda bar, moving: jax.vjp(step, moving)[1](bar)
+    with_tangents = jax.vmap(lambda v, moving: jax.jvp(ahead, (moving,), (unravel(v),)), (0, None), (None, 0))
+    transposed = lambda bar, moving: jax.vjp(back, moving)[1](bar)
     basis = jax.ShapeDtypeStruct((flat.size, flat.size), flat.dtype)
     few = flat.size <= MOST_SENSITIVITIES
     sensitive = cost(with_tangents, basis, part.moving, trips=_ITERATIONS) if few else Cost()
-    once = cost(step, part.moving, trips=_ITERATIONS)
+    once = cost(ahead, part.moving, trips=_ITERATIONS)
     return sensitive, once, cost(transposed, at.y0, part.moving, trips=_ITERATIONS)
 
 
@@ -301,7 +307,8 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
     for number, name in enumerate(names):
         leaves = worth if number + 1 < len(names) else math.inf
         worthwhile = leaves if method(name).tells_stiffness else None
-        settings.append(Setting(build(name, tolerances, eps), controller, choices.max_steps, worth=worthwhile))
+        solver, lands = build(name, tolerances, eps), method(name).implicit
+        settings.append(Setting(solver, controller, choices.max_steps, worth=worthwhile, lands=lands))
     return tuple(settings)
 
 
