@@ -15,6 +15,7 @@ from jaxcalc.transforms.flow_choice import AUTO_LEGS, OWN_ADJOINTS, checked_rate
 from jaxcalc.transforms.flow_library import walk_by_library
 from jaxcalc.transforms.flow_solvers import Method, SolverName, method
 from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
+from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.program_cache import program
 
 __all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
@@ -114,7 +115,9 @@ def flow(
 
     Returns:
       ``flow_map(y0, times, args=None) -> states`` with a leading axis over ``times`` (shape ``(k,)``, increasing or
-      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. A solve that fails, as that of a stiff field
+      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. States within a step are interpolated, and
+      those of an implicit method, whose steps are long, less exact than its tolerances say (errors of 2e-3 for 1e-6 in
+      ``y' = -1e5 (y - cos t)``); the last time is a step's end. A solve that fails, as that of a stiff field
       will, fills the states it did not reach with NaN; with ``report=True`` it says why. A backward solve that fails
       raises.
 
@@ -145,7 +148,7 @@ def flow(
         found = walked(field, choices, y0, times, args, tolerances)
         return _reported(found, choices, sound) if report else _marked(found, sound)
 
-    return flow_map
+    return sending(flow_map)
 
 
 def needs_tolerances(choices: "Choices") -> bool:
@@ -282,20 +285,56 @@ def _floating(value) -> jax.Array:
 def walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
     """The states at all times by a program that is dropped with the field."""
     operands = y0, times, args, tolerances
-    leaves, structure = jax.tree.flatten(operands)
-    arrays = [leaf if isinstance(leaf, (jax.Array, np.ndarray, np.generic)) else None for leaf in leaves]
-    others = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays))
     if not jax.tree_util.all_leaves([field]):  # its arrays are operands
+        arrays, rest = _split((field, *operands))
+        if choices.adjoint in OWN_ADJOINTS and _is_hashable(rest):
+            return _program_of_tree(choices, rest)(arrays)
         return _walk(field, choices, *operands, inline=False)
+    arrays, rest = _split(operands)
 
     def make(give):
-        def walk(arrays):
-            leaves = [other if array is None else array for array, other in zip(arrays, others)]
-            return _walk(give(), choices, *jax.tree.unflatten(structure, leaves), inline=True)
+        return jax.jit(lambda arrays: _walk(give(), choices, *rest.joined(arrays), inline=True))
 
-        return jax.jit(walk)
+    return program(field, (choices, rest), make)(arrays)
 
-    return program(field, (choices, structure, others, tuple(map(type, others))), make)(arrays)
+
+class _Rest(NamedTuple):
+    """What a program is made for beside arrays: the tree, its other leaves, and their types (1 == 1.0 == True)."""
+
+    structure: Any
+    leaves: tuple[Any, ...]
+    types: tuple[type, ...]
+
+    def joined(self, arrays) -> Any:
+        leaves = [other if array is None else array for array, other in zip(arrays, self.leaves)]
+        return jax.tree.unflatten(self.structure, leaves)
+
+
+def _split(tree) -> tuple[list[Any], _Rest]:
+    """A tree's arrays, ``None`` in place of other leaves, and the rest."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [leaf if isinstance(leaf, (jax.Array, np.ndarray, np.generic)) else None for leaf in leaves]
+    others = tuple(None if array is not None else leaf for leaf, array in zip(leaves, arrays))
+    return arrays, _Rest(structure, others, tuple(map(type, others)))
+
+
+def _is_hashable(value) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=64)  # so many at most live on
+def _program_of_tree(choices: Choices, rest: _Rest) -> Any:
+    """The program of a field that is a tree, as a module is; it holds none of its arrays."""
+
+    def walk(arrays):
+        field, *operands = rest.joined(arrays)
+        return _walk(field, choices, *operands, inline=True)
+
+    return jax.jit(walk)
 
 
 def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool) -> Walk:

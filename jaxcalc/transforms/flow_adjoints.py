@@ -23,6 +23,7 @@ from jaxcalc.transforms.flow_steps import (
     where_rows,
 )
 from jaxcalc.transforms.flow_walk import walk_on
+from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.linear_map import linear_map, once
 
 __all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "reversible", "term_of", "walk"]
@@ -139,7 +140,8 @@ def walk(
             forward = lambda dots: jax.jvp(
                 lambda moved: _legs(legs, held, part.merged(moved))[0].states, (part.moving,), (dots,)
             )[1]
-            states_dot = linear_map(forward, pull, part.tangents, out.states)
+            # Transposed after the call that began it, and out of its guard.
+            states_dot = linear_map(sending(forward), sending(pull), part.tangents, out.states)
         else:
             states_dot = jax.tree.map(jnp.zeros_like, out.states)
         numbers = jax.tree.map(lambda leaf: np.zeros(leaf.shape, jax.dtypes.float0), tuple(out)[1:])

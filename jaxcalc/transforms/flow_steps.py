@@ -154,8 +154,8 @@ def at_start(times: jax.Array) -> jax.Array:
 
 def states_at_start(slope: Any, y0: Any, times: jax.Array) -> Any:
     """The states at times that are the first, where no step leads: the start, moving with the times by its slope."""
-    moved = lambda y, k: y + (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype) * jnp.expand_dims(k, 0)
-    return jax.tree.map(moved, y0, slope)
+    gone = lambda y: (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype)
+    return jax.tree.map(lambda y, k: jnp.expand_dims(y, 0) + gone(y) * jnp.expand_dims(k, 0), y0, slope)
 
 
 def zeros(tree):

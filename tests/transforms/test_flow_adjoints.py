@@ -310,3 +310,31 @@ def test_reversible_steps_save_times_and_keep_nothing(x64):
         flow(field, adjoint="reversible")(y, times, w)
     with pytest.raises(ValueError, match="explicit"):
         flow(field, adjoint="reversible", solver="kvaerno5")
+
+
+def test_a_module_is_compiled_once_for_all_its_weights(x64):
+    traces = []
+
+    def field(rate, t, y, args):
+        traces.append(None)
+        return -rate * y
+
+    end = lambda rate: flow(jax.tree_util.Partial(field, rate), num_steps=8)(1.0, jnp.array([0.0, 1.0]))[-1]
+    for rate in (1.0, 2.0):
+        np.testing.assert_allclose(end(jnp.array(rate)), np.exp(-rate), rtol=1e-5)
+    assert len(traces) == 1
+    np.testing.assert_allclose(jax.grad(end)(jnp.array(2.0)), -np.exp(-2), rtol=1e-4)
+
+
+@pytest.mark.parametrize("choices", [{}, {"num_steps": 8}])
+def test_guards_hold(x64, choices):
+    operands = jnp.ones((2, 3)), jnp.array([0.0, 0.5, 1.0]), jnp.array(1.0)
+    solve = flow(lambda t, y, rate: -rate * y, **choices)
+    slope = jax.jit(jax.grad(lambda y, times, rate: solve(y, times, rate)[-1].sum(), 2))
+    with jax.numpy_rank_promotion("raise"):
+        # Compiled outside of the guard of transfers: lineax, for implicit steps, sends numbers.
+        slope(*operands)
+    with jax.numpy_rank_promotion("raise"), jax.transfer_guard("disallow"):
+        states, found = solve(*operands), slope(*operands)
+    np.testing.assert_allclose(states[-1], np.exp(-1), rtol=1e-5)
+    np.testing.assert_allclose(found, -6 * np.exp(-1), rtol=1e-5)
