@@ -115,9 +115,8 @@ def flow(
 
     Returns:
       ``flow_map(y0, times, args=None) -> states`` with a leading axis over ``times`` (shape ``(k,)``, increasing or
-      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. States within a step are interpolated, and
-      those of an implicit method, whose steps are long, less exact than its tolerances say (errors of 2e-3 for 1e-6 in
-      ``y' = -1e5 (y - cos t)``); the last time is a step's end. A solve that fails, as that of a stiff field
+      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. States within a step are interpolated; an
+      implicit method's steps end at the times asked for. A solve that fails, as that of a stiff field
       will, fills the states it did not reach with NaN; with ``report=True`` it says why. A backward solve that fails
       raises.
 
@@ -342,7 +341,7 @@ def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool)
         return own_walk(field, choices, y0, times, args, tolerances)
     checked_rates(jax.eval_shape(lambda t, y: field(t, y, args), times[0], y0), y0)
     if choices.adjoint == "backsolve":  # whose adjoint states have the times' precision
-        wide = lambda x: x.astype(jnp.promote_types(x.dtype, times.dtype)) if _is_floating(x) else x
+        wide = lambda x: jnp.asarray(x, jnp.result_type(x, times)) if _is_floating(x) else x
         args = jax.tree.map(wide, args)
     return walk_by_library(
         field,
