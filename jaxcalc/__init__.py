@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jaxcalc.transforms import flow as flow
     from jaxcalc.transforms import forward_laplacian as forward_laplacian
     from jaxcalc.transforms import ggn_vp as ggn_vp
+    from jaxcalc.transforms import gradient_trust as gradient_trust
     from jaxcalc.transforms import hessian as hessian
     from jaxcalc.transforms import hvp as hvp
     from jaxcalc.transforms import integral as integral
@@ -77,6 +78,7 @@ _HOMES = {
             "flow",
             "forward_laplacian",
             "ggn_vp",
+            "gradient_trust",
             "hessian",
             "hvp",
             "integral",

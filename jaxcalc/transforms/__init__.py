@@ -15,6 +15,7 @@ from jaxcalc.transforms.expectation import (
 from jaxcalc.transforms.flow import AdjointName, Flow, flow
 from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS, SolverName
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
+from jaxcalc.transforms.gradient_trust import GradientTrust, gradient_trust
 from jaxcalc.transforms.hessian import HessianMethod, hessian
 from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
 from jaxcalc.transforms.iterated import double_integral, iterated_integral
@@ -49,6 +50,7 @@ __all__ = [
     "DivergenceMethod",
     "Estimate",
     "Flow",
+    "GradientTrust",
     "HessianMethod",
     "Integral",
     "IntegralMethod",
@@ -74,6 +76,7 @@ __all__ = [
     "flow",
     "forward_laplacian",
     "ggn_vp",
+    "gradient_trust",
     "hessian",
     "hvp",
     "importance_sampling",

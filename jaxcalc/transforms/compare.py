@@ -16,6 +16,8 @@ from jaxcalc import checks, measure
 from jaxcalc.programs.compiled import Executable
 from jaxcalc.transforms import plan_memory, tables
 from jaxcalc.transforms.choose import SLACK, compiled, make_plan
+from jaxcalc.transforms.flow import flow
+from jaxcalc.transforms.flow_plan import plan_flow
 from jaxcalc.transforms.hessian import HESSIAN, hessian
 from jaxcalc.transforms.jacobian import JACOBIAN, jacobian
 from jaxcalc.transforms.laplacian import (
@@ -75,7 +77,8 @@ def plan(
 
     Args:
       operator: ``jacobian``, ``hessian``, ``hvp``, ``ggn_vp``, ``fisher_vp``, ``taylor``, ``diagonal``, ``trace``,
-        ``laplacian`` or ``bilaplacian``.
+        ``laplacian`` or ``bilaplacian``; or ``flow``, whose adjoints are priced for a gradient in the start and the
+        field's arguments. Where its start, times and arguments are numbers, it is run once to count its steps.
       fun: the function. *args: its arguments, or ``jax.ShapeDtypeStruct`` in their place (for ``hvp``: the tuple of
         primals, and the vector; for ``ggn_vp``, ``fisher_vp`` and ``taylor`` the point and the vector, with ``loss=``
         and ``order=`` among the choices).
@@ -94,9 +97,13 @@ def plan(
         leave a loop whose length depends on them.
       MemoryBudgetError: if no strategy fits.
     """
-    known = _operator(operator)
     checks.function("plan", fun)
     checks.one_of("plan", "effort", effort, get_args(Effort))
+    if operator is flow:
+        if effort == "measure":
+            raise ValueError("plan: a flow is planned by estimate alone; count its steps by giving numbers.")
+        return plan_flow(fun, *args, memory_budget=memory_budget, **choices)
+    known = _operator(operator)
     request = Request(known, fun, _validated(known, memory_budget=memory_budget, **choices), args)
     if effort == "measure":
         return _for_use(_measured(request, leading=SLACK)[0], request)

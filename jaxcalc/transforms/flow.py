@@ -17,9 +17,9 @@ from jaxcalc.transforms.flow_solvers import Method, SolverName, method
 from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.program_cache import program
 
-__all__ = ["AdjointName", "Flow", "flow"]
+__all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
 
-AdjointName = Literal["auto", "discrete", "forward", "checkpointed", "backsolve", "direct"]
+AdjointName = Literal["auto", "discrete", "forward", "reversible", "checkpointed", "backsolve", "direct"]
 
 _WORDS = (
     "reached: the states at all times were computed",
@@ -100,7 +100,9 @@ def flow(
         which recomputes what few checkpoints leave out, again and again; ``"direct"``, through nested loops of bounded
         length, which may be differentiated twice; and ``"backsolve"``, which solves the adjoint equation backwards in
         time and rebuilds the states on the way: the exact flow's gradient, and a wrong one where the flow cannot be
-        run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states.
+        run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states. ``"reversible"``
+        takes other steps, two copies of the state held together, which are undone on the way back: nothing is recorded
+        but their ends; for explicit methods, and the state at the end or at equal steps.
       memory_budget: bytes for what ``"auto"`` records.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps, 0 or more and not both 0; of implicit methods also those that a step's
@@ -121,20 +123,34 @@ def flow(
         range, times that are not finite or not in order.
       TypeError: for numbers of another kind.
     """
-    choices = _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints)
+    choices = flow_choices(
+        solver=solver,
+        adjoint=adjoint,
+        memory_budget=memory_budget,
+        num_steps=num_steps,
+        rtol=rtol,
+        atol=atol,
+        max_steps=max_steps,
+        checkpoints=checkpoints,
+    )
     checks.function("flow", field, "field")
 
     def flow_map(y0, times, args=None):
-        y0, times = _checked_start(y0, times, choices)
+        y0, times = checked_start(y0, times)
         sound = _sound(times, num_steps is not None)
         times = jnp.where(sound, times, jnp.arange(times.size, dtype=times.dtype))
         if num_steps is None:
             sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
-        tolerances = None if num_steps is not None and not method(choices.solver).implicit else (rtol, atol)
-        found = _walked(field, choices, y0, times, args, tolerances)
+        tolerances = (rtol, atol) if needs_tolerances(choices) else None
+        found = walked(field, choices, y0, times, args, tolerances)
         return _reported(found, choices, sound) if report else _marked(found, sound)
 
     return flow_map
+
+
+def needs_tolerances(choices: "Choices") -> bool:
+    """Whether steps adapt, or each solves equations."""
+    return choices.num_steps is None or method(choices.solver).implicit
 
 
 class Choices(NamedTuple):
@@ -148,14 +164,27 @@ class Choices(NamedTuple):
     checkpoints: int | None
 
 
-def _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, checkpoints) -> Choices:
-    """The choices, checked."""
+def flow_choices(
+    *,
+    solver: Any = "auto",
+    adjoint: Any = "auto",
+    memory_budget: Any = None,
+    num_steps: Any = None,
+    rtol: Any = 1e-6,
+    atol: Any = 1e-6,
+    max_steps: Any = 4096,
+    checkpoints: Any = None,
+) -> Choices:
+    """The keywords of ``flow``, checked."""
     checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
     if solver == "auto":
         # Steps that are given do not tell whether they are short for stability's sake.
-        solver = "auto" if num_steps is None and adjoint in OWN_ADJOINTS else "tsit5"
-    elif num_steps is None and not method(solver).estimates:
+        switches = num_steps is None and adjoint in OWN_ADJOINTS and adjoint != "reversible"
+        solver = "auto" if switches else "tsit5"
+    elif not method(solver).estimates and num_steps is None:
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
+    if adjoint == "reversible" and method(solver).implicit:
+        raise ValueError(f"flow: adjoint='reversible' is for explicit methods, got solver={solver!r}.")
     for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
         if number is not None:
             checks.integer("flow", name, number)
@@ -171,7 +200,7 @@ def _choices(solver, adjoint, memory_budget, num_steps, rtol, atol, max_steps, c
     return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints)
 
 
-def _checked_start(y0, times, choices: Choices) -> tuple[Any, jax.Array]:
+def checked_start(y0, times) -> tuple[Any, jax.Array]:
     """The start and the times as arrays of the types that the solve has."""
     y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
     times = checks.real_array("flow", "times", times, "Time is real.")
@@ -203,6 +232,9 @@ def _reported(found: Walk, choices: Choices, sound) -> Flow:
     counts = [_evaluations(method(leg), attempts) for leg, attempts in zip(legs, found.attempts)]
     if choices.num_steps is None and choices.adjoint in OWN_ADJOINTS:
         counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + _FOR_FIRST_STEP - method(legs[0]).reuses)
+    elif choices.adjoint not in OWN_ADJOINTS and choices.num_steps is not None:  # diffrax begins anew at every time
+        again = method(legs[0]).reuses * (jax.tree.leaves(states)[0].shape[0] - 2)
+        counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + again)
     total = functools.reduce(lambda a, b: jnp.where((a < 0) | (b < 0), -1, a + b), counts)
     return Flow(
         states,
@@ -238,12 +270,16 @@ def _sound(times: jax.Array, any_order: bool) -> jax.Array:
     return jnp.asarray(finite & ordered)
 
 
+def _is_floating(leaf: Any) -> bool:
+    return checks.is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
 def _floating(value) -> jax.Array:
     """The value as an array, integers as floats of the default precision."""
     return jnp.asarray(value, jnp.result_type(value, float))
 
 
-def _walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
+def walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
     """The states at all times by a program that is dropped with the field."""
     operands = y0, times, args, tolerances
     leaves, structure = jax.tree.flatten(operands)
@@ -266,6 +302,9 @@ def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool)
     if choices.adjoint in OWN_ADJOINTS:
         return own_walk(field, choices, y0, times, args, tolerances)
     checked_rates(jax.eval_shape(lambda t, y: field(t, y, args), times[0], y0), y0)
+    if choices.adjoint == "backsolve":  # whose adjoint states have the times' precision
+        wide = lambda x: x.astype(jnp.promote_types(x.dtype, times.dtype)) if _is_floating(x) else x
+        args = jax.tree.map(wide, args)
     return walk_by_library(
         field,
         choices.solver,

@@ -11,6 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc.transforms.flow_back import go_back
+from jaxcalc.transforms.flow_reversible import run_back
 from jaxcalc.transforms.flow_steps import (
     STIFF,
     End,
@@ -24,7 +25,7 @@ from jaxcalc.transforms.flow_steps import (
 )
 from jaxcalc.transforms.linear_map import linear_map, once
 
-__all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "term_of", "walk"]
+__all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "reversible", "term_of", "walk"]
 
 _TWICE = (
     "flow: this adjoint gives first derivatives alone. For a second one use adjoint='direct', whose steps JAX "
@@ -65,7 +66,7 @@ class Part(NamedTuple):
     def of(cls, at: Operands, tangents: Any) -> "Part":
         leaves, structure = jax.tree.flatten(at)
         dots = jax.tree.leaves(tangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-        which = tuple(not isinstance(dot, SymbolicZero) for dot in dots)
+        which = tuple(not isinstance(dot, SymbolicZero) and leaf.size > 0 for leaf, dot in zip(leaves, dots))
         some = lambda values: [value for value, moves in zip(values, which) if moves]
         return cls(some(leaves), some(dots), which, leaves, structure)
 
@@ -147,25 +148,17 @@ def walk(
     return run(at, rigid)
 
 
-def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
-    """The adjoint of the accepted steps, from so many recorded states of each leg."""
+def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
+    """The adjoint of the accepted steps, from so many recorded states of each leg, told where they are needed."""
 
     def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
         at, flags = part.merged(part.moving), part.flags
         legs = tuple(
-            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots)
+            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots())
         )
         out, records = _legs(legs, field, at)
-        leaves, structure = jax.tree.flatten(at.leaves)
-        which = jax.tree.leaves(flags.leaves)
-        moved = [leaf for leaf, moves in zip(leaves, which) if moves]
+        moved, make_term = _moved_term(field, at.leaves, flags.leaves)
         with_times = bool(flags.times) or bool(jax.tree.leaves(flags.grid) and flags.grid)
-
-        def make_term(moved: Any) -> Any:
-            more = iter(moved)
-            return term_of(
-                field, jax.tree.unflatten(structure, [next(more) if m else x for m, x in zip(which, leaves)])
-            )
 
         def pull(states_bar: Any) -> list[Any]:
             all_bar = states_bar
@@ -207,23 +200,65 @@ def discrete(slots: tuple[int, ...]) -> Callable[..., Any]:
     return adjoint
 
 
+def reversible(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
+    """The adjoint of steps that are undone on the way back; of them their ends alone are recorded."""
+    (leg,), at, flags = legs, part.merged(part.moving), part.flags
+    leg = leg._replace(slots=None, max_steps=leg.max_steps or MOST_RECORDED)
+    solver: Any = leg.solver
+    out, (record,) = _legs((leg,), field, at)
+    assert record is not None
+    moved, make_term = _moved_term(field, at.leaves, flags.leaves)
+    only_end = at.times.shape[0] == 2
+
+    def pull(states_bar: Any) -> list[Any]:
+        nothing = jax.tree.map(lambda path: jnp.zeros_like(path[0]), states_bar)
+        per = 0 if only_end or at.grid is None else (at.grid.shape[0] - 1) // (at.times.shape[0] - 1)
+
+        def saved_bar(n: Any) -> Any:
+            if not per:
+                return nothing
+            here = (n + 1) % per == 0
+            return jax.tree.map(lambda path: jnp.where(here, path[(n + 1) // per], 0), states_bar)
+
+        pair = jax.tree.map(lambda path: path[-1], out.states)
+        pair_bar = nothing if per else jax.tree.map(lambda path: path[-1], states_bar)
+        back = run_back(solver, make_term, record.grid, record.length, moved, pair, pair_bar, saved_bar)
+        y_bar = jax.tree.map(lambda bar, path: bar + path[0], back[0], states_bar)
+        times_bar = jnp.zeros_like(at.times) if at.grid is not None else _ends_bar(record, back[2], at.times)
+        whole = jax.tree.leaves(Operands(y_bar, times_bar, None if at.grid is None else back[2], None))
+        head = [bar for bar, moves in zip(whole, jax.tree.leaves(flags._replace(leaves=None))) if moves]
+        return [bar + _unreached(out, states_bar).astype(bar.dtype) for bar in head + back[1]]
+
+    return out, pull
+
+
 def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
     """The sensitivities to all that moves, carried along with the states: no way back, for few inputs."""
-    flat, unravel = ravel_pytree(part.moving)
+    flat, unravel = ravel_pytree(_in_reals(part.moving))
     run = lambda moving: _legs(legs, field, part.merged(moving))[0]
 
     def one(direction: jax.Array) -> Any:
-        out, dots = jax.jvp(run, (part.moving,), (unravel(direction),))
+        out, dots = jax.jvp(run, (part.moving,), (_from_reals(unravel(direction), 1j),))
         return out, dots.states
 
     out, jacobian = jax.vmap(one, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
 
     def pull(states_bar: Any) -> list[Any]:
         paths = zip(jax.tree.leaves(jacobian), jax.tree.leaves(states_bar))
-        total = sum(jnp.tensordot(rows, bar, bar.ndim) for rows, bar in paths)
-        return unravel((total + _unreached(out, states_bar)).astype(flat.dtype))
+        total = sum(jnp.tensordot(rows, bar, bar.ndim).real for rows, bar in paths)
+        return _from_reals(unravel((total + _unreached(out, states_bar)).astype(flat.dtype)), -1j)
 
     return out, pull
+
+
+def _in_reals(leaves: list[Any]) -> list[Any]:
+    """Complex leaves as pairs of real ones: sensitivities to both are two numbers where a field is not holomorphic."""
+    return [(leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf for leaf in leaves]
+
+
+def _from_reals(parts: list[Any], unit: complex) -> list[Any]:
+    """Pairs put together again, the second times ``unit``: ``1j`` of tangents, ``-1j`` of cotangents."""
+    return [part[0] + unit * part[1] if isinstance(part, tuple) else part for part in parts]
 
 
 def _unreached(out: Walk, states_bar: Any) -> jax.Array:
@@ -232,6 +267,18 @@ def _unreached(out: Walk, states_bar: Any) -> jax.Array:
         jnp.arange(bar.shape[0]) >= out.saved, jnp.abs(bar).reshape(bar.shape[0], -1).sum(1), 0
     )
     return 0 * jnp.stack([total(bar).sum() for bar in jax.tree.leaves(states_bar)]).sum()
+
+
+def _moved_term(field: Callable[..., Any], leaves: Any, flags: Any) -> tuple[list[Any], Callable[[Any], Any]]:
+    """The leaves that move, and what makes a term of other values of them."""
+    held, structure = jax.tree.flatten(leaves)
+    which = jax.tree.leaves(flags)
+
+    def make_term(moved: Any) -> Any:
+        more = iter(moved)
+        return term_of(field, jax.tree.unflatten(structure, [next(more) if m else x for m, x in zip(which, held)]))
+
+    return [leaf for leaf, moves in zip(held, which) if moves], make_term
 
 
 def _ends_bar(record: Record, grid_bar: jax.Array, times: jax.Array) -> jax.Array:

@@ -157,9 +157,12 @@ def _collected(solver, times, states_bar, i, active, ends, dense, back: Cotangen
         y_bar = _add(y_bar, jax.tree.map(lambda b: jnp.where(at_end, b, 0), bar))
         within = jax.tree.map(lambda b: jnp.where(at_end, 0, b), bar)
         if with_times:
-            more, *ends_more, time_bar = jax.vjp(evaluate, dense, t, end, times[place])[1](within)
-            ends_bar = _add(ends_bar, tuple(ends_more))
-            times_bar = times_bar.at[place].add(time_bar)
+            pull = jax.vjp(evaluate, dense, t, end, times[place])[1]
+            more, start_more, end_more, time_bar = pull(within)
+            # A state at the step's end moves with the time asked for, and not with the end by itself.
+            slope_bar = pull(_add(bar, jax.tree.map(jnp.negative, within)))[3]
+            ends_bar = _add(ends_bar, (start_more, end_more - slope_bar))
+            times_bar = times_bar.at[place].add(time_bar + slope_bar)
         else:
             (more,) = jax.vjp(lambda dense: evaluate(dense, t, end, times[place]), dense)[1](within)
         return i - here, y_bar, _add(dense_bar, more), ends_bar, times_bar

@@ -2,36 +2,69 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
-from jaxcalc.programs.cost import cost
+from jaxcalc.programs.cost import Cost, cost
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms.choose import MemoryBudgetError, available_memory
-from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, term_of, walk
+from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, reversible, term_of, walk
 from jaxcalc.transforms.flow_back import segment_length
+from jaxcalc.transforms.flow_reversible import Reversible
 from jaxcalc.transforms.flow_solvers import build, method
 from jaxcalc.transforms.flow_steps import Setting, Walk, taken
 from jaxcalc.transforms.lifting import split_arrays
 from jaxcalc.transforms.tables import in_bytes
 
-__all__ = ["AUTO_LEGS", "OWN_ADJOINTS", "own_walk"]
+__all__ = [
+    "AUTO_LEGS",
+    "MOST_SENSITIVITIES",
+    "OWN_ADJOINTS",
+    "Case",
+    "balanced",
+    "bound",
+    "checked_rates",
+    "footprint",
+    "own_walk",
+    "prepared",
+    "sensitivities_footprint",
+    "step_costs",
+    "traced_field",
+]
 
 # What solver="auto" takes: the second where the first is held by stability.
 AUTO_LEGS = ("tsit5", "kvaerno5")
-OWN_ADJOINTS = ("auto", "discrete", "forward")
+OWN_ADJOINTS = ("auto", "discrete", "forward", "reversible")
 
 
-def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Walk:
-    """The states at all times by our own loop.
+class Case(NamedTuple):
+    """A flow made ready for the loop.
 
     Args:
-      field: ``field(t, y, args)``, rates like the state.
-      choices: of ``flow``.
+      field: ``field(t, y, (leaves, rigid))``, along increasing times.
+      at: what it is differentiated in.
+      rigid: what it is not.
+      make_legs: from ``rigid`` to how steps are taken.
+      legs: how many solvers may take them.
+      matrices: bytes of the matrices that implicit steps solve with, about.
+    """
+
+    field: Callable[..., Any]
+    at: Operands
+    rigid: Any
+    make_legs: Callable[..., tuple[Setting, ...]]
+    legs: int
+    matrices: int
+
+
+def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Case:
+    """The case of a field, ``field(t, y, args)``, with the choices of ``flow``.
+
+    Args:
       tolerances: ``None`` where nothing needs them.
     """
     # Times increase for the loop; where steps are given they may go as they like.
@@ -55,9 +88,37 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
     names = _names(choices, y0)
     worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
-    slots = (choices.checkpoints or slots_for(choices, y0, times, operands),) * len(names)
+    make_legs = lambda rigid: _legs(choices, names, eps, rigid[1], worth)
+    implicit = sum(method(name).implicit for name in names)
+    return Case(of_parts, at, rigid, make_legs, len(names), implicit * _MATRICES * _bytes(y0) * _size(y0))
+
+
+def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Walk:
+    """The states at all times by our own loop; arguments as of ``prepared``."""
+    case = prepared(field, choices, y0, times, args, tolerances)
+    slots = lambda: (choices.checkpoints or slots_for(choices, case),) * case.legs
+    if choices.adjoint == "reversible":
+        pairs = _in_pairs(case)
+        found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible)
+        return found._replace(states=found.states[0])
     adjoint = {"auto": cheapest(discrete(slots)), "discrete": discrete(slots), "forward": forward}[choices.adjoint]
-    return walk(lambda rigid: _legs(choices, names, eps, rigid[1], worth), of_parts, at, rigid, adjoint)
+    return walk(case.make_legs, case.field, case.at, case.rigid, adjoint)
+
+
+def _in_pairs(case: Case) -> Case:
+    """The case with two copies of its state, by a reversible solver.
+
+    Raises:
+      ValueError: for saved times within adaptive steps, which nothing interpolates.
+    """
+    if case.at.grid is None and case.at.times.shape[0] > 2:
+        raise ValueError("flow: adjoint='reversible' has no states within steps: give num_steps, or two times.")
+
+    def make_legs(rigid: Any) -> tuple[Setting, ...]:
+        return tuple(leg._replace(solver=Reversible(leg.solver), worth=None) for leg in case.make_legs(rigid))
+
+    both = lambda t, pair, parts: tuple(case.field(t, y, parts) for y in pair)
+    return case._replace(field=both, at=case.at._replace(y0=(case.at.y0, case.at.y0)), make_legs=make_legs)
 
 
 def traced_field(field: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:
@@ -108,16 +169,27 @@ def bound(choices: Any, times: jax.Array) -> int:
     return choices.max_steps or MOST_RECORDED
 
 
-def footprint(slots: int, most: int, y0: Any, times: jax.Array, operands: Any) -> int:
+def footprint(slots: int, most: int, case: Case) -> int:
     """About how many bytes a gradient takes that records so many states of at most so many steps."""
-    state, more = _bytes(y0), _bytes(operands)
+    state, more = _bytes(case.at.y0), _bytes(case.at.leaves)
     copies = 1 if slots >= most else 2  # halving what is recorded moves it
     segment = segment_length(most, slots)
-    return copies * slots * state + (segment + _LIVE) * state + most * times.dtype.itemsize + 3 * more
+    record = copies * slots * state + segment * state + most * case.at.times.dtype.itemsize
+    return case.legs * (record + _LIVE * state + 3 * more + _FIXED) + case.matrices
+
+
+def sensitivities_footprint(count: int, case: Case) -> int:
+    """About how many bytes sensitivities to so many numbers take."""
+    path = (45 + 2 * case.at.times.shape[0]) * _bytes(case.at.y0)
+    return case.legs * (count + 1) * path + case.matrices + _FIXED // 4
 
 
 # States that live within a step and its transpose.
 _LIVE = 30
+# Bytes of numbers and coefficients, which count where states are small.
+_FIXED = 6000
+# Matrices of the state's size that live in a step of an implicit method.
+_MATRICES = 22
 # Records this small are kept whole: to clear them takes no time.
 _SMALL = 1 << 18
 
@@ -126,22 +198,26 @@ def _bytes(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def _size(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
 def balanced(most: int) -> int:
     """So many slots that they and a segment between two of them, which is taken again, are fewest together."""
     return min(most, 1 << math.ceil(math.log2(math.sqrt(2 * most))))
 
 
-def slots_for(choices: Any, y0: Any, times: jax.Array, operands: Any) -> int:
+def slots_for(choices: Any, case: Case) -> int:
     """How many states to record: all where they are small, or their number is known and fits.
 
     Raises:
       MemoryBudgetError: if not even the fewest fit.
     """
-    most = bound(choices, times)
-    need = lambda slots: footprint(slots, most, y0, times, operands)
+    most = bound(choices, case.at.times)
+    need = lambda slots: footprint(slots, most, case)
     budget = choices.memory_budget
     limit = available_memory() // 4 if budget is None else budget
-    if (most * _bytes(y0) <= _SMALL or choices.num_steps is not None) and need(most) <= limit:
+    if (most * _bytes(case.at.y0) <= _SMALL or choices.num_steps is not None) and need(most) <= limit:
         return most
     few = balanced(most)
     if budget is not None and need(few) > budget:
@@ -154,29 +230,30 @@ def slots_for(choices: Any, y0: Any, times: jax.Array, operands: Any) -> int:
 
 
 # So many sensitivities at most are worth a thought; each takes more than a step's way back where they are more.
-_MOST_SENSITIVITIES = 32
+MOST_SENSITIVITIES = 32
 
 
 def cheapest(reverse: Callable[..., Any]) -> Callable[..., Any]:
     """The way back, or sensitivities carried forward where they are few and a step with them costs less."""
 
     def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
-        chosen = forward if _is_forward_cheaper(legs[0], field, part) else reverse
-        return chosen(legs, field, part)
+        if _is_forward_cheaper(legs[0], field, part):
+            return forward(legs, field, part)
+        return reverse(legs, field, part)
 
     return adjoint
 
 
 def _is_forward_cheaper(setting: Setting, field: Callable[..., Any], part: Part) -> bool:
     count = sum(leaf.size for leaf in part.moving)
-    if count > _MOST_SENSITIVITIES or any(jnp.iscomplexobj(leaf) for leaf in part.moving):
+    if count > MOST_SENSITIVITIES or any(jnp.iscomplexobj(leaf) for leaf in part.moving):
         return False
-    ahead, back = step_prices(setting, field, part)
-    return ahead < back
+    ahead, once, back = (device().seconds(price, within=True) for price in step_costs(setting, field, part))
+    return ahead < once + back
 
 
-def step_prices(setting: Setting, field: Callable[..., Any], part: Part) -> tuple[float, float]:
-    """Predicted seconds of a step with its sensitivities, and of one that is taken, and taken again and transposed."""
+def step_costs(setting: Setting, field: Callable[..., Any], part: Part) -> tuple[Cost, Cost, Cost]:
+    """What a step costs with its sensitivities, by itself, and taken again and transposed."""
     at = part.merged(part.moving)
     begin, end = at.times[0], at.times[-1]
 
@@ -188,29 +265,28 @@ def step_prices(setting: Setting, field: Callable[..., Any], part: Part) -> tupl
     flat, unravel = ravel_pytree(part.moving)
     with_tangents = jax.vmap(lambda v, moving: jax.jvp(step, (moving,), (unravel(v),)), (0, None), (None, 0))
     transposed = lambda bar, moving: jax.vjp(step, moving)[1](bar)
-    on = device()
-    seconds = lambda fun, *args: on.seconds(cost(fun, *args), within=True)
     basis = jax.ShapeDtypeStruct((flat.size, flat.size), flat.dtype)
-    once = seconds(step, part.moving)
-    return seconds(with_tangents, basis, part.moving), once + seconds(transposed, at.y0, part.moving)
+    few = flat.size <= MOST_SENSITIVITIES
+    sensitive = cost(with_tangents, basis, part.moving, trips=_ITERATIONS) if few else Cost()
+    once = cost(step, part.moving, trips=_ITERATIONS)
+    return sensitive, once, cost(transposed, at.y0, part.moving, trips=_ITERATIONS)
 
 
 def _grid(times: jax.Array, num_steps: int) -> jax.Array:
     """Equal steps between any two times, each of which is met exactly."""
-    share = jnp.arange(num_steps, dtype=times.dtype) / num_steps
+    share = jnp.arange(num_steps, dtype=times.dtype)[None] / num_steps
     return jnp.append((times[:-1, None] + (times[1:] - times[:-1])[:, None] * share).reshape(-1), times[-1])
 
 
 # A larger state's matrices are large: an implicit method is then for who asks for it.
-_LARGEST_MATRIX = 256
+_LARGEST_MATRIX = 100
 
 
 def _names(choices: Any, y0: Any) -> tuple[str, ...]:
     """The solvers, each of which goes on where the one before was too stiff."""
     if choices.solver != "auto":
         return (choices.solver,)
-    size = sum(leaf.size for leaf in jax.tree.leaves(y0))
-    return AUTO_LEGS if size <= _LARGEST_MATRIX else AUTO_LEGS[:1]
+    return AUTO_LEGS if _size(y0) <= _LARGEST_MATRIX else AUTO_LEGS[:1]
 
 
 def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, worth: float) -> tuple[Setting, ...]:
@@ -218,7 +294,9 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
 
     if choices.num_steps is not None:
         return (Setting(build(names[0], tolerances, eps), None, None),)
-    controller = diffrax.PIDController(*tolerances)
+    rtol, atol = tolerances
+    # No error in a state that stays 0 is none of any scale, and no 0 / 0.
+    controller = diffrax.PIDController(rtol, jnp.maximum(atol, jnp.finfo(jnp.float32).tiny))
     settings = []
     for number, name in enumerate(names):
         leaves = worth if number + 1 < len(names) else math.inf
@@ -237,7 +315,7 @@ def _worth(field: Callable[..., Any], y0: Any, times: Any, operands: Any) -> flo
     """How many explicit steps take as long as an implicit method's whole solve, by the field's price."""
     on = device()
     rate = on.nanoseconds
-    size = sum(leaf.size for leaf in jax.tree.leaves(y0))
+    size = _size(y0)
     once = 1e9 * on.seconds(cost(field, times[0], y0, operands), within=True)
     overhead = 40 * rate["kernels"]
     explicit = 6 * once + overhead

@@ -5,6 +5,7 @@ is taken. Accepted steps alone count: the controller's choices are constants of 
 """
 
 import dataclasses
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ __all__ = [
     "End",
     "Record",
     "Setting",
+    "Step",
     "Walk",
     "any_lane",
     "at_start",
@@ -37,6 +39,7 @@ __all__ = [
     "walk_on",
     "where",
     "where_rows",
+    "written_out",
 ]
 
 _RUNNING = -1
@@ -50,7 +53,7 @@ class Setting(NamedTuple):
       solver: takes one.
       controller: adapts them; ``None`` where they are given.
       max_steps: the most that are tried; ``None`` for no end.
-      slots: how many states are recorded; 0 for none.
+      slots: how many states are recorded; 0 for none, and ``None`` for the steps' ends alone.
       worth: where stability holds steps, the loop ends as stiff if more than so many are left, or than it may take;
         infinite for never; ``None`` of a method that cannot tell.
       written_out: whether an explicit method's stages are, which runs faster; a large field compiles faster in a loop.
@@ -59,7 +62,7 @@ class Setting(NamedTuple):
     solver: "diffrax.AbstractSolver"
     controller: "diffrax.AbstractStepSizeController | None"
     max_steps: int | None
-    slots: int = 0
+    slots: int | None = 0
     worth: float | None = None
     written_out: bool = True
 
@@ -69,7 +72,7 @@ class Record(NamedTuple):
 
     Args:
       grid: their ends, after the start, shape ``(max_steps + 1,)``.
-      slots: the states at every ``stride``-th of them, on leading axes.
+      slots: the states at every ``stride``-th of them, on leading axes; ``None`` where none is kept.
       stride: a power of two, 1 until the slots are full.
       length: how many steps there are.
     """
@@ -167,7 +170,7 @@ def at_start(times: jax.Array) -> jax.Array:
 
 def states_at_start(slope: Any, y0: Any, times: jax.Array) -> Any:
     """The states at times that are the first, where no step leads: the start, moving with the times by its slope."""
-    moved = lambda y, k: y + (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype) * k
+    moved = lambda y, k: y + (times - times[0]).reshape(-1, *[1] * y.ndim).astype(y.dtype) * jnp.expand_dims(k, 0)
     return jax.tree.map(moved, y0, slope)
 
 
@@ -185,7 +188,7 @@ def _norm(tree):
     return jnp.sqrt(sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves) / sum(leaf.size for leaf in leaves))
 
 
-class _Step(NamedTuple):
+class Step(NamedTuple):
     """A step: its end, the estimate of its error, what interpolates it, its last slope, and whether it was solved."""
 
     y: Any
@@ -217,21 +220,29 @@ def looping(solver: Any, kind: Any) -> Any:
     return dataclasses.replace(solver, scan_kind=kind) if hasattr(solver, "scan_kind") else solver
 
 
-def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> _Step:
+def written_out(solver: Any, field: Callable[[Any, Any], Any], t: Any, end: Any, y: Any) -> Step:
+    """A step of an explicit method for ``field(t, y)``."""
+    term = SimpleNamespace(vf=lambda t, y, _: field(t, y))
+    return _explicit(_tableau(solver), term, t, end, y, field(t, y))
+
+
+def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step from ``t`` to ``end``; ``slope`` is the field's at its start, of methods that reuse the last."""
     import diffrax
 
-    solver = setting.solver
+    solver: Any = setting.solver
+    if hasattr(solver, "undone"):  # a reversible pair
+        return solver.step(term, t, end, y)
     tableau = _tableau(solver)
     if tableau is not None and (setting.written_out or not hasattr(solver, "tableau")):
         return _explicit(tableau, term, t, end, y, slope if reuses(solver) else term.vf(t, y, None))
     # diffrax's flag for a first step, which would be a choice in every lane of every step, is never set.
     state = (jnp.asarray(False), slope) if reuses(solver) else solver.init(term, t, end, y, None)
     y1, error, dense, state, result = solver.step(term, t, end, y, None, state, False)
-    return _Step(y1, error, dense, state[1] if reuses(solver) else None, result == diffrax.RESULTS.successful)
+    return Step(y1, error, dense, state[1] if reuses(solver) else None, result == diffrax.RESULTS.successful)
 
 
-def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> _Step:
+def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step of an explicit Runge-Kutta method, written out: compiled, several times as fast as a loop over stages."""
     h = end - t
     slopes = [slope]
@@ -250,10 +261,10 @@ def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> 
         slopes.append(term.vf(end if c == 1 else t + float(c) * h, stage, None))
     y1 = stage if tableau.ssal else _add(y, combined(tableau.b_sol))
     scaled = jax.tree.map(lambda *k: jnp.stack(k) * h.astype(k[0].dtype), *slopes)
-    return _Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1, "k": scaled}, slopes[-1])
+    return Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1, "k": scaled}, slopes[-1])
 
 
-def _strain(solver: Any, step: _Step, y: Any) -> tuple[jax.Array, jax.Array]:
+def _strain(solver: Any, step: Step, y: Any) -> tuple[jax.Array, jax.Array]:
     """Two norms whose ratio is the step times the field's steepest slope, about: of the last two stages.
 
     Source: E. Hairer, G. Wanner, Solving Ordinary Differential Equations II, section IV.2.
@@ -270,6 +281,8 @@ def _strain(solver: Any, step: _Step, y: Any) -> tuple[jax.Array, jax.Array]:
 _EDGE = 1.7
 # So many more steps at the edge than twice those inside it.
 _PATIENCE = 15
+# Of the way, a first step where the controller finds none.
+_SHORT = 1e-6
 
 
 def walk_on(
@@ -303,10 +316,13 @@ def walk_on(
         end, control = grid[1], None
     else:
         end, control = controller.init(term, t0, t1, y0, size, None, solver.func, order)
-        end = jnp.minimum(end, t1)
+        # No number where the field is none a little further on, or where a scale of errors is 0.
+        short = t0 + jax.lax.stop_gradient(_SHORT * (t1 - t0))
+        end = jnp.where(end > t0, jnp.minimum(end, t1), short)
     if slope is None and (reuses(solver) or grid is None):
         slope = term.vf(t0, y0, None)
-    limit = jnp.iinfo(jnp.int32).max if max_steps is None else max_steps
+    most = int(jnp.iinfo(jnp.int32).max)  # that a count holds
+    limit = most if max_steps is None else min(max_steps, most)
 
     def attempt(now: _Running) -> _Running:
         active = now.status == _RUNNING
@@ -318,12 +334,14 @@ def walk_on(
             stuck = broken = jnp.asarray(False)
         else:
             error = jax.tree.map(lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error)
+            # An infinite state would be the scale of its own error; NaN is none.
+            candidate = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), y1)
             keep, t, end, _, control, _ = controller.adapt_step_size(
-                now.t, now.end, now.y, y1, None, error, order, now.control
+                now.t, now.end, now.y, candidate, None, error, order, now.control
             )
             t = jnp.minimum(t, t1)
             end = jnp.where(end > floor, jnp.where(keep, t1, t + 0.5 * (t1 - t)), end)
-            stuck = ~keep & (end <= t)
+            stuck = ~keep & ~(end > t)  # or NaN, as where the first slope is
             broken = stuck & ~jnp.stack([jnp.isfinite(e).all() for e in jax.tree.leaves(error)]).all()
             keep &= active
         accepted = now.accepted + keep
@@ -366,10 +384,10 @@ def walk_on(
 
     zero = jnp.zeros((), jnp.int32)
     record = None
-    if slots:
+    if slots is None or slots:
         steps = grid.shape[0] - 1 if grid is not None else limit
         ends = jnp.full(steps + 1, t1) if grid is None else grid
-        kept = jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
+        kept = None if slots is None else jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
         record = Record(ends.at[0].set(t0), kept, zero + 1, zero)
     first = zero + 1 if grid is not None else jnp.searchsorted(times, t0, side="right").astype(jnp.int32)
     states = None
@@ -423,7 +441,10 @@ def _save(solver, times, now: _Running, y1, dense, keep, per: int | None):
         saved, states = carry
         here = due(carry)
         t = times[jnp.minimum(saved, count - 1)]
-        y = where(t >= now.end, y1, path.evaluate(t))
+        within = path.evaluate(t)
+        # At a step's end its own state, but one that moves with the time asked for, which may be another than the end.
+        moving = jax.tree.map(lambda y1, at, end: y1 + (at - end), y1, within, path.evaluate(now.end))
+        y = where(t >= now.end, moving, within)
         place = jnp.where(here, saved, count)
         states = jax.tree.map(lambda all, one: all.at[place].set(one.astype(all.dtype), mode="drop"), states, y)
         return saved + here, states
@@ -433,8 +454,10 @@ def _save(solver, times, now: _Running, y1, dense, keep, per: int | None):
 
 def _recorded(record: Record, now: _Running, keep) -> Record:
     """The record with a step that is taken from ``now``."""
-    slots = jax.tree.leaves(record.slots)[0].shape[0]
     grid = record.grid.at[jnp.where(keep, now.accepted + 1, record.grid.shape[0])].set(now.end, mode="drop")
+    if record.slots is None:
+        return record._replace(grid=grid)
+    slots = jax.tree.leaves(record.slots)[0].shape[0]
 
     def is_full(carry):
         return keep & (now.accepted // carry[0] >= slots)

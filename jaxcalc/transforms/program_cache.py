@@ -24,7 +24,8 @@ def program(fun: Callable[..., Any], choices: Hashable, make: Callable[[Callable
     number = id(owner)
     try:
         watched = weakref.ref(owner, lambda _: _KEPT.pop(number, None))
-    except TypeError:  # what cannot be watched is compiled at every call
+        hash(choices)
+    except TypeError:  # what cannot be watched, or compared, is compiled at every call
         return make(lambda: fun)
     kept = _KEPT.get(number)
     if kept is None or kept[0]() is not owner:

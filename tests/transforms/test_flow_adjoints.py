@@ -1,10 +1,13 @@
 """Derivatives of flows by their own steps: both modes, few slots, times, lanes, two legs, and what is refused."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcalc import MemoryBudgetError, plan
 from jaxcalc.functions import fields
 from jaxcalc.transforms.flow import flow
 from jaxcalc.transforms.flow_back import segment_length
@@ -143,3 +146,167 @@ def test_a_state_that_breaks_ends_at_once():
     found = flow(lambda t, y, _: jnp.log(0.5 - t) * y, report=True, max_steps=4096)(1.0, jnp.array([0.0, 1.0]))
     assert not found.reached and found.num_steps < 400 and np.isnan(found.states[-1])
     assert found.explain().split(":")[0] in ("not finite", "stopped")
+
+
+# -- plans -----------------------------------------------------------------------------------------------------------
+
+
+def _network(t, y, weights):
+    return jnp.tanh(y @ weights[0]) @ weights[1]
+
+
+WEIGHTS = (np.full((4, 16), 0.1, np.float32), np.full((16, 4), -0.1, np.float32))
+BATCH = np.linspace(-1, 1, 256, dtype=np.float32).reshape(64, 4)
+UNIT = np.array([0.0, 1.0], np.float32)
+
+
+def _temporaries(solve, *args):
+    gradient = jax.grad(lambda y, weights: jnp.sum(solve(y, args[1], weights)[-1] ** 2), (0, 1))
+    return jax.jit(gradient).lower(args[0], args[2]).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_few_inputs_are_carried_forward_and_many_brought_back(x64):
+    few = plan(flow, fields.lotka_volterra, jnp.array(START), jnp.array([0.0, 2.0]), jnp.array(RATES))
+    assert few.method == "forward" and "6 sensitivities" in few.explain() and "backsolve" in few.table()
+    many = plan(flow, _network, BATCH, UNIT, WEIGHTS)
+    assert many.method == "discrete"
+    routes = {route.method: route for route in many.routes if not route.refused}
+    assert routes["discrete"].seconds < routes["checkpointed"].seconds
+    abstract = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (BATCH, UNIT)]
+    assert plan(flow, _network, *abstract, WEIGHTS).chosen.passes > many.chosen.passes  # all of max_steps
+    args = jnp.array(START), jnp.array([0.0, 2.0]), jnp.array(RATES)
+    np.testing.assert_allclose(jax.jit(few)(*args), flow(fields.lotka_volterra)(*args), rtol=1e-12)
+    loss = lambda solve: lambda rates: solve(args[0], args[1], rates)[-1].sum()
+    by = lambda adjoint: flow(fields.lotka_volterra, adjoint=adjoint)
+    expected = jax.grad(loss(by("discrete")))(args[2])
+    for solve in (few, pickle.loads(pickle.dumps(few)), by("auto"), by("forward")):
+        np.testing.assert_allclose(jax.grad(loss(solve))(args[2]), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("budget", [800_000, 2_000_000])
+def test_what_is_compiled_is_within_the_budget(budget):
+    made = plan(flow, _network, BATCH, UNIT, WEIGHTS, memory_budget=budget)
+    used = _temporaries(made, BATCH, UNIT, WEIGHTS)
+    assert used <= budget and 0.5 < made.chosen.cost.peak_bytes / used < 2
+    assert _temporaries(flow(_network, memory_budget=2_000_000), BATCH, UNIT, WEIGHTS) <= 2_000_000
+
+
+def test_a_budget_that_nothing_fits_is_an_error():
+    with pytest.raises(MemoryBudgetError, match=r"the leanest (is|takes)"):
+        plan(flow, _network, BATCH, UNIT, WEIGHTS, memory_budget=5_000)
+    solve = flow(_network, memory_budget=5_000)
+    assert np.isfinite(solve(BATCH, UNIT, WEIGHTS)).all()  # forwards nothing is kept
+    with pytest.raises(MemoryBudgetError, match="adjoint='checkpointed'"):
+        jax.grad(lambda y: solve(y, UNIT, WEIGHTS).sum())(BATCH)
+    with pytest.raises(ValueError, match="memory_budget is for adjoint='auto'"):
+        flow(_network, adjoint="discrete", memory_budget=5_000)
+
+
+# -- ends asked for twice, sensitivities of complex states, first steps ----------------------------------------------
+
+
+@pytest.mark.parametrize("choices", [{"adjoint": "discrete"}, {"adjoint": "forward"}, {"solver": "heun"}])
+def test_times_at_a_step_s_end_move_alone(x64, choices):
+    # Oracle: y = exp(-t), of which each time asked for moves its own state, the last ones too where they are one.
+    solve = flow(lambda t, y, _: -y, rtol=1e-7, atol=1e-7, **choices)
+    weights, times = np.array([1.0, 2.0, 4.0, 8.0]), jnp.array([0.0, 0.5, 1.0, 1.0])
+    found = jax.grad(lambda times: weights @ solve(1.0, times))(times)
+    slopes = -weights * np.exp(-np.array(times))
+    np.testing.assert_allclose(found, [-slopes[1:].sum(), *slopes[1:]], rtol=1e-4)
+
+
+def test_sensitivities_of_complex_states_are_those_of_both_parts(x64):
+    # Oracle: the steps back. The field is no holomorphic one.
+    field = lambda t, z, k: 1j * k * z * jnp.abs(z) ** 2 - 0.3 * jnp.conj(z)
+
+    def gradient(adjoint):
+        solve = flow(field, adjoint=adjoint, solver="tsit5", num_steps=8)
+        loss = lambda z, k: jnp.abs(solve(z, jnp.array([0.0, 0.7, 2.0]), k)[1:] - (1 + 2j)).sum()
+        return jax.grad(loss, (0, 1))(jnp.array(1 + 0.5j), jnp.array(0.7))
+
+    for ours, theirs in zip(gradient("forward"), gradient("discrete")):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+FIRST_STEPS = {
+    # name: (field, start, end, choices, state at the end)
+    "no field further on": (lambda t, y, _: jnp.sqrt(1 - y * y), 0.999, 0.01, {}, np.sin(np.arcsin(0.999) + 0.01)),
+    "no error in a 0": (lambda t, y, _: -y, [1.0, 0.0], 1.0, {"atol": 0.0}, [np.exp(-1), 0.0]),
+    "away from 0": (lambda t, y, _: jnp.stack([0 * t, y[0]]), [1.0, 0.0], 1.0, {"atol": 0.0}, [1.0, 1.0]),
+    "a trial that overflows": (lambda t, y, _: -(y**9), 1e2, 1.0, {}, (8 + 1e-16) ** (-1 / 8)),
+    "more steps than are counted": (lambda t, y, _: -y, 1.0, 1.0, {"max_steps": 2**40}, np.exp(-1)),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_first_steps_are_found(x64, name):
+    field, start, end, choices, exact = FIRST_STEPS[name]
+    found = flow(field, report=True, **choices)(jnp.array(start), jnp.array([0.0, end]))
+    assert found.reached
+    np.testing.assert_allclose(found.states[-1], exact, rtol=1e-5)
+
+
+def test_a_field_of_nan_ends_without_a_limit():
+    found = flow(lambda t, y, _: y * jnp.nan, report=True, max_steps=None)(1.0, jnp.array([0.0, 1.0]))
+    assert found.explain().startswith("not finite")
+
+
+def test_arguments_may_be_empty_or_beyond_comparison(x64):
+    solve = flow(lambda t, y, args: args[0].sum() - len(args[1]) * y)
+    end = lambda empty: solve(1.0, jnp.array([0.0, 1.0]), (empty, {1, 2}))[-1]
+    found, gradient = jax.value_and_grad(end)(jnp.zeros(0))
+    assert gradient.shape == (0,)
+    np.testing.assert_allclose(found, np.exp(-2), rtol=1e-5)
+
+
+def test_evaluations_of_diffrax_s_own_steps_are_counted():
+    counted = []
+
+    def field(t, y, _):
+        jax.debug.callback(lambda t: counted.append(t), t)
+        return -y
+
+    found = flow(field, solver="dopri5", adjoint="checkpointed", num_steps=3, report=True)(1.0, [0.0, 0.5, 1.0])
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    assert len(counted) == found.evaluations
+
+
+# -- reversible steps ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("choices", [{"num_steps": 200}, {"rtol": 1e-8, "atol": 1e-8}])
+def test_reversible_steps_have_the_checkpointed_gradient(x64, choices):
+    # To T = 5, where van der Pol's oscillator cannot be run backwards by its own equation.
+    times, start = jnp.array([0.0, 5.0]), jnp.array([2.0, 0.0])
+    loss = lambda **more: lambda y, mu, times: flow(fields.van_der_pol, **more, **choices)(y, times, mu)[-1].sum()
+    by = lambda **more: jax.jit(jax.grad(loss(**more), (0, 1, 2)))(start, 1.0, times)
+    exact = jax.grad(
+        lambda y, mu, times: flow(fields.van_der_pol, solver="dopri8", rtol=1e-11, atol=1e-11)(y, times, mu)[-1].sum(),
+        (0, 1, 2),
+    )(start, 1.0, times)
+    for ours, theirs in zip(by(adjoint="reversible"), exact):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    # Undone to rounding: both modes through the same steps.
+    x, dot = (start, jnp.array(1.0), times), (jnp.array([1.0, -2.0]), jnp.array(0.5), jnp.array([0.0, 1.0]))
+    along = jax.jvp(loss(adjoint="reversible"), x, dot)[1]
+    back = sum(jnp.vdot(a, b) for a, b in zip(by(adjoint="reversible"), dot))
+    np.testing.assert_allclose(back, along, rtol=1e-7)
+
+
+def test_reversible_steps_save_times_and_keep_nothing(x64):
+    times = jnp.array([0.0, 0.5, 1.0])
+    field = lambda t, y, w: jnp.tanh(y @ w)
+    w, y = jnp.full((8, 8), 0.1), jnp.linspace(-1, 1, 2048).reshape(256, 8)
+    loss = lambda n, **more: lambda w: jnp.sum(flow(field, solver="rk4", num_steps=n, **more)(y, times, w) ** 2)
+    ours = jax.grad(loss(32, adjoint="reversible"))(w)
+    np.testing.assert_allclose(ours, jax.grad(loss(32, adjoint="discrete"))(w), rtol=1e-5)
+    used = [
+        jax.jit(jax.grad(loss(n, adjoint="reversible"))).lower(w).compile().memory_analysis().temp_size_in_bytes
+        for n in (32, 512)
+    ]
+    assert used[1] < 1.1 * used[0]
+    with pytest.raises(ValueError, match="no states within steps"):
+        flow(field, adjoint="reversible")(y, times, w)
+    with pytest.raises(ValueError, match="explicit"):
+        flow(field, adjoint="reversible", solver="kvaerno5")
