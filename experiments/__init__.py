@@ -53,6 +53,7 @@ CHAPTERS = {
         "neural_ode_adjoints",
         "resnet_to_ode",
         "solver_order",
+        "stiffness",
         "silent_failures",
         "normalizing_flow",
     ),

@@ -29,6 +29,7 @@ CaseName = Literal[
     "infinite before the end: gradient",
     "van der Pol, µ = 5: gradient",
     "van der Pol, µ = 10: gradient",
+    "van der Pol, µ = 30: gradient",
     "pulse between two steps",
     "equal steps, too long",
 ]
@@ -78,7 +79,7 @@ class Case(NamedTuple):
     steps: int | None = None
 
 
-_OUR_LIMITS = ("pulse between two steps", "equal steps, too long")
+_OUR_LIMITS = ("van der Pol, µ = 30: gradient", "pulse between two steps", "equal steps, too long")
 _LEAST = 0.03  # of the root of the state of `roots`
 
 
@@ -113,6 +114,7 @@ def _cases():
         "infinite before the end: gradient": Case(growing, (1.0,), 1.0, 2.0, nothing, gradient=True),
         "van der Pol, µ = 5: gradient": _oscillator(fields.van_der_pol, 5.0),
         "van der Pol, µ = 10: gradient": _oscillator(fields.van_der_pol, 10.0),
+        "van der Pol, µ = 30: gradient": _oscillator(fields.van_der_pol, 30.0),
         "pulse between two steps": Case(pulse, (1.0,), 0.01, 60.0, after),
         "equal steps, too long": Case(tracking, (2.0,), 50.0, 1.0, lambda: _tracked(50.0, 1.0, 2.0), steps=10),
     }
