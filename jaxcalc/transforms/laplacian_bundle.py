@@ -226,6 +226,10 @@ def _apply(context: Context, equation: Equation, operands: list[Any]) -> list[An
     """The outputs of one equation."""
     operands = [Later.of(operand) for operand in operands]
     moving = [isinstance(operand, (Bundle, Later)) for operand in operands]
+    full = [move and operand.value.size > 0 for operand, move in zip(operands, moving)]
+    if any(full) and full != moving:  # what has no elements moves nothing
+        operands = [x.value if move and not has else x for x, move, has in zip(operands, moving, full)]
+        moving = full
     pointwise = interpreter.elementwise(equation, moving)
     if pointwise:
         roots = {id(_root(operand)): _root(operand) for operand, move in zip(operands, moving) if move}
