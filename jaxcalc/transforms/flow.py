@@ -103,7 +103,7 @@ def flow(
         time and rebuilds the states on the way: the exact flow's gradient, and a wrong one where the flow cannot be
         run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states. ``"reversible"``
         takes other steps, two copies of the state held together, which are undone on the way back: nothing is recorded
-        but their ends; for explicit methods, and the state at the end or at equal steps.
+        but their ends; for explicit methods and equal steps.
       memory_budget: bytes for what ``"auto"`` records.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps, 0 or more and not both 0; of implicit methods also those that a step's

@@ -109,10 +109,10 @@ def _in_pairs(case: Case) -> Case:
     """The case with two copies of its state, by a reversible solver.
 
     Raises:
-      ValueError: for saved times within adaptive steps, which nothing interpolates.
+      ValueError: for adaptive steps: the base method's error, which they adapt to, is not that of the pair.
     """
-    if case.at.grid is None and case.at.times.shape[0] > 2:
-        raise ValueError("flow: adjoint='reversible' has no states within steps: give num_steps, or two times.")
+    if case.at.grid is None:
+        raise ValueError("flow: adjoint='reversible' takes equal steps: give num_steps.")
 
     def make_legs(rigid: Any) -> tuple[Setting, ...]:
         return tuple(leg._replace(solver=Reversible(leg.solver), worth=None) for leg in case.make_legs(rigid))

@@ -275,11 +275,10 @@ def test_evaluations_of_diffrax_s_own_steps_are_counted():
 # -- reversible steps ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choices", [{"num_steps": 200}, {"rtol": 1e-8, "atol": 1e-8}])
-def test_reversible_steps_have_the_checkpointed_gradient(x64, choices):
+def test_reversible_steps_have_the_checkpointed_gradient(x64):
     # To T = 5, where van der Pol's oscillator cannot be run backwards by its own equation.
     times, start = jnp.array([0.0, 5.0]), jnp.array([2.0, 0.0])
-    loss = lambda **more: lambda y, mu, times: flow(fields.van_der_pol, **more, **choices)(y, times, mu)[-1].sum()
+    loss = lambda **more: lambda y, mu, times: flow(fields.van_der_pol, num_steps=200, **more)(y, times, mu)[-1].sum()
     by = lambda **more: jax.jit(jax.grad(loss(**more), (0, 1, 2)))(start, 1.0, times)
     exact = jax.grad(
         lambda y, mu, times: flow(fields.van_der_pol, solver="dopri8", rtol=1e-11, atol=1e-11)(y, times, mu)[-1].sum(),
@@ -306,7 +305,7 @@ def test_reversible_steps_save_times_and_keep_nothing(x64):
         for n in (32, 512)
     ]
     assert used[1] < 1.1 * used[0]
-    with pytest.raises(ValueError, match="no states within steps"):
+    with pytest.raises(ValueError, match="takes equal steps"):
         flow(field, adjoint="reversible")(y, times, w)
     with pytest.raises(ValueError, match="explicit"):
         flow(field, adjoint="reversible", solver="kvaerno5")
