@@ -11,9 +11,9 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
-from jaxcalc.transforms.flow_choice import AUTO_LEGS, OWN_ADJOINTS, checked_rates, own_walk
+from jaxcalc.transforms.flow_choice import OWN_ADJOINTS, checked_rates, own_walk
 from jaxcalc.transforms.flow_library import walk_by_library
-from jaxcalc.transforms.flow_solvers import Method, SolverName, method
+from jaxcalc.transforms.flow_solvers import SolverName, method
 from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.program_cache import program
@@ -53,7 +53,8 @@ class Flow:
         6 too stiff for the method.
       num_steps: how many steps were tried, rejected ones too.
       num_accepted: how many of them were accepted.
-      evaluations: how often the field was evaluated on the way forward; -1 of an implicit method, which does not tell.
+      evaluations: how often the field was evaluated on the way forward. Each step of an implicit method takes one more
+        for its Jacobian; those of diffrax's adjoints are not told, and -1.
     """
 
     states: Any
@@ -145,7 +146,7 @@ def flow(
             sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
         tolerances = (rtol, atol) if needs_tolerances(choices) else None
         found = walked(field, choices, y0, times, args, tolerances)
-        return _reported(found, choices, sound) if report else _marked(found, sound)
+        return _reported(found, sound) if report else _marked(found, sound)
 
     return sending(flow_map)
 
@@ -226,36 +227,17 @@ def _marked(found: Walk, sound) -> Any:
     return jax.tree.map(mark, found.states)
 
 
-def _reported(found: Walk, choices: Choices, sound) -> Flow:
+def _reported(found: Walk, sound) -> Flow:
     states = _marked(found, sound)
     finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
     status = jnp.where((found.status == REACHED) & ~finite, NON_FINITE, found.status)
-    legs = AUTO_LEGS if choices.solver == "auto" else (choices.solver,)
-    counts = [_evaluations(method(leg), attempts) for leg, attempts in zip(legs, found.attempts)]
-    if choices.num_steps is None and choices.adjoint in OWN_ADJOINTS:
-        counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + _FOR_FIRST_STEP - method(legs[0]).reuses)
-    elif choices.adjoint not in OWN_ADJOINTS and choices.num_steps is not None:  # diffrax begins anew at every time
-        again = method(legs[0]).reuses * (jax.tree.leaves(states)[0].shape[0] - 2)
-        counts[0] = jnp.where(counts[0] < 0, -1, counts[0] + again)
-    total = functools.reduce(lambda a, b: jnp.where((a < 0) | (b < 0), -1, a + b), counts)
     return Flow(
         states,
         jnp.where(sound, status, NO_TIMES),
         jnp.stack(found.attempts).sum(0),
         jnp.stack(found.accepted).sum(0),
-        total,
+        jnp.stack(found.evaluations).sum(0),
     )
-
-
-# Evaluations at the start of an adaptive solve: two choose the length of its first step, one is the slope there.
-_FOR_FIRST_STEP = 3
-
-
-def _evaluations(chosen: Method, attempts: jax.Array) -> jax.Array:
-    """How often the field was evaluated: once more to begin with a method that reuses a step's last."""
-    if chosen.implicit:
-        return jnp.where(attempts > 0, -1, 0)  # none where it had no leg to go
-    return attempts * (chosen.evaluations - chosen.reuses) + chosen.reuses
 
 
 def _sound(times: jax.Array, any_order: bool) -> jax.Array:

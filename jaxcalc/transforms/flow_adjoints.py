@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxcalc.transforms.flow_back import go_back
 from jaxcalc.transforms.flow_reversible import run_back
+from jaxcalc.transforms.flow_spectrum import Product, product
 from jaxcalc.transforms.flow_steps import (
     STIFF,
     End,
@@ -93,7 +94,8 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
     ends: list[End] = []
     for leg in legs:
         before = ends[-1] if ends else None
-        end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before)
+        by = _spectral(field, at) if leg.sensitive else None
+        end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before, by)
         if before is not None:
             goes_on = before.status == STIFF
             late = at.times > before.t if at.times.shape[0] > 2 else jnp.asarray([False, True])
@@ -104,8 +106,15 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
             )
         ends.append(end)
     last = ends[-1]
-    walk = Walk(last.states, last.saved, last.status, tuple(e.attempts for e in ends), tuple(e.accepted for e in ends))
+    counts = zip(*((end.attempts, end.accepted, end.evaluations) for end in ends))
+    walk = Walk(last.states, last.saved, last.status, *counts)
     return walk, tuple(end.record for end in ends)
+
+
+def _spectral(field: Callable[..., Any], at: Operands) -> Product | None:
+    """Products with the field's Jacobian, by which nothing is differentiated."""
+    held = jax.lax.stop_gradient(at)
+    return product(term_of(field, held.leaves), held.times[0], held.y0)
 
 
 def walk(
@@ -133,7 +142,7 @@ def walk(
     def _(primals: Any, tangents: Any) -> Any:
         at, rigid = primals
         held = lambda t, y, leaves: field(t, y, (leaves, rigid))
-        legs = make_legs(rigid)
+        legs = tuple(leg._replace(sensitive=leg.controller is not None) for leg in make_legs(rigid))
         part = Part.of(once(_TWICE)(at), tangents[0])
         out, pull = adjoint(legs, held, part)
         if part.moving:

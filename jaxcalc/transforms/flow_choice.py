@@ -299,7 +299,7 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
     import diffrax
 
     if choices.num_steps is not None:
-        return (Setting(build(names[0], tolerances, eps), None, None),)
+        return (Setting(build(names[0], tolerances, eps), None, None, equations=tolerances),)
     rtol, atol = tolerances
     # No error in a state that stays 0 is none of any scale, and no 0 / 0.
     controller = diffrax.PIDController(rtol, jnp.maximum(atol, jnp.finfo(jnp.float32).tiny))
@@ -308,7 +308,8 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
         leaves = worth if number + 1 < len(names) else math.inf
         worthwhile = leaves if method(name).tells_stiffness else None
         solver, lands = build(name, tolerances, eps), method(name).implicit
-        settings.append(Setting(solver, controller, choices.max_steps, worth=worthwhile, lands=lands))
+        more = {"worth": worthwhile, "lands": lands, "equations": tolerances}
+        settings.append(Setting(solver, controller, choices.max_steps, **more))
     return tuple(settings)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jaxcalc.transforms.flow_solvers import build
+from jaxcalc.transforms.flow_solvers import build, method
 from jaxcalc.transforms.flow_steps import OUT_OF_STEPS, REACHED, STUCK, UNSOLVED, Walk
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def walk_by_library(
             status,
             (jnp.asarray(counts["num_steps"]),),
             (jnp.asarray(counts["num_accepted_steps"]),),
+            (_evaluations(solver, jnp.asarray(counts["num_steps"])),),
         )
 
     if num_steps is None:
@@ -113,7 +114,17 @@ def walk_by_library(
     reached = found.status == REACHED
     saved = 1 + jnp.where(reached.all(), times.shape[0] - 1, jnp.argmin(reached))
     status = found.status[jnp.argmin(reached)]
-    return Walk(states, saved, status, (found.attempts[0].sum(),), (found.accepted[0].sum(),))
+    counts = ((each[0].sum(),) for each in (found.attempts, found.accepted))
+    evaluations = found.evaluations[0]
+    return Walk(states, saved, status, *counts, (jnp.where(evaluations < 0, -1, evaluations).sum(),))
+
+
+def _evaluations(solver: str, attempts: jax.Array) -> jax.Array:
+    """How often the field was evaluated; -1 of an implicit method, which does not tell."""
+    known = method(solver)
+    if known.implicit:
+        return jnp.full_like(attempts, -1)
+    return attempts * (known.evaluations - known.reuses) + known.reuses
 
 
 def _status(result: Any) -> jax.Array:

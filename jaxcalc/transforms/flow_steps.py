@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
+from jaxcalc.transforms.flow_implicit import implicit_step, implicit_tableau
+
 if TYPE_CHECKING:
     import diffrax
 
@@ -30,9 +32,11 @@ __all__ = [
     "any_lane",
     "at_start",
     "looping",
+    "norm",
     "reuses",
     "states_at_start",
     "strain",
+    "tableau",
     "taken",
     "where",
     "where_rows",
@@ -57,6 +61,8 @@ class Setting(NamedTuple):
       lands: whether steps end at the times asked for. An implicit method's long steps are not interpolated: slopes of a
         stiff field are less exact than its states, by as much as it is stiff.
       written_out: whether an explicit method's stages are, which runs faster; a large field compiles faster in a loop.
+      equations: tolerances, relative and absolute, that an implicit method's are solved to.
+      sensitive: whether adaptive steps of an explicit method are kept stable for what the state does not show, too.
     """
 
     solver: "diffrax.AbstractSolver"
@@ -66,6 +72,8 @@ class Setting(NamedTuple):
     worth: float | None = None
     lands: bool = False
     written_out: bool = True
+    equations: Any = None
+    sensitive: bool = False
 
 
 class Record(NamedTuple):
@@ -95,6 +103,7 @@ class End(NamedTuple):
       saved: how many of them were.
       status: one of this module's.
       attempts, accepted: steps tried and accepted.
+      evaluations: of the field.
       record: of the steps; ``None`` where none was asked for.
     """
 
@@ -107,6 +116,7 @@ class End(NamedTuple):
     status: jax.Array
     attempts: jax.Array
     accepted: jax.Array
+    evaluations: jax.Array
     record: Record | None
 
 
@@ -117,7 +127,7 @@ class Walk(NamedTuple):
       states: at all times, on leading axes; zero where they were not reached.
       saved: how many of them were.
       status: one of this module's.
-      attempts, accepted: of each leg.
+      attempts, accepted, evaluations: of each leg.
     """
 
     states: Any
@@ -125,6 +135,7 @@ class Walk(NamedTuple):
     status: jax.Array
     attempts: tuple[jax.Array, ...]
     accepted: tuple[jax.Array, ...]
+    evaluations: tuple[jax.Array, ...]
 
 
 @custom_vmap
@@ -166,23 +177,33 @@ def _add(a, b):
     return jax.tree.map(jnp.add, a, b)
 
 
-def _norm(tree):
+def norm(tree):
     """The root mean square over everything in a tree."""
     leaves = jax.tree.leaves(tree)
     return jnp.sqrt(sum(jnp.sum(jnp.abs(leaf) ** 2) for leaf in leaves) / sum(leaf.size for leaf in leaves))
 
 
 class Step(NamedTuple):
-    """A step: its end, the estimate of its error, what interpolates it, its last slope, and whether it was solved."""
+    """A step.
+
+    Args:
+      y: its end.
+      error: the estimate of its error.
+      dense: what interpolates it.
+      slope: its last, of methods that reuse it.
+      solved: whether its equations were.
+      evaluations: how often the field was evaluated.
+    """
 
     y: Any
     error: Any
     dense: Any
     slope: Any
     solved: Any = True
+    evaluations: Any = 0
 
 
-def _tableau(solver: Any) -> Any:
+def tableau(solver: Any) -> Any:
     """The tableau of an explicit Runge-Kutta method; ``None`` of another."""
     import diffrax
 
@@ -207,23 +228,29 @@ def looping(solver: Any, kind: Any) -> Any:
 def written_out(solver: Any, field: Callable[[Any, Any], Any], t: Any, end: Any, y: Any) -> Step:
     """A step of an explicit method for ``field(t, y)``."""
     term = SimpleNamespace(vf=lambda t, y, _: field(t, y))
-    return _explicit(_tableau(solver), term, t, end, y, field(t, y))
+    return _explicit(tableau(solver), term, t, end, y, field(t, y))
 
 
 def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step from ``t`` to ``end``; ``slope`` is the field's at its start, of methods that reuse the last."""
-    import diffrax
 
     solver: Any = setting.solver
     if hasattr(solver, "undone"):  # a reversible pair
         return solver.step(term, t, end, y)
-    tableau = _tableau(solver)
-    if tableau is not None and (setting.written_out or not hasattr(solver, "tableau")):
-        return _explicit(tableau, term, t, end, y, slope if reuses(solver) else term.vf(t, y, None))
+    table, again = tableau(solver), reuses(solver)
+    begin = slope if again else term.vf(t, y, None)
+    if table is None:
+        found = implicit_step(implicit_tableau(solver), setting.equations, term, t, end, y, begin)
+        y1, error, stages, last, solved, evaluations = found
+        dense = {"y0": y, "y1": y1} | ({"k": stages} if hasattr(solver, "tableau") else {})
+        return Step(y1, error, dense, last, solved, evaluations + (not again))
+    count = len(table.c) + 1 - again
+    if setting.written_out or not hasattr(solver, "tableau"):
+        return _explicit(table, term, t, end, y, begin)._replace(evaluations=count)
     # diffrax's flag for a first step, which would be a choice in every lane of every step, is never set.
-    state = (jnp.asarray(False), slope) if reuses(solver) else solver.init(term, t, end, y, None)
-    y1, error, dense, state, result = solver.step(term, t, end, y, None, state, False)
-    return Step(y1, error, dense, state[1] if reuses(solver) else None, result == diffrax.RESULTS.successful)
+    state = (jnp.asarray(False), slope) if again else solver.init(term, t, end, y, None)
+    y1, error, dense, state, _ = solver.step(term, t, end, y, None, state, False)
+    return Step(y1, error, dense, state[1] if again else None, evaluations=count)
 
 
 def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
@@ -257,4 +284,4 @@ def strain(solver: Any, step: Step, y: Any) -> tuple[jax.Array, jax.Array]:
     k = step.dense["k"]
     stage = jax.tree.map(lambda y, k: y + jnp.tensordot(row.astype(k.dtype), k[: row.size], 1), y, k)
     slope = jax.tree.map(lambda k: k[-1] - k[-2], k)
-    return _norm(slope), _norm(jax.tree.map(jnp.subtract, step.y, stage))
+    return norm(slope), norm(jax.tree.map(jnp.subtract, step.y, stage))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc.transforms.flow_spectrum import Product, Spectrum, begun, longest, reach, turned
 from jaxcalc.transforms.flow_steps import (
     NON_FINITE,
     OUT_OF_STEPS,
@@ -53,13 +54,17 @@ class _Running(NamedTuple):
     status: jax.Array
     attempts: jax.Array
     accepted: jax.Array
+    evaluations: jax.Array
     strained: jax.Array
     record: Record | None
+    spectrum: Spectrum | None
 
 
 # Strains of steps that stability holds (the region of Tsit5 and Dopri5 reaches to about -3.3) are 1.8 to 4, at any
 # tolerance; of others 1.3 at most in the median, where the tolerance is 1e-3, and less where it is tighter.
 _EDGE = 1.7
+# Of the longest stable step: as near to it errors of a stiff field are no longer those of its order.
+_NEAR = 0.85
 # So many more steps at the edge than twice those inside it.
 _PATIENCE = 15
 # Of the way, a first step where the controller finds none.
@@ -77,6 +82,7 @@ class _Task(NamedTuple):
     term: "diffrax.ODETerm"
     times: jax.Array
     grid: jax.Array | None
+    product: Product | None
 
     @property
     def limit(self) -> int:
@@ -93,6 +99,11 @@ class _Task(NamedTuple):
         return self.setting.controller
 
     @property
+    def reach(self) -> float | None:
+        """What a step times the spectral radius is kept to, where it is."""
+        return None if self.product is None or self.grid is not None else reach(self.setting.solver)
+
+    @property
     def order(self) -> Any:
         return self.setting.solver.error_order(self.term)
 
@@ -104,14 +115,16 @@ def walk_on(
     times: jax.Array,
     grid: jax.Array | None = None,
     start: End | None = None,
+    product: Product | None = None,
 ) -> End:
     """Steps from the first of the times to the last, which increase.
 
     Args:
       grid: where steps end, if they are given; every saved time is one of them.
       start: where an earlier solver ended, to go on from; times up to there are not saved. Its status says whether to.
+      product: with the field's Jacobian, where steps are to be stable for all that it has.
     """
-    task = _Task(setting._replace(solver=looping(setting.solver, "lax")), term, times, grid)
+    task = _Task(setting._replace(solver=looping(setting.solver, "lax")), term, times, grid, product)
     now, slope = _begun(task, y0, start)
     last = jax.lax.while_loop(lambda now: any_lane(now.status == RUNNING), lambda now: _attempted(task, now), now)
     states, saved = last.states, last.saved
@@ -124,12 +137,24 @@ def walk_on(
     if record is not None:
         record = record._replace(length=last.accepted)
     size = last.end - last.t
-    return End(last.t, last.y, size, last.slope, states, saved, last.status, last.attempts, last.accepted, record)
+    return End(
+        last.t,
+        last.y,
+        size,
+        last.slope,
+        states,
+        saved,
+        last.status,
+        last.attempts,
+        last.accepted,
+        last.evaluations,
+        record,
+    )
 
 
 def _begun(task: _Task, y0: Any, start: End | None) -> tuple[_Running, Any]:
     """The loop's state before its first step, and the field's slope there, where it is known."""
-    (setting, term, times, grid), solver = task, task.setting.solver
+    (setting, term, times, grid, _), solver = task, task.setting.solver
     t0, t1, size, slope = times[0], times[-1], None, None
     runs = True if grid is not None else t0 < t1
     if start is not None:
@@ -145,16 +170,24 @@ def _begun(task: _Task, y0: Any, start: End | None) -> tuple[_Running, Any]:
     if slope is None and (reuses(solver) or grid is None):
         slope = term.vf(t0, y0, None)
     zero = jnp.zeros((), jnp.int32)
+    # Two evaluations choose the length of the first step, one is the slope there.
+    asked = zero + (3 if grid is None and start is None else int(reuses(solver) and start is None))
     first: Any = zero + 1 if grid is not None else jnp.searchsorted(times, t0, side="right").astype(jnp.int32)
     states = None
     if not task.only_end:  # those at the start, and room for the others
         paths = jax.tree.map(lambda y: jnp.broadcast_to(y, (times.shape[0], *y.shape)), y0)
         states = where_rows(jnp.arange(times.shape[0]) < first, paths, zeros(paths))
+    spectrum = None
+    if task.reach is not None and task.product is not None:
+        spectrum = begun(task.product, t0, y0)
+        end = jnp.minimum(end, t0 + longest(spectrum, task.reach))
     end = _landing(task, t0, end, first)
     status = jnp.where(runs, RUNNING, REACHED).astype(jnp.int32)
     carried = slope if reuses(solver) else None
     record = None if setting.slots == 0 else _opened(task, t0, y0)
-    return _Running(t0, end, y0, carried, control, first, states, status, zero, zero, zero, record), slope
+    return _Running(
+        t0, end, y0, carried, control, first, states, status, zero, zero, asked, zero, record, spectrum
+    ), slope
 
 
 def _opened(task: _Task, t0: Any, y0: Any) -> Record:
@@ -180,8 +213,12 @@ def _attempted(task: _Task, now: _Running) -> _Running:
     step = taken(task.setting, task.term, now.t, now.end, now.y, now.slope)
     keep, t, end, control, stuck = _given(task, now) if task.grid is not None else _adapted(task, now, step)
     keep &= active
+    spectrum, held = now.spectrum, None
+    if spectrum is not None:
+        spectrum, end, held, stuck = _stable(task, spectrum, step.y, keep, (t, end), stuck)
     attempts, accepted = now.attempts + active, now.accepted + keep
-    status, strained = _judged(task, now, step, keep, (t, end), attempts, stuck)
+    evaluations = now.evaluations + jnp.where(active, step.evaluations, 0)
+    status, strained = _judged(task, now, step, keep, (t, end), attempts, stuck, held)
     saved, states, record = now.saved, now.states, now.record
     if not task.only_end:
         saved, states = _saved(task, now, step, keep)
@@ -199,8 +236,10 @@ def _attempted(task: _Task, now: _Running) -> _Running:
         jnp.where(active, status, now.status).astype(jnp.int32),
         attempts,
         accepted,
+        evaluations,
         strained,
         record,
+        spectrum,
     )
 
 
@@ -215,7 +254,8 @@ def _adapted(task: _Task, now: _Running, step: Step) -> tuple[Any, Any, Any, Any
     """The same by the controller; ``STUCK`` or ``NON_FINITE`` where the next step would be none."""
     t1 = task.times[-1]
     floor = t1 - 100 * jnp.finfo(t1.dtype).eps * jnp.abs(t1)
-    error = jax.tree.map(lambda e: jnp.where(jnp.isnan(e), jnp.inf, e), step.error)
+    # A step whose equations were not solved is too long, as one is that overflows.
+    error = jax.tree.map(lambda e: jnp.where(jnp.isnan(e) | ~jnp.asarray(step.solved), jnp.inf, e), step.error)
     # An infinite state would be the scale of its own error; NaN is none.
     candidate = jax.tree.map(lambda y: jnp.where(jnp.isfinite(y), y, jnp.nan), step.y)
     keep, t, end, _, control, _ = task.controller.adapt_step_size(
@@ -228,14 +268,28 @@ def _adapted(task: _Task, now: _Running, step: Step) -> tuple[Any, Any, Any, Any
     return keep, t, end, control, jnp.where(is_stuck, jnp.where(finite, STUCK, NON_FINITE), RUNNING)
 
 
-def _judged(task: _Task, now: _Running, step: Step, keep: Any, reached: Any, attempts: Any, stuck: Any) -> Any:
+def _stable(task: _Task, spectrum: Spectrum, y: Any, keep: Any, ahead: Any, stuck: Any) -> Any:
+    """The spectrum after a step, the next one's end within what it allows, whether it holds it there, and ``stuck``."""
+    (t, end), limit, by = ahead, task.reach, task.product
+    assert limit is not None and by is not None
+    spectrum = where(keep, turned(by, spectrum, t, y), spectrum)
+    most = longest(spectrum, limit)
+    held, end = end - t > _NEAR * most, jnp.minimum(end, t + most)
+    return spectrum, end, held, jnp.where(held & ~(end > t), STUCK, stuck)
+
+
+def _judged(
+    task: _Task, now: _Running, step: Step, keep: Any, reached: Any, attempts: Any, stuck: Any, held: Any
+) -> Any:
     """The status after a step, and how many more steps were held by stability than not."""
     (t, end), grid, t1 = reached, task.grid, task.times[-1]
     status = jnp.where(attempts >= task.limit, OUT_OF_STEPS, RUNNING)
     strained, worth = now.strained, task.setting.worth
     if worth is not None:
-        slope, distance = strain(task.setting.solver, step, now.y)
-        more = jnp.where(slope > _EDGE * distance, strained + 1, jnp.maximum(strained - 2, 0))
+        if held is None:
+            slope, distance = strain(task.setting.solver, step, now.y)
+            held = slope > _EDGE * distance
+        more = jnp.where(held, strained + 1, jnp.maximum(strained - 2, 0))
         strained = jnp.where(keep, more, strained)
         left = (t1 - t) / (end - t)
         leaves = (left > worth) | ((left > task.limit - attempts) & (worth < np.inf)) | (status == OUT_OF_STEPS)

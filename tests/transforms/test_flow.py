@@ -192,7 +192,7 @@ def test_implicit_steps_are_few_and_end_in_single_precision():
             np.testing.assert_allclose(found.states[-1], np.exp(-np.sin(3.0) / 3), rtol=1e-4)
 
 
-@pytest.mark.parametrize("solver", ["heun", "bosh3", "tsit5", "dopri8"])
+@pytest.mark.parametrize("solver", ["heun", "bosh3", "tsit5", "dopri8", "implicit_euler", "kvaerno5"])
 def test_evaluations_are_counted(solver):
     counted = []
 
@@ -207,7 +207,11 @@ def test_evaluations_are_counted(solver):
         jax.effects_barrier()
         assert len(counted) == found.evaluations
         assert found.num_accepted <= found.num_steps
-    assert flow(_decay, solver="kvaerno3", report=True)(1.0, jnp.array([0.0, 1.0])).evaluations == -1
+
+
+def test_evaluations_of_another_librarys_implicit_steps_are_not_told():
+    solve = flow(_decay, solver="kvaerno3", adjoint="checkpointed", report=True)
+    assert solve(1.0, jnp.array([0.0, 1.0])).evaluations == -1
 
 
 # -- misuse and failure --------------------------------------------------------------------------------------------

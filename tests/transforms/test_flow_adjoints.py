@@ -101,7 +101,7 @@ def test_stiff_fields_are_noticed_and_differentiated(x64):
     exact = lambda k, t: (k * k * jnp.cos(t) + k * jnp.sin(t) - k * k * jnp.exp(-k * t)) / (1 + k * k)
     times, k = jnp.array([0.0, 0.3, 2.0]), 1e4
     found = flow(field, report=True, rtol=1e-8, atol=1e-8)(jnp.array(0.0), times, k)
-    assert found.reached and found.num_steps < 300 and found.evaluations == -1
+    assert found.reached and found.num_steps < 300 and found.evaluations < 2000
     np.testing.assert_allclose(found.states[1:], exact(k, times[1:]), rtol=1e-7)
     solve = flow(field, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(jax.grad(lambda k: solve(0.0, times, k)[-1])(k), jax.grad(exact)(k, 2.0), rtol=1e-3)
@@ -112,7 +112,7 @@ def test_stiff_fields_are_noticed_and_differentiated(x64):
 def test_lanes_switch_alone(x64):
     field = lambda t, y, k: -k * (y - jnp.cos(t))
     found = jax.vmap(flow(field, report=True), (None, None, 0))(0.0, jnp.array([0.0, 0.3, 2.0]), jnp.array([5.0, 1e5]))
-    assert found.reached.all() and found.evaluations[0] > 0 and found.evaluations[1] == -1
+    assert found.reached.all() and (found.evaluations > 0).all()
     np.testing.assert_allclose(found.states[1, 1:], np.cos([0.3, 2.0]), rtol=1e-4)
 
 
