@@ -123,6 +123,7 @@ def walk(
     at: Operands,
     rigid: Any,
     adjoint: Callable[..., Any],
+    pushes: bool = True,
 ) -> Walk:
     """Steps whose derivative is taken as ``adjoint`` says.
 
@@ -132,6 +133,7 @@ def walk(
       rigid: what nothing is differentiated in.
       adjoint: from the legs, the field of ``leaves``, the operands and which of them move to the walk and its
         vector-Jacobian product.
+      pushes: whether the field may be differentiated forwards; the flow may in any case.
     """
 
     @jax.custom_jvp
@@ -149,6 +151,8 @@ def walk(
             forward = lambda dots: jax.jvp(
                 lambda moved: _legs(legs, held, part.merged(moved))[0].states, (part.moving,), (dots,)
             )[1]
+            if not pushes:
+                forward = _by_rows(pull, out.states)
             # Transposed after the call that began it, and out of its guard.
             states_dot = linear_map(sending(forward), sending(pull), part.tangents, out.states)
         else:
@@ -157,6 +161,17 @@ def walk(
         return out, Walk(states_dot, *numbers)
 
     return run(at, rigid)
+
+
+def _by_rows(pull: Callable[..., Any], states: Any) -> Callable[..., Any]:
+    """Products with a Jacobian from those with its transpose, one for each number of the states."""
+    flat, unravel = ravel_pytree(states)
+
+    def forward(dots: Any) -> Any:
+        rows = jax.vmap(lambda bar: pull(unravel(bar)))(jnp.eye(flat.size, dtype=flat.dtype))
+        return unravel(sum(jnp.tensordot(row, dot, dot.ndim) for row, dot in zip(rows, dots)).astype(flat.dtype))
+
+    return forward
 
 
 def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:

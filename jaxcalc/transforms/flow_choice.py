@@ -51,6 +51,7 @@ class Case(NamedTuple):
       make_legs: from ``rigid`` to how steps are taken.
       legs: how many solvers may take them.
       matrices: bytes of the matrices that implicit steps solve with, about.
+      pushes: whether the field has derivatives in forward mode, as a ``jax.custom_vjp`` has not.
     """
 
     field: Callable[..., Any]
@@ -59,6 +60,7 @@ class Case(NamedTuple):
     make_legs: Callable[..., tuple[Setting, ...]]
     legs: int
     matrices: int
+    pushes: bool
 
 
 def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Case:
@@ -86,11 +88,12 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y0))
     grid = None if adapts else _grid(times, choices.num_steps)
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
-    names = _names(choices, y0)
+    pushes = _pushes(rates, times[0], y0, operands)
+    names = _names(choices, y0, pushes)
     worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
     make_legs = lambda rigid: _legs(choices, names, eps, rigid[1], worth)
     implicit = sum(method(name).implicit for name in names)
-    return Case(of_parts, at, rigid, make_legs, len(names), implicit * _MATRICES * _bytes(y0) * _size(y0))
+    return Case(of_parts, at, rigid, make_legs, len(names), implicit * _MATRICES * _bytes(y0) * _size(y0), pushes)
 
 
 def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Walk:
@@ -101,8 +104,19 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
         pairs = _in_pairs(case)
         found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible)
         return found._replace(states=found.states[0])
-    adjoint = {"auto": cheapest(discrete(slots)), "discrete": discrete(slots), "forward": forward}[choices.adjoint]
-    return walk(case.make_legs, case.field, case.at, case.rigid, adjoint)
+    auto = cheapest(discrete(slots)) if case.pushes else discrete(slots)
+    adjoint = {"auto": auto, "discrete": discrete(slots), "forward": forward}[choices.adjoint]
+    return walk(case.make_legs, case.field, case.at, case.rigid, adjoint, case.pushes)
+
+
+def _pushes(rates: Callable[..., Any], t: Any, y0: Any, operands: Any) -> bool:
+    """Whether the field may be differentiated forwards."""
+    push = lambda v: jax.jvp(lambda y: rates(t, y, operands), (y0,), (v,))[1]
+    try:  # under vmap, where a derivative that is missing is missed at once
+        jax.eval_shape(jax.vmap(push), jax.tree.map(lambda leaf: leaf[None], y0))
+    except TypeError:
+        return False
+    return True
 
 
 def _in_pairs(case: Case) -> Case:
@@ -288,11 +302,12 @@ def _grid(times: jax.Array, num_steps: int) -> jax.Array:
 _LARGEST_MATRIX = 100
 
 
-def _names(choices: Any, y0: Any) -> tuple[str, ...]:
+def _names(choices: Any, y0: Any, pushes: bool) -> tuple[str, ...]:
     """The solvers, each of which goes on where the one before was too stiff."""
     if choices.solver != "auto":
         return (choices.solver,)
-    return AUTO_LEGS if _size(y0) <= _LARGEST_MATRIX else AUTO_LEGS[:1]
+    # An implicit step's derivative is that of its equations, in forward mode first.
+    return AUTO_LEGS if pushes and _size(y0) <= _LARGEST_MATRIX else AUTO_LEGS[:1]
 
 
 def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, worth: float) -> tuple[Setting, ...]:

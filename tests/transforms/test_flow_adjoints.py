@@ -330,10 +330,69 @@ def test_guards_hold(x64, choices):
     operands = jnp.ones((2, 3)), jnp.array([0.0, 0.5, 1.0]), jnp.array(1.0)
     solve = flow(lambda t, y, rate: -rate * y, **choices)
     slope = jax.jit(jax.grad(lambda y, times, rate: solve(y, times, rate)[-1].sum(), 2))
-    with jax.numpy_rank_promotion("raise"):
-        # Compiled outside of the guard of transfers: lineax, for implicit steps, sends numbers.
-        slope(*operands)
     with jax.numpy_rank_promotion("raise"), jax.transfer_guard("disallow"):
         states, found = solve(*operands), slope(*operands)
     np.testing.assert_allclose(states[-1], np.exp(-1), rtol=1e-5)
     np.testing.assert_allclose(found, -6 * np.exp(-1), rtol=1e-5)
+
+
+# -- derivatives that the state does not show ----------------------------------------------------------------------
+
+
+def _heat(t, y, conductivity):
+    padded = jnp.pad(y, 1)
+    return conductivity * (y.size + 1) ** 2 * (padded[2:] - 2 * y + padded[:-2])
+
+
+@pytest.mark.parametrize("solver", ["heun", "bosh3", "tsit5", "dopri5", "dopri8"])
+def test_steps_are_stable_for_modes_that_the_start_does_not_hold(x64, solver):
+    # Oracle: the matrix exponential. A smooth start is solved by a few long steps, in which other modes would grow.
+    size, conductivity = 64, 1e-3
+    x = np.linspace(0, 1, size + 2)[1:-1]
+    start, weights = np.sin(np.pi * x), np.cos(3 * x) + x**2
+    matrix = jax.jacobian(_heat, 1)(0.0, jnp.zeros(size), conductivity)
+    expected = weights @ jax.scipy.linalg.expm(matrix)
+    end = lambda y: flow(_heat, solver=solver)(y, jnp.array([0.0, 1.0]), conductivity)[-1]
+    found = jax.grad(lambda y: weights @ end(y))(start)
+    assert np.linalg.norm(found - expected) <= 1e-3 * np.linalg.norm(expected)
+    direction = np.random.default_rng(0).standard_normal(size)
+    np.testing.assert_allclose(jax.jvp(end, (start,), (direction,))[1] @ weights, found @ direction, rtol=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "auto", "kvaerno5"])
+def test_stiff_limit_cycles_have_right_gradients(x64, solver):
+    # Oracle: Kvaerno's method at tolerances of 1e-11. Frozen steps of Tsit5, unheld, are 1e38 off.
+    end = lambda log_mu, **choices: flow(fields.van_der_pol, **choices)(
+        jnp.array([2.0, 0.0]), jnp.array([0.0, 20.0]), jnp.exp(log_mu)
+    )[-1].sum()
+    log_mu = jnp.log(10.0)
+    expected = 1.2726802
+    found = jax.grad(end)(log_mu, solver=solver, rtol=1e-8, atol=1e-8, max_steps=65536)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_trials_that_overflow_are_no_errors_in_forward_mode(x64):
+    mu = 316.23
+    solve = lambda mu: flow(fields.van_der_pol, solver="kvaerno5")(
+        jnp.array([2.0, 0.0]), jnp.array([0.0, 2 * 316.23]), mu
+    )[-1]
+    tangent = jax.jit(lambda mu: jax.jvp(solve, (mu,), (1.0,))[1])(mu)
+    np.testing.assert_allclose(tangent, jax.jit(jax.jacrev(solve))(mu), rtol=1e-3)
+
+
+@jax.custom_vjp
+def _squared(y):
+    return y * y
+
+
+_squared.defvjp(lambda y: (_squared(y), y), lambda y, bar: (2 * y * bar,))
+
+
+@pytest.mark.parametrize("choices", [{}, {"num_steps": 20}, {"adjoint": "discrete", "checkpoints": 4}])
+def test_fields_with_a_derivative_in_reverse_mode_alone(x64, choices):
+    # Oracle: y / (1 + r y t), whose derivative in r is -t y^2 / (1 + r y t)^2.
+    solve = flow(lambda t, y, rate: -rate * _squared(y), rtol=1e-8, atol=1e-8, **choices)
+    y, times, rate = jnp.array([1.0, 2.0]), jnp.array([0.0, 1.0]), 2.0
+    expected = -(y**2) / (1 + rate * y) ** 2
+    np.testing.assert_allclose(jax.jacrev(lambda rate: solve(y, times, rate)[-1])(rate), expected, rtol=1e-4)
+    np.testing.assert_allclose(jax.jacfwd(lambda rate: solve(y, times, rate)[-1])(rate), expected, rtol=1e-4)
