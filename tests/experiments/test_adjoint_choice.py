@@ -48,7 +48,7 @@ def test_verdicts_follow_the_data(run, steady):
     other = steady.route == "discrete"
     fast = steady.seconds.where(~other, 1e-4)
     assert judged(seconds=fast, error=steady.error.where(~other, 0.01)) == good
-    assert changed(result, applies=steady.applies & ~auto)[RIGHT] == "not judged"
+    assert set(changed(result, applies=steady.applies & ~auto).values()) == {"not judged"}
     told = claims(result.dataset.attrs["experiment"], steady.assign(seconds=steady.seconds.where(~auto, 1.2e-3)))
     assert "worst 1.20" in told[NEAR].measured
 
