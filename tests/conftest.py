@@ -13,10 +13,10 @@ import pytest
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
-# Nearly all of the tests' time goes into compiling thousands of tiny programs, each of which runs a few times: what LLVM
-# spends on making them fast, in several threads of its own, is lost, and XLA's newer emitters of fusions take three times
-# as long over one as the older. What XLA itself does to a program, and so its counts of operations and bytes, stays as it
-# is. Name a flag in XLA_FLAGS to choose otherwise.
+# Nearly all of the tests' time goes into compiling thousands of tiny programs, each of which runs a few times: what
+# LLVM spends on making them fast, in several threads of its own, is lost, and XLA's newer emitters of fusions take
+# three times as long over one as the older. What XLA itself does to a program, and so its counts of operations and
+# bytes, stays as it is. Name a flag in XLA_FLAGS to choose otherwise.
 QUICK = {
     "--xla_backend_optimization_level": "0",
     "--xla_llvm_disable_expensive_passes": "true",
@@ -26,7 +26,9 @@ QUICK = {
 if metadata.version("jaxlib").startswith("0.10."):
     QUICK["--xla_cpu_use_fusion_emitters"] = "false"
 chosen = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = " ".join([chosen, *(f"{flag}={to}" for flag, to in QUICK.items() if flag not in chosen)]).strip()
+os.environ["XLA_FLAGS"] = " ".join(
+    [chosen, *(f"{flag}={to}" for flag, to in QUICK.items() if flag not in chosen)]
+).strip()
 
 # On accelerators matrix products round to fewer bits than their dtype has, unless told otherwise.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")

@@ -169,7 +169,8 @@ def _by_rows(pull: Callable[..., Any], states: Any) -> Callable[..., Any]:
 
     def forward(dots: Any) -> Any:
         rows = jax.vmap(lambda bar: pull(unravel(bar)))(jnp.eye(flat.size, dtype=flat.dtype))
-        return unravel(sum(jnp.tensordot(row, dot, dot.ndim) for row, dot in zip(rows, dots)).astype(flat.dtype))
+        parts = [jnp.tensordot(row, dot, dot.ndim) for row, dot in zip(rows, dots)]
+        return unravel(jnp.stack(parts).sum(0).astype(flat.dtype))
 
     return forward
 

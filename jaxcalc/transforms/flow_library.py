@@ -114,9 +114,9 @@ def walk_by_library(
     reached = found.status == REACHED
     saved = 1 + jnp.where(reached.all(), times.shape[0] - 1, jnp.argmin(reached))
     status = found.status[jnp.argmin(reached)]
-    counts = ((each[0].sum(),) for each in (found.attempts, found.accepted))
-    evaluations = found.evaluations[0]
-    return Walk(states, saved, status, *counts, (jnp.where(evaluations < 0, -1, evaluations).sum(),))
+    (evaluations,) = found.evaluations
+    total = jnp.where((evaluations < 0).any(), -1, evaluations.sum())
+    return Walk(states, saved, status, (found.attempts[0].sum(),), (found.accepted[0].sum(),), (total,))
 
 
 def _evaluations(solver: str, attempts: jax.Array) -> jax.Array:
