@@ -97,7 +97,8 @@ def flow(
         ``"implicit_euler"``, ``"kvaerno3"``, ``"kvaerno4"`` or ``"kvaerno5"``. ``"auto"`` begins with ``"tsit5"`` and
         goes on with ``"kvaerno5"`` from where stability alone holds steps, if what is left is worth the change.
       adjoint: how the flow is differentiated. ``"discrete"`` goes back over the accepted steps, of which it records
-        ``checkpoints`` states and takes the others again, at most once; it is for forward mode too, and maps.
+        ``checkpoints`` states and takes the others again, at most once; it is for forward mode too, and maps. Explicit
+        steps that adapt stay stable for all modes of the field then, not for those alone that the state holds.
         ``"auto"`` is the cheapest that gives the gradient of the steps taken. diffrax's own are ``"checkpointed"``,
         which recomputes what few checkpoints leave out, again and again; ``"direct"``, through nested loops of bounded
         length, which may be differentiated twice; and ``"backsolve"``, which solves the adjoint equation backwards in
@@ -157,7 +158,10 @@ def needs_tolerances(choices: "Choices") -> bool:
 
 
 class Choices(NamedTuple):
-    """What ``flow`` was asked for beside its field; tolerances are operands of the programs."""
+    """What ``flow`` was asked for beside its field; tolerances are operands of the programs.
+
+    ``sensitive`` says that steps are those of a flow that is differentiated, though it is not.
+    """
 
     solver: str
     adjoint: str
@@ -165,6 +169,7 @@ class Choices(NamedTuple):
     num_steps: int | None
     max_steps: int | None
     checkpoints: int | None
+    sensitive: bool = False
 
 
 def flow_choices(

@@ -204,8 +204,9 @@ _LIVE = 30
 _FIXED = 6000
 # Matrices of the state's size that live in a step of an implicit method.
 _MATRICES = 22
-# Records this small are kept whole: to clear them takes no time.
-_SMALL = 1 << 18
+# States that are recorded where they take few bytes: more than most solves take, and no more than caches hold of a
+# thousand lanes, which are not seen here.
+_MANY, _SMALL = 512, 1 << 16
 
 
 def _bytes(tree: Any) -> int:
@@ -222,7 +223,7 @@ def balanced(most: int) -> int:
 
 
 def slots_for(choices: Any, case: Case) -> int:
-    """How many states to record: all where they are small, or their number is known and fits.
+    """How many states to record: all of a number of steps that is given, if they fit; many of small states; else few.
 
     Raises:
       MemoryBudgetError: if not even the fewest fit.
@@ -231,9 +232,11 @@ def slots_for(choices: Any, case: Case) -> int:
     need = lambda slots: footprint(slots, most, case)
     budget = choices.memory_budget
     limit = available_memory() // 4 if budget is None else budget
-    if (most * _bytes(case.at.y0) <= _SMALL or choices.num_steps is not None) and need(most) <= limit:
+    few, many = balanced(most), min(most, _MANY)
+    if choices.num_steps is not None and need(most) <= limit:
         return most
-    few = balanced(most)
+    if many > few and many * _bytes(case.at.y0) <= _SMALL and need(many) <= limit:
+        return many
     if budget is not None and need(few) > budget:
         raise MemoryBudgetError(
             f"flow: no record of up to {most} steps fits a memory budget of {in_bytes(budget)}; the leanest takes "
@@ -323,7 +326,7 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
         leaves = worth if number + 1 < len(names) else math.inf
         worthwhile = leaves if method(name).tells_stiffness else None
         solver, lands = build(name, tolerances, eps), method(name).implicit
-        more = {"worth": worthwhile, "lands": lands, "equations": tolerances}
+        more = {"worth": worthwhile, "lands": lands, "equations": tolerances, "sensitive": choices.sensitive}
         settings.append(Setting(solver, controller, choices.max_steps, **more))
     return tuple(settings)
 

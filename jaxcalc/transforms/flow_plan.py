@@ -105,9 +105,8 @@ def _counted(field: Callable[..., Any], choices: Choices, args: Any, options: Ma
     """Steps tried and accepted in each leg."""
     y0, times = checked_start(*args[:2])
     tolerances = (options.get("rtol", 1e-6), options.get("atol", 1e-6)) if needs_tolerances(choices) else None
-    found = walked(
-        field, choices._replace(memory_budget=None), y0, times, args[2] if len(args) > 2 else None, tolerances
-    )
+    counting = choices._replace(memory_budget=None, sensitive=True)
+    found = walked(field, counting, y0, times, args[2] if len(args) > 2 else None, tolerances)
     return tuple(map(int, found.attempts)), tuple(map(int, found.accepted))
 
 

@@ -12,7 +12,6 @@ from jax.flatten_util import ravel_pytree
 
 from jaxcalc import checks
 from jaxcalc.transforms.flow import flow
-from jaxcalc.transforms.flow_choice import AUTO_LEGS
 from jaxcalc.transforms.lifting import split_arrays
 from jaxcalc.transforms.tables import columns
 
@@ -78,8 +77,9 @@ def gradient_trust(
       choices: of ``flow``: the solver and the adjoint in question, tolerances, steps.
 
     Returns:
-      A ``GradientTrust``. Norms are compared with another adjoint of the same steps, derivatives along a random
-      direction with forward mode (the same steps) and with a central difference of tighter solves (the exact flow).
+      A ``GradientTrust``. Norms are compared with the gradient of tighter steps, or where their number is given with
+      another adjoint of the same; derivatives along a random direction with forward mode (the same steps) and with a
+      central difference of tighter solves (the exact flow).
 
     Raises:
       As ``flow``; TypeError for a loss that is no number.
@@ -117,20 +117,23 @@ def gradient_trust(
     steps = {
         name: choice for name, choice in choices.items() if name not in ("adjoint", "checkpoints", "memory_budget")
     }
-    if choices.get("num_steps") is None and choices.get("solver", "auto") == "auto":
-        # diffrax's adjoints take one solver for the whole.
-        steps["solver"] = AUTO_LEGS[int(report.evaluations < 0)]
-    other = "discrete" if choices.get("adjoint") == "checkpointed" else "checkpointed"
-    mine, theirs = (jax.jit(jax.grad(fun))(flat) for fun in (value(**choices), value(**steps, adjoint=other)))
+    tight = _tightened(steps, flat.dtype)
+    adapts = choices.get("num_steps") is None
+    if adapts:
+        name, other = "tighter steps", tight | {"adjoint": "discrete"}
+    else:
+        adjoint = "discrete" if choices.get("adjoint") == "checkpointed" else "checkpointed"
+        name, other = f"adjoint={adjoint!r}", steps | {"adjoint": adjoint}
+    mine, theirs = (jax.jit(jax.grad(fun))(flat) for fun in (value(**choices), value(**other)))
     direction = jax.random.normal(jax.random.key(0) if key is None else key, flat.shape, flat.dtype)
     direction *= jnp.maximum(jnp.abs(flat), 1) / jnp.sqrt(flat.size)
     along = jax.jit(lambda x: jax.jvp(value(**steps, adjoint="discrete"), (x,), (direction,))[1])(flat)
     errors = {
-        f"adjoint={other!r}": _relative(jnp.linalg.norm(mine - theirs), jnp.linalg.norm(theirs)),
+        name: _relative(jnp.linalg.norm(mine - theirs), jnp.linalg.norm(theirs)),
         "forward mode": _relative(abs(mine @ direction - along), abs(along)),
-        "differences": _apart(mine @ direction, value(**_tightened(steps, flat.dtype)), flat, direction),
+        "differences": _apart(mine @ direction, value(**tight), flat, direction),
     }
-    verdict = _verdict(errors, tol, choices.get("adjoint", "auto"), bool(report.reached))
+    verdict = _verdict(errors, tol, choices.get("adjoint", "auto"), bool(report.reached), adapts)
     trusted = all(error <= tol for error in errors.values())
     if not trusted:
         warnings.warn(f"gradient_trust: {verdict}", RuntimeWarning, stacklevel=2)
@@ -150,7 +153,8 @@ def _tightened(steps: dict[str, Any], dtype: Any) -> dict[str, Any]:
     if steps.get("num_steps") is not None:
         return steps
     least = _ROUNDING * float(jnp.finfo(dtype).eps)
-    tight = {name: max(_TIGHTER * steps.get(name, 1e-6), least) for name in ("rtol", "atol")}
+    tighter = lambda tol: max(_TIGHTER * tol, min(tol, least))
+    tight = {name: tighter(steps.get(name, 1e-6)) for name in ("rtol", "atol")}
     return steps | tight | {"max_steps": 16 * (steps.get("max_steps", 4096) or 4096)}
 
 
@@ -165,21 +169,25 @@ def _apart(claimed: Any, fun: Callable[[Any], Any], x: jax.Array, direction: jax
     return _relative(jnp.maximum(abs(claimed - best) - unsure, 0), abs(best))
 
 
-def _verdict(errors: dict[str, float], tol: float, adjoint: str, reached: bool) -> str:
+def _verdict(errors: dict[str, float], tol: float, adjoint: str, reached: bool, adapts: bool) -> str:
     """What follows from the errors, with the remedy."""
     other, forward, differences = (error <= tol for error in errors.values())
     if other and forward and differences:
         return "The gradient may be believed."
     if not reached:
         return "The solve failed: it has no gradient. Mend it first."
-    if adjoint == "backsolve" and not (other and forward):
+    same = forward and (other or adapts)
+    if adjoint == "backsolve" and not same:
         return (
             "The gradient is wrong: the flow cannot be run backwards to where it came from. Take adjoint='auto', which "
             "differentiates the steps taken."
         )
-    if other and forward:
+    if same:
         return (
             "The gradient is that of the steps taken, but not of the flow: steps are too long, or the flow forgets its "
             "start (chaos, events). Tighten rtol and atol, take more steps, or a shorter span."
         )
-    return "The gradient is not that of the steps taken. Take adjoint='discrete', and report the case."
+    return (
+        "The gradient is not that of the steps that adjoint='discrete' takes, which are stable for all modes of the "
+        "field. Take that, or adjoint='auto'."
+    )

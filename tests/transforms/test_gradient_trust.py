@@ -37,3 +37,25 @@ def test_failed_and_coarse_solves_are_told():
     assert not found and not found.status.startswith("reached")
     with pytest.raises(TypeError, match="gradient_trust: loss"):
         gradient_trust(lambda t, y, _: y, 3.0, 1.0, jnp.array([0.0, 2.0]))
+
+
+def test_gradients_of_what_the_state_does_not_show(x64):
+    # The heat equation from its slowest mode: few long steps, and a gradient in all modes.
+    def heat(t, y, _):
+        padded = jnp.pad(y, 1)
+        return 1e-3 * (y.size + 1) ** 2 * (padded[2:] - 2 * y + padded[:-2])
+
+    start, times = np.sin(np.linspace(0, np.pi, 66)[1:-1]), jnp.array([0.0, 1.0])
+    assert gradient_trust(heat, lambda y: y[-1, 0], start, times)
+    with pytest.warns(RuntimeWarning, match="stable for all modes"):
+        assert not gradient_trust(heat, lambda y: y[-1, 0], start, times, solver="tsit5", adjoint="checkpointed")
+
+
+def test_a_gradient_that_tolerances_do_not_hold_is_distrusted(x64):
+    # Oracle: 1.78585, by tolerances of 1e-11; the default's is 2.12.
+    mu = 316.23
+    with pytest.warns(RuntimeWarning, match="not of the flow"):
+        found = gradient_trust(
+            fields.van_der_pol, lambda y: y[-1].sum(), jnp.array([2.0, 0.0]), jnp.array([0.0, 2 * mu]), jnp.array(mu)
+        )
+    assert not found
