@@ -13,7 +13,7 @@ import pytest
 hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("busy")
 
-# Nearly all of the tests' time goes into compiling thousands of tiny programs, each of which runs a few times: what
+# Much of the tests' time goes into compiling thousands of tiny programs, each of which runs a few times: what
 # LLVM spends on making them fast, in several threads of its own, is lost, and XLA's newer emitters of fusions take
 # three times as long over one as the older. What XLA itself does to a program, and so its counts of operations and
 # bytes, stays as it is. Name a flag in XLA_FLAGS to choose otherwise.
@@ -29,6 +29,10 @@ chosen = os.environ.get("XLA_FLAGS", "")
 os.environ["XLA_FLAGS"] = " ".join(
     [chosen, *(f"{flag}={to}" for flag, to in QUICK.items() if flag not in chosen)]
 ).strip()
+
+# Tracing allocates objects by the hundred thousand, nearly all of which stay for as long as what they make up: looking
+# for cycles among them after every 700 takes some 5% of the time. Memory is watched below.
+gc.set_threshold(50_000, 20, 50)
 
 # On accelerators matrix products round to fewer bits than their dtype has, unless told otherwise.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")

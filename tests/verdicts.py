@@ -1,7 +1,7 @@
 """What an experiment's claims come to on a dataset, its own or one broken on purpose."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,10 @@ load = functools.cache(registry.load)
 ledger = functools.cache(lambda name: load(name).ledger())
 
 
-def claims(name: str, dataset: Any) -> dict[str, Any]:
-    """Every claim of an experiment, judged from a dataset."""
-    experiment, known = load(name), ledger(name)
-    return {id: verdict(known[id], judge, dataset) for id, judge in experiment.part.claims.items()}
+def claims(name: str, dataset: Any, only: Iterable[str] | None = None) -> dict[str, Any]:
+    """The claims of an experiment, all of them or only some, judged from a dataset."""
+    judges, known = load(name).part.claims, ledger(name)
+    return {id: verdict(known[id], judges[id], dataset) for id in (judges if only is None else only)}
 
 
 def verdicts(run: Any, dataset: Any) -> dict[str, str]:
@@ -53,9 +53,10 @@ def mutated(name: str, dataset: Any) -> Iterator[tuple[str, str, Claim, Claim]]:
         if not needs:
             continue
         with np.errstate(all="ignore"):
+            broken = {word: mutate(array.values.astype(float)) for word, mutate in MUTATIONS.items()}
             after = {
-                word: claims(name, dataset.assign({variable: array.copy(data=mutate(array.values.astype(float)))}))
-                for word, mutate in MUTATIONS.items()
+                word: claims(name, dataset.assign({variable: array.copy(data=values)}), needs)
+                for word, values in broken.items()
             }
         said = lambda claim: (claim.verdict, str(claim.measured))
         for id in needs:

@@ -268,8 +268,10 @@ def test_the_density_is_the_slope_of_the_distribution_function(x64, name):
     low, high = float(max(INTERVALS[name][0], -8)), float(min(INTERVALS[name][-1], 9))
     x = jnp.linspace(low, high, 42)[1:-1]
     fun = lambda t: build(name, *EXAMPLES[name]).cdf(t)
+    # JAX's incomplete beta function is 64 ulps exact with fused multiply-adds, which only LLVM's optimiser makes.
     slope, density, value = jax.jit(
-        lambda x: (jax.vmap(jax.grad(fun))(x), build(name, *EXAMPLES[name]).density(x), fun(x))
+        lambda x: (jax.vmap(jax.grad(fun))(x), build(name, *EXAMPLES[name]).density(x), fun(x)),
+        compiler_options={"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False},
     )(x)
     assert_close(slope, density, 1024)
     assert (np.diff(value) >= 0).all()

@@ -3,7 +3,6 @@
 The oracles are a central difference in double precision along one random direction, and closed forms where they exist.
 """
 
-import functools
 import subprocess
 import sys
 from collections import defaultdict
@@ -28,27 +27,6 @@ def kinds():
         program = (case.builder, case.operator, *(pair for pair in case.choices if isinstance(pair[1], str | bool)))
         yield pytest.param(case, marks=pytest.mark.exhaustive if program in seen else (), id=case.name)
         seen.add(program)
-
-
-# Programs that run three times: what XLA spends on making them fast would be the time of this file.
-QUICK = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
-
-
-@functools.cache
-def quick_options():
-    """Those of ``QUICK`` that this version of XLA has."""
-    known = {}
-    for option, value in QUICK.items():
-        try:
-            jax.jit(jnp.negative, compiler_options={option: value}).lower(1.0).compile()
-        except jax.errors.JaxRuntimeError:
-            continue
-        known[option] = value
-    return known
 
 
 def flat(fun):
@@ -81,7 +59,7 @@ def test_the_function_is_finite_and_its_derivative_is_that_of_a_central_differen
             value, slope = jax.jvp(fun, (z,), (v,))
         return own.fun(*own_arguments), value, slope
 
-    run = jax.jit(program, compiler_options=quick_options())
+    run = jax.jit(program)
     at = lambda z: run(own.arguments, z, direction, double.constants)
     outputs, _, slope = at(point)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs))
