@@ -113,6 +113,8 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
 
 def _spectral(field: Callable[..., Any], at: Operands) -> Product | None:
     """Products with the field's Jacobian, by which nothing is differentiated."""
+    if not sum(leaf.size for leaf in jax.tree.leaves(at.y0)):
+        return None
     held = jax.lax.stop_gradient(at)
     return product(term_of(field, held.leaves), held.times[0], held.y0)
 

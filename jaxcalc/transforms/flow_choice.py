@@ -90,6 +90,8 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
     pushes = _pushes(rates, times[0], y0, operands)
     names = _names(choices, y0, pushes)
+    if not pushes and any(method(name).implicit for name in names):
+        raise TypeError(f"flow: solver={names[0]!r} differentiates the field forwards, which it does not allow{_ALONE}")
     worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
     make_legs = lambda rigid: _legs(choices, names, eps, rigid[1], worth)
     implicit = sum(method(name).implicit for name in names)
@@ -109,12 +111,15 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     return walk(case.make_legs, case.field, case.at, case.rigid, adjoint, case.pushes)
 
 
+_ALONE = " (jax.custom_vjp, a callback): take an explicit solver, or write a jax.custom_jvp."
+
+
 def _pushes(rates: Callable[..., Any], t: Any, y0: Any, operands: Any) -> bool:
     """Whether the field may be differentiated forwards."""
     push = lambda v: jax.jvp(lambda y: rates(t, y, operands), (y0,), (v,))[1]
     try:  # under vmap, where a derivative that is missing is missed at once
         jax.eval_shape(jax.vmap(push), jax.tree.map(lambda leaf: leaf[None], y0))
-    except TypeError:
+    except (TypeError, ValueError, NotImplementedError):
         return False
     return True
 

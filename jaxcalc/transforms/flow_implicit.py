@@ -127,10 +127,11 @@ def _iterated(residual: Any, chord: Any, base: Any, diagonal: float, tolerances:
         k = k + correction
         change, state = jnp.abs(diagonal * correction), jnp.abs(base + diagonal * k)
         scale = jnp.maximum(_SHARE * (atol + rtol * state), _ROUNDING * eps * state)
-        now = jnp.sqrt(jnp.mean((change / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)) ** 2))
+        ratios = change / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
+        now = jnp.sqrt(jnp.sum(ratios**2) / max(ratios.size, 1))
         rate = jnp.where(tries == 0, 0.5, jnp.minimum(now / before, 0.999))
         # A small number among large ones has their rounding errors: no correction takes them away.
-        at_rounding = (now > before / 2) & (change.max() <= _ROUNDING * eps * state.max())
+        at_rounding = (now > before / 2) & (change.max(initial=0) <= _ROUNDING * eps * state.max(initial=0))
         solved = (now * rate / (1 - rate) <= 1) | (now == 0) | at_rounding
         return k, now, solved, solved | ~(now <= _GROWTH * before), tries + 1  # NaN is no number to go on from
 

@@ -63,8 +63,11 @@ class _Running(NamedTuple):
 # Strains of steps that stability holds (the region of Tsit5 and Dopri5 reaches to about -3.3) are 1.8 to 4, at any
 # tolerance; of others 1.3 at most in the median, where the tolerance is 1e-3, and less where it is tighter.
 _EDGE = 1.7
-# Of the longest stable step: as near to it errors of a stiff field are no longer those of its order.
-_NEAR = 0.85
+# Of the longest stable step, and the least share of decay in the steepest mode: as near to it, a field is stiff that
+# decays; one that turns asks for such steps itself.
+_NEAR, _DECAY = 0.85, 0.5
+# Times the longest step that is stable at a step's end, from which on it is not kept.
+_OVER = 2
 # So many more steps at the edge than twice those inside it.
 _PATIENCE = 15
 # Of the way, a first step where the controller finds none.
@@ -203,7 +206,10 @@ def _landing(task: _Task, t: Any, end: Any, saved: Any) -> Any:
     """The end of the next step, no later than the next time asked for where states between are not to be had."""
     if task.grid is not None or not task.setting.lands:
         return end
-    target = task.times[jnp.minimum(saved, task.times.shape[0] - 1)]
+    last = task.times.shape[0] - 1
+    target = task.times[jnp.minimum(saved, last)]
+    # Where steps end on the way is the controller's choice, and no function of the times asked for.
+    target = jnp.where(saved >= last, target, t + jax.lax.stop_gradient(target - t))
     return jnp.where(target > t, jnp.minimum(end, target), end)
 
 
@@ -211,11 +217,13 @@ def _attempted(task: _Task, now: _Running) -> _Running:
     """The loop's state after one more try; lanes that have ended stay as they are."""
     solver, active = task.setting.solver, now.status == RUNNING
     step = taken(task.setting, task.term, now.t, now.end, now.y, now.slope)
-    keep, t, end, control, stuck = _given(task, now) if task.grid is not None else _adapted(task, now, step)
-    keep &= active
+    found = _given(task, now) if task.grid is not None else _adapted(task, now, step)
     spectrum, held = now.spectrum, None
     if spectrum is not None:
-        spectrum, end, held, stuck = _stable(task, spectrum, step.y, keep, (t, end), stuck)
+        spectrum, held, found = _stable(task, now, step, found)
+        spectrum = where(active, spectrum, now.spectrum)
+    keep, t, end, control, stuck = found
+    keep &= active
     attempts, accepted = now.attempts + active, now.accepted + keep
     evaluations = now.evaluations + jnp.where(active, step.evaluations, 0)
     status, strained = _judged(task, now, step, keep, (t, end), attempts, stuck, held)
@@ -268,14 +276,30 @@ def _adapted(task: _Task, now: _Running, step: Step) -> tuple[Any, Any, Any, Any
     return keep, t, end, control, jnp.where(is_stuck, jnp.where(finite, STUCK, NON_FINITE), RUNNING)
 
 
-def _stable(task: _Task, spectrum: Spectrum, y: Any, keep: Any, ahead: Any, stuck: Any) -> Any:
-    """The spectrum after a step, the next one's end within what it allows, whether it holds it there, and ``stuck``."""
-    (t, end), limit, by = ahead, task.reach, task.product
-    assert limit is not None and by is not None
-    spectrum = where(keep, turned(by, spectrum, t, y), spectrum)
-    most = longest(spectrum, limit)
-    held, end = end - t > _NEAR * most, jnp.minimum(end, t + most)
-    return spectrum, end, held, jnp.where(held & ~(end > t), STUCK, stuck)
+def _stable(task: _Task, now: _Running, step: Step, found: Any) -> Any:
+    """The spectrum after a step, and what was found of it, within what the spectrum allows.
+
+    Args:
+      found: whether the step is kept, the time then, the next end, the controller's state, and whether it is stuck.
+
+    Returns:
+      The spectrum, whether it holds the next step where a stiff field's would be, and ``found``: a step over to where
+      the field is far steeper is not kept.
+    """
+    (keep, t, end, control, stuck), limit, by = found, task.reach, task.product
+    spectrum = now.spectrum
+    assert limit is not None and by is not None and spectrum is not None
+    ahead = turned(by, spectrum, now.end, step.y)
+    most = longest(ahead, limit)
+    over = keep & (now.end - now.t > _OVER * most)
+    keep &= ~over
+    t = jnp.where(over, now.t, t)
+    control = where(over, now.control, control)
+    spectrum = where(keep, ahead, spectrum)
+    most = jnp.where(over, most, longest(spectrum, limit))
+    held = (end - t > _NEAR * most) & (spectrum.decay > _DECAY)
+    end = jnp.minimum(end, t + most)
+    return spectrum, held, (keep, t, end, control, jnp.where(end > t, stuck, STUCK))
 
 
 def _judged(

@@ -359,6 +359,44 @@ def test_steps_are_stable_for_modes_that_the_start_does_not_hold(x64, solver):
     np.testing.assert_allclose(jax.jvp(end, (start,), (direction,))[1] @ weights, found @ direction, rtol=1e-9)
 
 
+def test_steps_are_stable_for_modes_that_turn(x64):
+    # Advection on a ring only moves a state, and so its gradient.
+    size, speed = 128, 1.0
+    field = lambda t, y, _: -(jnp.roll(y, -1) - jnp.roll(y, 1)) * size / (4 * jnp.pi) * speed
+    start = jnp.sin(2 * jnp.pi * jnp.arange(size) / size)
+    for solver, span in (("tsit5", 20.0), ("dopri8", 5.0)):
+        found = jax.grad(
+            lambda y, solver=solver, span=span: flow(field, solver=solver)(y, jnp.array([0.0, span]))[-1, 0]
+        )(start)
+        np.testing.assert_allclose(jnp.linalg.norm(found), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("solver", ["bosh3", "tsit5"])
+def test_modes_are_found_that_become_steep_late(x64, solver):
+    # One part is steep before the other; the state is at rest, and all that it forgets has no gradient.
+    rates = lambda t: jnp.stack([100 * jax.nn.sigmoid(-20 * (t - 1)), 1e3 * jax.nn.sigmoid(20 * (t - 1.5))])
+    smooth = lambda t, y, _: -rates(t) * y
+    sudden = lambda t, y, _: jnp.where(t > 1, -1e3, 0.0) * y
+    for field, end in ((smooth, 3.0), (sudden, 2.0)):
+        solve = flow(field, solver=solver)
+        found = jax.grad(lambda y, solve=solve, end=end: solve(y, jnp.array([0.0, end]))[-1].sum())(jnp.zeros(2))
+        assert abs(found).max() < 1e-6
+
+
+def test_units_of_the_state_do_not_shorten_steps(x64):
+    # A damped turn, -1 +- i, its parts in units that are 1e6 apart.
+    unit = 1e6
+    field = lambda t, y, _: jnp.stack([unit * y[1] - y[0], -y[0] / unit - y[1]])
+    solve = flow(field, solver="tsit5", report=True)
+    start, times = jnp.array([unit, 1.0]), jnp.array([0.0, 10.0])
+
+    def loss(y):
+        found = solve(y, times)
+        return found.states[-1].sum(), found.num_steps
+
+    assert jax.grad(loss, has_aux=True)(start)[1] <= 1.1 * solve(start, times).num_steps
+
+
 @pytest.mark.parametrize("solver", ["tsit5", "auto", "kvaerno5"])
 def test_stiff_limit_cycles_have_right_gradients(x64, solver):
     # Oracle: Kvaerno's method at tolerances of 1e-11. Frozen steps of Tsit5, unheld, are 1e38 off.
@@ -396,3 +434,21 @@ def test_fields_with_a_derivative_in_reverse_mode_alone(x64, choices):
     expected = -(y**2) / (1 + rate * y) ** 2
     np.testing.assert_allclose(jax.jacrev(lambda rate: solve(y, times, rate)[-1])(rate), expected, rtol=1e-4)
     np.testing.assert_allclose(jax.jacfwd(lambda rate: solve(y, times, rate)[-1])(rate), expected, rtol=1e-4)
+
+
+def test_fields_without_derivatives_are_solved(x64):
+    shape = jax.ShapeDtypeStruct((), float)
+    field = lambda t, y, _: jax.pure_callback(lambda y: -y, shape, y)
+    np.testing.assert_allclose(flow(field)(1.0, jnp.array([0.0, 1.0]))[-1], np.exp(-1), rtol=1e-5)
+    with pytest.raises(TypeError, match="take an explicit solver"):
+        flow(field, solver="kvaerno5")(1.0, jnp.array([0.0, 1.0]))
+
+
+def test_interior_times_are_no_choice_of_steps(x64):
+    # y(t1) of y' = -y from t0 has the slopes y and -y in t0 and t1, and none in a time between them.
+    def end(times, adjoint):
+        return flow(lambda t, y, _: -y, solver="kvaerno3", rtol=1e-3, atol=1e-3, adjoint=adjoint)(2.0, times)[-1]
+
+    for adjoint in ("discrete", "forward"):
+        found = jax.grad(end)(jnp.array([0.0, 0.3, 1.0]), adjoint)
+        np.testing.assert_allclose(found, 2 * np.exp(-1) * np.array([1, 0, -1]), rtol=1e-3, atol=1e-12)
