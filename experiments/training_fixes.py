@@ -306,7 +306,7 @@ def _draw_remedies(dataset):
     right.set(xlabel="share of images misread after training", xlim=(-0.02, 1.0))
     figure.set_label(
         "Fifty ReLU layers on digits by each remedy: the loss of a batch, medians over networks, and the share misread "
-        "at the end. The lines are guessing."
+        "at the end. The lines are guessing; weights that are too large are beyond the axis."
     )
     return figure
 
