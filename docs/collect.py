@@ -27,11 +27,13 @@ CONFIGS = HERE.parent / "configs"
 # The figures that docs/results shows; every other one is made again by `make results`.
 SHOWN = {
     "basins-roots-roots.svg",
+    "criticality-predictions-factor_by_architecture.svg",
     "finite_differences-steps-steps.svg",
     "gradient_descent-regimes.svg",
     "monte_carlo-convergence-convergence.svg",
     "neural_ode-pelts.svg",
     "newton-order.svg",
+    "order_chaos-factor_and_scales.svg",
     "vanishing_gradients-gradient_by_layer.svg",
 }
 

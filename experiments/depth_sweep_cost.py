@@ -25,8 +25,8 @@ Initialisation = Literal["glorot", "he", "lecun", "standard", "orthogonal"]
 Residual = Literal["none", "plain", "scaled"]
 _NORMAL = ("glorot", "he", "lecun")
 _ONE, _EACH, _STRUCTURE = "one program", "a program for each network", "a program for each structure"
-# Below it a norm's square leaves the range of float32, and the norm is what rounding left of it.
-_SMALLEST = 1e-18
+# Not far below it a gradient's entries leave the range of float32, and the norm is what rounding left of it.
+_SMALLEST = 1e-30
 
 
 class Config(lab.Config):
@@ -230,6 +230,7 @@ def _alone(config, activation, initialisation, residual, depth):
 
     Its layers are scanned; written out one by one they take longer still to compile.
     """
+    from jaxcalc import models
     from jaxcalc.functions import activations
 
     phi, branch = activations.activation(activation), depth**-0.5 if residual == "scaled" else 1.0
@@ -248,7 +249,7 @@ def _alone(config, activation, initialisation, residual, depth):
             return _loss(labels)(last @ params.readout).sum()
 
         gradients = jax.grad(total)(jnp.zeros((depth + 1, config.batch, config.width)))
-        return jnp.sqrt(jnp.mean(jnp.sum(gradients**2, axis=2), axis=1))
+        return models.state_norms(gradients)  # plain squares leave the range of float32 from 1e-18 on
 
     return norms
 

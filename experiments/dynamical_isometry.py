@@ -177,7 +177,10 @@ def _draw_values(dataset):
         ax.set(title=phi, yscale="log", ylim=(1e-4, 30), xlabel="share of singular values")
     axes.flat[0].set_ylabel("singular value")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=8, title="layers")
-    figure.set_label("All singular values, largest first: Gaussian weights solid, orthogonal ones dotted.")
+    figure.set_label(
+        "All singular values, largest first, means over networks, whose ranks differ behind ReLU: Gaussian weights "
+        "solid, orthogonal ones dotted. What is smaller than shown is cut off."
+    )
     return figure
 
 

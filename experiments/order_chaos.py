@@ -187,11 +187,11 @@ def _draw_plane(dataset):
     from matplotlib.colors import LogNorm
 
     figure, ax = style.subplots(height=2.8)
-    shown = np.clip(dataset.plane_xi, 1, 100)
+    fine_sw2, fine_sb2, scale = _interpolated(dataset)
     mesh = ax.contourf(
-        dataset.plane_sw2,
-        dataset.plane_sb2,
-        shown,
+        fine_sw2,
+        fine_sb2,
+        np.clip(scale, 1, 100),
         levels=np.geomspace(1, 100, 13),
         norm=LogNorm(1, 100),
         cmap="cividis",
@@ -217,6 +217,19 @@ def _draw_plane(dataset):
     return figure
 
 
+def _interpolated(dataset):
+    """The plane's depth scale on a finer grid: its inverse, negative in chaos, goes smoothly through 0."""
+    from scipy.interpolate import RectBivariateSpline
+
+    sw2, sb2 = dataset.plane_sw2.values, dataset.plane_sb2.values
+    critical = np.interp(sb2, dataset.line_sb2, dataset.critical)
+    side = np.where(sw2 < critical[:, None], 1.0, -1.0)
+    fine_sw2, fine_sb2 = np.linspace(sw2[0], sw2[-1], 200), np.linspace(sb2[0], sb2[-1], 100)
+    degree = min(3, len(sb2) - 1)
+    rate = RectBivariateSpline(sb2, sw2, side / dataset.plane_xi.values, kx=degree, ky=degree)(fine_sb2, fine_sw2)
+    return fine_sw2, fine_sb2, 1 / np.maximum(np.abs(rate), 1e-3)
+
+
 def _draw_line(dataset):
     figure, (left, right) = style.subplots(1, 2, width="page", height=2.7)
     chi, error = _chi(dataset)
@@ -230,13 +243,17 @@ def _draw_line(dataset):
     measured = 1 / np.abs(np.log(chi))
     other = {**style.method("relu", linestyle="", markersize=4.5), "label": r"gradient, $\xi_\nabla$"}
     right.errorbar(dataset.sw2, measured, measured**2 * log_error, capsize=2, **other)
-    right.plot(dataset.sw2, dataset.xi_correlation, **style.THEORY, label="theory")
-    right.plot(dataset.sw2, dataset.xi_gradient, **style.THEORY)
+    critical = np.interp(lab.params(dataset)["bias_variance"], dataset.line_sb2, dataset.critical)
+    right.plot([], [], **style.THEORY, label="theory")
+    # Scales have a pole at the critical point, which no line may cross.
+    for side in (dataset.isel(sw2=dataset.sw2 < critical), dataset.isel(sw2=dataset.sw2 > critical)):
+        right.plot(side.sw2, side.xi_correlation, **style.THEORY)
+        right.plot(side.sw2, side.xi_gradient, **style.THEORY)
     right.set(xlabel=r"$\sigma_w^2$", ylabel="layers", yscale="log", ylim=(1.5, 400))
     right.legend()
     figure.set_label(
         "The gradient's factor a layer (a) and depth scales (b) with standard errors over networks. Theory is that of "
-        "infinite width; it has a pole at the critical point between 1.7 and 2."
+        "infinite width, computed at the variances shown; scales have a pole at the critical point."
     )
     return figure
 

@@ -70,7 +70,7 @@ def shared(config):
 
 
 def run(config, key):
-    """Each network up and down, its weights drawn again on the way down."""
+    """Each network up and down."""
     found = []
     for kind_key, (phi, two, sw2) in zip(jax.random.split(key, len(NETWORKS)), NETWORKS.values(), strict=True):
         keys = jax.random.split(kind_key, config.draws)
@@ -80,36 +80,22 @@ def run(config, key):
 
 def _through(config, phi, two, sw2, key):
     """One network: squares of signal and gradients by layer."""
-    from jaxcalc.functions.activations import activation
+    from jaxcalc import models
 
-    n, phi = config.width, activation(phi)
+    n = config.width
     signal_key, gradient_key, weights_key = jax.random.split(key, 3)
-    keys = jax.random.split(weights_key, config.depth)
-    start = jax.random.normal(signal_key, (n,), float)
+    start = jax.random.normal(signal_key, (1, n), float)
     start = start * jnp.sqrt(n) / jnp.linalg.norm(start)
-
-    def matrix(key):
-        # Drawn in single precision, which takes half the time of drawing in double.
-        return jax.random.normal(key, (n, n), jnp.float32).astype(float) / jnp.sqrt(n)
-
-    def block(h, layer_key):
-        first, second = jax.random.split(layer_key)
-        inner = phi(jnp.sqrt(sw2) * matrix(first) @ h)
-        return h + (matrix(second) @ inner if two else inner)
-
-    last, before = jax.lax.scan(lambda h, k: (block(h, k), h), start, keys)
     top = jax.random.normal(gradient_key, (config.gradients, n), float)
     top = top / jnp.linalg.norm(top, axis=1, keepdims=True)
 
-    def down(gradients, inputs):
-        h, layer_key = inputs
-        back = jax.vjp(lambda h: block(h, layer_key), h)[1]
-        gradients = jax.vmap(lambda g: back(g)[0])(gradients)
-        return gradients, gradients
-
-    _, gradients = jax.lax.scan(down, top, (before, keys), reverse=True)
-    gradients = jnp.concatenate([gradients, top[None]])
-    signals = jnp.concatenate([before, last[None]])
+    residual = "two_matrix" if two else "plain"
+    network = models.deep_network(n, n, n, max_depth=config.depth, phi=phi, residual=residual)
+    # The blocks alone: what goes in and what comes out are the signal itself.
+    params = network.init(weights_key, sw2=sw2)._replace(embedding=jnp.eye(n), readout=jnp.eye(n))
+    back = lambda g: models.states_and_gradients(network.trace, lambda outputs: outputs @ g, params, start)
+    signals, gradients = jax.vmap(back, out_axes=(None, 1))(top)
+    signals, gradients = signals[:, 0], gradients[:, :, 0]
     products = jnp.einsum("lgn,ln->lg", gradients, signals)
     squares = jnp.sum(signals**2, 1)
     return {

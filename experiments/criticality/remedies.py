@@ -92,7 +92,8 @@ def run(config, key):
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(made_by_anyinit, range(config.draws)))
     keys = jax.random.split(key, config.draws)
     networks = (jax.vmap(init)(keys), jax.vmap(scaled)(keys), stacked)
-    rates, errors = zip(*(_rate(config, module, x, params, keys) for params in networks))
+    squares = _squares(config, module, x)  # compiled once for all treatments
+    rates, errors = zip(*(_rate(config, *np.asarray(squares(params, keys), float).mean(1).T) for params in networks))
     return {
         "treatment": np.array(TREATMENTS),
         "rate": np.array(rates),
@@ -103,8 +104,8 @@ def run(config, key):
     }
 
 
-def _rate(config, module, x, params, keys):
-    """The mean logarithm of the factor on the gradient's square per layer, over draws, and its standard error.
+def _squares(config, module, x):
+    """The gradient's square in the first and in the last layer, ``(draw, example, 2)``, from parameters and keys.
 
     The gradient in a dense layer's bias is, for one example, the gradient in what the layer computes.
     """
@@ -117,7 +118,11 @@ def _rate(config, module, x, params, keys):
         return jnp.stack([jnp.sum(gradient[name]["bias"] ** 2) for name in ends])
 
     by_example = jax.vmap(squares, (None, None, 0))
-    first, last = np.asarray(jax.jit(jax.vmap(by_example, (0, 0, None)))(params, keys, x), float).mean(1).T
+    return jax.jit(lambda params, keys: jax.vmap(by_example, (0, 0, None))(params, keys, x))
+
+
+def _rate(config, first, last):
+    """The mean logarithm of the factor on the gradient's square per layer, over draws, and its standard error."""
     steps = config.depth - 1
     error = np.std(first / first.mean() - last / last.mean(), ddof=1) / np.sqrt(len(first))
     return np.log(first.mean() / last.mean()) / steps, error / steps

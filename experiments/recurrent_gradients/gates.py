@@ -167,7 +167,7 @@ def _control(dataset):
 
 
 def figures(dataset):
-    figure, panels = style.subplots(1, 2, width="page", height=3.2, sharey=True)
+    figure, panels = style.subplots(1, 2, width="page", height=3.4, sharey=True)
     colors = ["#333333", *(style.COLORS[c] for c in ("sky", "blue", "green", "orange", "vermilion"))]
     for panel, weights in zip(panels, WEIGHTS, strict=True):
         measured = _mean_square(dataset.gradient.sel(weights=weights))
@@ -176,11 +176,12 @@ def figures(dataset):
             panel.plot(dataset.lag, dataset.theory.sel({"case": name}), **style.THEORY)
         panel.set(yscale="log", xlabel="time lag (steps)", title=f"weights {weights}", ylim=(1e-60, 1e3))
     panels[0].set_ylabel("gradient norm over that in the last state")
-    panels[0].legend(fontsize=6, loc="lower left")
+    panels[0].plot([], [], **style.THEORY, label="theory")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     figure.set_label(
         "The gradient in the state by time lag, root mean square over random networks driven by noise. Dashed: "
         "mean-field theory, which holds where weights are drawn at each step (left) and for some tens of steps where "
-        "they are the same (right)."
+        "they are the same (right). What is smaller than shown is cut off."
     )
     return {"gates": figure}
 

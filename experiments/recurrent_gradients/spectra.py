@@ -147,15 +147,19 @@ def _copies(dataset):
 
 
 def figures(dataset):
-    figure, (left, right) = style.subplots(1, 2, width="page", height=2.8)
+    from matplotlib.lines import Line2D
+
+    figure, (left, right) = style.subplots(1, 2, width="page", height=3.0)
     colors = dict(zip(dataset.radius.values.tolist(), style.sequence(dataset.sizes["radius"]), strict=True))
     strokes = {"symmetric": "-", "orthogonal": (0, (1, 1)), "non-normal": (0, (5, 1.5))}
     for radius, color in colors.items():
         for matrix, stroke in strokes.items():
             line = dataset.norm.sel(matrix=matrix, radius=radius)
-            left.plot(dataset.lag, line, color=color, linestyle=stroke, label=f"{matrix}, {radius:g}")
+            left.plot(dataset.lag, line, color=color, linestyle=stroke)
     left.set(yscale="log", xlabel="time lag (steps)", ylabel="2-norm of the Jacobian", ylim=(1e-24, 1e24))
-    left.legend(fontsize=6, ncols=2, loc="upper left")
+    handles = [Line2D([], [], color=color, label=f"radius {radius:g}") for radius, color in colors.items()]
+    handles += [Line2D([], [], color="#333333", linestyle=stroke, label=name) for name, stroke in strokes.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     lags = slice(0, 100)
     near = {
         f"non-normal, radius {dataset.radius.values[0]:g}": dataset.norm.sel(matrix="non-normal").isel(radius=0),
@@ -169,7 +173,8 @@ def figures(dataset):
     right.legend(fontsize=6, loc="lower left")
     figure.set_label(
         "The state's Jacobian in an earlier state, by time lag. Left: linear recurrences by kind of matrix and "
-        "spectral radius. Right: what the largest eigenvalue does not tell."
+        "spectral radius; those of symmetric and of orthogonal matrices are the same. Right: what the largest "
+        "eigenvalue does not tell."
     )
     return {"spectra": figure}
 

@@ -304,5 +304,8 @@ def draw_factors(data):
     style.ticks(ax.xaxis, ticks)
     ax.set_xlabel(f"gradient's factor per layer ({depth} layers)")
     ax.legend(loc="upper left")
-    figure.set_label("The factor by which one layer changes the gradient's norm, each seed beside mean-field theory.")
+    figure.set_label(
+        "The factor by which one layer changes the gradient's norm, each seed beside mean-field theory, which is valid "
+        "at infinite width for gradients independent of the signal: ReLU's behind unscaled skips are not."
+    )
     return figure

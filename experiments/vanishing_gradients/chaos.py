@@ -46,8 +46,8 @@ def figures(dataset):
     right.legend(loc="lower right")
     style.label_ends(left, ends, size=7.5, spacing=1.6)
     figure.set_label(
-        "Left: the gradient's norm by layer (dashed: theory). Right: its squared factor a layer against "
-        "the variance of the weights."
+        "Left: the gradient's norm by layer. Right: its squared factor a layer against the variance of the weights. "
+        "Dashed: mean-field theory, valid at infinite width."
     )
     return {"order_to_chaos": figure}
 

@@ -80,9 +80,10 @@ def _draw_layers(data):
     legend.get_title().set_fontsize(7.5)
     figure.set_label(
         "The gradient in each layer's output, for networks of many depths; geometric means over seeds. Dashed: "
-        "mean-field theory of infinite width. Dotted: 1/4 a layer, the largest slope of a sigmoid, which bounds "
-        "chains of single units of weights up to 1; through a matrix the bound is 1/4 of its largest singular "
-        "value."
+        "mean-field theory, valid at infinite width for gradients independent of the signal, which ReLU's behind "
+        "unscaled skips are not. Dotted: 1/4 a layer, the largest slope of a sigmoid, which bounds chains of single "
+        "units of weights up to 1; through a matrix the bound is 1/4 of its largest singular value. What is smaller "
+        "than shown is cut off."
     )
     return figure
 

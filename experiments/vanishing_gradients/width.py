@@ -56,7 +56,10 @@ def _draw_moments(data):
         height=3.4,
     )
     ax.annotate("mean-field theory (dashed)", (0.03, 0.05), xycoords="axes fraction")
-    figure.set_label("Second moment of the activations by layer, medians over seeds.")
+    figure.set_label(
+        "Mean square of the activations by layer, geometric means over seeds; bands are their range. Dashed: "
+        "mean-field theory, valid at infinite width."
+    )
     return figure
 
 

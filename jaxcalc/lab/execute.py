@@ -114,12 +114,16 @@ def _run_plain(experiment: Experiment, config: dict[str, Any]) -> tuple[dict[str
 
 def _run_compiled(experiment: Experiment, config: dict[str, Any], programs: Programs) -> tuple[dict, float, float]:
     import jax
+    import scipy.linalg  # noqa: F401 (what factors for JAX: a library is limited only once it is loaded)
+    from threadpoolctl import threadpool_limits
 
     compiled, seconds = programs.compiled(experiment, config)
     _, arguments = program(experiment, config, point(experiment, config))
-    ready = time.perf_counter()
-    result = jax.block_until_ready(compiled(*arguments))
-    ran = time.perf_counter() - ready
+    # Lanes factor small matrices one after the other, which with more threads takes up to twenty times as long.
+    with threadpool_limits(1, user_api="blas"):
+        ready = time.perf_counter()
+        result = jax.block_until_ready(compiled(*arguments))
+        ran = time.perf_counter() - ready
     _, count = lanes_of(config)
     unpack = (lambda v: np.asarray(v)[:count]) if config["lanes"] else (lambda v: np.asarray(v)[None])
     return {k: unpack(v) for k, v in result.items()}, seconds, ran

@@ -333,7 +333,7 @@ def _judge(
     at = lambda gain: float(np.mean(factors(gain)))
     last = lambda logs: float(np.mean(logs[-max(1, len(logs) // 3) :]))
     # What saturates has a slope near 0 alone, which few samples meet.
-    here, louder = (last(factors(gain, theory.num_samples)) for gain in (1.0, _LOUDER))
+    here, louder = last(logs), last(factors(_LOUDER, theory.num_samples))
     faint = at(_FAINT)
     # The first layers may still meet what no norm has seen; the last ones tell. Without a norm a factor of any size
     # moves with the gain, if not by much where tanh saturates behind a skip.

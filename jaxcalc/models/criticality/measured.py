@@ -43,9 +43,10 @@ class Traced:
         return jax.tree.leaves(jax.vmap(self.init)(keys))
 
     def at_once(self, most: int) -> int:
-        """How many draws of the parameters are held at a time."""
+        """How many of ``most`` draws of the parameters are held at a time: in parts as equal as can be."""
         count = sum(value.size for value in self.program.inputs[: self.num_params])
-        return int(np.clip(_ENTRIES / count, min(4, most), most))
+        parts = math.ceil(most / np.clip(_ENTRIES / count, min(4, most), most))
+        return math.ceil(most / parts)
 
     def draws(self) -> list[np.ndarray]:
         """Parameters drawn several times, the sampling noise of their variances shared by all of one shape."""
@@ -76,7 +77,8 @@ class Traced:
 
         keys = jax.random.split(self.key, num_seeds)
         size = self.at_once(num_seeds)
-        run = jax.jit(jax.vmap(one))
+        # Run once or a few times: full optimisation takes three times as long to compile, and saves nothing.
+        run = jax.jit(jax.vmap(one), compiler_options={"xla_backend_optimization_level": 1})
         parts = [
             run(jax.vmap(lambda key: jax.random.fold_in(key, 2))(chunk), self.drawn(chunk))
             for chunk in (keys[start : start + size] for start in range(0, num_seeds, size))
