@@ -299,7 +299,8 @@ def _stable(task: _Task, now: _Running, step: Step, found: Any) -> Any:
     most = jnp.where(over, most, longest(spectrum, limit))
     held = (end - t > _NEAR * most) & (spectrum.decay > _DECAY)
     end = jnp.minimum(end, t + most)
-    return spectrum, held, (keep, t, end, control, jnp.where(end > t, stuck, STUCK))
+    stuck = jnp.where((stuck == RUNNING) & ~(end > t), STUCK, stuck)
+    return spectrum, held, (keep, t, end, control, stuck)
 
 
 def _judged(
