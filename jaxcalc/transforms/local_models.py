@@ -309,6 +309,7 @@ def _unit(v: Any) -> tuple[Any, jax.Array]:
     return unravel(scaled / length), largest * length
 
 
+@jax.jit  # a scan outside of one is compiled, and kept, for every call
 def _horner(rows: jax.Array, t: jax.Array) -> jax.Array:
     """``sum_m rows[m] t^m``."""
     return jax.lax.scan(lambda total, row: (total * t + row, None), jnp.zeros_like(rows[0]), rows[::-1])[0]
