@@ -1,13 +1,13 @@
 """Fields on which adjoints are compared: linear and not, conservative, chaotic, stiff, learned, large."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from jaxcalc.lab import jax, jnp
 
-__all__ = ["NAMES", "Case", "build"]
+__all__ = ["NAMES", "Case", "FieldName", "build"]
 
-NAMES = (
+FieldName = Literal[
     "linear",
     "Lotka-Volterra",
     "Lorenz",
@@ -21,7 +21,8 @@ NAMES = (
     "Brusselator",
     "driven oscillator",
     "Kepler",
-)
+]
+NAMES = get_args(FieldName)
 
 
 class Case(NamedTuple):

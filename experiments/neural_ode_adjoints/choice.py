@@ -10,6 +10,7 @@ import numpy as np
 import pydantic
 
 from experiments._survey import Timed
+from experiments.neural_ode_adjoints._fields import FieldName, build
 from jaxcalc import measure, style
 from jaxcalc.lab import Finding, NotJudged, Variable, below, between, digits, first, jax, jnp, less
 
@@ -29,22 +30,6 @@ ROUTES = get_args(RouteName)
 _WRONG = 1e-3  # of the gradient
 _LIMIT = 4096  # steps
 _SENSITIVITIES = 64  # beyond which carrying them forward is not tried
-
-FieldName = Literal[
-    "linear",
-    "Lotka-Volterra",
-    "Lorenz",
-    "pendulum",
-    "van der Pol",
-    "stiff relaxation",
-    "perceptron",
-    "heat, 32 points",
-    "heat, 256 points",
-    "waves, 500 points",
-    "Brusselator",
-    "driven oscillator",
-    "Kepler",
-]
 
 
 class Config(Timed):
@@ -138,7 +123,6 @@ def _tried(program, *arguments):
 
 
 def run(config, key):
-    from experiments.neural_ode_adjoints._fields import build
     from jaxcalc.programs.compiled import executable
 
     case = build(config.field, key)

@@ -11,8 +11,9 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc.transforms.flow_back import go_back
+from jaxcalc.transforms.flow_reals import from_reals, in_reals
 from jaxcalc.transforms.flow_reversible import run_back
-from jaxcalc.transforms.flow_spectrum import Product, product
+from jaxcalc.transforms.flow_spectrum import Probe, probe
 from jaxcalc.transforms.flow_steps import (
     STIFF,
     End,
@@ -92,9 +93,9 @@ def term_of(field: Callable[..., Any], leaves: Any) -> Any:
 def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) -> tuple[Walk, tuple[Record | None, ...]]:
     """The walk by one solver after the other: the next goes on where one ended because it was too stiff."""
     ends: list[End] = []
+    by = _spectral(field, at) if any(leg.sensitive for leg in legs) else None
     for leg in legs:
         before = ends[-1] if ends else None
-        by = _spectral(field, at) if leg.sensitive else None
         end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before, by)
         if before is not None:
             goes_on = before.status == STIFF
@@ -111,12 +112,10 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
     return walk, tuple(end.record for end in ends)
 
 
-def _spectral(field: Callable[..., Any], at: Operands) -> Product | None:
-    """Products with the field's Jacobian, by which nothing is differentiated."""
-    if not sum(leaf.size for leaf in jax.tree.leaves(at.y0)):
-        return None
+def _spectral(field: Callable[..., Any], at: Operands) -> Probe | None:
+    """The probe of a field, by which nothing is differentiated."""
     held = jax.lax.stop_gradient(at)
-    return product(term_of(field, held.leaves), held.times[0], held.y0)
+    return probe(term_of(field, held.leaves), held.times[0], held.y0)
 
 
 def walk(
@@ -125,7 +124,7 @@ def walk(
     at: Operands,
     rigid: Any,
     adjoint: Callable[..., Any],
-    pushes: bool = True,
+    pushes: bool,
 ) -> Walk:
     """Steps whose derivative is taken as ``adjoint`` says.
 
@@ -263,11 +262,11 @@ def reversible(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part)
 
 def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
     """The sensitivities to all that moves, carried along with the states: no way back, for few inputs."""
-    flat, unravel = ravel_pytree(_in_reals(part.moving))
+    flat, unravel = ravel_pytree(in_reals(part.moving))
     run = lambda moving: _legs(legs, field, part.merged(moving))[0]
 
     def one(direction: jax.Array) -> Any:
-        out, dots = jax.jvp(run, (part.moving,), (_from_reals(unravel(direction), 1j),))
+        out, dots = jax.jvp(run, (part.moving,), (from_reals(unravel(direction), 1j),))
         return out, dots.states
 
     out, jacobian = jax.vmap(one, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
@@ -275,19 +274,9 @@ def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) ->
     def pull(states_bar: Any) -> list[Any]:
         paths = zip(jax.tree.leaves(jacobian), jax.tree.leaves(states_bar))
         total = sum(jnp.tensordot(rows, bar, bar.ndim).real for rows, bar in paths)
-        return _from_reals(unravel((total + _unreached(out, states_bar)).astype(flat.dtype)), -1j)
+        return from_reals(unravel((total + _unreached(out, states_bar)).astype(flat.dtype)), -1j)
 
     return out, pull
-
-
-def _in_reals(leaves: list[Any]) -> list[Any]:
-    """Complex leaves as pairs of real ones: sensitivities to both are two numbers where a field is not holomorphic."""
-    return [(leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf for leaf in leaves]
-
-
-def _from_reals(parts: list[Any], unit: complex) -> list[Any]:
-    """Pairs put together again, the second times ``unit``: ``1j`` of tangents, ``-1j`` of cotangents."""
-    return [part[0] + unit * part[1] if isinstance(part, tuple) else part for part in parts]
 
 
 def _unreached(out: Walk, states_bar: Any) -> jax.Array:

@@ -104,14 +104,22 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     slots = lambda: (choices.checkpoints or slots_for(choices, case),) * case.legs
     if choices.adjoint == "reversible":
         pairs = _in_pairs(case)
-        found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible)
+        found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible, pairs.pushes)
         return found._replace(states=found.states[0])
     auto = cheapest(discrete(slots)) if case.pushes else discrete(slots)
-    adjoint = {"auto": auto, "discrete": discrete(slots), "forward": forward}[choices.adjoint]
+    ahead = forward if case.pushes else _not_forward
+    adjoint = {"auto": auto, "discrete": discrete(slots), "forward": ahead}[choices.adjoint]
     return walk(case.make_legs, case.field, case.at, case.rigid, adjoint, case.pushes)
 
 
 _ALONE = " (jax.custom_vjp, a callback): take an explicit solver, or write a jax.custom_jvp."
+
+
+def _not_forward(*_: Any) -> Any:
+    raise TypeError(
+        "flow: adjoint='forward' differentiates the field forwards, which it does not allow (jax.custom_vjp): take "
+        "adjoint='discrete'."
+    )
 
 
 def _pushes(rates: Callable[..., Any], t: Any, y0: Any, operands: Any) -> bool:

@@ -4,7 +4,6 @@ diffrax has the methods' coefficients. Its step raises from a host callback wher
 overflowed, and does not say how often it evaluates the field.
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -13,55 +12,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import lu_factor, lu_solve
 
-__all__ = ["implicit_step", "implicit_tableau"]
+from jaxcalc.transforms.flow_reals import from_reals, in_reals
+from jaxcalc.transforms.flow_solvers import ROUNDING, lower_triangle
+
+__all__ = ["implicit_step"]
 
 # Chord iterations of a stage before a step is given up, and how much corrections may grow.
 _MOST, _GROWTH = 20, 2
 # Of the tolerances: what is left of a stage's error.
 _SHARE = 0.03
-_ROUNDING = 4  # eps: changes of an iterate below this are rounding
-
-# The trapezoid rule estimates the error.
-_IMPLICIT_EULER = SimpleNamespace(
-    a_lower=(np.array([0.0]),),
-    a_predictor=(np.array([1.0]),),
-    a_diagonal=np.array([0.0, 1.0]),
-    b_sol=np.array([0.0, 1.0]),
-    b_error=np.array([-0.5, 0.5]),
-    c=np.array([1.0]),
-)
-
-
-def implicit_tableau(solver: Any) -> Any:
-    """The tableau of an implicit method whose first stage is explicit; ``None`` of another."""
-    import diffrax
-
-    if isinstance(solver, diffrax.ImplicitEuler):  # which diffrax writes without one
-        return _IMPLICIT_EULER
-    return solver.tableau if isinstance(solver, diffrax.AbstractESDIRK) else None
-
-
-def _square(rows: Any) -> np.ndarray:
-    """Rows below the diagonal as a matrix."""
-    matrix = np.zeros((len(rows) + 1, len(rows) + 1))
-    for number, row in enumerate(rows):
-        matrix[number + 1, : len(row)] = row
-    return matrix
 
 
 def _real(tree: Any) -> tuple[jax.Array, Any]:
     """A tree as one real vector, complex numbers as two of them, and the way back."""
-    split = lambda leaf: (leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else leaf
-    flat, unravel = ravel_pytree(jax.tree.map(split, tree))
     leaves, structure = jax.tree.flatten(tree)
-    kinds = [jnp.iscomplexobj(leaf) for leaf in leaves]
-
-    def back(vector: jax.Array) -> Any:
-        parts = iter(jax.tree.leaves(unravel(vector)))
-        joined = [jax.lax.complex(next(parts), next(parts)) if kind else next(parts) for kind in kinds]
-        return jax.tree.unflatten(structure, joined)
-
-    return flat, back
+    flat, unravel = ravel_pytree(in_reals(leaves))
+    return flat, lambda vector: jax.tree.unflatten(structure, from_reals(unravel(vector), 1j))
 
 
 def implicit_step(table: Any, equations: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> tuple[Any, ...]:
@@ -79,7 +45,10 @@ def implicit_step(table: Any, equations: Any, term: Any, t: Any, end: Any, y: An
     step = h.astype(at.dtype)
     rates = lambda t, vector: _real(term.vf(t, back(vector), None))[0]
     diagonal = float(table.a_diagonal[-1])
-    lower, predictor = _square(table.a_lower).astype(at.dtype), _square(table.a_predictor).astype(at.dtype)
+    lower, predictor = (
+        lower_triangle(table.a_lower).astype(at.dtype),
+        lower_triangle(table.a_predictor).astype(at.dtype),
+    )
     nodes = jnp.asarray(np.asarray(table.c), h.dtype)
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y))
     rtol, atol = equations
@@ -126,12 +95,12 @@ def _iterated(residual: Any, chord: Any, base: Any, diagonal: float, tolerances:
         correction = -lu_solve(chord, residual(k))
         k = k + correction
         change, state = jnp.abs(diagonal * correction), jnp.abs(base + diagonal * k)
-        scale = jnp.maximum(_SHARE * (atol + rtol * state), _ROUNDING * eps * state)
+        scale = jnp.maximum(_SHARE * (atol + rtol * state), ROUNDING * eps * state)
         ratios = change / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
         now = jnp.sqrt(jnp.sum(ratios**2) / max(ratios.size, 1))
         rate = jnp.where(tries == 0, 0.5, jnp.minimum(now / before, 0.999))
         # A small number among large ones has their rounding errors: no correction takes them away.
-        at_rounding = (now > before / 2) & (change.max(initial=0) <= _ROUNDING * eps * state.max(initial=0))
+        at_rounding = (now > before / 2) & (change.max(initial=0) <= ROUNDING * eps * state.max(initial=0))
         solved = (now * rate / (1 - rate) <= 1) | (now == 0) | at_rounding
         return k, now, solved, solved | ~(now <= _GROWTH * before), tries + 1  # NaN is no number to go on from
 

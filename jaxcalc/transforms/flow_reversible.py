@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcalc.transforms.flow_steps import Step, any_lane, tableau, where, written_out
+from jaxcalc.transforms.flow_solvers import explicit_tableau
+from jaxcalc.transforms.flow_steps import Step, any_lane, where, written_out
 
 __all__ = ["Reversible", "run_back"]
 
@@ -46,7 +47,7 @@ class Reversible(NamedTuple):
         back = self._increment(term, end, t, y1)
         z1 = jax.tree.map(lambda z, y1, y: z - (y - y1), z, y1, back.y)
         error = ahead.error, jax.tree.map(jnp.zeros_like, z)
-        return Step((y1, z1), error, None, None, evaluations=2 * (len(tableau(self.base).c) + 1))
+        return Step((y1, z1), error, None, None, evaluations=2 * (len(explicit_tableau(self.base).c) + 1))
 
     def undone(self, term: Any, t: Any, end: Any, pair: Any) -> Any:
         """The pair before a step."""

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import jax.numpy as jnp
@@ -12,7 +13,18 @@ from jaxcalc import checks
 if TYPE_CHECKING:
     import diffrax
 
-__all__ = ["SOLVERS", "SOLVER_ORDERS", "Method", "SolverName", "build", "method"]
+__all__ = [
+    "ROUNDING",
+    "SOLVERS",
+    "SOLVER_ORDERS",
+    "Method",
+    "SolverName",
+    "build",
+    "explicit_tableau",
+    "implicit_tableau",
+    "lower_triangle",
+    "method",
+]
 
 SolverName = Literal[
     "euler",
@@ -79,7 +91,7 @@ def method(name: str) -> Method:
     return SOLVERS[name]
 
 
-_ROUNDING = 4  # eps: changes of an iterate below this are rounding
+ROUNDING = 4  # eps: changes of an iterate below this are rounding
 
 
 def build(name: str, tolerances: Any, eps: float) -> "diffrax.AbstractSolver":
@@ -98,7 +110,7 @@ def build(name: str, tolerances: Any, eps: float) -> "diffrax.AbstractSolver":
     if not chosen.implicit:
         return getattr(diffrax, chosen.diffrax)()
     rtol, atol = tolerances
-    chord = optimistix.Chord(rtol=jnp.maximum(rtol, _ROUNDING * eps), atol=atol)  # pyright: ignore[reportArgumentType]
+    chord = optimistix.Chord(rtol=jnp.maximum(rtol, ROUNDING * eps), atol=atol)  # pyright: ignore[reportArgumentType]
     return getattr(diffrax, chosen.diffrax)(root_finder=chord)
 
 
@@ -122,3 +134,41 @@ def _classical_runge_kutta() -> "Callable[[], diffrax.AbstractSolver]":
             return 4
 
     return RK4
+
+
+# What diffrax writes without a tableau; of the implicit one the trapezoid rule estimates the error.
+_EULER = SimpleNamespace(a_lower=(), c=(), b_sol=(1.0,), b_error=(0.0,), ssal=False)
+_IMPLICIT_EULER = SimpleNamespace(
+    a_lower=(np.array([0.0]),),
+    a_predictor=(np.array([1.0]),),
+    a_diagonal=np.array([0.0, 1.0]),
+    b_sol=np.array([0.0, 1.0]),
+    b_error=np.array([-0.5, 0.5]),
+    c=np.array([1.0]),
+)
+
+
+def explicit_tableau(solver: Any) -> Any:
+    """The tableau of an explicit Runge-Kutta method; ``None`` of another."""
+    import diffrax
+
+    if isinstance(solver, diffrax.Euler):
+        return _EULER
+    return solver.tableau if isinstance(solver, diffrax.AbstractERK) else None
+
+
+def implicit_tableau(solver: Any) -> Any:
+    """The tableau of an implicit method whose first stage is explicit; ``None`` of another."""
+    import diffrax
+
+    if isinstance(solver, diffrax.ImplicitEuler):
+        return _IMPLICIT_EULER
+    return solver.tableau if isinstance(solver, diffrax.AbstractESDIRK) else None
+
+
+def lower_triangle(rows: Any) -> np.ndarray:
+    """A tableau's rows below the diagonal as a square matrix."""
+    matrix = np.zeros((len(rows) + 1, len(rows) + 1))
+    for number, row in enumerate(rows):
+        matrix[number + 1, : len(row)] = row
+    return matrix

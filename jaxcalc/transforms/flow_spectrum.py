@@ -13,20 +13,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcalc.transforms.flow_steps import norm, tableau, where
+from jaxcalc.transforms.flow_solvers import explicit_tableau, lower_triangle
+from jaxcalc.transforms.flow_steps import norm, where
 
-__all__ = ["Product", "Spectrum", "begun", "longest", "product", "reach", "turned"]
+__all__ = ["Probe", "Spectrum", "begun", "longest", "probe", "reach", "turned"]
 
-# ``(t, y, scale, v)`` to the Jacobian's product with ``v``, from the left or from the right: the spectrum is the same.
-# States are measured in units of ``scale``, in which the Jacobian of a field of mixed units is better balanced.
-Product = Callable[[Any, Any, Any, Any], Any]
+
+class Probe(NamedTuple):
+    """What a power iteration asks of a field.
+
+    States are measured in units of ``scale``, in which the Jacobian of a field of mixed units is better balanced.
+
+    Args:
+      product: ``(t, y, scale, v)`` to the Jacobian's product with ``v``, from the left or from the right: the spectrum
+        is the same.
+      fresh: a direction of norm 1 with a share of every mode.
+    """
+
+    product: Callable[[Any, Any, Any, Any], Any]
+    fresh: Any
 
 
 class Spectrum(NamedTuple):
     """A power iteration's state.
 
     Args:
-      direction: of norm 1, which products turn to the steepest mode.
+      direction: of norm 1, to a thousandth, which products turn to the steepest mode.
       scale: the largest that each number of the state has been.
       growth: the direction's norm after the last product.
       radius: the estimate: the largest of late.
@@ -55,13 +67,10 @@ def reach(solver: Any) -> float | None:
 
     All that turns or decays stays stable within it: a half disc, as modes may be of any kind.
     """
-    table = tableau(solver)
+    table = explicit_tableau(solver)
     if table is None:
         return None
-    rows = [np.asarray(row, float) for row in table.a_lower]
-    matrix = np.zeros((len(rows) + 1, len(rows) + 1))
-    for number, row in enumerate(rows):
-        matrix[number + 1, : row.size] = row
+    matrix = lower_triangle(table.a_lower)
     # R(z) = 1 + z b (I - z A)^-1 1, a polynomial; Hairer and Wanner II, section IV.2.
     terms, stage = [1.0], np.ones(len(matrix))
     for _ in range(len(matrix)):
@@ -73,8 +82,8 @@ def reach(solver: Any) -> float | None:
     return float(radii[np.argmax(unstable)])
 
 
-def product(term: Any, t: Any, y: Any) -> Product | None:
-    """The product with the Jacobian of a term, that nothing is differentiated through; ``None`` where it has none."""
+def probe(term: Any, t: Any, y: Any) -> Probe | None:
+    """The probe of a term, that nothing is differentiated through; ``None`` where it has no derivatives or no state."""
     over = lambda v, scale: jax.tree.map(lambda v, s: v / s.astype(v.dtype), v, scale)
     times = lambda v, scale: jax.tree.map(lambda v, s: v * s.astype(v.dtype), v, scale)
 
@@ -84,55 +93,54 @@ def product(term: Any, t: Any, y: Any) -> Product | None:
     def pushed(t: Any, y: Any, scale: Any, v: Any) -> Any:
         return over(jax.jvp(lambda y: term.vf(t, y, None), (y,), (times(v, scale),))[1], scale)
 
+    leaves, structure = jax.tree.flatten(y)
+    if not sum(leaf.size for leaf in leaves):
+        return None
     for way in (pulled, pushed):  # some fields have derivatives in one mode alone
         try:
             jax.eval_shape(way, t, y, jax.tree.map(jnp.abs, y), y)
         except (TypeError, ValueError, NotImplementedError):
             continue
-        return lambda t, y, scale, v, way=way: way(*jax.lax.stop_gradient((t, y)), scale, v)
+        product = lambda t, y, scale, v, way=way: way(*jax.lax.stop_gradient((t, y)), scale, v)
+        # Any vector with a share of every mode will do; squares make this one as good as random.
+        waves = [jnp.cos(1.7 * jnp.arange(1, v.size + 1) ** 2 + n).reshape(v.shape) for n, v in enumerate(leaves)]
+        fresh = jax.tree.unflatten(structure, [w.astype(leaf.dtype) for w, leaf in zip(waves, leaves)])
+        return Probe(product, _over(fresh, norm(fresh)))
     return None
 
 
-def begun(product: Product, t: Any, y: Any) -> Spectrum:
+def _over(v: Any, size: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf / size.astype(leaf.dtype), v)
+
+
+def begun(probe: Probe, t: Any, y: Any) -> Spectrum:
     """The iteration before the first step."""
-    direction = _waves(y)
-    zero = jnp.zeros_like(norm(direction))
+    zero = jnp.zeros_like(norm(probe.fresh))
     # A number that begins at 0 is measured as one of size 1 until it is larger.
     scale = jax.tree.map(lambda leaf: jnp.where(leaf == 0, 1, jnp.abs(leaf)), jax.lax.stop_gradient(y))
-    first = Spectrum(direction, scale, zero, zero, zero)
-    turn = lambda _, now: turned(product, now._replace(radius=zero), t, y)
+    first = Spectrum(probe.fresh, scale, zero, zero, zero)
+    turn = lambda _, now: turned(probe, now._replace(radius=zero), t, y)
     return jax.lax.fori_loop(0, _FIRST, turn, first)
 
 
-def _waves(y: Any) -> Any:
-    """A direction of norm 1 with a share of every mode: any will do; squares make this one as good as random."""
-    leaves, structure = jax.tree.flatten(y)
-    waves = [jnp.cos(1.7 * jnp.arange(1, leaf.size + 1) ** 2 + n).reshape(leaf.shape) for n, leaf in enumerate(leaves)]
-    return _unit(jax.tree.unflatten(structure, [w.astype(leaf.dtype) for w, leaf in zip(waves, leaves)]))
-
-
-def _unit(v: Any) -> Any:
-    size = norm(v)
-    return jax.tree.map(lambda leaf: leaf / jnp.where(size > 0, size, 1).astype(leaf.dtype), v)
-
-
-def turned(product: Product, now: Spectrum, t: Any, y: Any) -> Spectrum:
+def turned(probe: Probe, now: Spectrum, t: Any, y: Any) -> Spectrum:
     """The iteration after one more product.
 
     Two in a row make an estimate: of ``x'' = -w^2 x`` as a system, one grows by 1 or by ``w^2``, and two by ``w^2``.
     """
-    scale = jax.tree.map(lambda s, leaf: jnp.maximum(s, jnp.abs(leaf)), now.scale, jax.lax.stop_gradient(y))
-    scale = where(jnp.isfinite(norm(scale)), scale, now.scale)
-    turned = product(t, y, scale, now.direction)
+    seen = lambda leaf: jnp.where(jnp.isfinite(leaf), jnp.abs(leaf), 0)
+    scale = jax.tree.map(lambda s, leaf: jnp.maximum(s, seen(leaf)), now.scale, jax.lax.stop_gradient(y))
+    turned = probe.product(t, y, scale, now.direction)
     growth = norm(turned)
     sound = jnp.isfinite(growth) & (growth > 0)
-    ahead = where(sound, _unit(turned), now.direction)
-    direction = _unit(jax.tree.map(lambda v, w: v + jnp.asarray(_FRESH, v.dtype) * w, ahead, _waves(y)))
+    ahead = _over(turned, jnp.where(sound, growth, 1))
+    mixed = jax.tree.map(lambda v, w: v + jnp.asarray(_FRESH, v.dtype) * w, ahead, probe.fresh)
+    direction = where(sound, mixed, probe.fresh)  # anew where nothing is left of it
     growth = jnp.where(sound, growth, 0)
-    against = sum(-jnp.vdot(a, b).real for a, b in zip(jax.tree.leaves(ahead), jax.tree.leaves(now.direction)))
-    decay = jnp.asarray(against / sum(leaf.size for leaf in jax.tree.leaves(y)), growth.dtype)
+    pairs = list(zip(jax.tree.leaves(ahead), jax.tree.leaves(now.direction)))
+    against = -sum(jnp.vdot(a, b).real for a, b in pairs) / sum(a.size for a, _ in pairs)
     radius = jnp.maximum(jnp.sqrt(growth * now.growth), _FADING * now.radius)
-    return Spectrum(direction, scale, growth, radius, decay)
+    return Spectrum(direction, scale, growth, radius, jnp.asarray(against, growth.dtype))
 
 
 def longest(now: Spectrum, reach: float) -> jax.Array:

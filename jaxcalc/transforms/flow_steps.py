@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
-from jaxcalc.transforms.flow_implicit import implicit_step, implicit_tableau
+from jaxcalc.transforms.flow_implicit import implicit_step
+from jaxcalc.transforms.flow_solvers import explicit_tableau, implicit_tableau
 
 if TYPE_CHECKING:
     import diffrax
@@ -36,7 +37,6 @@ __all__ = [
     "reuses",
     "states_at_start",
     "strain",
-    "tableau",
     "taken",
     "where",
     "where_rows",
@@ -203,18 +203,6 @@ class Step(NamedTuple):
     evaluations: Any = 0
 
 
-def tableau(solver: Any) -> Any:
-    """The tableau of an explicit Runge-Kutta method; ``None`` of another."""
-    import diffrax
-
-    if isinstance(solver, diffrax.Euler):  # which diffrax writes without one
-        return _EULER
-    return solver.tableau if isinstance(solver, diffrax.AbstractERK) else None
-
-
-_EULER = SimpleNamespace(a_lower=(), c=(), b_sol=(1.0,), b_error=(0.0,), ssal=False)
-
-
 def reuses(solver: Any) -> bool:
     """Whether a step's last slope is the next one's first."""
     return bool(getattr(getattr(solver, "tableau", None), "fsal", False))
@@ -228,16 +216,15 @@ def looping(solver: Any, kind: Any) -> Any:
 def written_out(solver: Any, field: Callable[[Any, Any], Any], t: Any, end: Any, y: Any) -> Step:
     """A step of an explicit method for ``field(t, y)``."""
     term = SimpleNamespace(vf=lambda t, y, _: field(t, y))
-    return _explicit(tableau(solver), term, t, end, y, field(t, y))
+    return _explicit(explicit_tableau(solver), term, t, end, y, field(t, y))
 
 
 def taken(setting: Setting, term: Any, t: Any, end: Any, y: Any, slope: Any) -> Step:
     """A step from ``t`` to ``end``; ``slope`` is the field's at its start, of methods that reuse the last."""
-
     solver: Any = setting.solver
     if hasattr(solver, "undone"):  # a reversible pair
         return solver.step(term, t, end, y)
-    table, again = tableau(solver), reuses(solver)
+    table, again = explicit_tableau(solver), reuses(solver)
     begin = slope if again else term.vf(t, y, None)
     if table is None:
         found = implicit_step(implicit_tableau(solver), setting.equations, term, t, end, y, begin)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcalc.transforms.flow_spectrum import Product, Spectrum, begun, longest, reach, turned
+from jaxcalc.transforms.flow_spectrum import Probe, Spectrum, begun, longest, reach, turned
 from jaxcalc.transforms.flow_steps import (
     NON_FINITE,
     OUT_OF_STEPS,
@@ -85,7 +85,7 @@ class _Task(NamedTuple):
     term: "diffrax.ODETerm"
     times: jax.Array
     grid: jax.Array | None
-    product: Product | None
+    probe: Probe | None
 
     @property
     def limit(self) -> int:
@@ -104,7 +104,7 @@ class _Task(NamedTuple):
     @property
     def reach(self) -> float | None:
         """What a step times the spectral radius is kept to, where it is."""
-        return None if self.product is None or self.grid is not None else reach(self.setting.solver)
+        return None if self.probe is None or self.grid is not None else reach(self.setting.solver)
 
     @property
     def order(self) -> Any:
@@ -118,16 +118,16 @@ def walk_on(
     times: jax.Array,
     grid: jax.Array | None = None,
     start: End | None = None,
-    product: Product | None = None,
+    probe: Probe | None = None,
 ) -> End:
     """Steps from the first of the times to the last, which increase.
 
     Args:
       grid: where steps end, if they are given; every saved time is one of them.
       start: where an earlier solver ended, to go on from; times up to there are not saved. Its status says whether to.
-      product: with the field's Jacobian, where steps are to be stable for all that it has.
+      probe: of the field's Jacobian, where steps are to be stable for all that it has.
     """
-    task = _Task(setting._replace(solver=looping(setting.solver, "lax")), term, times, grid, product)
+    task = _Task(setting._replace(solver=looping(setting.solver, "lax")), term, times, grid, probe)
     now, slope = _begun(task, y0, start)
     last = jax.lax.while_loop(lambda now: any_lane(now.status == RUNNING), lambda now: _attempted(task, now), now)
     states, saved = last.states, last.saved
@@ -181,8 +181,8 @@ def _begun(task: _Task, y0: Any, start: End | None) -> tuple[_Running, Any]:
         paths = jax.tree.map(lambda y: jnp.broadcast_to(y, (times.shape[0], *y.shape)), y0)
         states = where_rows(jnp.arange(times.shape[0]) < first, paths, zeros(paths))
     spectrum = None
-    if task.reach is not None and task.product is not None:
-        spectrum = begun(task.product, t0, y0)
+    if task.reach is not None and task.probe is not None:
+        spectrum = begun(task.probe, t0, y0)
         end = jnp.minimum(end, t0 + longest(spectrum, task.reach))
     end = _landing(task, t0, end, first)
     status = jnp.where(runs, RUNNING, REACHED).astype(jnp.int32)
@@ -286,7 +286,7 @@ def _stable(task: _Task, now: _Running, step: Step, found: Any) -> Any:
       The spectrum, whether it holds the next step where a stiff field's would be, and ``found``: a step over to where
       the field is far steeper is not kept.
     """
-    (keep, t, end, control, stuck), limit, by = found, task.reach, task.product
+    (keep, t, end, control, stuck), limit, by = found, task.reach, task.probe
     spectrum = now.spectrum
     assert limit is not None and by is not None and spectrum is not None
     ahead = turned(by, spectrum, now.end, step.y)

@@ -452,3 +452,12 @@ def test_interior_times_are_no_choice_of_steps(x64):
     for adjoint in ("discrete", "forward"):
         found = jax.grad(end)(jnp.array([0.0, 0.3, 1.0]), adjoint)
         np.testing.assert_allclose(found, 2 * np.exp(-1) * np.array([1, 0, -1]), rtol=1e-3, atol=1e-12)
+
+
+def test_adjoints_that_a_field_does_not_allow_are_refused(x64):
+    solve = flow(lambda t, y, _: -_squared(y), adjoint="forward")
+    with pytest.raises(TypeError, match="take adjoint='discrete'"):
+        jax.grad(lambda y: solve(y, jnp.array([0.0, 1.0]))[-1])(1.0)
+    undone = flow(lambda t, y, _: -_squared(y), adjoint="reversible", num_steps=50)
+    found = jax.grad(lambda y: undone(y, jnp.array([0.0, 1.0]))[-1])(1.0)
+    np.testing.assert_allclose(found, 0.25, rtol=1e-3)
