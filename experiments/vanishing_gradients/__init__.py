@@ -212,7 +212,7 @@ def tidy(dataset):
             dataset = dataset.drop_vars(name, errors="ignore")
             swept = [v for v in VARIABLES if v not in _SHARED]
             wide = dataset[swept].expand_dims({name: [label]})
-            dataset = dataset.drop_vars(swept).merge(wide)
+            dataset = dataset.drop_vars(swept).merge(wide, compat="no_conflicts")
     others = [d for d in dataset.attenuation.dims if d not in ("case", "depth", "seed")]
     for other in others:
         only = dataset.sizes["case"] == 1
