@@ -13,6 +13,7 @@ from jaxcalc.transforms.expectation import (
     variance,
 )
 from jaxcalc.transforms.flow import AdjointName, Flow, flow
+from jaxcalc.transforms.flow_path import Path
 from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS, SolverName
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.gradient_trust import GradientTrust, gradient_trust
@@ -58,6 +59,7 @@ __all__ = [
     "Limit",
     "LinearOperator",
     "MemoryBudgetError",
+    "Path",
     "Plan",
     "SolverName",
     "StationaryKind",
