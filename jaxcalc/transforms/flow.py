@@ -326,7 +326,7 @@ def _reported(found: Walk, sound, times: jax.Array, interpolations: tuple[Any, .
         jnp.stack(found.attempts).sum(0),
         jnp.stack(found.accepted).sum(0),
         jnp.stack(found.evaluations).sum(0),
-        jnp.where(found.status == REACHED, times[-1], found.time),
+        jnp.where(sound, jnp.where(found.status == REACHED, times[-1], found.time), jnp.nan),
         found.moved.end,
         found.crossed,
         path,

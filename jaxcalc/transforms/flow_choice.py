@@ -393,7 +393,7 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
     import diffrax
 
     if method(names[0]).symplectic:
-        return (Setting(Symplectic(*COMPOSITIONS[names[0]]), None, None),)
+        return (Setting(Symplectic(COMPOSITIONS[names[0]]), None, None),)
     if choices.num_steps is not None:
         return (Setting(build(names[0], tolerances, eps), None, None, equations=tolerances, dense=choices.dense),)
     rtol, atol = tolerances

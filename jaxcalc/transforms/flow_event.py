@@ -19,10 +19,10 @@ DIRECTIONS: dict[str, int] = {"both": 0, "rising": 1, "falling": -1}
 
 # Equal parts of a step at whose ends an event is looked at.
 _PARTS = 8
-# Of the largest value in the step where a crossing was seen: what is taken for zero. What is left of it is taken away
-# by a Newton step, which squares it.
-_ZERO = 1e-6
-# Steps to a zero that may miss it; those of single precision do, by rounding.
+# Of the largest value in the step where a crossing was seen: what is taken for zero, or so many eps. What is left of it
+# is taken away by a Newton step, which squares it.
+_ZERO, _ROUNDING = 1e-6, 16
+# Steps to a zero that may miss it.
 _MOST = 8
 # Halvings of a part of a step.
 _HALVINGS = 60
@@ -82,7 +82,8 @@ def watched(event: Event, watch: Watch, path: Any, ends: Any, step: Step, found:
     values = event.values(t1, step.y)
     here = jnp.abs(values[jnp.maximum(watch.aimed, 0)])
     may = (keep | aims) & jnp.asarray(step.solved)
-    arrived = may & aims & ((here <= _ZERO * watch.scale) | (watch.tries >= _MOST))
+    zero = max(_ZERO, _ROUNDING * float(jnp.finfo(values.dtype).eps)) * watch.scale
+    arrived = may & aims & ((here <= zero) | (watch.tries >= _MOST))
     zero, which, scale = _first_zero(event, watch.values, path, (t0, t1), values, may & ~arrived)
     passed = may & ~arrived & (which >= 0)
     at_end = passed & ~(zero < t1)  # as near to the step's end as times tell apart

@@ -20,41 +20,52 @@ __all__ = ["COMPOSITIONS", "Symplectic", "check_separable"]
 _CUBE = 2 ** (1 / 3)
 _OUTER, _INNER = 1 / (2 - _CUBE), -_CUBE / (2 - _CUBE)
 
-# Shares of a step: of the drifts, and of the kicks between them.
-COMPOSITIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
-    "symplectic_euler": ((0.0, 1.0), (1.0,)),
-    "leapfrog": ((0.5, 0.5), (1.0,)),
-    "yoshida4": ((_OUTER / 2, (_OUTER + _INNER) / 2, (_OUTER + _INNER) / 2, _OUTER / 2), (_OUTER, _INNER, _OUTER)),
+
+class Part(NamedTuple):
+    """Of a step: whether momenta are kicked, or positions drift; at which share of the step, and for how much of it."""
+
+    kicked: bool
+    at: float
+    share: float
+
+
+def _leapfrogs(*shares: float) -> tuple[Part, ...]:
+    """Steps of such lengths: half a drift, a kick, half a drift, each at its own middle, for fields that are driven.
+
+    Neighbouring drifts are not made one: of a driven field the composition would not have its order.
+    """
+    parts, gone = [], 0.0
+    for share in shares:
+        parts += [Part(False, gone + share / 4, share / 2), Part(True, gone + share / 2, share)]
+        parts += [Part(False, gone + 3 * share / 4, share / 2)]
+        gone += share
+    return tuple(parts)
+
+
+COMPOSITIONS: dict[str, tuple[Part, ...]] = {
+    "symplectic_euler": (Part(True, 0.0, 1.0), Part(False, 0.5, 1.0)),
+    "leapfrog": _leapfrogs(1.0),
+    "yoshida4": _leapfrogs(_OUTER, _INNER, _OUTER),
 }
 
 
 class Symplectic(NamedTuple):
     """A composition of drifts and kicks; its state is a pair, positions and momenta."""
 
-    drifts: tuple[float, ...]
-    kicks: tuple[float, ...]
-
-    def _parts(self, t: Any, h: Any) -> list[tuple[bool, Any, Any]]:
-        """The parts of a step: whether it is a kick, when, and how long."""
-        parts, gone = [], 0.0
-        for drift, kick in zip(self.drifts, (*self.kicks, 0.0)):
-            if drift:  # at its middle, which keeps the order of fields that depend on time
-                parts.append((False, t + (gone + drift / 2) * h, drift * h))
-                gone += drift
-            if kick:
-                parts.append((True, t + gone * h, kick * h))
-        return parts
+    parts: tuple[Part, ...]
 
     def step(self, term: Any, t: Any, end: Any, y: Any) -> Step:
         """A step of the pair."""
-        for kicked, when, size in self._parts(t, end - t):
-            y = _sheared(term, kicked, when, size, y)
-        return Step(y, zeros(y), None, None, evaluations=len(self.kicks))
+        h = end - t
+        for kicked, at, share in self.parts:
+            y = _sheared(term, kicked, t + at * h, share * h, y)
+        return Step(y, zeros(y), None, None, evaluations=sum(part.kicked for part in self.parts))
 
     def undone(self, term: Any, t: Any, end: Any, y: Any) -> Any:
         """The pair before a step."""
-        for kicked, when, size in reversed(self._parts(t, end - t)):
-            y = _sheared(term, kicked, when, -size, y)
+        h = end - t
+        for kicked, at, share in reversed(self.parts):
+            y = _sheared(term, kicked, t + at * h, -share * h, y)
         return y
 
 
