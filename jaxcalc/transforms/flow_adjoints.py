@@ -101,7 +101,8 @@ def term_of(field: Callable[..., Any], leaves: Any) -> Any:
 def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) -> tuple[Walk, tuple[Record | None, ...]]:
     """The walk by one solver after the other: the next goes on where one ended because it was too stiff."""
     ends: list[End] = []
-    by = _spectral(field, at) if any(leg.sensitive for leg in legs) else None
+    sensitive = [leg for leg in legs if leg.sensitive]
+    by = _spectral(field, at, sensitive[0].equations) if sensitive else None
     for leg in legs:
         before = ends[-1] if ends else None
         end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before, by)
@@ -124,10 +125,10 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
     return Walk(moved, last.t, grids, last.saved, last.status, last.crossed, *counts), records
 
 
-def _spectral(field: Callable[..., Any], at: Operands) -> Probe | None:
+def _spectral(field: Callable[..., Any], at: Operands, tolerances: Any) -> Probe | None:
     """The probe of a field, by which nothing is differentiated."""
     held = jax.lax.stop_gradient(at)
-    return probe(term_of(field, held.leaves), held.times[0], held.y0)
+    return probe(term_of(field, held.leaves), held.times[0], held.y0, tolerances)
 
 
 def walk(
