@@ -1,7 +1,7 @@
 """Random numbers whose mean is an expectation, and whose derivative has the expectation's derivative for its mean.
 
-An estimator is a draw: ``draw(key, law) -> Y`` with ``E[Y] = E[f(X)]`` and ``E[dY/d theta] = dE[f(X)]/d theta``. Averaging
-draws, differentiating the average and telling its standard error are then what they are for any random number.
+An estimator is a draw: ``draw(key, law) -> Y`` with ``E[Y] = E[f(X)]`` and ``E[dY/d theta] = dE[f(X)]/d theta``.
+Averaging draws, differentiating the average and telling its standard error are then as for any random number.
 """
 
 import functools
@@ -130,10 +130,8 @@ def _measure_valued(fun, key, law):
     first, second = jax.random.split(key)
     x = law.sample(first)
     family, batch = law.family, law.batch_shape
-    broad = [
-        jnp.broadcast_to(p, batch + jnp.shape(p)[jnp.ndim(p) - n :])
-        for p, n in zip(law.parameters, family.parameter_ndims)
-    ]
+    # Weak derivatives are of families whose parameters are numbers, one for each component.
+    broad = [jnp.broadcast_to(parameter, batch) for parameter in law.parameters]
     slopes = []
     for each, weak in zip(jax.random.split(second, len(broad)), family.weak_derivatives):
         constant, plus, minus = weak(each, batch, *broad)

@@ -241,7 +241,7 @@ class SampledExpectation:
         return Pilot(tuple(candidates), variance, seconds, apart, product, tuple(refused))
 
     def _unless_misplaced(self, key, args, found: Estimate) -> Estimate:
-        """The estimate, where the distribution's own draw has a finite log density; else an error, or NaN in a trace."""
+        """The estimate, where the distribution's own draw has a finite log density; else an error, or NaN if traced."""
         law = jax.lax.stop_gradient(self.distribution(*args))
         told = joint_log_density(law, law.sample(key))
         if not isinstance(told, Tracer):
