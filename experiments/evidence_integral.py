@@ -1,6 +1,6 @@
 """How near do quadrature, importance sampling, Laplace's approximation and a variational bound come to known evidence?
 
-Three models whose evidence has a closed form: a coin (by its logit), a rate (by its logarithm), a line (two parameters).
+Three models whose evidence has a closed form: a coin (by its logit), a rate (its logarithm), a line (two parameters).
 """
 
 import numpy as np
@@ -110,10 +110,11 @@ def _importance(dataset):
     error, told = (data.sel({"method": list(METHODS[1:3])}) for data in (_error(dataset), dataset.standard_error))
     off = abs(error) / told
     from_prior, from_laplace = (told.sel({"method": name}) for name in METHODS[1:3])
+    gain = from_prior / from_laplace
     return Finding(
         below(off, _CHANCE) & less(from_laplace, from_prior),
         measured=f"at most {float(off.max()):.2f} standard errors off; from Laplace's normal "
-        f"{float((from_prior / from_laplace).min()):.2f} to {float((from_prior / from_laplace).max()):.2f} times smaller",
+        f"{float(gain.min()):.2f} to {float(gain.max()):.2f} times smaller",
         figure="evidence",
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ESTIMATORS", "gradient_variance", "quadratic"]
+__all__ = ["ESTIMATORS", "gradient_variance", "quadratic", "score_variance"]
 
 ESTIMATORS = (
     ("reparameterised", "none"),
@@ -84,3 +84,43 @@ def gradient_variance(
                 f"{', '.join(map(str, ESTIMATORS))}."
             )
     return found + 0 * (distance + scale + dimension)
+
+
+def score_variance(
+    probabilities: Any, values: Any, scores: Any, control_variate: str = "none", *, group: int = 16
+) -> Any:
+    """The summed variance of one draw of the score estimator, of a distribution over finitely many outcomes.
+
+    With g the gradient ``E[f s]``: ``E[(f - b)^2 |s|^2] - |g|^2``, b being 0 or the best constant
+    ``E[f |s|^2]/E[|s|^2]``; leave-one-out in groups of K is the covariance of f and s in a group, of the variance
+    ``c - |g|^2 (K-2)/(K-1) + Var[f] E[|s|^2]/(K-1)`` with ``c = E[(f - E f)^2 |s|^2]``.
+
+    Args:
+      probabilities: shape ``(n,)``, summing to one. values: f, shape ``(n,)``.
+      scores: derivatives of the log-probabilities, shape ``(n, p)``.
+      control_variate: ``"none"``, ``"constant"`` or ``"leave-one-out"``.
+      group: K.
+
+    Returns:
+      A scalar: the sum over the p entries.
+
+    Raises:
+      ValueError: for another control variate.
+    """
+    mean = lambda of: probabilities @ of
+    size = (scores**2).sum(-1)
+    gradient = ((probabilities * values) @ scores) ** 2
+    match control_variate:
+        case "none":
+            return mean(values**2 * size) - gradient.sum()
+        case "constant":
+            best = mean(values * size) / mean(size)
+            return mean((values - best) ** 2 * size) - gradient.sum()
+        case "leave-one-out":
+            centred = values - mean(values)
+            own = mean(centred**2 * size) - gradient.sum() * (group - 2) / (group - 1)
+            return own + mean(centred**2) * mean(size) / (group - 1)
+        case _:
+            raise ValueError(
+                f"score_variance: control_variate must be none, constant or leave-one-out, got {control_variate!r}."
+            )

@@ -5,27 +5,19 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcalc.functions.gradient_variances import ESTIMATORS, gradient_variance, quadratic
+from jaxcalc.functions.gradient_variances import ESTIMATORS, gradient_variance, quadratic, score_variance
 
 
 def _by_quadrature(method, control, distance, scale, dimension, group):
-    """The variance from the estimator's own definition, on a product grid of 8 nodes."""
+    """The variance from its moments, on a product grid of 8 nodes."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(8)
     grid = np.array(list(itertools.product(nodes, repeat=dimension)))
     weight = np.array([np.prod(w) for w in itertools.product(weights / weights.sum(), repeat=dimension)])
-    mean = lambda values: weight @ values
     x = distance + scale * grid
     f, score = quadratic(x), grid[:, 0] / scale
-    if control == "constant":
-        f = f - mean(f * score**2) / mean(score**2)
     if control == "local-linear":
-        f = quadratic(x, distance)
-    if control == "leave-one-out":
-        f = f - mean(f)
-        cov = mean(f * score)
-        whole = mean(f**2 * score**2) - (group - 2) / (group - 1) * cov**2
-        return whole + mean(f**2) * mean(score**2) / (group - 1)
-    return mean((f * score) ** 2) - mean(f * score) ** 2
+        f, control = quadratic(x, distance), "none"
+    return score_variance(weight, f, score[:, None], control, group=group)
 
 
 @pytest.mark.parametrize(("method", "control"), [pair for pair in ESTIMATORS if pair[0] == "score"])
@@ -59,3 +51,22 @@ def test_pairs_and_derivatives_through_draws():
 def test_only_what_has_a_closed_form():
     with pytest.raises(ValueError, match="no closed form for 'score' with 'moving average'"):
         gradient_variance("score", "moving average", 0.0, 1.0)
+
+
+def test_the_score_over_a_table():
+    """By all pairs of draws of a table: independent ones, with the best constant, and groups of two."""
+    rng = np.random.default_rng(0)
+    p, f = rng.dirichlet(np.ones(4)), rng.normal(size=4) + 3
+    scores = np.eye(4) - p  # of a softmax
+    gradient = p @ (f[:, None] * scores)
+    np.testing.assert_allclose(gradient, p * (f - p @ f), rtol=1e-12)
+    spread = lambda terms, weight: weight @ (terms**2).sum(-1) - ((weight @ terms) ** 2).sum()
+    np.testing.assert_allclose(score_variance(p, f, scores), spread(f[:, None] * scores, p), rtol=1e-12)
+    best = min(spread((f[:, None] - b) * scores, p) for b in np.linspace(0, 6, 60001))
+    np.testing.assert_allclose(score_variance(p, f, scores, "constant"), best, rtol=1e-7)
+    i, j = np.indices((4, 4)).reshape(2, -1)
+    pairs = 0.5 * (f[i] - f[j])[:, None] * (scores[i] - scores[j])
+    exact = 2 * spread(pairs, p[i] * p[j])
+    np.testing.assert_allclose(score_variance(p, f, scores, "leave-one-out", group=2), exact, rtol=1e-12)
+    with pytest.raises(ValueError, match="control_variate must be none"):
+        score_variance(p, f, scores, "critic")
