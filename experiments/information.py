@@ -266,7 +266,8 @@ def figures(dataset):
         left.errorbar(dataset.distance, at.sampled, 2 * at.sampled_error, fmt="o", ms=3, color=look["color"])
         left.plot(dataset.distance, at.closed, **style.THEORY)
     left.axhline(np.log(2), color=style.COLORS["grey"], lw=0.8)
-    left.annotate("log 2", (0.0, np.log(2)), xytext=(0, 2), textcoords="offset points", fontsize=7)
+    look = {"xytext": (0, 2), "textcoords": "offset points", "fontsize": 7, "ha": "right"}
+    left.annotate("log 2", (float(dataset.distance[-1]), np.log(2)), **look)
     left.set(xlabel="distance of the means", ylabel="divergence (nat)", yscale="log", ylim=(0.03, 40))
     left.legend(loc="upper left")
     pairs = (

@@ -18,13 +18,13 @@ Estimator = Literal[
 # A hundred comparisons stay below 4 standard deviations in 199 of 200 experiments, if all is well.
 CHANCE = 4.0
 LABELS = {
-    "reparameterised": {"color": "#0072B2", "marker": "o"},
+    "reparameterised": {"color": "#0072B2", "marker": "o", "markersize": 7.5},
     "score": {"color": "#D55E00", "marker": "s"},
     "score, constant": {"color": "#E69F00", "marker": "v", "label": "score, best constant"},
     "score, leave-one-out": {"color": "#000000", "marker": "P"},
     "score, local-linear": {"color": "#56B4E9", "marker": "X"},
     "measure-valued": {"color": "#009E73", "marker": "^", "label": "measure-valued, coupled"},
-    "finite-difference": {"color": "#CC79A7", "marker": "D", "label": "central difference"},
+    "finite-difference": {"color": "#CC79A7", "marker": "D", "linestyle": "", "label": "central difference"},
 }
 
 

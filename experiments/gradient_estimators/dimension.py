@@ -57,7 +57,6 @@ def _as_theory(dataset):
     return Finding(
         close(ratio, 1.0, 0.05),
         measured=f"variance over theory {float(ratio.min()):.3f} to {float(ratio.max()):.3f}",
-        figure="dimension",
     )
 
 
@@ -75,7 +74,6 @@ def _grows(dataset):
         # A baseline takes the mean off, whose square it is.
         limits=between(power["score, constant"], 0.7, 1.1) & close(power["reparameterised"], 0.0, 0.05),
         measured=", ".join(f"{name}: {value:.2f}" for name, value in power.items()),
-        figure="dimension",
     )
 
 
@@ -83,7 +81,7 @@ def figures(dataset):
     data = _mean(dataset)
     work = data.variance * data.evaluations
     figure, (left, right) = style.subplots(1, 2, width="page", height=3.2)
-    common = {"hue": "estimator", "looks": LABELS, "log": "xy", "xlabel": "dimension $d$"}
+    common = {"hue": "estimator", "looks": LABELS, "linestyle": "", "log": "xy", "xlabel": "dimension $d$"}
     style.chart(
         data.variance, "dimension", theory=data.theory, ylabel="variance of one draw", axes=left, **common, legend=None
     )

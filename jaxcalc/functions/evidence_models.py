@@ -60,7 +60,8 @@ def beta_binomial(trials: int = 20, successes: int = 7) -> EvidenceModel:
         mode,
         lambda key: jax.random.logistic(key, (1,)),
         prior,
-        (mode - 40.0, mode + 40.0),
+        # The density falls like exp((k + 1) t) on the left, and like exp(-(n - k + 1) t) on the right.
+        (mode - 2.0 - 40.0 / (successes + 1), mode + 2.0 + 40.0 / (trials - successes + 1)),
     )
 
 

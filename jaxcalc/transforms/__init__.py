@@ -14,6 +14,7 @@ from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
 from jaxcalc.transforms.iterated import double_integral, iterated_integral
 from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
 from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
+from jaxcalc.transforms.laplace_approximation import Laplace, laplace_approximation
 from jaxcalc.transforms.limits import Continuity, Limit, continuity, limit, limit_of_composition
 from jaxcalc.transforms.linear_operator import LinearOperator, linear_operator
 from jaxcalc.transforms.local_models import (
@@ -49,6 +50,7 @@ __all__ = [
     "Integral",
     "IntegralMethod",
     "JacobianMethod",
+    "Laplace",
     "Limit",
     "LinearOperator",
     "MemoryBudgetError",
@@ -82,6 +84,7 @@ __all__ = [
     "jacobian",
     "jensen_shannon_divergence",
     "kl_divergence",
+    "laplace_approximation",
     "laplacian",
     "limit",
     "limit_of_composition",

@@ -20,7 +20,7 @@ LANES = {
 def test_distance(run):
     found = run("distance")
     data = found.dataset
-    assert set(found.figures) == {"distance", "draws"}
+    assert set(found.figures) == {"distance"}
     told = verdicts(found, data)
     # So few draws know a variance to more than 3 %, and three distances where two curves cross.
     assert {name for name, verdict in told.items() if verdict not in ("confirmed", "qualified")} <= {

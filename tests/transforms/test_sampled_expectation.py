@@ -40,15 +40,20 @@ ALL = [
 @pytest.mark.parametrize(("method", "control"), ALL)
 def test_gradient_and_its_variance(x64, method, control):
     """2 D and the closed form of the variance, at D = 0.7; the derivative by jax.grad is the same number."""
-    found = gradient(square, shifted, method, control, 16384)(KEY, 1.2)
+    expected = expectation(square, shifted, method=method, control_variate=control, num_samples=4096)
+
+    @jax.jit
+    def run(mean):
+        return expected.gradient()(KEY, mean), jax.value_and_grad(lambda mean: expected(KEY, mean).value)(mean)
+
+    found, (value, slope) = run(1.2)
     assert abs(found.value - 1.4) < 4 * found.standard_error
     theory = 4.0 if method == "reparameterised" else gradient_variance(method, control, 0.7, 1.0)
-    # The sixth power of a normal number has heavy tails: its variance is known to some per cent.
-    np.testing.assert_allclose(16384 * found.standard_error**2, theory, rtol=0.12)
-    expected = expectation(square, shifted, method=method, control_variate=control, num_samples=16384)
-    value, slope = jax.jit(jax.value_and_grad(lambda mean: expected(KEY, mean).value))(1.2)
+    # Terms of the order of a cube of normal numbers: of so many the variance is known to 10 %. The question of the
+    # gallery holds it to 3 %.
+    np.testing.assert_allclose(4096 * found.standard_error**2, theory, rtol=0.35)
     assert_close(slope, found.value, 4096)
-    assert abs(value - (0.49 + 1)) < 0.1
+    assert abs(value - (0.49 + 1)) < 0.15
 
 
 FAMILIES = {
