@@ -13,8 +13,8 @@ from jaxcalc.transforms.information import cross_entropy, entropy, jensen_shanno
 from jaxcalc.transforms.integral import Integral, IntegralMethod, integral
 from jaxcalc.transforms.iterated import double_integral, iterated_integral
 from jaxcalc.transforms.jacobian import JacobianMethod, jacobian
-from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
 from jaxcalc.transforms.laplace_approximation import Laplace, laplace_approximation
+from jaxcalc.transforms.laplacian import bilaplacian, diagonal, laplacian, trace
 from jaxcalc.transforms.limits import Continuity, Limit, continuity, limit, limit_of_composition
 from jaxcalc.transforms.linear_operator import LinearOperator, linear_operator
 from jaxcalc.transforms.local_models import (

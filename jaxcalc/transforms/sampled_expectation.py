@@ -185,8 +185,7 @@ class SampledExpectation:
     def _estimate(self, derive: _Derive, key, args) -> Estimate:
         trial, key = jax.random.split(key)
         candidates, refused = self._candidates(key, args)
-        counts = self.num_samples, self.chunk_size
-        ways = [lambda pair=pair: self._by(*pair, derive, key, args, *counts) for pair in candidates]
+        ways = [lambda pair=pair: self._by(*pair, derive, key, args) for pair in candidates]
         if len(ways) == 1:
             found = ways[0]()
         else:
@@ -194,13 +193,17 @@ class SampledExpectation:
             found = jax.lax.switch(chosen, ways) if isinstance(chosen, Tracer) else ways[int(chosen)]()
         return self._unless_misplaced(trial, args, found)
 
-    def _by(self, method, control, derive: _Derive, key, args, num_samples: int, chunk_size: int) -> Estimate:
+    def _by(self, method: str, control: str, derive: _Derive, key, args) -> Estimate:
+        draw, evaluations, key = self._draw(method, control, derive, key, args)
+        return named_sample_mean(_WHO, draw, self.num_samples, self.chunk_size, evaluations)(key, *args)
+
+    def _draw(self, method: str, control: str, derive: _Derive, key, args):
+        """One draw of an estimator or of its derivative, the evaluations it takes, and the key for many."""
         first, second = jax.random.split(key)
         baseline = self._baseline(first, args) if control == "constant" else None
         core = estimator(self.fun, method, control, self.step)
         draw = derive(lambda key, *args: core(key, self.distribution(*args), baseline))
-        evaluations = GROUP if control == "leave-one-out" else 1
-        return named_sample_mean(_WHO, draw, num_samples, chunk_size, evaluations)(second, *args)
+        return draw, GROUP if control == "leave-one-out" else 1, second
 
     def _baseline(self, key, args):
         """``E[f s^2] / E[s^2]``, which makes the summed variance of ``(f - b) s`` least."""
@@ -213,7 +216,7 @@ class SampledExpectation:
             weight = sum((jnp.sum(each**2) for each in slopes), start=jnp.zeros(())) if floats else jnp.ones(())
             return jax.tree.map(lambda y: y * weight, self.fun(x)), weight
 
-        top, bottom = named_sample_mean(_WHO, moments, _PILOT, self.chunk_size)(key, *floats).value
+        top, bottom = _mean_and_spread(moments, _PILOT, key, floats)[0]
         return jax.lax.stop_gradient(jax.tree.map(lambda y: y / bottom, top))
 
     def _pilot(self, key, args, candidates, refused) -> Pilot:
@@ -226,16 +229,22 @@ class SampledExpectation:
             at = lambda key, floats: draw(key, *whole(floats))
             return lambda key, *args: jax.jacrev(at, 1)(key, _floats(args)[0])
 
-        ways = [lambda key, args, pair=pair: self._by(*pair, derive, key, args, _PILOT, _PILOT) for pair in candidates]
-        priced = [cost(lambda key, args, way=way: way(key, args).value, key, args) for way in ways]
+        def few(pair, key, args):
+            draw, evaluations, key = self._draw(*pair, derive, key, args)
+            return _mean_and_spread(draw, _PILOT // evaluations, key, args)
+
+        priced = [cost(lambda key, args, pair=pair: few(pair, key, args)[0], key, args) for pair in candidates]
         seconds = tuple(device().seconds(price, within=True) / _PILOT for price in priced)
-        told = jax.lax.stop_gradient([jax.jit(way)(key, args) for way in ways])
-        variance = jnp.stack([_PILOT * _total(each.standard_error, jnp.square) for each in told])
+        # One program for all, which draw the same numbers.
+        told = jax.lax.stop_gradient(
+            jax.jit(lambda key, args: [few(pair, key, args) for pair in candidates])(key, args)
+        )
+        variance = jnp.stack([_PILOT * _total(spread, jnp.square) for _, spread in told])
         judge = next((i for i, pair in enumerate(candidates) if pair == ("score", "none")), None)
-        apart = jnp.stack([jnp.zeros(()) if judge is None else _apart(each, told[judge]) for each in told])
+        apart = jnp.stack([jnp.zeros(()) if judge is None else _apart(*each, *told[judge]) for each in told])
         # No variance is told better than by rounding, so that of exact estimators the fastest is taken.
         eps = float(jnp.finfo(variance.dtype).eps)
-        floor = eps * jnp.stack([_total(each.value, jnp.square) for each in told]).max() + eps**2
+        floor = eps * jnp.stack([_total(mean, jnp.square) for mean, _ in told]).max() + eps**2
         product = jnp.maximum(variance, floor) * jnp.asarray(seconds, variance.dtype)
         product = jnp.where(jnp.isfinite(variance) & (apart <= _APART), product, jnp.inf)
         return Pilot(tuple(candidates), variance, seconds, apart, product, tuple(refused))
@@ -291,7 +300,14 @@ def _total(tree: Any, fun: Callable[[Any], Any]) -> jax.Array:
     return sum((jnp.sum(fun(leaf)) for leaf in jax.tree.leaves(tree)), start=jnp.zeros(()))
 
 
-def _apart(one: Estimate, other: Estimate) -> jax.Array:
+def _mean_and_spread(draw: Callable[..., Any], count: int, key: jax.Array, args: Sequence[Any]) -> tuple[Any, Any]:
+    """The mean of so few draws that they are held at once, and its standard error."""
+    values = jax.vmap(draw, (0, *(None for _ in args)))(jax.random.split(key, count), *args)
+    mean = jax.tree.map(lambda y: jnp.mean(y, 0), values)
+    return mean, jax.tree.map(lambda y: jnp.std(y, 0, ddof=1) / count**0.5, values)
+
+
+def _apart(one: Any, first: Any, other: Any, second: Any) -> jax.Array:
     """The distance of two means in standard errors, at most over the entries."""
 
     def entry(a, b, first, second):
@@ -299,5 +315,4 @@ def _apart(one: Estimate, other: Estimate) -> jax.Array:
         spread = jnp.sqrt(first**2 + second**2 + eps * (a**2 + b**2) + jnp.finfo(a.dtype).tiny)
         return jnp.max(abs(a - b) / spread, initial=0)
 
-    each = jax.tree.map(entry, one.value, other.value, one.standard_error, other.standard_error)
-    return jnp.stack(jax.tree.leaves(each)).max()
+    return jnp.stack(jax.tree.leaves(jax.tree.map(entry, one, other, first, second))).max()
