@@ -91,7 +91,8 @@ def shared(config):
 
         summed = expectation(pays, log_density, support=atoms, method="sum")
         gap = abs(jax.grad(summed)(logits) - _gradient(process, logits, horizon)).max()
-        return [score_variance(*table(atoms, logits), kind) for kind in _LABELS], gap
+        probability, values, scores = table(atoms, logits)
+        return [score_variance(probability, values, scores, kind) for kind in _LABELS], gap
 
     variances, gaps = zip(*map(at, config.horizons))
     return {

@@ -1,5 +1,7 @@
 """Are estimators of a gradient unbiased, is their variance what theory says, and which one is best how far off?"""
 
+from typing import Any
+
 import numpy as np
 import pydantic
 
@@ -168,7 +170,7 @@ def _draw_draws(data, draws, panel):
     counts = np.array([count for count in 2 ** np.arange(8) if count == 1 or seeds // count >= 60])
     pooled = [off.isel(seed=slice(0, count * (seeds // count))).coarsen(seed=count).mean() for count in counts]
     sizes = [np.sqrt((each**2).mean("seed", skipna=False)) for each in pooled]
-    error = xarray.concat(sizes, xarray.DataArray(draws * counts, dims="draws", name="draws"))
+    error: Any = xarray.concat(sizes, xarray.DataArray(draws * counts, dims="draws", name="draws"))
     style.chart(
         error,
         "draws",

@@ -74,7 +74,7 @@ class Family(NamedTuple):
     kl: Callable[[tuple[Array, ...], tuple[Array, ...]], Array] | None
     parameter_ndims: tuple[int, ...]
     event_ndim: int = 0
-    weak_derivatives: tuple[_Map, ...] = ()
+    weak_derivatives: tuple[Callable[..., tuple[Array, Array, Array]], ...] = ()
     moving_support: bool = False
 
 

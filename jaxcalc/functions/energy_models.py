@@ -1,6 +1,7 @@
 """Small energy models, ``p(x) = exp(-E(x)) / Z``, whose partition function Z is known in closed form."""
 
 import itertools
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ def spin_states(count: int) -> np.ndarray:
     return np.array(list(itertools.product((-1.0, 1.0), repeat=count)))
 
 
-def ising_chain(spins: ArrayLike, coupling: ArrayLike, field: ArrayLike = 0.0) -> Array:
+def ising_chain(spins: Any, coupling: ArrayLike, field: ArrayLike = 0.0) -> Array:
     """Minus the energy of a ring of spins, the logarithm of an unnormalised probability.
 
         -E(s) = J sum_i s_i s_{i+1} + h sum_i s_i,    s_n = s_0
@@ -36,8 +37,8 @@ def ising_chain(spins: ArrayLike, coupling: ArrayLike, field: ArrayLike = 0.0) -
       spins: shape ``(..., n)``, -1 or 1.
       coupling: J, in units of the temperature. field: h, likewise.
     """
-    spins = jnp.asarray(spins, jnp.result_type(spins, float))
-    return coupling * (spins * jnp.roll(spins, -1, axis=-1)).sum(-1) + field * spins.sum(-1)
+    spins = checks.real_array("ising_chain", "spins", spins)
+    return jnp.asarray(coupling * (spins * jnp.roll(spins, -1, axis=-1)).sum(-1) + field * spins.sum(-1))
 
 
 def ising_log_partition(count: int, coupling: ArrayLike, field: ArrayLike = 0.0) -> Array:

@@ -185,7 +185,7 @@ class SampledExpectation:
     def _estimate(self, derive: _Derive, key, args) -> Estimate:
         trial, key = jax.random.split(key)
         candidates, refused = self._candidates(key, args)
-        ways = [lambda pair=pair: self._by(*pair, derive, key, args) for pair in candidates]
+        ways = [lambda pair=pair: self._by(pair, derive, key, args) for pair in candidates]
         if len(ways) == 1:
             found = ways[0]()
         else:
@@ -193,12 +193,13 @@ class SampledExpectation:
             found = jax.lax.switch(chosen, ways) if isinstance(chosen, Tracer) else ways[int(chosen)]()
         return self._unless_misplaced(trial, args, found)
 
-    def _by(self, method: str, control: str, derive: _Derive, key, args) -> Estimate:
-        draw, evaluations, key = self._draw(method, control, derive, key, args)
+    def _by(self, pair: _Candidate, derive: _Derive, key, args) -> Estimate:
+        draw, evaluations, key = self._draw(pair, derive, key, args)
         return named_sample_mean(_WHO, draw, self.num_samples, self.chunk_size, evaluations)(key, *args)
 
-    def _draw(self, method: str, control: str, derive: _Derive, key, args):
+    def _draw(self, pair: _Candidate, derive: _Derive, key, args):
         """One draw of an estimator or of its derivative, the evaluations it takes, and the key for many."""
+        method, control = pair
         first, second = jax.random.split(key)
         baseline = self._baseline(first, args) if control == "constant" else None
         core = estimator(self.fun, method, control, self.step)
@@ -230,7 +231,7 @@ class SampledExpectation:
             return lambda key, *args: jax.jacrev(at, 1)(key, _floats(args)[0])
 
         def few(pair, key, args):
-            draw, evaluations, key = self._draw(*pair, derive, key, args)
+            draw, evaluations, key = self._draw(pair, derive, key, args)
             return _mean_and_spread(draw, _PILOT // evaluations, key, args)
 
         priced = [cost(lambda key, args, pair=pair: few(pair, key, args)[0], key, args) for pair in candidates]
