@@ -31,6 +31,7 @@ _WHO = "expectation"
 _PILOT = 512  # draws of each candidate, and of the constant
 # Means that lie farther apart are not those of one number; a hundred comparisons pass by chance.
 _APART = 5.0
+_JUDGES = "the score, or pairs"
 _UNBIASED = ("reparameterised", "score", "measure-valued")
 _Candidate = tuple[str, str]
 _Derive = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -44,8 +45,8 @@ class Pilot:
       candidates: pairs of method and control variate.
       variance: of one draw of the gradient, summed over its entries, shape ``(k,)``.
       seconds: predicted time of one draw of each.
-      apart: how many standard errors its mean is off that of the score, at most over the entries, shape ``(k,)``; 0
-        where nothing is there to compare with.
+      apart: how many standard errors its mean is off that of the score, or of measure-valued pairs where there is no
+        score, at most over the entries, shape ``(k,)``; 0 where there is neither.
       product: variance times seconds, infinite for candidates that disagree or are not finite, shape ``(k,)``.
       refused: candidates that the distribution does not have, with the reason.
     """
@@ -78,7 +79,7 @@ class Pilot:
         for i, candidate in enumerate(self.candidates):
             word = "chosen" if i == int(self.chosen) else ""
             if not np.isfinite(self.product[i]):
-                word = f"left out: {float(self.apart[i]):.3g} standard errors off the score"
+                word = f"left out: {float(self.apart[i]):.3g} standard errors off {_JUDGES}"
             variance, product = f"{float(self.variance[i]):.3g}", f"{float(self.product[i]):.3g}"
             rows.append((*candidate, variance, in_seconds(self.seconds[i]), product, word))
         rows += [(*candidate, "", "", "", f"not offered: {reason}") for candidate, reason in self.refused]
@@ -89,7 +90,7 @@ class Pilot:
         product, first = np.asarray(self.product), int(self.chosen)
         name = lambda i: f"{self.candidates[i][0]} (control variate: {self.candidates[i][1]})"
         if not np.isfinite(product[first]):
-            return f"{_WHO}: no candidate has a finite variance and agrees with the score; {name(first)} is taken."
+            return f"{_WHO}: no candidate has a finite variance and agrees with {_JUDGES}; {name(first)} is taken."
         others = [i for i in range(len(product)) if i != first and np.isfinite(product[i])]
         if not others:
             return f"{_WHO}: {name(first)}, the only candidate."
@@ -241,7 +242,9 @@ class SampledExpectation:
             jax.jit(lambda key, args: [few(pair, key, args) for pair in candidates])(key, args)
         )
         variance = jnp.stack([_PILOT * _total(spread, jnp.square) for _, spread in told])
-        judge = next((i for i, pair in enumerate(candidates) if pair == ("score", "none")), None)
+        # The score asks nothing of f, nor do pairs where the support moves and there is no score.
+        methods = [method for method, _ in candidates]
+        judge = next((methods.index(name) for name in ("score", "measure-valued") if name in methods), None)
         apart = jnp.stack([jnp.zeros(()) if judge is None else _apart(*each, *told[judge]) for each in told])
         # No variance is told better than by rounding, so that of exact estimators the fastest is taken.
         eps = float(jnp.finfo(variance.dtype).eps)
