@@ -42,8 +42,13 @@ _SCALE = 2.0  # standard deviation of the second normal
 
 
 def run(config, key):
-    first, second = jax.random.split(key)
-    return {**pack_facts(_integrals(config, first) | _tables(config)), **_normals(config, second), **_curves(config)}
+    # One program: apart, each small integral is compiled by itself.
+    @jax.jit
+    def numbers(first, second):
+        return _integrals(config, first) | _tables(config), _normals(config, second) | _curves(config)
+
+    facts, curves = numbers(*jax.random.split(key))
+    return {**pack_facts(facts), "which": np.array(_WHICH), **curves}
 
 
 def _integrals(config, key):
@@ -97,10 +102,10 @@ def _tables(config):
     table = lambda i, p: categorical(p).log_density(i)
     p, q = (categorical(jnp.array(row)) for row in ([0.4, 0.3, 0.3], [0.33, 0.33, 0.34]))
     rows = np.random.default_rng(0).dirichlet(np.ones(3), (2, config.pairs))
-    over_rows = lambda of: np.asarray(jax.jit(jax.vmap(lambda p, q: of(table, table, **atoms)((p,), (q,))))(*rows))
+    over_rows = lambda of: jax.vmap(lambda p, q: of(table, table, **atoms)((p,), (q,)))(*rows)
     there, crossed, mixed = map(over_rows, (kl_divergence, cross_entropy, jensen_shannon_divergence))
-    back = np.asarray(kl(categorical(rows[1]), categorical(rows[0])))
-    own = np.asarray(jax.jit(jax.vmap(entropy(table, **atoms)))(rows[0]))
+    back = kl(categorical(rows[1]), categorical(rows[0]))
+    own = jax.vmap(entropy(table, **atoms))(rows[0])
     joint = np.random.default_rng(1).dirichlet(np.ones(12)).reshape(3, 4)
     whole = lambda row: categorical(jnp.ravel(row)).entropy()
     alone = jnp.array([0.5, 0.5, 0.0]), jnp.array([0.0, 0.0, 1.0])
@@ -109,15 +114,15 @@ def _tables(config):
     mass = total_mass(lambda i, z: z[i.astype(int)], support=np.arange(9.0), method="sum")
     soft = jax.nn.softmax(logits)
     return {
-        "softmax-denominator-is-partition-function": np.concatenate(
+        "softmax-denominator-is-partition-function": jnp.concatenate(
             [
                 jax.grad(log_sum)(logits) - soft,
-                np.ravel(jax.hessian(log_sum)(logits) - (jnp.diag(soft) - jnp.outer(soft, soft))),
-                [jnp.log(mass(logits)) - log_sum(logits)],
+                jnp.ravel(jax.hessian(log_sum)(logits) - (jnp.diag(soft) - jnp.outer(soft, soft))),
+                jnp.log(mass(logits))[None] - log_sum(logits),
             ]
         ),
         "kl-example": [kl(p, q), kl(q, p), kl(p, q) / np.log(2)],
-        "kl-definition": np.stack([there, np.asarray(kl(categorical(rows[0]), categorical(rows[1]))), back]),
+        "kl-definition": jnp.stack([there, kl(categorical(rows[0]), categorical(rows[1])), back]),
         "cross-entropy-is-entropy-and-divergence": crossed - own - there,
         "jensen-shannon-is-bounded": [
             mixed.min(),
@@ -159,7 +164,6 @@ def _normals(config, key):
     closed = jnp.stack([kl(normal(*p), normal(distance, _SCALE)), kl(normal(distance, _SCALE), normal(*p))])
     sampled, error = jax.jit(jax.vmap(by_draws, out_axes=1))(jax.random.split(key, distance.size), distance)
     return {
-        "which": np.array(_WHICH),
         "distance": distance,
         "divergence": jax.jit(jax.vmap(by_rule, out_axes=1))(distance),
         "closed": jnp.concatenate([closed, jnp.full((1, distance.size), jnp.nan)]),

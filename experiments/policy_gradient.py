@@ -155,6 +155,7 @@ def figures(dataset):
         hue="baseline",
         theory=_theory(dataset).sel(baseline=data.baseline.values),
         looks=_LABELS,
+        linestyle="",
         log="y",
         xlabel="steps of an episode",
         ylabel="variance of one episode",

@@ -72,7 +72,7 @@ def _as_theory(dataset):
     data, draws = _data(dataset)
     theory = data.theory.isel(seed=0)
     # At D = 0 the coupled pair is one number twice: no variance, and no ratio.
-    some = theory > 0
+    some = ~(theory == 0)
     ratio = (_variance(data, draws) / theory.where(some, 1.0)).where(some, 1.0 + _variance(data, draws))
     return Finding(
         close(ratio, 1.0, 0.03),
