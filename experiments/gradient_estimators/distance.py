@@ -59,7 +59,7 @@ def _unbiased(dataset):
     data, draws = _data(dataset)
     off = abs(data.gradient.mean("seed", skipna=False) - data.exact.isel(seed=0))
     chance = data.gradient.std("seed", ddof=1, skipna=False) / np.sqrt(data.sizes["seed"])
-    # Central differences of squares are exact but for rounding.
+    # At D = 0 the coupled pair is one number twice: no error, and no spread.
     worst = off / np.sqrt(chance**2 + 1e-20)
     return Finding(
         below(worst, CHANCE),
