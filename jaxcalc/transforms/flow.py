@@ -64,9 +64,10 @@ class Flow:
       num_accepted: how many of them were accepted.
       evaluations: how often the field was evaluated on the way forward. Each step of an implicit method takes one more
         for its Jacobian; those of diffrax's adjoints are not told, and -1.
-      time, end: of the last state that was reached, and that state: at the event's zero if there was one, of which both
-        are differentiated.
-      event: the number of the event's function that crossed zero, 0 where it has one; -1 where none did.
+      time, end: of the last state that was reached, and that state: at the event's zero if there was one, where both
+        move with what moves the zero; ``states`` has those at the times asked for. Where a solve failed, its end's time
+        is a constant.
+      event: the index of the event's function that crossed zero; -1 where none did.
       path: between the times, where it was asked for: a function of time.
     """
 
@@ -139,12 +140,13 @@ def flow(
       checkpoints: how many states ``"discrete"``, ``"quadrature"`` or ``"checkpointed"`` keeps; by default about the
         square root of twice ``max_steps``, and of small states 512.
       event: from time, state and ``args`` to a real number, or a vector of them: the flow ends where the first of them
-        crosses zero. It is looked at eight times a step, and missed where it crosses twice in between. A flow that
-        starts at a zero leaves it.
+        crosses zero. It is looked at eight times a step: two crossings in between, or a touch, are missed; tighter
+        tolerances make steps shorter. A flow that starts at a zero (to 1e-10 of the values in its first step, as one
+        does that goes on from an event) leaves it. An event that jumps has a time, and no derivative.
       direction: whether it must be ``"rising"`` through zero in the direction of the flow, ``"falling"``, or
         ``"both"``.
       dense: whether the report has the ``path`` between the times as well: a function of time, for which room is kept
-        of ``max_steps`` steps.
+        of ``max_steps`` steps; differentiable in start and arguments, and in the times not.
       report: whether to return a ``Flow`` (states, status, steps, evaluations, end) in place of the states alone; an
         event and a path are told there.
 
@@ -316,17 +318,18 @@ def _reported(found: Walk, sound, times: jax.Array, interpolations: tuple[Any, .
     states = _marked(found, sound)
     finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
     status = jnp.where((found.status == REACHED) & ~finite, NON_FINITE, found.status)
-    path = None
+    time, path = jnp.where(found.status == REACHED, times[-1], found.time), None
     if interpolations:
         sign = jnp.where(times[-1] >= times[0], 1, -1).astype(times.dtype)
-        path = Path(found.grids, found.accepted, found.moved.dense, sign, interpolations)
+        limit = jax.lax.stop_gradient(sign * time)
+        path = Path(found.grids, found.accepted, found.moved.dense, sign, limit, interpolations)
     return Flow(
         states,
         jnp.where(sound, status, NO_TIMES),
         jnp.stack(found.attempts).sum(0),
         jnp.stack(found.accepted).sum(0),
         jnp.stack(found.evaluations).sum(0),
-        jnp.where(sound, jnp.where(found.status == REACHED, times[-1], found.time), jnp.nan),
+        jnp.where(sound, time, jnp.nan),
         found.moved.end,
         found.crossed,
         path,

@@ -16,6 +16,7 @@ from jaxcalc.transforms.flow_reals import from_reals, in_reals
 from jaxcalc.transforms.flow_reversible import run_back
 from jaxcalc.transforms.flow_spectrum import Probe, probe
 from jaxcalc.transforms.flow_steps import (
+    REACHED,
     STIFF,
     End,
     Moved,
@@ -114,6 +115,7 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
                 saved=jnp.where(goes_on, end.saved, before.saved),
                 status=jnp.where(goes_on, end.status, before.status),
                 crossed=jnp.where(goes_on, end.crossed, before.crossed),
+                scale=jnp.where(goes_on, end.scale, before.scale),
             )
         ends.append(end)
     last = ends[-1]
@@ -122,7 +124,7 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
     kept = [record for record in records if record is not None and record.dense is not None]
     moved = Moved(last.states, last.y, tuple(record.dense for record in kept))
     grids = tuple(record.grid for record in kept)
-    return Walk(moved, last.t, grids, last.saved, last.status, last.crossed, *counts), records
+    return Walk(moved, last.t, grids, last.saved, last.status, last.crossed, last.scale, *counts), records
 
 
 def _spectral(field: Callable[..., Any], at: Operands, tolerances: Any) -> Probe | None:
@@ -238,7 +240,9 @@ def discrete(slots: Callable[[], tuple[int, ...]], *, exact: bool = False) -> Ca
                     else:
                         grid_bar = back.grid
             if exact and with_times:
-                times_bar = _exact_times_bar(make_term(moved), at, out.states, states_bar, y_bar)
+                end_bar = jax.tree.map(lambda bar: jnp.where(out.status == REACHED, bar, 0), bars.end)
+                last_bar = jax.tree.map(lambda path, bar: path.at[-1].add(bar), states_bar, end_bar)
+                times_bar = _exact_times_bar(make_term(moved), at, out.states, last_bar, y_bar)
             if at.grid is None:
 
                 def begin(y0: Any, times: Any, moved: Any) -> Any:

@@ -108,7 +108,9 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
         legs = _legs(choices, names, eps, tolerances, worth)
         if event is None:
             return legs
-        ends = Event(lambda t, y: event(sign * t, y, watched), DIRECTIONS[choices.direction])
+        # Where the loop ends is a constant of its steps; how the zero moves is told after it.
+        held = jax.lax.stop_gradient
+        ends = Event(lambda t, y: event(sign * held(t), held(y), watched), DIRECTIONS[choices.direction])
         return tuple(leg._replace(event=ends) for leg in legs)
 
     implicit = sum(method(name).implicit for name in names)
@@ -134,14 +136,19 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     sign = case.rigid[2]
     if sign is not None:
         found = found._replace(time=sign * found.time)
-    return found if choices.event is None else _at_zero(field, choices.event(), found, args)
+    if choices.event is None:
+        return found
+    # The steps' ends, of which the last is at the event, move with the first time; the exact flow's do not.
+    moves = 0 if choices.adjoint == "quadrature" else times[0] - jax.lax.stop_gradient(times[0])
+    return _at_zero(field, choices.event(), found._replace(time=jax.lax.stop_gradient(found.time) + moves), args)
 
 
 def _at_zero(field: Callable[..., Any], event: Callable[..., Any], found: Walk, args: Any) -> Walk:
     """The walk with its end at an event's zero, and moving with it."""
-    t, y = jax.lax.stop_gradient(found.time), found.moved.end
+    t, y = found.time, found.moved.end
     values = lambda t, y: jnp.ravel(jnp.asarray(event(t, y, args), float))
-    time, end = moved_to_zero(values, field(t, y, args), t, y, found.crossed)
+    rates = jax.tree.map(lambda rate, leaf: jnp.asarray(rate, leaf.dtype), field(t, y, args), y)
+    time, end = moved_to_zero(values, rates, t, y, found.crossed, found.scale)
     return found._replace(time=time, moved=found.moved._replace(end=end))
 
 

@@ -22,6 +22,10 @@ _PARTS = 8
 # Of the largest value in the step where a crossing was seen: what is taken for zero, or so many eps. What is left of it
 # is taken away by a Newton step, which squares it.
 _ZERO, _ROUNDING = 1e-6, 16
+# Of the values in the first step: what a start has that is at a zero, as the end of a flow at its event is.
+_AT_ZERO = 1e-10
+# Of the largest value: what is no zero, but the end of a jump.
+_JUMP = 1e-3
 # Steps to a zero that may miss it.
 _MOST = 8
 # Halvings of a part of a step.
@@ -50,6 +54,7 @@ class Watch(NamedTuple):
 
     Args:
       values: at the last accepted time.
+      fresh: whether that is the start.
       aimed: the number of the function whose zero the next step is to end at; -1 for none.
       scale: its largest value in the step where the crossing was seen.
       tries: steps that missed it.
@@ -57,6 +62,7 @@ class Watch(NamedTuple):
     """
 
     values: jax.Array
+    fresh: jax.Array
     aimed: jax.Array
     scale: jax.Array
     tries: jax.Array
@@ -66,7 +72,7 @@ class Watch(NamedTuple):
 def watch_begun(event: Event, t: jax.Array, y: Any) -> Watch:
     """Before the first step."""
     values, none = event.values(t, y), jnp.full((), -1, jnp.int32)
-    return Watch(values, none, jnp.zeros((), values.dtype), none + 1, none)
+    return Watch(values, jnp.asarray(True), none, jnp.zeros((), values.dtype), none + 1, none)
 
 
 def watched(event: Event, watch: Watch, path: Any, ends: Any, step: Step, found: Any) -> tuple[Watch, Any]:
@@ -84,7 +90,7 @@ def watched(event: Event, watch: Watch, path: Any, ends: Any, step: Step, found:
     may = (keep | aims) & jnp.asarray(step.solved)
     zero = max(_ZERO, _ROUNDING * float(jnp.finfo(values.dtype).eps)) * watch.scale
     arrived = may & aims & ((here <= zero) | (watch.tries >= _MOST))
-    zero, which, scale = _first_zero(event, watch.values, path, (t0, t1), values, may & ~arrived)
+    zero, which, scale = _first_zero(event, watch, path, (t0, t1), values, may & ~arrived)
     passed = may & ~arrived & (which >= 0)
     at_end = passed & ~(zero < t1)  # as near to the step's end as times tell apart
     crossed = jnp.where(arrived, watch.aimed, jnp.where(at_end, which, -1))
@@ -92,22 +98,27 @@ def watched(event: Event, watch: Watch, path: Any, ends: Any, step: Step, found:
     keep = jnp.where(arrived, True, keep & ~passed)
     now = Watch(
         jnp.where(keep, values, watch.values),
+        watch.fresh & ~keep,
         jnp.where(passed, which, -1),
         jnp.where(passed, jnp.maximum(scale, watch.scale), watch.scale),
         watch.tries + passed,
         jnp.where(arrived, crossed, watch.crossed),
     )
+    stuck = jnp.where(passed, RUNNING, stuck)  # there is a shorter step
     stuck = jnp.where(keep & jnp.isnan(values).any() & (stuck == RUNNING), NON_FINITE, stuck)
     t = jnp.where(arrived, t1, jnp.where(passed, t0, t))
     return now, (keep, t, jnp.where(passed, zero, end), control, stuck)
 
 
-def _first_zero(event: Event, before: Any, path: Any, ends: Any, after: Any, active: Any) -> tuple[Any, Any, Any]:
+def _first_zero(event: Event, watch: Watch, path: Any, ends: Any, after: Any, active: Any) -> tuple[Any, Any, Any]:
     """The first zero within a step, whose it is (-1 where there is none), and the largest value of that function."""
     t0, t1 = ends
     times = t0 + (t1 - t0) * (jnp.arange(_PARTS + 1) / _PARTS).astype(t0.dtype)
     inside = jax.vmap(lambda t: event.values(t, path.evaluate(t)))(times[1:-1])
-    values = jnp.concatenate([before[None], inside, after[None]])
+    later = jnp.concatenate([inside, after[None]])
+    least = max(_AT_ZERO, _ROUNDING * float(jnp.finfo(after.dtype).eps)) * jnp.abs(later).max(0)
+    before = jnp.where(watch.fresh & (jnp.abs(watch.values) <= least), 0, watch.values)
+    values = jnp.concatenate([before[None], later])
     crossing = event.crosses(values[:-1], values[1:])  # (parts, m)
     some = crossing.any(0)
     part = jnp.argmax(crossing, axis=0)
@@ -129,21 +140,38 @@ def _first_zero(event: Event, before: Any, path: Any, ends: Any, after: Any, act
     return high[which], jnp.where(seen, which, -1), jnp.abs(values[:, which]).max()
 
 
-def moved_to_zero(values: Callable[[Any, Any], jax.Array], rates: Any, t: Any, y: Any, crossed: Any) -> tuple[Any, Any]:
+def moved_to_zero(
+    values: Callable[[Any, Any], jax.Array], rates: Any, t: Any, y: Any, crossed: Any, scale: Any
+) -> tuple[Any, Any]:
     """Time and state at an event's zero, from ones nearby: by a Newton step along the flow, whose derivative is theirs.
 
     Args:
       values: from time and state to the event's functions.
       rates: of the state at ``t``.
       crossed: the number of the function; -1 for none, where nothing moves.
+      scale: its largest value nearby; one that is as large at ``t`` has jumped, and no derivative.
     """
     happened, number = crossed >= 0, jnp.maximum(crossed, 0)
-    held = jax.lax.stop_gradient
-    slope = jax.jvp(lambda t, y: values(t, y)[number], held((t, y)), (jnp.ones_like(t), held(rates)))[1]
+    value = lambda t, y: values(t, y)[number]
+    slope = _slope(value, *jax.lax.stop_gradient((t, y, rates)))
+    here = value(t, y)
+    slope = jnp.where(jnp.isfinite(slope) & (jnp.abs(here) <= _JUMP * scale), slope, 0)
     # Where nothing happened, no division by a slope that may be 0.
-    change = jnp.where(happened, _over(values(t, y)[number], jnp.where(happened, slope, 1), y), 0)
+    change = jnp.where(happened, _over(here, jax.lax.stop_gradient(jnp.where(happened, slope, 1)), y), 0)
     gone = lambda y, rate: y - (change * rate).astype(y.dtype)
     return t - change.astype(t.dtype), jax.tree.map(gone, y, rates)
+
+
+def _slope(value: Callable[[Any, Any], jax.Array], t: Any, y: Any, rates: Any) -> jax.Array:
+    """The rate of change of a function of time and state along a flow."""
+    ahead = lambda t, y: jax.jvp(value, (t, y), (jnp.ones_like(t), rates))[1]
+    try:
+        jax.eval_shape(ahead, t, y)
+    except (TypeError, ValueError, NotImplementedError):  # in reverse mode alone, as a jax.custom_vjp
+        time_bar, y_bar = jax.grad(value, (0, 1), allow_int=True)(t, y)
+        pairs = zip(jax.tree.leaves(y_bar), jax.tree.leaves(rates))
+        return time_bar + sum(jnp.sum(bar * rate).real for bar, rate in pairs)
+    return ahead(t, y)
 
 
 @jax.custom_jvp

@@ -124,7 +124,7 @@ def _walk(states: Any, times: jax.Array, saved: jax.Array, status: jax.Array, *c
     """A walk, whose last state is the last that was saved."""
     last = jnp.maximum(saved - 1, 0)
     moved = Moved(states, jax.tree.map(lambda path: path[last], states))
-    return Walk(moved, times[last], (), saved, status, jnp.full((), -1, jnp.int32), *counts)
+    return Walk(moved, times[last], (), saved, status, jnp.full((), -1, jnp.int32), jnp.zeros(()), *counts)
 
 
 def _evaluations(solver: str, attempts: jax.Array) -> jax.Array:

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxcalc.transforms.flow_steps import where
+
 __all__ = ["Path"]
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["grids", "counts", "dense", "sign"],
+    data_fields=["grids", "counts", "dense", "sign", "limit"],
     meta_fields=["interpolations"],
 )
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Path:
       counts: how many steps each of them took.
       dense: what interpolates them, on leading axes.
       sign: -1 of times that decrease: grids increase.
+      limit: in the grids' direction, where the flow ended: an event may be a little after the last step.
       interpolations: of each solver, from a step's times and what interpolates it to what evaluates it.
     """
 
@@ -32,6 +35,7 @@ class Path:
     counts: tuple[jax.Array, ...]
     dense: tuple[Any, ...]
     sign: jax.Array
+    limit: jax.Array
     interpolations: tuple[Callable[..., Any], ...]
 
     @property
@@ -42,8 +46,7 @@ class Path:
     @property
     def end(self) -> jax.Array:
         """The last time that a step reached."""
-        last = [grid[count] for grid, count in zip(self.grids, self.counts)]
-        return self.sign * functools.reduce(jnp.maximum, last)
+        return self.sign * self.limit
 
     def __call__(self, t: jax.typing.ArrayLike) -> Any:
         """The states at ``t``, a time or an array of them, whose axes lead; NaN before the start and after the end.
@@ -55,8 +58,8 @@ class Path:
         return jax.tree.map(lambda leaf: leaf.reshape(*times.shape, *leaf.shape[1:]), states)
 
     def _at(self, t: jax.Array) -> Any:
-        moved = self.sign * t
-        found, legs = None, zip(self.interpolations, self.grids, self.counts, self.dense)
+        moved, found, known = self.sign * t, None, jnp.asarray(False)
+        legs = zip(self.interpolations, self.grids, self.counts, self.dense)
         for interpolation, grid, count, dense in legs:
             # Of the steps taken: the last whose start is not later.
             ends = jnp.where(jnp.arange(grid.size) <= count, grid, jnp.inf)
@@ -64,9 +67,10 @@ class Path:
             path = interpolation(
                 t0=grid[step], t1=grid[step + 1], **jax.tree.map(lambda leaf, step=step: leaf[step], dense)
             )
-            inside = (count > 0) & (moved >= grid[0]) & (moved <= grid[count])
+            inside = (count > 0) & (moved >= grid[0]) & (moved <= jnp.maximum(grid[count], self.limit))
             # No number of a step of no length reaches a derivative.
             states = path.evaluate(jnp.where(inside, moved, grid[step]))
-            before = jax.tree.map(lambda y: jnp.full_like(y, jnp.nan), states) if found is None else found
-            found = jax.tree.map(lambda new, old, inside=inside: jnp.where(inside, new, old), states, before)
-        return found
+            found = states if found is None else where(inside, states, found)
+            known |= inside
+        # By a factor, which makes the derivative NaN as well.
+        return jax.tree.map(lambda y: y * jnp.where(known, 1, jnp.nan).astype(y.dtype), found)

@@ -114,6 +114,7 @@ class End(NamedTuple):
       evaluations: of the field.
       record: of the steps; ``None`` where none was asked for.
       crossed: the number of the event's function that the loop ended at; -1 for none.
+      scale: its largest value nearby.
     """
 
     t: jax.Array
@@ -128,6 +129,7 @@ class End(NamedTuple):
     evaluations: jax.Array
     record: Record | None
     crossed: jax.Array
+    scale: jax.Array
 
 
 class Moved(NamedTuple):
@@ -154,6 +156,7 @@ class Walk(NamedTuple):
       saved: how many of the states at the times asked for were reached.
       status: one of this module's.
       crossed: the number of the event's function that ended it; -1 for none.
+      scale: its largest value nearby.
       attempts, accepted, evaluations: of each leg.
     """
 
@@ -163,6 +166,7 @@ class Walk(NamedTuple):
     saved: jax.Array
     status: jax.Array
     crossed: jax.Array
+    scale: jax.Array
     attempts: tuple[jax.Array, ...]
     accepted: tuple[jax.Array, ...]
     evaluations: tuple[jax.Array, ...]

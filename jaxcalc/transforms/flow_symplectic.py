@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcalc.programs.sparsity import jacobian_pattern
+from jaxcalc.programs.walk import dependents, prune, trace
 from jaxcalc.transforms.flow_steps import Step, zeros
 
 __all__ = ["COMPOSITIONS", "Symplectic", "check_separable"]
@@ -109,8 +110,21 @@ def check_separable(solver: str, rates: Callable[[Any, Any], Any], t: Any, y0: A
             return jax.tree.leaves(rates(t, jax.tree.unflatten(structure, moved)))[half]
 
         pattern = jacobian_pattern(of_itself, leaves[half])
-        if pattern.entries is None or pattern.entries.nnz:
+        if pattern.entries is None or pattern.entries.nnz or _decides(of_itself, leaves[half]):
             raise ValueError(
                 f"flow: solver={solver!r} is for separable fields, and the rates of the {name} depend on the {name} "
                 "themselves: take another solver."
             )
+
+
+# What depends on its inputs without a derivative that tells.
+_STEPS = {"lt", "le", "gt", "ge", "eq", "ne", "sign", "floor", "ceil", "round", "rem", "is_finite"}
+_STEPS |= {"argmax", "argmin", "stop_gradient", "cond", "while"}
+
+
+def _decides(fun: Callable[..., Any], inputs: Any) -> bool:
+    """Whether a function decides by its inputs, or holds them constant."""
+    program = prune(trace(fun, inputs))
+    moved = dependents(program, range(len(jax.tree.leaves(inputs))))
+    reached = (equation for equation in program.equations if moved.intersection(equation.inputs))
+    return any(equation.name in _STEPS for equation in reached)

@@ -135,7 +135,7 @@ def walk_on(
     last = jax.lax.while_loop(lambda now: any_lane(now.status == RUNNING), lambda now: _attempted(task, now), now)
     states, saved = last.states, last.saved
     if task.only_end:
-        saved = jnp.where(last.status == REACHED, 2, 1)
+        saved = jnp.where((last.status == REACHED) | ((last.status == EVENT) & (last.t >= times[-1])), 2, 1)
         states = jax.tree.map(lambda first, end: jnp.stack([first, end]), now.y, last.y)
     if grid is None and start is None:
         states = where_rows(at_start(times), states_at_start(slope, y0, times), states)
@@ -156,6 +156,7 @@ def walk_on(
         last.evaluations,
         record,
         jnp.full((), -1, jnp.int32) if last.watch is None else last.watch.crossed,
+        jnp.zeros(()) if last.watch is None else last.watch.scale,
     )
 
 
@@ -189,7 +190,11 @@ def _begun(task: _Task, y0: Any, start: End | None) -> tuple[_Running, Any]:
         spectrum = begun(task.probe, t0, y0)
         end = jnp.minimum(end, t0 + longest(spectrum, task.reach))
     end = _landing(task, t0, end, first)
-    status = jnp.where(runs, RUNNING, REACHED).astype(jnp.int32)
+    status = jnp.where(runs, RUNNING, REACHED)
+    if start is None and slope is not None:  # no step is short enough
+        none = jnp.stack([jnp.isnan(leaf).any() for leaf in jax.tree.leaves(slope)]).any()
+        status = jnp.where(runs & none, NON_FINITE, status)
+    status = status.astype(jnp.int32)
     carried = slope if reuses(solver) else None
     record = _opened(task, t0, end, y0, carried) if setting.slots != 0 or setting.dense else None
     watch = None if setting.event is None else watch_begun(setting.event, t0, y0)
@@ -321,7 +326,7 @@ def _stable(task: _Task, now: _Running, step: Step, found: Any) -> Any:
     most = jnp.where(over, most, longest(spectrum, limit))
     held = (end - t > _NEAR * most) & (spectrum.decay > _DECAY)
     end = jnp.minimum(end, t + most)
-    stuck = jnp.where((stuck == RUNNING) & ~(end > t), STUCK, stuck)
+    stuck = jnp.where((stuck == RUNNING) & (t < task.times[-1]) & ~(end > t), STUCK, stuck)
     return spectrum, held, (keep, t, end, control, stuck)
 
 

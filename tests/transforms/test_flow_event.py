@@ -92,6 +92,74 @@ class TestEvents:
         assert np.isnan(height(9.81)[3])
         np.testing.assert_allclose(jax.grad(lambda g: height(g)[:3].sum())(9.81), -0.625, rtol=1e-12)
 
+    def test_a_step_past_the_zero_that_ends_at_the_last_time(self, x64):
+        turn = lambda t, y, rate: jnp.stack([y[1], -rate * y[0]])
+        solve = flow(turn, event=lambda t, y, _: y[0] - 0.2, report=True, solver="tsit5")
+        run = lambda rate: solve(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.5]), rate).time
+        exact = np.arccos(0.2)
+        np.testing.assert_allclose(run(1.0), exact, rtol=1e-5)
+        np.testing.assert_allclose(jax.value_and_grad(run)(1.0), [exact, -exact / 2], rtol=1e-4)
+        np.testing.assert_allclose(jax.jvp(run, (1.0,), (1.0,)), [exact, -exact / 2], rtol=1e-4)
+
+    @pytest.mark.parametrize("adjoint", ["discrete", "quadrature"])
+    @pytest.mark.parametrize("way", [1.0, -1.0])
+    def test_time_moves_with_the_first_one(self, x64, adjoint, way):
+        # y' = 2 t from y0 at t0: y = 1 at the root of t0^2 + 1 - y0.
+        solve = flow(lambda t, y, _: 2 * t, event=lambda t, y, _: y - 1, report=True, solver="tsit5", adjoint=adjoint)
+        run = lambda t0: solve(0.1, jnp.stack([t0, t0 + 5 * way])).time
+        t0 = way * 0.5
+        np.testing.assert_allclose(run(t0), way * np.sqrt(0.25 + 0.9), rtol=1e-6)
+        np.testing.assert_allclose(jax.grad(run)(t0), t0 / (way * np.sqrt(1.15)), rtol=1e-5)
+
+    def test_a_bouncing_ball(self, x64):
+        # Each leg goes on from the state that the last one ended with, at a zero but for rounding.
+        solve = flow(_fall, event=_height, report=True, solver="tsit5")
+
+        def last_time(restitution):
+            def leg(carry, _):
+                t, height, speed = carry
+                found = solve((height, speed), jnp.stack([t, t + 10]), 9.81)
+                return (found.time, found.end[0], -restitution * found.end[1]), found.status
+
+            (t, _, _), status = jax.lax.scan(leg, (0.0, 10.0, 0.0), length=5)
+            return t, status
+
+        (found, status), slope = jax.value_and_grad(last_time, has_aux=True)(0.8)
+        fall = np.sqrt(2 * 10 / 9.81)
+        powers = np.arange(1, 5)
+        np.testing.assert_array_equal(status, 7)
+        np.testing.assert_allclose(found, fall * (1 + 2 * (0.8**powers).sum()), rtol=1e-9)
+        np.testing.assert_allclose(slope, 2 * fall * (powers * 0.8 ** (powers - 1)).sum(), rtol=1e-8)
+
+    def test_jumps_and_poles_have_a_time_and_no_derivative(self, x64):
+        for event in (lambda t, y, _: jnp.where(y > 1.2345, y, -y), lambda t, y, _: 1 / (y - 1.2345)):
+            solve = flow(lambda t, y, a: a * jnp.ones_like(y), event=event, report=True, solver="tsit5")
+            time, slope = jax.value_and_grad(lambda a, solve=solve: solve(0.1, TEN, a).time)(1.0)
+            np.testing.assert_allclose(time, 1.1345, rtol=1e-9)
+            assert np.isnan(slope)
+
+    def test_other_precisions_and_events_of_reverse_mode_alone(self, x64):
+        solve = flow(lambda t, y, a: -a * y, event=lambda t, y, a: y - a / 2, report=True, solver="tsit5")
+        found = solve(np.float32(1), np.array([0, 2], np.float32), np.float64(1))
+        np.testing.assert_allclose(found.time, np.log(2), rtol=1e-5)
+
+        @jax.custom_vjp
+        def below(y):
+            return y - 0.5
+
+        below.defvjp(lambda y: (below(y), None), lambda _, bar: (bar,))
+        run = flow(lambda t, y, a: -a * y, event=lambda t, y, _: below(y), report=True, solver="tsit5")
+        slope = jax.grad(lambda a: run(1.0, TEN, a).time)(1.0)
+        np.testing.assert_allclose(slope, -np.log(2), rtol=1e-4)
+
+    def test_at_the_last_time(self, x64):
+        found = flow(_fall, event=lambda t, y, _: t - 1, report=True)((1.0, 0.0), jnp.array([0.0, 1.0]), 9.81)
+        np.testing.assert_allclose(found.states[0][-1], found.end[0], rtol=1e-12)
+
+    def test_a_field_that_is_no_number_ends_at_once(self):
+        found = flow(lambda t, y, a: a * y, report=True, solver="tsit5")(1.0, TEN, jnp.nan)
+        assert int(found.status) == 2 and int(found.num_steps) == 0
+
     def test_no_slope_is_no_derivative(self, x64):
         solve = flow(lambda t, y, a: a, event=lambda t, y, _: jnp.sign(y - 1), report=True)
         assert not np.isfinite(jax.grad(lambda a: solve(jnp.zeros(()), TEN, a).time)(1.0))
@@ -187,7 +255,20 @@ class TestPaths:
     def test_not_in_the_times(self):
         solve = flow(_swing, dense=True, report=True)
         with pytest.raises(TypeError, match="dense=True"):
-            jax.grad(lambda end: solve(jnp.array([0.5, 0.0]), jnp.stack([0.0, end])).path(1.0).sum())(5.0)
+            jax.grad(lambda end: solve(jnp.array([0.5, 0.0]), jnp.stack([0 * end, end])).path(1.0).sum())(5.0)
+
+    def test_of_a_flow_that_failed(self, x64):
+        solve = flow(_swing, dense=True, report=True, solver="tsit5", max_steps=8)
+        run = lambda y: solve(jnp.stack([y, 0.0]), 5 * TEN).path(jnp.array([0.3, 40.0])).sum()
+        value, slope = jax.value_and_grad(run)(0.5)
+        assert np.isnan(value) and np.isnan(slope)
+
+    def test_to_an_event(self, x64):
+        solve = flow(_swing, event=lambda t, y, _: y[0], dense=True, report=True, **TIGHT)
+        found = jax.vmap(lambda angle: solve(jnp.stack([angle, 0.0]), TEN))(jnp.linspace(0.2, 2.5, 8))
+        ends = jax.vmap(lambda path, t: path(t))(found.path, found.time)
+        np.testing.assert_allclose(ends, found.end, atol=1e-8)
+        np.testing.assert_array_equal(jax.vmap(lambda path: path.end)(found.path), found.time)
 
     def test_of_equal_steps(self, x64):
         found = flow(_swing, dense=True, report=True, solver="tsit5", num_steps=20)(jnp.array([0.5, 0.0]), TEN)
@@ -246,6 +327,11 @@ class TestSymplectic:
         solve = flow(lambda t, y, _: (y[1] - y[0], -y[0]), solver="leapfrog", num_steps=3)
         with pytest.raises(ValueError, match="positions depend on the positions"):
             solve((jnp.array(1.0), jnp.array(0.0)), TEN)
+        choosing = lambda t, y, _: (jnp.where(y[0] > 0, y[1], 2 * y[1]), -y[0])
+        with pytest.raises(ValueError, match="positions depend on the positions"):
+            flow(choosing, solver="leapfrog", num_steps=3)((jnp.array(1.0), jnp.array(0.0)), TEN)
+        walls = lambda t, y, _: (y[1], -jnp.where(y[0] > 0, y[0], 2 * y[0]))
+        assert np.isfinite(flow(walls, solver="leapfrog", num_steps=3)((jnp.array(1.0), jnp.array(0.0)), TEN)[0]).all()
         with pytest.raises(TypeError, match="pair"):
             flow(lambda t, y, _: -y, solver="leapfrog", num_steps=3)(jnp.ones(2), TEN)
 
@@ -266,6 +352,13 @@ class TestQuadrature:
         tight = {"rtol": 1e-8, "atol": 1e-8} | choices
         for found, right in zip(slopes(adjoint="quadrature", **tight), exact, strict=True):
             assert float(jnp.linalg.norm(found - right)) < error * float(jnp.linalg.norm(right))
+
+    @pytest.mark.parametrize("choices", [{}, {"num_steps": 4}])
+    def test_the_end_moves_with_the_last_time(self, x64, choices):
+        solve = flow(
+            lambda t, y, a: 2.0 * jnp.ones_like(y), report=True, adjoint="quadrature", solver="tsit5", **choices
+        )
+        np.testing.assert_allclose(jax.grad(lambda end: solve(0.1, jnp.stack([0 * end, end])).end)(3.0), 2, rtol=1e-9)
 
     def test_backwards_in_time_and_lanes(self, x64):
         loss = lambda y, adjoint: flow(_swing, adjoint=adjoint, **TIGHT)(y, -TEN / 5)[-1].sum()
