@@ -146,9 +146,9 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
 def _at_zero(field: Callable[..., Any], event: Callable[..., Any], found: Walk, args: Any) -> Walk:
     """The walk with its end at an event's zero, and moving with it."""
     t, y = found.time, found.moved.end
-    values = lambda t, y: jnp.ravel(jnp.asarray(event(t, y, args), float))
+    values = lambda t, y, args: jnp.ravel(jnp.asarray(event(t, y, args), float))
     rates = jax.tree.map(lambda rate, leaf: jnp.asarray(rate, leaf.dtype), field(t, y, args), y)
-    time, end = moved_to_zero(values, rates, t, y, found.crossed, found.scale)
+    time, end = moved_to_zero(values, rates, t, y, args, found.crossed, found.scale)
     return found._replace(time=time, moved=found.moved._replace(end=end))
 
 

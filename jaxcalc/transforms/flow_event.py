@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcalc.checks import is_array
 from jaxcalc.transforms.flow_steps import NON_FINITE, RUNNING, Step, any_lane, where
 
 __all__ = ["DIRECTIONS", "Direction", "Event", "Watch", "moved_to_zero", "watch_begun", "watched"]
@@ -141,20 +142,21 @@ def _first_zero(event: Event, watch: Watch, path: Any, ends: Any, after: Any, ac
 
 
 def moved_to_zero(
-    values: Callable[[Any, Any], jax.Array], rates: Any, t: Any, y: Any, crossed: Any, scale: Any
+    values: Callable[[Any, Any, Any], jax.Array], rates: Any, t: Any, y: Any, args: Any, crossed: Any, scale: Any
 ) -> tuple[Any, Any]:
     """Time and state at an event's zero, from ones nearby: by a Newton step along the flow, whose derivative is theirs.
 
     Args:
-      values: from time and state to the event's functions.
+      values: from time, state and ``args`` to the event's functions.
       rates: of the state at ``t``.
       crossed: the number of the function; -1 for none, where nothing moves.
       scale: its largest value nearby; one that is as large at ``t`` has jumped, and no derivative.
     """
     happened, number = crossed >= 0, jnp.maximum(crossed, 0)
-    value = lambda t, y: values(t, y)[number]
-    slope = _slope(value, *jax.lax.stop_gradient((t, y, rates)))
-    here = value(t, y)
+    here = values(t, y, args)[number]
+    hold = lambda leaf: jax.lax.stop_gradient(leaf) if is_array(leaf) else leaf
+    t_held, y_held, held, rates_held = jax.tree.map(hold, (t, y, args, rates))
+    slope = _slope(lambda t, y: values(t, y, held)[number], t_held, y_held, rates_held)
     slope = jnp.where(jnp.isfinite(slope) & (jnp.abs(here) <= _JUMP * scale), slope, 0)
     # Where nothing happened, no division by a slope that may be 0.
     change = jnp.where(happened, _over(here, jax.lax.stop_gradient(jnp.where(happened, slope, 1)), y), 0)
@@ -164,14 +166,14 @@ def moved_to_zero(
 
 def _slope(value: Callable[[Any, Any], jax.Array], t: Any, y: Any, rates: Any) -> jax.Array:
     """The rate of change of a function of time and state along a flow."""
-    ahead = lambda t, y: jax.jvp(value, (t, y), (jnp.ones_like(t), rates))[1]
-    try:
-        jax.eval_shape(ahead, t, y)
+    ahead = lambda rates: jax.jvp(value, (t, y), (jnp.ones_like(t), rates))[1]
+    try:  # under vmap, where a derivative that is missing is missed at once
+        jax.eval_shape(jax.vmap(ahead), jax.tree.map(lambda leaf: leaf[None], rates))
     except (TypeError, ValueError, NotImplementedError):  # in reverse mode alone, as a jax.custom_vjp
         time_bar, y_bar = jax.grad(value, (0, 1), allow_int=True)(t, y)
         pairs = zip(jax.tree.leaves(y_bar), jax.tree.leaves(rates))
         return time_bar + sum(jnp.sum(bar * rate).real for bar, rate in pairs)
-    return ahead(t, y)
+    return ahead(rates)
 
 
 @jax.custom_jvp
