@@ -1,1 +1,1 @@
-"""Vector fields learned from time series: forecasts of lynx and hare (``pelts``), a spiral at uneven times (``spiral``)."""
+"""Fields learned from time series: lynx and hare forecast (``pelts``), a spiral seen at uneven times (``spiral``)."""

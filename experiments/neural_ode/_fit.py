@@ -77,6 +77,11 @@ def middle(dataset, error, dim="seed"):
     return dataset.isel({dim: int(order[(len(order) - 1) // 2])})
 
 
+def median(data, error, dim="seed"):
+    """The median error over the starts; those that failed count as infinitely far off, and none is left out."""
+    return data[error].where(~data.failed.astype(bool), np.inf).median(dim, skipna=False)
+
+
 def draw_training(loss, hue):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     smooth = loss.rolling(iteration=min(20, loss.sizes["iteration"])).mean()

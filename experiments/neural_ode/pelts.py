@@ -1,7 +1,7 @@
 """Do the pelts of 1900 to 1913 forecast lynx and hare, by a learned field or by the predator-prey equations?
 
-Both are fitted by the same solver and optimiser to the logarithms of thousands of pelts. Beside them what costs nothing:
-the mean, the last value, and the last cycle once more.
+Both are fitted by the same solver and optimiser to the logarithms of thousands of pelts. Beside them what costs
+nothing: the mean, the last value, and the last cycle once more.
 """
 
 from typing import Literal
@@ -199,8 +199,8 @@ def _draw_forecast(one):
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=5)
     figure.set_label(
-        f"Pelts fitted up to {last} and forecast after (shaded): medians of {one.sizes['seed']} starts with the range of "
-        f"all; starts that failed are thin lines ({_count_failed(one)})."
+        f"Pelts fitted up to {last} and forecast after (shaded): medians of {one.sizes['seed']} starts with the range "
+        f"of all; starts that failed are thin lines ({_count_failed(one)})."
     )
     return figure
 
@@ -245,8 +245,8 @@ def _draw_fields(one):
         ax.set(xlabel="hare, thousands of pelts", title=LOOKS[name]["label"])
     axes.flat[0].set_ylabel("lynx, thousands of pelts")
     figure.set_label(
-        "The fitted fields of the starts with the median error, with their solutions from 1900 to 1920; years that were "
-        "fitted (filled) and later ones (hollow)."
+        "The fitted fields of the starts with the median error, with their solutions from 1900 to 1920; years that "
+        "were fitted (filled) and later ones (hollow)."
     )
     return figure
 
