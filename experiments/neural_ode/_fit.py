@@ -63,6 +63,9 @@ def failed(report, error, spread):
     return ~(report.reached & (error < spread))
 
 
+HOLLOW: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": "#222222", "markeredgewidth": 1.0}
+
+
 def draw_field(ax, x, y, rate):
     """Stream lines of a field, ``rate`` of shape ``(rows, columns, 2)``, behind all else."""
     look: dict[str, Any] = {"color": "#B8B8B8", "linewidth": 0.6, "arrowsize": 0.6, "density": 0.9, "zorder": 1}
@@ -77,16 +80,21 @@ def middle(dataset, error, dim="seed"):
     return dataset.isel({dim: int(order[(len(order) - 1) // 2])})
 
 
-def median(data, error, dim="seed"):
-    """The median error over the starts; those that failed count as infinitely far off, and none is left out."""
-    return data[error].where(~data.failed.astype(bool), np.inf).median(dim, skipna=False)
+def errors(data, name):
+    """The starts' errors; those that failed count as infinitely far off, and none is left out."""
+    return data[name].where(~data.failed.astype(bool), np.inf)
 
 
-def draw_training(loss, hue):
+def median(data, name):
+    """The starts' median error."""
+    return errors(data, name).median("seed", skipna=False)
+
+
+def draw_training(loss, hue, looks=None):
     """The training loss over the starts, smoothed by a running mean of 20 steps."""
     smooth = loss.rolling(iteration=min(20, loss.sizes["iteration"])).mean()
-    choices: dict[str, Any] = {"log": "y", "legend": "upper right", "linewidth": 0.9, "marker": ""}
-    figure, panels = style.chart(smooth, "iteration", hue=hue, band=(0.0, 1.0), **choices)
+    choices: dict[str, Any] = {"log": "y", "legend": "upper right", "linewidth": 0.9}
+    figure, panels = style.chart(smooth, "iteration", hue=hue, looks=looks, band=(0.0, 1.0), **choices)
     panels[0, 0].set(xlabel="step of Adam", ylabel="mean squared error in view")
     figure.set_label("Training loss, means of 20 steps: medians over the starts, and the range of all.")
     return figure

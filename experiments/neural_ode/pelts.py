@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode._fit import draw_field, draw_training, failed, fit, middle, rms
+from experiments.neural_ode._fit import HOLLOW, draw_field, draw_training, errors, failed, fit, median, middle, rms
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, above, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, jax, jnp, less, over
 
 kind = "compiled"
 dtype = "float64"
@@ -106,8 +106,8 @@ def run(config, key):
     precise = models.neural_ode(field, solver="tsit5", rtol=1e-8, atol=1e-8, report=True)
     report = precise.apply(params, start, jnp.arange(_FINE * (len(times) - 1) + 1) / _FINE)
     solution = report.states
-    errors = solution[::_FINE] - observed
-    fit_error = rms(jnp.where(seen[:, None], errors, 0.0), seen)
+    misses = solution[::_FINE] - observed
+    fit_error = rms(jnp.where(seen[:, None], misses, 0.0), seen)
     naive = _naive(observed, last)
     data = shared(config)
     return {
@@ -116,7 +116,7 @@ def run(config, key):
         "solution": jnp.exp(solution),
         "naive": jnp.exp(naive),
         "fit_error": fit_error,
-        "forecast_error": rms(errors, ~seen),
+        "forecast_error": rms(misses, ~seen),
         "naive_error": jax.vmap(lambda forecast: rms(forecast - observed, ~seen))(naive),
         "failed": failed(report, fit_error, spread),
         "rate": field.apply(params, jnp.stack(jnp.meshgrid(data["grid_hare"], data["grid_lynx"]), axis=-1)),
@@ -172,7 +172,9 @@ def figures(dataset):
     drawn = {"forecast": _draw_forecast(one), "fields": _draw_fields(one)}
     if data.sizes["last_year"] > 1:
         drawn["errors"] = _draw_errors(data)
-    return drawn | {"training": draw_training(one.loss, "field")}
+    return drawn | {
+        "training": draw_training(one.loss, "field", {name: look | {"marker": ""} for name, look in LOOKS.items()})
+    }
 
 
 def _draw_forecast(one):
@@ -187,11 +189,9 @@ def _draw_forecast(one):
         again = one.naive.isel(field=0, seed=0).sel(baseline="last cycle", species=animal)
         look = {name: LOOKS["last cycle"][name] for name in ("color", "label", "linestyle")}
         ax.plot(one["year"][later], again[later], linewidth=0.9, **look)
-        ax.plot(one["year"][~later], observed[~later], "o", color="#222222", markersize=4, label="fitted years")
-        ax.plot(
-            one["year"][later], observed[later], "o", color="#222222", markersize=4, markerfacecolor="white",
-            label="later years",
-        )  # fmt: skip
+        point = {"color": "#222222", "marker": "o", "linestyle": "", "markersize": 4, "zorder": 3}
+        ax.plot(one["year"][~later], observed[~later], label="fitted years", **point)
+        ax.plot(one["year"][later], observed[later], label="later years", **point | HOLLOW)
         ax.axvspan(last + 0.5, _LAST + 0.6, color="#F1F1F1", zorder=0, linewidth=0)
         ax.set(yscale="log", ylabel=f"{animal}, thousands of pelts", xlim=(_FIRST - 0.6, _LAST + 0.6))
         style.ticks(ax.yaxis, [2, 5, 10, 20, 50, 100, 200])
@@ -236,7 +236,7 @@ def _draw_fields(one):
         path = np.log(shown.solution.values)
         ax.plot(path[:, 0], path[:, 1], color=LOOKS[name]["color"], zorder=2)
         ax.plot(*points[~later].T, "o", color="#222222", markersize=3.4, zorder=3)
-        ax.plot(*points[later].T, "o", color="#222222", markersize=3.4, markerfacecolor="white", zorder=3)
+        ax.plot(*points[later].T, "o", markersize=3.4, zorder=3, **HOLLOW)
         for year in range(_FIRST, _LAST + 1, 5):
             ax.annotate(str(year), points[year - _FIRST], xytext=(4, 3), textcoords="offset points", fontsize=7)
         for axis, grid in ((ax.xaxis, hare), (ax.yaxis, lynx)):
@@ -256,7 +256,7 @@ def _draw_errors(data):
     parts = {field: data.forecast_error.sel(field=field, drop=True) for field in data.field.values.tolist()}
     naive = data.naive_error.isel(field=0, seed=0, drop=True)
     parts |= {name: naive.sel(baseline=name, drop=True) for name in NAIVE}
-    figure, panels = style.chart(parts, "last_year", band=(0.0, 1.0), looks=LOOKS, width="column", legend="above")
+    figure, panels = style.chart(parts, "last_year", band=(0.0, 1.0), looks=LOOKS, width=4.6, height=2.6, legend="ends")
     panels[0, 0].set(xlabel="last year that was fitted", ylabel="forecast error, log units", ylim=(0, None))
     panels[0, 0].set_xticks(data.last_year.values)
     figure.set_label(
@@ -271,8 +271,10 @@ def tables(dataset):
     rows = []
     for field in one.field.values.tolist():
         fits = one.sel(field=field)
-        row = {"forecast": LOOKS[field]["label"], "fit": _spread(fits.fit_error), "later": _spread(fits.forecast_error)}
-        rows.append(row | {"later, factor": _factor(fits.forecast_error), "failed": int(fits.failed.sum())})
+        row = {"forecast": LOOKS[field]["label"], "fit": _spread(errors(fits, "fit_error"))}
+        later = errors(fits, "forecast_error")
+        row |= {"later": _spread(later), "later, factor": _factor(later)}
+        rows.append(row | {"failed": int(fits.failed.sum())})
     naive = one.naive_error.isel(field=0, seed=0)
     for name in NAIVE:
         error = naive.sel(baseline=name)
@@ -285,20 +287,63 @@ def tables(dataset):
             }
             | {"failed": ""}
         )
-    columns = {
-        LOOKS[field]["label"]: data.forecast_error.sel(field=field).median("seed") for field in data.field.values
-    }
+    columns = {LOOKS[field]["label"]: median(data.sel(field=field), "forecast_error") for field in data.field.values}
     columns |= {LOOKS[n]["label"]: data.naive_error.isel(field=0, seed=0).sel(baseline=n) for n in NAIVE}
     title = f"Errors of logarithms, fitted up to {int(one.last_year)}: median (range) of {one.sizes['seed']} starts"
     return {title: rows, "Forecast errors by the last year that was fitted": lab.rows("last_year", columns)}
 
 
-def _spread(errors):
+def _spread(values):
     """``median (least to greatest)``."""
-    low, mid, high = (float(q) for q in errors.quantile([0, 0.5, 1], skipna=False))
+    low, mid, high = (float(q) for q in (values.min(), values.median(), values.max()))
     return f"{mid:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _factor(errors):
+def _factor(values):
     """The median error as a factor on pelts."""
-    return f"{float(np.exp(errors.median())):.2f}"
+    return f"{float(np.exp(values.median())):.2f}"
+
+
+def _compared(dataset):
+    """The equations' fits and the perceptron's, over last years and starts."""
+    data = _over(dataset)
+    if set(data.field.values.tolist()) != {"lotka-volterra", "mlp"} or data.sizes["seed"] < 3:
+        raise NotJudged("it takes both fields, with three starts or more")
+    if 1913 not in data.last_year.values:
+        raise NotJudged("it takes fits up to 1913")
+    return data.sel(field="lotka-volterra"), data.sel(field="mlp")
+
+
+def _equations_forecast_better(dataset):
+    equations, learned = _compared(dataset)
+    later, learned_later = (errors(fits.sel(last_year=1913), "forecast_error") for fits in (equations, learned))
+    inside, learned_inside = (errors(fits.sel(last_year=1913), "fit_error") for fits in (equations, learned))
+    everywhere = less(median(equations, "forecast_error"), median(learned, "forecast_error"))
+    return Finding(
+        less(later.max(skipna=False), learned_later.min(skipna=False))
+        & less(learned_inside.max(skipna=False), inside.min(skipna=False)),
+        ~everywhere,
+        measured=f"errors of logarithms after 1913 {_spread(later)} against {_spread(learned_later)}, up to 1913 "
+        f"{_spread(inside)} against {_spread(learned_inside)}",
+        figure="forecast",
+    )
+
+
+def _better_than_naive(dataset):
+    _, learned = _compared(dataset)
+    mean, value, cycle = (learned.naive_error.sel(baseline=name) for name in NAIVE)
+    later = errors(learned, "forecast_error")
+    one = later.sel(last_year=1913)
+    naive = ", ".join(f"{name} {float(e.sel(last_year=1913)[0]):.3f}" for name, e in zip(NAIVE, (mean, value, cycle)))
+    return Finding(
+        less(later, mean) & less(later, value),
+        less(cycle.sel(last_year=1913), one),
+        measured=f"errors of logarithms after 1913 {_spread(one)}; {naive}",
+        figure="errors" if later.sizes["last_year"] > 1 else "forecast",
+    )
+
+
+claims = {
+    "equations-forecast-better-than-a-learned-field": _equations_forecast_better,
+    "neural-ode-forecasts-beat-naive-ones": _better_than_naive,
+}

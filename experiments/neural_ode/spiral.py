@@ -115,10 +115,10 @@ def run(config, key):
     fine, truth = _fine_times(), _true_flow(start, _fine_times())
     precise = models.neural_ode(field, solver="tsit5", rtol=1e-8, atol=1e-8, report=True)
     report = precise.apply(params, first, fine)
-    errors, inside = report.states - truth, fine <= _END
+    misses, inside = report.states - truth, fine <= _END
     states = _drawn()[1]
     rate = field.apply(params, states)
-    between = rms(jnp.where(inside[:, None], errors, 0.0), inside)
+    between = rms(jnp.where(inside[:, None], misses, 0.0), inside)
     return {
         "iteration": jnp.arange(config.train_steps),
         "loss": losses,
@@ -126,7 +126,7 @@ def run(config, key):
         "observed": observed,
         "solution": report.states,
         "between_error": between,
-        "forecast_error": rms(errors, ~inside),
+        "forecast_error": rms(misses, ~inside),
         "field_error": _field_error(rate, states, jnp.linalg.norm(truth[: int(_END * _FINE) + 1], axis=1)),
         "failed": failed(report, between, rms(observed - observed.mean(0))),
         "rate": rate,
@@ -134,7 +134,7 @@ def run(config, key):
 
 
 def _field_error(rate, states, radius):
-    """The relative error of the field over the ring that the spiral passed, from its innermost to its outermost state."""
+    """The relative error of the field over the ring that the spiral passed, between its extreme radii."""
     size = jnp.linalg.norm(states, axis=-1)
     ring = ((size >= radius.min()) & (size <= radius.max()))[..., None]
     true = _true_field(states)
@@ -187,8 +187,8 @@ def _draw_fields(data):
         ax.set(xlabel="first component", aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axes[0].set_ylabel("second component")
     figure.set_label(
-        "The true field with its spiral, and the field learned from the states that are dots, with its solution, for the "
-        f"start with the median error (irregularity {float(shown.irregularity):g}); where the spiral does not pass "
+        "The true field with its spiral, and the field learned from the states that are dots, with its solution, for "
+        f"the start with the median error (irregularity {float(shown.irregularity):g}); where the spiral does not pass "
         "(white: its path), nothing is learned."
     )
     return figure
@@ -218,8 +218,8 @@ def _draw_solutions(data):
     axes[-1, 0].set_xlabel("time")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     figure.set_label(
-        "Solutions of the learned fields, medians of the starts with the range of all, and the true spiral; shaded times "
-        "were not fitted. Starts that failed are thin lines."
+        "Solutions of the learned fields, medians of the starts with the range of all, and the true spiral; shaded "
+        "times were not fitted. Starts that failed are thin lines."
     )
     return figure
 
