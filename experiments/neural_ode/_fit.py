@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcalc import style
+from jaxcalc import lab, style
 from jaxcalc.lab import jax, jnp
 
 _SHORTEST = 0.15  # of the span: the view with which training begins
@@ -78,6 +78,20 @@ def middle(dataset, error, dim="seed"):
     """The start whose error is the median one: what figures show where they can show only one."""
     order = np.argsort(dataset[error].fillna(np.inf).values)
     return dataset.isel({dim: int(order[(len(order) - 1) // 2])})
+
+
+def over(dataset, variables, common, *names):
+    """The dataset over these parameters, other axes of the sweep at their first.
+
+    Args:
+      dataset: a run's results.
+      variables: the question's ``VARIABLES``.
+      common: the names of variables that all points have in common, which get no further axis.
+      names: parameters.
+    """
+    own = {name for variable in variables.values() for name in variable.dims}
+    found = lab.first(lab.over(dataset, *names), *names, *own)
+    return found.assign({name: dataset[name] for name in common})
 
 
 def errors(data, name):

@@ -9,9 +9,20 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode._fit import HOLLOW, draw_field, draw_training, errors, failed, fit, median, middle, rms
+from experiments.neural_ode._fit import (
+    HOLLOW,
+    draw_field,
+    draw_training,
+    errors,
+    failed,
+    fit,
+    median,
+    middle,
+    over,
+    rms,
+)
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, jax, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -153,8 +164,7 @@ def _at(dataset):
 
 def _over(dataset):
     """The dataset over fields, last years and starts, other axes of the sweep at their first."""
-    own = {name for variable in VARIABLES.values() for name in variable.dims}
-    return lab.first(over(dataset, "field", "last_year", "seed"), "field", "last_year", "seed", *own)
+    return over(dataset, VARIABLES, ("observed", "grid_hare", "grid_lynx"), "field", "last_year", "seed")
 
 
 LOOKS = {

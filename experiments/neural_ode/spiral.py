@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from experiments.neural_ode._fit import draw_field, draw_training, failed, fit, median, middle, rms
+from experiments.neural_ode._fit import draw_field, draw_training, failed, fit, median, middle, over, rms
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Swept, Variable, jax, jnp, less, over
+from jaxcalc.lab import Finding, NotJudged, Swept, Variable, jax, jnp, less
 
 kind = "compiled"
 dtype = "float64"
@@ -143,9 +143,7 @@ def _field_error(rate, states, radius):
 
 def _over(dataset):
     """The dataset over clocks, irregularities and starts, other axes of the sweep at their first."""
-    own = {name for variable in VARIABLES.values() for name in variable.dims}
-    names = ("clock", "irregularity", "seed")
-    return lab.first(over(dataset, *names), *names, *own)
+    return over(dataset, VARIABLES, ("truth", "true_rate"), "clock", "irregularity", "seed")
 
 
 LOOKS = {
