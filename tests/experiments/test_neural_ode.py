@@ -91,7 +91,7 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     data = spiral.dataset
     near = xarray.full_like(data.between_error, 0.03)
     known = data.assign(between_error=near, failed=data.failed & False)
-    told = lambda known, control: verdicts(spiral, _with_field(known, "order", "clock", between_error=control))[
+    told = lambda known, control: verdicts(spiral, _with_field(known, 0.0, "clock", between_error=control))[
         IRREGULAR
     ]
     far = near + 0.2 * (data.irregularity == 1.0)
@@ -101,7 +101,7 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     assert told(known.assign(between_error=4 * near), far) == "refuted"
     assert told(known.assign(failed=known.failed | (data.seed < 2)), far) == "not judged"
     assert told(known.assign(failed=known.failed | (data.seed < 1)), far) == "confirmed"
-    assert survivors("neural_ode.spiral", _with_field(known, "order", "clock", between_error=far)) == []
+    assert survivors("neural_ode.spiral", _with_field(known, 0.0, "clock", between_error=far)) == []
 
 
 @pytest.mark.parametrize("count", [1, 3])
