@@ -173,7 +173,7 @@ def _draw_fields(data):
     axes[2].plot(*data.truth.values.T, color="white", linewidth=0.8)
     axes[2].grid(visible=False)
     axes[2].set_title("distance of the two")
-    figure.colorbar(mesh, ax=axes[2], extend="both", label="over the true field's rms")
+    figure.colorbar(mesh, ax=axes[2], extend="both", shrink=0.65, label="over the true field's rms")
     for ax in axes:
         ax.set(xlabel="first component", aspect="equal", xticks=(-1, 0, 1), yticks=(-1, 0, 1))
     axes[0].set_ylabel("second component")

@@ -38,8 +38,9 @@ def test_pelts_are_fitted_and_forecast(pelts):
     assert set(verdicts(pelts, data).values()) == {"not judged"}  # it takes the equations too
     assert set(pelts.figures) == {"forecast", "fields", "errors", "training"}
     assert not data.failed.any()
-    last = data.loss.isel(iteration=-1)
-    assert (last < data.loss.isel(iteration=0)).all() and np.isfinite(data.forecast_error).all()
+    # The last steps are short and all years in view: the loss is the error that a precise solution has.
+    np.testing.assert_allclose(data.loss.isel(iteration=-1) ** 0.5, data.fit_error, rtol=0.05)
+    assert np.isfinite(data.forecast_error).all()
     # Naive forecasts are the same for every start, and the mean is that of the years that were seen.
     seen = np.log(data.observed.sel(year=slice(1900, 1913)))
     mean = np.log(data.naive.sel(last_year=1913, baseline="mean").isel(year=0))
@@ -91,9 +92,7 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     data = spiral.dataset
     near = xarray.full_like(data.between_error, 0.03)
     known = data.assign(between_error=near, failed=data.failed & False)
-    told = lambda known, control: verdicts(spiral, _with_field(known, 0.0, "clock", between_error=control))[
-        IRREGULAR
-    ]
+    told = lambda known, control: verdicts(spiral, _with_field(known, 0.0, "clock", between_error=control))[IRREGULAR]
     far = near + 0.2 * (data.irregularity == 1.0)
     assert told(known, far) == "confirmed"
     assert told(known, near) == "refuted"  # a comparison that nothing fails tells nothing
@@ -104,18 +103,14 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     assert survivors("neural_ode.spiral", _with_field(known, 0.0, "clock", between_error=far)) == []
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_starts_that_failed_are_drawn(pelts, spiral, count):
-    for run in (pelts, spiral):
-        data = run.dataset
-        failed = data.failed | (data.seed < count)
-        broken = data.assign(failed=failed, solution=data.solution.where(~failed))
+def test_starts_that_failed_are_drawn(pelts, spiral):
+    for run, count in ((pelts, 3), (spiral, 1)):
+        failed = run.dataset.failed | (run.dataset.seed < count)
+        broken = run.dataset.assign(failed=failed, solution=run.dataset.solution.where(~failed))
         with style.context():
             drawn = registry.load(run.dataset.attrs["experiment"]).part.figures(broken)
-        assert f"{count} of 3" in "".join(
-            [figure.get_label() for figure in drawn.values()]
-            + [ax.get_title(loc) for figure in drawn.values() for ax in figure.axes for loc in ("left", "center")]
-        )
+        titles = [ax.get_title(loc) for figure in drawn.values() for ax in figure.axes for loc in ("left", "center")]
+        assert f"{count} of 3" in " ".join([figure.get_label() for figure in drawn.values()] + titles)
 
 
 def test_what_is_not_seen_leaves_no_mark():
