@@ -269,4 +269,17 @@ def _at_uneven_times(dataset):
     )
 
 
-claims = {"neural-ode-irregular-time-series": _at_uneven_times}
+def _continues(dataset):
+    data = _over(dataset)
+    if data.sizes["seed"] < 3 or 1.0 not in data.clock.values or 0.0 not in data.irregularity.values:
+        raise NotJudged("it takes three starts or more at equal times")
+    fits = data.sel(clock=1.0, irregularity=0.0)
+    inside, later = median(fits, "between_error"), median(fits, "forecast_error")
+    return Finding(
+        less(later, 2 * inside),
+        measured=f"distance from the truth {float(later):.3f} after the states, {float(inside):.3f} between them",
+        figure="solutions",
+    )
+
+
+claims = {"neural-ode-irregular-time-series": _at_uneven_times, "neural-ode-continues-what-it-fits": _continues}

@@ -9,7 +9,7 @@ from jaxcalc import lab, models, style
 from jaxcalc.lab import registry
 from tests.verdicts import survivors, verdicts
 
-IRREGULAR = "neural-ode-irregular-time-series"
+IRREGULAR, CONTINUES = "neural-ode-irregular-time-series", "neural-ode-continues-what-it-fits"
 
 
 def _run(tmp_path, name, sweep, **params):
@@ -77,7 +77,7 @@ def spiral(cache, tmp_path_factory):
 
 def test_a_spiral_is_seen_at_uneven_times(spiral):
     data = spiral.dataset
-    assert verdicts(spiral, data) == {IRREGULAR: "not judged"}  # it takes the control too
+    assert verdicts(spiral, data)[IRREGULAR] == "not judged"  # it takes the control too
     assert set(spiral.figures) == {"field", "solutions", "irregularity", "training"}
     gaps = data.time.diff("sample")
     np.testing.assert_allclose(gaps.sel(irregularity=0.0), 10 / 11, rtol=1e-12)
@@ -101,6 +101,8 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     assert told(known.assign(failed=known.failed | (data.seed < 2)), far) == "not judged"
     assert told(known.assign(failed=known.failed | (data.seed < 1)), far) == "confirmed"
     assert survivors("neural_ode.spiral", _with_field(known, 0.0, "clock", between_error=far)) == []
+    later = lambda factor: verdicts(spiral, known.assign(forecast_error=factor * near))[CONTINUES]
+    assert (later(20.0), later(1.5), later(np.nan)) == ("refuted", "confirmed", "not judged")
 
 
 def test_starts_that_failed_are_drawn(pelts, spiral):
