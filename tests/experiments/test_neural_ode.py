@@ -1,22 +1,20 @@
-"""Small runs of the neural ODE experiments: their claims reach the verdicts, their figures can be drawn."""
+"""Small runs of the fits to pelts and spiral: verdicts, figures, and what breaks them."""
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 import xarray
 
-from jaxcalc import lab, models, style
+from jaxcalc import models, style
 from jaxcalc.lab import registry
 from tests.verdicts import survivors, verdicts
 
+EXPERIMENT = "neural_ode"
+SMALL = {"pelts": {"hidden": 6, "train_steps": 40}, "spiral": {"hidden": 6, "train_steps": 40, "samples": 12}}
+LANES = {
+    "pelts": {"last_year": [1911, 1913], "seed": [0, 1, 2]},
+    "spiral": {"irregularity": [0.0, 1.0], "seed": [0, 1, 2]},
+}
 IRREGULAR, CONTINUES = "neural-ode-irregular-time-series", "neural-ode-continues-what-it-fits"
-
-
-def _run(tmp_path, name, sweep, **params):
-    config = {"experiment": name, "dtype": "float64", "params": params, "sweep": sweep}
-    run = lab.run(config, out=tmp_path / "runs", progress=False)
-    assert run.messages == []
-    return run
 
 
 def _with_field(data, name, axis, **changes):
@@ -27,13 +25,8 @@ def _with_field(data, name, axis, **changes):
     return both.assign_attrs(data.attrs)
 
 
-@pytest.fixture(scope="module")
-def pelts(cache, tmp_path_factory):
-    sweep = {"vmap": {"last_year": [1911, 1913], "seed": [0, 1, 2]}}
-    return _run(tmp_path_factory.mktemp("pelts"), "neural_ode.pelts", sweep, hidden=6, train_steps=40)
-
-
-def test_pelts_are_fitted_and_forecast(pelts):
+def test_pelts_are_fitted_and_forecast(run):
+    pelts = run("pelts")
     data = pelts.dataset
     assert set(verdicts(pelts, data).values()) == {"not judged"}  # it takes the equations too
     assert set(pelts.figures) == {"forecast", "fields", "errors", "training"}
@@ -49,7 +42,8 @@ def test_pelts_are_fitted_and_forecast(pelts):
     np.testing.assert_allclose(later, data.observed.sel(year=1905), rtol=1e-12)
 
 
-def test_forecasts_are_judged_by_their_numbers(pelts):
+def test_forecasts_are_judged_by_their_numbers(run):
+    pelts = run("pelts")
     data = pelts.dataset
     fit, later = xarray.full_like(data.fit_error, 0.05), xarray.full_like(data.fit_error, 0.42)
     learned = data.assign(fit_error=fit, forecast_error=later)
@@ -69,13 +63,8 @@ def test_forecasts_are_judged_by_their_numbers(pelts):
     assert both(learned.assign(failed=failed))[naive] == "not judged"
 
 
-@pytest.fixture(scope="module")
-def spiral(cache, tmp_path_factory):
-    sweep = {"vmap": {"irregularity": [0.0, 1.0], "seed": [0, 1, 2]}}
-    return _run(tmp_path_factory.mktemp("spiral"), "neural_ode.spiral", sweep, hidden=6, train_steps=40, samples=12)
-
-
-def test_a_spiral_is_seen_at_uneven_times(spiral):
+def test_a_spiral_is_seen_at_uneven_times(run):
+    spiral = run("spiral")
     data = spiral.dataset
     assert verdicts(spiral, data)[IRREGULAR] == "not judged"  # it takes the control too
     assert set(spiral.figures) == {"field", "solutions", "irregularity", "training"}
@@ -88,7 +77,8 @@ def test_a_spiral_is_seen_at_uneven_times(spiral):
     assert ((data.field_error > 0) & (data.field_error < 2)).all()
 
 
-def test_uneven_times_are_judged_beside_a_control(spiral):
+def test_uneven_times_are_judged_beside_a_control(run):
+    spiral = run("spiral")
     data = spiral.dataset
     near = xarray.full_like(data.between_error, 0.03)
     known = data.assign(between_error=near, failed=data.failed & False)
@@ -105,12 +95,15 @@ def test_uneven_times_are_judged_beside_a_control(spiral):
     assert (later(20.0), later(1.5), later(np.nan)) == ("refuted", "confirmed", "not judged")
 
 
-def test_starts_that_failed_are_drawn(pelts, spiral):
-    for run, count in ((pelts, 3), (spiral, 1)):
-        failed = run.dataset.failed | (run.dataset.seed < count)
-        broken = run.dataset.assign(failed=failed, solution=run.dataset.solution.where(~failed))
+def test_starts_that_failed_are_drawn(run):
+    for question, count in (("pelts", 3), ("spiral", 1)):
+        data = run(question).dataset
+        failed = data.failed | (data.seed < count)
+        broken = data.assign(failed=failed, solution=data.solution.where(~failed))
         with style.context():
-            drawn = registry.load(run.dataset.attrs["experiment"]).part.figures(broken)
+            figures = registry.load(f"neural_ode.{question}").part.figures
+            assert figures is not None
+            drawn = figures(broken)
         titles = [ax.get_title(loc) for figure in drawn.values() for ax in figure.axes for loc in ("left", "center")]
         assert f"{count} of 3" in " ".join([figure.get_label() for figure in drawn.values()] + titles)
 
@@ -144,44 +137,3 @@ def test_what_is_not_seen_leaves_no_mark():
     np.testing.assert_array_equal(ends[0], [0.0, 1.0, 2.0, 3.0, 3.0, 3.0])
     changed = fitted(observed.at[4:].set(99.0))
     np.testing.assert_array_equal(changed[0], slope)
-
-
-def test_backsolve_keeps_little_and_nears_the_discrete_gradient(tmp_path):
-    sweep = {"grid": {"adjoint": ["direct", "all checkpoints", "backsolve"], "num_steps": [4, 16, 256, 8192]}}
-    run = _run(tmp_path, "neural_ode_adjoints.memory", sweep, batch=8, hidden=8)
-    data, told = run.dataset, lambda dataset: verdicts(run, dataset)
-    constant, reverse = "adjoint-constant-memory", "adjoint-gradient-by-reverse-ode"
-    assert survivors("neural_ode_adjoints.memory", data) == []
-    assert told(data) == {constant: "confirmed", reverse: "qualified"}
-    growing = (data.adjoint == "backsolve") * 8.0 * (data.num_steps > 16)
-    assert told(data.assign(temporaries=data.temporaries + growing))[constant] == "refuted"
-    same = data.gradient.where(data.adjoint != "backsolve", 1.001 * data.gradient.sel(adjoint="direct"))
-    assert told(data.assign(gradient=same))[reverse] == "refuted"
-    # Too short a sweep, or without the adjoint that keeps every step, says nothing of growth.
-    for less in (data.isel(num_steps=[0, 1]), data.sel(adjoint=["direct", "backsolve"])):
-        assert told(less) == {constant: "not judged", reverse: "qualified"}
-    assert set(run.figures) == {"memory"}
-
-
-def test_stiffness_spoils_backsolve_alone(tmp_path):
-    cases = {f"Van der Pol, μ = {mu:g}": {"problem": "van-der-pol", "rate": mu} for mu in (1.0, 10.0)}
-    sweep = {"cases": cases, "grid": {"adjoint": ["checkpointed", "backsolve"]}}
-    run = _run(tmp_path, "neural_ode_adjoints.accuracy", sweep)
-    stiff = "backsolve-gradient-fails-when-stiff"
-    recovered = {"adjoint-reverse-solve-recovers-the-trajectory": "not judged"}  # no contraction was run
-    assert verdicts(run, run.dataset) == {stiff: "confirmed", **recovered}
-    assert survivors("neural_ode_adjoints.accuracy", run.dataset) == []
-    assert set(run.figures) == {"gradient_error"}
-    data = run.dataset
-    assert not data.solved.sel(adjoint="backsolve").values[-1]
-    error = data.gradient_error
-    assert float(error.sel(adjoint="checkpointed").max()) < 1e-4
-    back = data.adjoint == "backsolve"
-    told = lambda dataset: verdicts(run, dataset)[stiff]
-    right = data.assign(gradient_error=error.where(~back, 1e-3), solved=data.solved * 0 + 1)
-    assert told(right) == "refuted"
-    # A failed backward solve confirms as a wrong gradient does; a NaN of unknown cause decides nothing.
-    wrong = right.assign(gradient_error=error.where(~(back & (data.rate > 5)), 1e9))
-    assert told(wrong) == "confirmed"
-    assert told(right.assign(gradient_error=error.where(~(back & (data.rate > 5))))) == "not judged"
-    assert told(data.isel(case=[0])) == "not judged"
