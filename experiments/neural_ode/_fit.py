@@ -47,7 +47,8 @@ def fit(model, initial, times, observed, seen, *, num_steps, learning_rate):
         updates, state = optimiser.update(gradient, state)
         return (optax.apply_updates(trained, updates), state), value
 
-    carry, losses = jax.lax.scan(step, (initial, optimiser.init(initial)), jnp.arange(num_steps))
+    carry: Any = initial, optimiser.init(initial)
+    carry, losses = jax.lax.scan(step, carry, jnp.arange(num_steps))
     (params, start), _ = carry
     return params, start, losses
 

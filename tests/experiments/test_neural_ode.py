@@ -105,7 +105,7 @@ def test_starts_that_failed_are_drawn(run):
             assert figures is not None
             drawn = figures(broken)
         titles = [ax.get_title(loc) for figure in drawn.values() for ax in figure.axes for loc in ("left", "center")]
-        assert f"{count} of 3" in " ".join([figure.get_label() for figure in drawn.values()] + titles)
+        assert f"{count} of 3" in " ".join([str(figure.get_label()) for figure in drawn.values()] + titles)
 
 
 def test_what_is_not_seen_leaves_no_mark():
@@ -130,7 +130,7 @@ def test_what_is_not_seen_leaves_no_mark():
         num_steps=400,
         learning_rate=0.05,
     )
-    slope, start, losses = fitted(observed)
+    slope, start, losses = map(np.asarray, fitted(observed))
     np.testing.assert_allclose(slope, [2.0, -1.0], atol=1e-3)
     np.testing.assert_allclose(start, [1.0, 3.0], atol=1e-3)
     assert losses.shape == (400,) and float(losses[-1]) < 1e-6
