@@ -13,6 +13,7 @@ import jaxcalc
 from jaxcalc import checks
 from jaxcalc.engines import check_gradient, dual, tape
 from jaxcalc.engines import finite_differences as fd
+from jaxcalc.functions.distributions import normal
 from jaxcalc.functions.quadrature import quadrature_rule
 from jaxcalc.programs.sparsity import hessian_pattern
 from jaxcalc.solvers import (
@@ -43,7 +44,6 @@ from jaxcalc.transforms import (
     monte_carlo,
     nth_derivative,
     plan,
-    sampled_expectation,
     taylor,
     taylor_polynomial,
     trace,
@@ -120,7 +120,8 @@ COUNTS = {
     ),
     ("integral", "num_points"): lambda k: integral(jnp.sin, num_points=k),
     ("monte_carlo", "num_samples"): lambda k: monte_carlo(jnp.sin, num_samples=k),
-    ("sampled_expectation", "num_samples"): lambda k: sampled_expectation(jnp.sin, jax.random.normal, num_samples=k),
+    ("expectation", "num_samples"): lambda k: expectation(jnp.sin, normal, num_samples=k),
+    ("expectation", "chunk_size"): lambda k: expectation(jnp.sin, normal, num_samples=2, chunk_size=k),
     ("flow", "num_steps"): lambda k: flow(lambda t, y, a: y, num_steps=k),
     ("lbfgs", "memory_size"): lambda k: lbfgs(k),
     ("newton_cg", "max_products"): lambda k: newton_cg(max_products=k),

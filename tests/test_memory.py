@@ -13,6 +13,7 @@ import pytest
 import jaxcalc
 from jaxcalc import transforms
 from jaxcalc.engines import finite_differences
+from jaxcalc.functions.distributions import normal
 
 WARM, MANY = 60, 300
 # XLA itself keeps about 0.06 MB of each program that jax.jit compiled and let go.
@@ -60,6 +61,10 @@ CALLS = {
     "entropy": (_log_density, lambda f: transforms.entropy(f, **ON)()),
     "expectation": (_number, lambda f: jaxcalc.expectation(f, _uniform, **ON)()),
     "expectation-adaptive": (_number, lambda f: jaxcalc.expectation(f, _uniform, support=(-1, 1))()),
+    "expectation-drawn": (
+        _number,
+        lambda f: jaxcalc.expectation(f, lambda: normal(0.0, 1.0), method="score", control_variate="none", **FEW)(KEY),
+    ),
     "finite_differences": (_number, lambda f: finite_differences.derivative(f)(0.5)),
     "fisher_vp": (_model, lambda f: jaxcalc.fisher_vp(f)(X, X)),
     "flow": (_number, lambda f: jaxcalc.flow(lambda t, y, a: -f(t) * y)(X, ENDS)),
@@ -100,7 +105,6 @@ CALLS = {
         _number,
         lambda f: transforms.sample_mean(lambda key: f(jax.random.normal(key)), **FEW)(KEY),
     ),
-    "sampled_expectation": (_number, lambda f: transforms.sampled_expectation(f, jax.random.normal, **FEW)(KEY)),
     "steepest_ascent": (_scalar, lambda f: transforms.steepest_ascent(f)(X)),
     "taylor": (_vector, lambda f: jaxcalc.taylor(f, 3)(X, X)),
     "taylor_polynomial": (_number, lambda f: transforms.taylor_polynomial(f, 3)(0.5)(0.6)),

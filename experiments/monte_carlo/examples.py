@@ -1,7 +1,5 @@
 """What do the curse of dimension and policy gradients come to, in numbers?"""
 
-import functools
-
 import numpy as np
 import pydantic
 
@@ -38,8 +36,7 @@ VARIABLES = {
 
 def run(config, key):
     from jaxcalc.functions.quadrature import quadrature_rule
-    from jaxcalc.transforms.expectation import sampled_expectation
-    from jaxcalc.transforms.sampling import monte_carlo
+    from jaxcalc.transforms.sampling import monte_carlo, sample_mean
 
     axis = quadrature_rule("trapezoid", 10).nodes
     grids = [np.broadcast_shapes(*(part.shape for part in np.ix_(*[axis] * d))) for d in config.grids]
@@ -54,8 +51,8 @@ def run(config, key):
     score = lambda action: jax.grad(lambda logits: jax.nn.log_softmax(logits)[action])(logits)
     # With and without the mean reward taken off, from the same actions.
     terms = lambda action: score(action) * jnp.array([[rewards[action]], [rewards[action] - expected_reward(logits)]])
-    act = functools.partial(jax.random.categorical, logits=logits)
-    policy = jax.jit(sampled_expectation(terms, act, num_samples=config.draws))(acted)
+    act = lambda key: terms(jax.random.categorical(key, logits))
+    policy = jax.jit(sample_mean(act, num_samples=config.draws))(acted)
     return {
         "grid_dimension": np.array(config.grids),
         "grid_points": np.array([int(np.prod(shape)) for shape in grids]),

@@ -252,13 +252,12 @@ def _is_right(dataset):
     there, errors = (np.array([float(cell[name]) for cell in auto]) for name in ("finite", "error"))
     # A gradient that did not come back is as wrong as can be.
     errors = np.where(there == 0, np.finfo(float).max, errors)
-    wrong = {
-        name: sum(
-            int((1 - _right(cell.sel(route=[name])))[0] * float(cell.applies.sel(route=name)))
-            for cell in cells.values()
-        )
-        for name in ROUTES
-    }
+    wrong = dict.fromkeys(ROUTES, 0)
+    for cell in cells.values():
+        # Without a reference nothing is right, and that is not for the adjoint to answer for.
+        right = np.nan_to_num(_right(cell), nan=1.0)
+        for name, good, applies in zip(ROUTES, right, cell.applies.values, strict=True):
+            wrong[name] += int(applies and not good)
     said = ", ".join(f"{name} {count}" for name, count in wrong.items())
     return Finding(
         less(errors, _WRONG) & between(there, 0, 1), measured=f"wrong of {len(auto)}: {said}", figure="regret"

@@ -57,6 +57,11 @@ class Family(NamedTuple):
       kl: ``(parameters of p, parameters of q) -> KL(p || q)``.
       parameter_ndims: the dimensions of each parameter for one distribution of a batch.
       event_ndim: the dimensions of one draw.
+      weak_derivatives: of each parameter ``(key, shape, *parameters) -> (c, plus, minus)``: the derivative of the
+        distribution is ``c (P_plus - P_minus)``, a difference of two, of which these are coupled draws; empty where
+        none are known.
+      moving_support: whether the support depends on the parameters: the derivative of the log-density then is not all
+        of the derivative of the distribution.
     """
 
     name: str
@@ -69,6 +74,8 @@ class Family(NamedTuple):
     kl: Callable[[tuple[Array, ...], tuple[Array, ...]], Array] | None
     parameter_ndims: tuple[int, ...]
     event_ndim: int = 0
+    weak_derivatives: tuple[Callable[..., tuple[Array, Array, Array]], ...] = ()
+    moving_support: bool = False
 
 
 @jax.tree_util.register_dataclass
@@ -327,6 +334,20 @@ def _normal_kl(p: tuple[Array, ...], q: tuple[Array, ...]) -> Array:
     return 0.5 * (u * u + d * d) + _excess(u)
 
 
+def _normal_weak_mean(key: Array, shape: tuple[int, ...], mean: Array, std: Array) -> tuple[Array, Array, Array]:
+    """``(Rayleigh above - Rayleigh below the mean) / (std sqrt(2 pi))``, mirror images of each other."""
+    step = std * jnp.sqrt(2 * jax.random.exponential(key, shape, std.dtype))
+    return 1 / (std * math.sqrt(2 * math.pi)), mean + step, mean - step
+
+
+def _normal_weak_std(key: Array, shape: tuple[int, ...], mean: Array, std: Array) -> tuple[Array, Array, Array]:
+    """``(double-sided Maxwell - normal) / std``; the first times a uniform number is normal."""
+    length, side, share = jax.random.split(key, 3)
+    maxwell = jnp.linalg.norm(jax.random.normal(length, (*shape, 3), std.dtype), axis=-1)
+    step = std * maxwell * jax.random.rademacher(side, shape, std.dtype)
+    return 1 / std, mean + step, mean + step * jax.random.uniform(share, shape, std.dtype)
+
+
 _NORMAL = Family(
     "normal",
     _normal_log_density,
@@ -337,6 +358,7 @@ _NORMAL = Family(
     _normal_cdf,
     _normal_kl,
     (0, 0),
+    weak_derivatives=(_normal_weak_mean, _normal_weak_std),
 )
 
 
@@ -370,6 +392,18 @@ def _uniform_kl(p: tuple[Array, ...], q: tuple[Array, ...]) -> Array:
     return jnp.where(covered, log1p(((p[0] - q[0]) + (q[1] - p[1])) / width), jnp.inf)
 
 
+def _uniform_weak_low(key: Array, shape: tuple[int, ...], low: Array, high: Array) -> tuple[Array, Array, Array]:
+    """``(uniform - what is at low) / width``."""
+    x = _UNIFORM.draw(key, shape, low, high)
+    return 1 / (high - low), x, jnp.broadcast_to(low, shape)
+
+
+def _uniform_weak_high(key: Array, shape: tuple[int, ...], low: Array, high: Array) -> tuple[Array, Array, Array]:
+    """``(what is at high - uniform) / width``."""
+    x = _UNIFORM.draw(key, shape, low, high)
+    return 1 / (high - low), jnp.broadcast_to(high, shape), x
+
+
 _UNIFORM = Family(
     "uniform",
     _uniform_log_density,
@@ -380,6 +414,8 @@ _UNIFORM = Family(
     lambda x, low, high: jnp.clip((x - low) / (high - low), 0, 1),
     _uniform_kl,
     (0, 0),
+    weak_derivatives=(_uniform_weak_low, _uniform_weak_high),
+    moving_support=True,
 )
 
 
@@ -406,6 +442,12 @@ def _exponential_log_density(x: Array, rate: Array) -> Array:
     return _where_inside(~(x < 0), x, 0.0, lambda x: jnp.log(rate) - rate * x)
 
 
+def _exponential_weak(key: Array, shape: tuple[int, ...], rate: Array) -> tuple[Array, Array, Array]:
+    """``(exponential - gamma of shape 2) / rate``; the second is the first and another one."""
+    first, second = jax.random.exponential(key, (2, *shape), rate.dtype) / rate
+    return 1 / rate, first, first + second
+
+
 _EXPONENTIAL = Family(
     "exponential",
     _exponential_log_density,
@@ -416,6 +458,7 @@ _EXPONENTIAL = Family(
     lambda x, rate: -jnp.expm1(-rate * jnp.maximum(x, 0)),
     lambda p, q: _excess(_ratio(q[0], p[0])),
     (0,),
+    weak_derivatives=(_exponential_weak,),
 )
 
 
@@ -672,6 +715,11 @@ def _bernoulli_log_density(x: Array, p: Array) -> Array:
     )
 
 
+def _bernoulli_weak(key: Array, shape: tuple[int, ...], p: Array) -> tuple[Array, Array, Array]:
+    """What is at 1 less what is at 0."""
+    return jnp.ones_like(p), jnp.ones(shape, int), jnp.zeros(shape, int)
+
+
 _BERNOULLI = Family(
     "bernoulli",
     _bernoulli_log_density,
@@ -682,6 +730,7 @@ _BERNOULLI = Family(
     lambda x, p: jnp.where(x < 0, 0, jnp.where(x < 1, 1 - p, 1)).astype(p.dtype),
     lambda p, q: _relative_entropy(p[0], q[0]) + _relative_entropy(1 - p[0], 1 - q[0]),
     (0,),
+    weak_derivatives=(_bernoulli_weak,),
 )
 
 
@@ -785,6 +834,12 @@ def _poisson_cdf(x: Array, rate: Array) -> Array:
     return jnp.where(x < 0, 0, jnp.where(sure, 1, special.gammaincc(count + 1, rate)))
 
 
+def _poisson_weak(key: Array, shape: tuple[int, ...], rate: Array) -> tuple[Array, Array, Array]:
+    """One more than a Poisson number, less that number."""
+    x = _POISSON.draw(key, shape, rate)
+    return jnp.ones_like(rate), x + 1, x
+
+
 _POISSON = Family(
     "poisson",
     _poisson_log_density,
@@ -795,6 +850,7 @@ _POISSON = Family(
     _poisson_cdf,
     lambda p, q: _relative_entropy(p[0], q[0]),
     (0,),
+    weak_derivatives=(_poisson_weak,),
 )
 
 

@@ -1,8 +1,8 @@
-"""Expectations, and what else is an integral against a density: variance, marginal, entropy, divergence."""
+"""Expectations, by quadrature or by draws, and what else is an integral against a density: mass, variance, marginal."""
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,52 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
+from jaxcalc.transforms.gradient_estimators import ControlVariate, EstimatorMethod
 from jaxcalc.transforms.integral import IntegralMethod, named_integral
 from jaxcalc.transforms.iterated import named_iterated_integral
-from jaxcalc.transforms.sampling import Estimate, named_sample_mean
+from jaxcalc.transforms.sampled_expectation import SampledExpectation, sampled
 
-__all__ = ["entropy", "expectation", "kl_divergence", "marginal", "sampled_expectation", "total_mass", "variance"]
+__all__ = [
+    "ExpectationMethod",
+    "expectation",
+    "if_normalised",
+    "marginal",
+    "named_expectation",
+    "total_mass",
+    "variance",
+]
 
 ExpectationMethod = IntegralMethod | Literal["sum"]
 _LINE = (-math.inf, math.inf)
 # How far a density's integral may be from 1, in roots of eps: what the adaptive rule aims at, with some to spare.
 _MASS_TOLERANCE = 64
+
+
+@overload
+def expectation(
+    fun: Callable[[Any], Any],
+    log_density: Callable[..., Any],
+    /,
+    *,
+    support: Any = ...,
+    method: ExpectationMethod | str = ...,
+    num_points: int | None = ...,
+    tol: jax.typing.ArrayLike | None = ...,
+) -> Callable[..., Any]: ...
+
+
+@overload
+def expectation(
+    fun: Callable[[Any], Any],
+    distribution: Callable[..., Any],
+    /,
+    *,
+    num_samples: int,
+    method: Literal["auto"] | EstimatorMethod | str = ...,
+    control_variate: Literal["auto"] | ControlVariate | str = ...,
+    step: float | None = ...,
+    chunk_size: int = ...,
+) -> SampledExpectation: ...
 
 
 def expectation(
@@ -28,31 +64,77 @@ def expectation(
     /,
     *,
     support: Any = _LINE,
-    method: ExpectationMethod | str = "auto",
+    method: Any = "auto",
     num_points: int | None = None,
     tol: jax.typing.ArrayLike | None = None,
-) -> Callable[..., Any]:
-    """The expectation of a function of a random variable, by quadrature against its density.
+    num_samples: int | None = None,
+    control_variate: Any = "auto",
+    step: float | None = None,
+    chunk_size: int = 1 << 14,
+) -> Any:
+    """The expectation of a function of a random variable: by quadrature against its density, or by draws.
 
-        E[f(X)] = INT f(x) p(x, args) dx,    or    sum_x f(x) p(x, args)
+        E[f(X)] = INT f(x) p(x, args) dx,    or    sum_x f(x) p(x, args),    or    ~ (1/n) sum_i f(x_i)
+
+    By draws where ``num_samples`` is given. Their mean has a derivative in ``args`` that is an unbiased estimate of the
+    expectation's, by one of these:
+
+    - ``"reparameterised"``: the derivative of ``f(sample(key))`` through the draw. f must be continuous.
+    - ``"score"``: f times the derivative of the log density; any f, and discrete distributions.
+    - ``"measure-valued"``: the difference of f at two coupled draws for each number of the distribution (normal,
+      uniform, exponential, Bernoulli, Poisson; batches of them). Any f.
+    - ``"finite-difference"``: central, with common random numbers, for each number of the distribution. It alone has a
+      bias, of the order of ``step**2``.
+    - ``"auto"``: of the first three, the least product of variance and predicted time, by 512 draws of each; one whose
+      mean disagrees with that of ``"score"`` (a jump in f, that a derivative through draws does not see) is left out.
 
     Args:
-      fun: from a point to an array or PyTree of arrays; a point is a scalar, or has shape ``(d,)``.
-      log_density: ``log p(x, *args)``, normalised; ``-inf`` outside the support. A log mass for ``method="sum"``.
+      fun: from a point to an array or PyTree of arrays; a point is a scalar, or has shape ``(d,)``. By draws a point is
+        what the distribution draws, and the arrays are real.
+      log_density: ``log p(x, *args)``, normalised; ``-inf`` outside the support. A log mass for ``method="sum"``. By
+        draws, in its place, the distribution: ``(*args) -> Distribution``, such as ``functions.distributions.normal``;
+        or to any PyTree with ``sample(key)`` and ``log_density(x)``. A batch of distributions is a point of
+        independent components.
       support: ``(low, high)``, numbers (infinite ones too) or arrays of shape ``(d,)``; for ``method="sum"`` the atoms,
         shape ``(k,)`` or ``(k, d)``.
-      method: as for ``integral``, or ``"sum"``.
+      method: as for ``integral``, or ``"sum"``; by draws one of the above.
       num_points, tol: as for ``integral``.
+      num_samples: how many draws, at least 2.
+      control_variate: of known mean, taken off f: ``"none"``; for the score, ``"constant"`` (``E[f s^2]/E[s^2]``, from
+        512 more draws; s is the score in all of ``args``) or ``"leave-one-out"`` (the mean over 15 others: draws come
+        in groups of 16); ``"local-linear"`` (f's tangent at the mean, for draws of real vectors); ``"auto"`` decides as
+        ``method`` does.
+      step: of finite differences; by default ``eps**(1/3)``, relative to numbers above 1.
+      chunk_size: draws held at a time.
 
     Returns:
       ``expected(*args)``, like what ``fun`` returns. Ready for ``jit``, ``vmap`` and ``grad`` in ``args`` and in what
       ``fun`` closes over. Where the density turns out not to integrate to 1 under ``jit``, the result is NaN.
 
+      By draws a ``SampledExpectation``: ``expected(key, *args) -> Estimate`` with standard error;
+      ``expected.gradient(argnums=0)(key, *args)`` is an ``Estimate`` too, what ``jax.grad`` of the value gives and its
+      standard error; ``print(expected.pilot(key, *args))`` says what ``"auto"`` chooses and why. A log density that is
+      not finite at the distribution's own draw (a negative scale) makes an error, or NaN where it is traced.
+
     Raises:
       ValueError: if the density does not integrate to 1 over the support, for an unknown method or a support that is
-        none.
+        none; for an estimator that the distribution does not have; for quadrature's choices with ``num_samples``.
+
+    Source:
+      S. Mohamed, M. Rosca, M. Figurnov, A. Mnih, Monte Carlo gradient estimation in machine learning, JMLR 21 (132),
+      2020; derivatives of all orders by the score: J. Foerster et al., DiCE, 2018.
     """
-    return _expectation(
+    if num_samples is not None:
+        if support is not _LINE or num_points is not None or tol is not None:
+            raise ValueError(
+                "expectation: support, num_points and tol are of quadrature; with num_samples the distribution draws."
+            )
+        return sampled(fun, log_density, method, control_variate, num_samples, chunk_size, step)
+    if method in get_args(EstimatorMethod):
+        raise ValueError(f"expectation: method={method!r} draws from the distribution; give num_samples.")
+    if (control_variate, step) != ("auto", None):
+        raise ValueError("expectation: control_variate and step are of draws; give num_samples.")
+    return named_expectation(
         "expectation",
         lambda x, aside: fun(x),
         log_density,
@@ -106,9 +188,9 @@ def variance(fun: Callable[[Any], Any], log_density: Callable[..., Any], /, **ch
     Cost:
       Two expectations: the second, about the mean, does not cancel as ``E[f^2] - E[f]^2`` would.
     """
-    mean = _expectation("variance", lambda x, aside: fun(x), log_density, **choices)
+    mean = named_expectation("variance", lambda x, aside: fun(x), log_density, **choices)
     squared = lambda x, centre: jax.tree.map(lambda y, m: (y - m) ** 2, fun(x), centre)
-    about = _expectation("variance", squared, log_density, **choices)
+    about = named_expectation("variance", squared, log_density, **choices)
     return lambda *args: about(*args, aside=mean(*args))
 
 
@@ -149,78 +231,6 @@ def marginal(
     return density
 
 
-def entropy(log_density: Callable[..., Any], /, **choices: Any) -> Callable[..., jax.Array]:
-    """The entropy of a distribution, in nats; the differential entropy of a continuous one.
-
-        H = -E[log p(X)]
-
-    Args:
-      log_density, choices: as for ``expectation``.
-
-    Returns:
-      ``of(*args)``, a scalar. Ready for ``jit``, ``vmap`` and ``grad``.
-
-    Raises:
-      ValueError: as ``expectation`` does.
-    """
-    surprise = lambda x, args: -log_density(x, *args)
-    mean = _expectation("entropy", surprise, log_density, **choices)
-    return lambda *args: mean(*args, aside=args)
-
-
-def kl_divergence(log_p: Callable[..., Any], log_q: Callable[..., Any], /, **choices: Any) -> Callable[..., jax.Array]:
-    """The Kullback-Leibler divergence of ``q`` from ``p``, in nats.
-
-        KL(p, q) = E_{x ~ p}[log p(x) - log q(x)]
-
-    Args:
-      log_p, log_q: log densities as for ``expectation``, of a point and their own parameters.
-      choices: as for ``expectation``; the support is that of ``p``.
-
-    Returns:
-      ``divergence(p_args=(), q_args=())``, a scalar, 0 or more but for rounding; the two are tuples of parameters.
-      Infinite, where ``q`` misses atoms of ``p`` (``method="sum"``); NaN, where it misses a continuous part. Ready
-      for ``jit``, ``vmap`` and ``grad``.
-
-    Raises:
-      ValueError: as ``expectation`` does; if ``q`` has more mass than 1 on the support of ``p``.
-    """
-    ratio = lambda x, aside: log_p(x, *aside[0]) - log_q(x, *aside[1])
-    mean = _expectation("kl_divergence", ratio, log_p, **choices)
-    mass = total_mass(log_q, **choices)
-
-    def divergence(p_args=(), q_args=()):
-        # With more mass than 1 the divergence could be negative; less is what q has beyond the support of p.
-        excess = jnp.maximum(mass(*q_args), 1)
-        return _if_normalised("kl_divergence", excess, mean(*p_args, aside=(p_args, q_args)), "log_q")
-
-    return divergence
-
-
-def sampled_expectation(
-    fun: Callable[[Any], Any], sample: Callable[..., Any], /, *, num_samples: int, chunk_size: int = 1 << 14
-) -> Callable[..., Estimate]:
-    """The expectation of a function of a random variable, by its samples.
-
-        E[f(X)] ~ (1/n) sum_i f(x_i)
-
-    Args:
-      fun: from a point (any PyTree) to an array or PyTree of real arrays.
-      sample: ``sample(key, *args) -> x``, one draw.
-      num_samples: how many, at least 2.
-      chunk_size: how many are held at a time.
-
-    Returns:
-      ``expected(key, *args) -> Estimate``. Ready for ``jit``, ``vmap`` and ``grad`` (the derivative goes through the
-      samples: ``sample`` must be differentiable in ``args``).
-
-    Raises:
-      ValueError: for too few samples.
-    """
-    draw = lambda key, *args: fun(sample(key, *args))
-    return named_sample_mean("sampled_expectation", draw, num_samples, chunk_size)
-
-
 def _product(density, y):
     """Density times value, 0 where there is no density, whatever the value is."""
     y = jnp.asarray(y, jnp.result_type(y, density))
@@ -228,7 +238,7 @@ def _product(density, y):
     return jnp.where(present, density * jnp.where(present, y, 0), 0)
 
 
-def _expectation(
+def named_expectation(
     who: str,
     fun: Callable[[Any, Any], Any],
     log_density: Callable[..., Any],
@@ -237,7 +247,7 @@ def _expectation(
     num_points: int | None = None,
     tol: Any = None,
 ) -> Callable[..., Any]:
-    """``(*args, aside) -> E[fun(X, aside)]``, ``args`` being those of the density."""
+    """``expectation`` in the name of whoever asks: ``(*args, aside) -> E[fun(X, aside)]``, ``args`` the density's."""
 
     def weighted(x, aside, *args):
         density = jnp.exp(log_density(x, *args))
@@ -246,7 +256,7 @@ def _expectation(
     checks.function(who, log_density, "log_density")
     mass = _mass(who, log_density, support, method, num_points, tol)
     value = _over(who, weighted, support, method, num_points, tol)
-    return lambda *args, aside=(): _if_normalised(who, mass(*args), value(aside, *args))
+    return lambda *args, aside=(): if_normalised(who, mass(*args), value(aside, *args))
 
 
 def _mass(who: str, log_density: Any, support: Any, method: str, num_points: int | None, tol: Any):
@@ -279,7 +289,7 @@ def _over(who: str, fun: Callable[..., Any], support: Any, method: str, num_poin
     return lambda *args: several(list(zip(jnp.asarray(low), jnp.asarray(high))), *args)
 
 
-def _if_normalised(who: str, mass: jax.Array, value: Any, name: str = "log_density") -> Any:
+def if_normalised(who: str, mass: jax.Array, value: Any, name: str = "log_density") -> Any:
     """The value, where the density's integral is 1; else an error, or NaN where nobody can be told."""
     allowed = _MASS_TOLERANCE * float(jnp.finfo(mass.dtype).eps) ** 0.5
     wrong = ~(abs((mass if isinstance(mass, Tracer) else np.asarray(mass)) - 1) <= allowed)

@@ -11,16 +11,24 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
-from jaxcalc.transforms.flow_choice import OWN_ADJOINTS, checked_rates, own_walk
+from jaxcalc.transforms.flow_choice import AUTO_LEGS, OWN_ADJOINTS, checked_rates, own_walk
+from jaxcalc.transforms.flow_event import DIRECTIONS, Direction
 from jaxcalc.transforms.flow_library import walk_by_library
-from jaxcalc.transforms.flow_solvers import SolverName, method
-from jaxcalc.transforms.flow_steps import NO_TIMES, NON_FINITE, REACHED, Walk
+from jaxcalc.transforms.flow_path import Path
+from jaxcalc.transforms.flow_solvers import SolverName, interpolation, method
+from jaxcalc.transforms.flow_steps import EVENT, NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.guards import sending
-from jaxcalc.transforms.program_cache import program
+from jaxcalc.transforms.program_cache import Watched, program
 
 __all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
 
-AdjointName = Literal["auto", "discrete", "forward", "reversible", "checkpointed", "backsolve", "direct"]
+AdjointName = Literal["auto", "discrete", "forward", "reversible", "quadrature", "checkpointed", "backsolve", "direct"]
+
+# Adjoints of explicit methods. After a long implicit step a stiff field's adjoint decays within a small part of it,
+# which no quadrature over the step sees.
+_EXPLICIT = ("reversible", "quadrature")
+# Adjoints that keep states, as many as are asked for.
+_RECORDING = ("checkpointed", "discrete", "quadrature")
 
 _WORDS = (
     "reached: the states at all times were computed",
@@ -35,12 +43,13 @@ _WORDS = (
     "not solved: a step's implicit equations had no solution that iteration found: take more steps, or let them adapt",
     "stiff: steps of an explicit method are held by its stability and not by the states: use an implicit method, such "
     "as solver='kvaerno5', or solver='auto'",
+    "event: the flow ended where its event crossed zero; states at later times are NaN",
 )
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["states", "status", "num_steps", "num_accepted", "evaluations"],
+    data_fields=["states", "status", "num_steps", "num_accepted", "evaluations", "time", "end", "event", "path"],
     meta_fields=[],
 )
 @dataclass(frozen=True)
@@ -50,11 +59,15 @@ class Flow:
     Args:
       states: with a leading axis over times; NaN where they were not reached.
       status: 0 reached, 1 out of steps, 2 not finite, 3 stopped, 4 no flow, 5 implicit equations not solved,
-        6 too stiff for the method.
+        6 too stiff for the method, 7 ended by its event.
       num_steps: how many steps were tried, rejected ones too.
       num_accepted: how many of them were accepted.
       evaluations: how often the field was evaluated on the way forward. Each step of an implicit method takes one more
         for its Jacobian; those of diffrax's adjoints are not told, and -1.
+      time, end: of the last state that was reached, and that state: at the event's zero if there was one, of which both
+        are differentiated.
+      event: the number of the event's function that crossed zero, 0 where it has one; -1 where none did.
+      path: between the times, where it was asked for: a function of time.
     """
 
     states: Any
@@ -62,6 +75,10 @@ class Flow:
     num_steps: jax.Array
     num_accepted: jax.Array
     evaluations: jax.Array
+    time: jax.Array
+    end: Any
+    event: jax.Array
+    path: Path | None = None
 
     @property
     def reached(self) -> jax.Array:
@@ -85,6 +102,9 @@ def flow(
     atol: jax.typing.ArrayLike = 1e-6,
     max_steps: int | None = 4096,
     checkpoints: int | None = None,
+    event: Callable[[jax.Array, Any, Any], Any] | None = None,
+    direction: Direction = "both",
+    dense: bool = False,
     report: bool = False,
 ) -> Callable[..., Any]:
     """The flow map of a vector field: the solution of ``y' = field(t, y, args)`` through a given state.
@@ -96,6 +116,9 @@ def flow(
         ``"dopri8"``; implicit, for stiff fields, whose steps stay short otherwise however smooth the state is:
         ``"implicit_euler"``, ``"kvaerno3"``, ``"kvaerno4"`` or ``"kvaerno5"``. ``"auto"`` begins with ``"tsit5"`` and
         goes on with ``"kvaerno5"`` from where stability alone holds steps, if what is left is worth the change.
+        Symplectic ``"symplectic_euler"``, ``"leapfrog"`` or ``"yoshida4"`` take equal steps of separable systems: the
+        state is a pair, positions and momenta, neither of whose rates depends on itself. Their energies do not drift,
+        and ``adjoint="reversible"`` undoes their steps as they are.
       adjoint: how the flow is differentiated. ``"discrete"`` goes back over the accepted steps, of which it records
         ``checkpoints`` states and takes the others again, at most once; it is for forward mode too, and maps. Explicit
         steps that adapt stay stable for all modes of the field then, not for those alone that the state holds.
@@ -105,22 +128,31 @@ def flow(
         time and rebuilds the states on the way: the exact flow's gradient, and a wrong one where the flow cannot be
         run backwards. ``"forward"`` carries the sensitivities to all that moves along with the states. ``"reversible"``
         takes other steps, two copies of the state held together, which are undone on the way back: nothing is recorded
-        but their ends; for explicit methods and equal steps.
+        but their ends; for explicit methods and equal steps. ``"quadrature"`` solves the adjoint equation along the
+        states recorded, and integrates over the arguments by Gauss's rule: the exact flow's gradient, to about the
+        tolerances, without running the flow backwards; for explicit methods, whose steps end at all times asked for.
       memory_budget: bytes for what ``"auto"`` records.
       num_steps: this many equal steps between any two successive times; by default the steps adapt to tolerances.
       rtol, atol: tolerances of adaptive steps, 0 or more and not both 0; of implicit methods also those that a step's
         equations are solved to.
       max_steps: the most steps that an adaptive solve may take; None for no end.
-      checkpoints: how many states ``"discrete"`` or ``"checkpointed"`` keeps; by default 128, or about the square root
-        of twice ``max_steps``.
-      report: whether to return a ``Flow`` (states, status, steps, evaluations) in place of the states alone.
+      checkpoints: how many states ``"discrete"``, ``"quadrature"`` or ``"checkpointed"`` keeps; by default about the
+        square root of twice ``max_steps``, and of small states 512.
+      event: from time, state and ``args`` to a real number, or a vector of them: the flow ends where the first of them
+        crosses zero. It is looked at eight times a step, and missed where it crosses twice in between. A flow that
+        starts at a zero leaves it.
+      direction: whether it must be ``"rising"`` through zero in the direction of the flow, ``"falling"``, or
+        ``"both"``.
+      dense: whether the report has the ``path`` between the times as well: a function of time, for which room is kept
+        of ``max_steps`` steps.
+      report: whether to return a ``Flow`` (states, status, steps, evaluations, end) in place of the states alone; an
+        event and a path are told there.
 
     Returns:
       ``flow_map(y0, times, args=None) -> states`` with a leading axis over ``times`` (shape ``(k,)``, increasing or
-      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``. States within a step are interpolated; an
-      implicit method's steps end at the times asked for. A solve that fails, as that of a stiff field
-      will, fills the states it did not reach with NaN; with ``report=True`` it says why. A backward solve that fails
-      raises.
+      decreasing, ``k >= 2``), the state at ``times[0]`` being ``y0``; all in the widest precision of start and times.
+      States within a step are interpolated; an implicit method's steps end at the times asked for. A solve that fails
+      fills the states it did not reach with NaN; with ``report=True`` it says why. A backward solve that fails raises.
 
     Raises:
       ValueError: for an unknown solver or adjoint, a method without an error estimate asked to adapt, a number out of
@@ -136,8 +168,13 @@ def flow(
         atol=atol,
         max_steps=max_steps,
         checkpoints=checkpoints,
+        event=event,
+        direction=direction,
+        dense=dense,
     )
     checks.function("flow", field, "field")
+    if not report and (dense or event is not None):
+        raise ValueError("flow: an event's time and the path are in the report: give report=True.")
 
     def flow_map(y0, times, args=None):
         y0, times = checked_start(y0, times)
@@ -146,8 +183,11 @@ def flow(
         if num_steps is None:
             sound &= (jnp.asarray(rtol) >= 0) & (jnp.asarray(atol) >= 0)
         tolerances = (rtol, atol) if needs_tolerances(choices) else None
+        _ = event  # which the choices do not keep alive
         found = walked(field, choices, y0, times, args, tolerances)
-        return _reported(found, sound) if report else _marked(found, sound)
+        if not report:
+            return _marked(found, sound)
+        return _reported(found, sound, times, _interpolations(choices, found) if dense else ())
 
     return sending(flow_map)
 
@@ -169,6 +209,9 @@ class Choices(NamedTuple):
     num_steps: int | None
     max_steps: int | None
     checkpoints: int | None
+    event: Watched | None = None
+    direction: str = "both"
+    dense: bool = False
     sensitive: bool = False
 
 
@@ -182,22 +225,29 @@ def flow_choices(
     atol: Any = 1e-6,
     max_steps: Any = 4096,
     checkpoints: Any = None,
+    event: Any = None,
+    direction: Any = "both",
+    dense: bool = False,
 ) -> Choices:
     """The keywords of ``flow``, checked."""
     checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
+    checks.one_of("flow", "direction", direction, tuple(DIRECTIONS))
+    _check_extras(event, direction, dense, adjoint, num_steps, max_steps)
     if solver == "auto":
         # Steps that are given do not tell whether they are short for stability's sake.
-        switches = num_steps is None and adjoint in OWN_ADJOINTS and adjoint != "reversible"
+        switches = num_steps is None and adjoint in OWN_ADJOINTS and adjoint not in _EXPLICIT
         solver = "auto" if switches else "tsit5"
     elif not method(solver).estimates and num_steps is None:
         raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
-    if adjoint == "reversible" and method(solver).implicit:
-        raise ValueError(f"flow: adjoint='reversible' is for explicit methods, got solver={solver!r}.")
+    if adjoint in _EXPLICIT and solver != "auto" and method(solver).implicit:
+        raise ValueError(f"flow: adjoint={adjoint!r} is for explicit methods, got solver={solver!r}.")
+    if solver != "auto" and method(solver).symplectic:
+        _check_symplectic(solver, adjoint, dense)
     for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
         if number is not None:
             checks.integer("flow", name, number)
-    if checkpoints is not None and adjoint not in ("checkpointed", "discrete"):
-        raise ValueError(f"flow: checkpoints is for adjoint='checkpointed' or 'discrete', got adjoint={adjoint!r}.")
+    if checkpoints is not None and adjoint not in _RECORDING:
+        raise ValueError(f"flow: checkpoints is for one of {', '.join(_RECORDING)}, got adjoint={adjoint!r}.")
     if memory_budget is not None:
         checks.integer("flow", "memory_budget", memory_budget)
         if adjoint != "auto":
@@ -205,44 +255,88 @@ def flow_choices(
     tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
     if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
         raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
-    return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints)
+    watched = None if event is None else Watched(event)
+    return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints, watched, direction, bool(dense))
+
+
+def _check_symplectic(solver: str, adjoint: str, dense: Any) -> None:
+    """Nothing, where symplectic steps can give what is asked for."""
+    if dense or adjoint not in OWN_ADJOINTS or adjoint == "quadrature":
+        raise ValueError(
+            f"flow: solver={solver!r} has no path between its steps, and adjoints 'auto', 'discrete', 'forward' and "
+            f"'reversible'; got adjoint={adjoint!r}{', dense=True' if dense else ''}."
+        )
+
+
+def _check_extras(event: Any, direction: str, dense: Any, adjoint: str, num_steps: Any, max_steps: Any) -> None:
+    """Nothing, where an event and a path can be had."""
+    if event is None and direction != "both":
+        raise ValueError("flow: direction is of an event: give event.")
+    if event is not None:
+        checks.function("flow", event, "event")
+        if num_steps is not None:
+            raise ValueError("flow: an event ends steps that adapt: leave num_steps out.")
+    if event is not None and (adjoint not in OWN_ADJOINTS or adjoint == "reversible"):
+        raise ValueError(f"flow: events are not for adjoint={adjoint!r}: take 'auto'.")
+    if dense and (adjoint not in OWN_ADJOINTS or adjoint in ("reversible", "quadrature")):
+        raise ValueError(f"flow: paths are not for adjoint={adjoint!r}: take 'auto'.")
+    if dense and num_steps is None and max_steps is None:
+        raise ValueError("flow: a path keeps room for max_steps steps: give a number.")
 
 
 def checked_start(y0, times) -> tuple[Any, jax.Array]:
-    """The start and the times as arrays of the types that the solve has."""
+    """The start and the times as arrays of the types that the solve has: of the widest precision among them."""
     y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
     times = checks.real_array("flow", "times", times, "Time is real.")
     if times.ndim != 1 or times.shape[0] < 2:
         raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
     times = _floating(times)
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, times.dtype)), y0), times
+    widest = jnp.result_type(times, *(jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(y0)))
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, widest)), y0), times.astype(widest)
 
 
 def _marked(found: Walk, sound) -> Any:
     """The states, NaN where they were not reached.
 
-    By a factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0.
+    By a factor, and no choice: it makes the gradient NaN as well, where a constant's would be 0. After an event there
+    is no state to have a gradient.
     """
+    ended = sound & (found.status == EVENT)
 
     def mark(path):
         rows = jnp.arange(path.shape[0]).reshape(-1, *[1] * (path.ndim - 1))
         good = (rows == 0) | (sound & (rows < found.saved))
-        return path * jnp.where(good, 1, jnp.nan).astype(path.dtype)
+        marked = path * jnp.where(good | ended, 1, jnp.nan).astype(path.dtype)
+        return jnp.where(good | ~ended, marked, jnp.nan)
 
     return jax.tree.map(mark, found.states)
 
 
-def _reported(found: Walk, sound) -> Flow:
+def _reported(found: Walk, sound, times: jax.Array, interpolations: tuple[Any, ...]) -> Flow:
     states = _marked(found, sound)
     finite = jnp.stack([jnp.isfinite(path).all() for path in jax.tree.leaves(states)]).all()
     status = jnp.where((found.status == REACHED) & ~finite, NON_FINITE, found.status)
+    path = None
+    if interpolations:
+        sign = jnp.where(times[-1] >= times[0], 1, -1).astype(times.dtype)
+        path = Path(found.grids, found.accepted, found.moved.dense, sign, interpolations)
     return Flow(
         states,
         jnp.where(sound, status, NO_TIMES),
         jnp.stack(found.attempts).sum(0),
         jnp.stack(found.accepted).sum(0),
         jnp.stack(found.evaluations).sum(0),
+        jnp.where(sound, jnp.where(found.status == REACHED, times[-1], found.time), jnp.nan),
+        found.moved.end,
+        found.crossed,
+        path,
     )
+
+
+def _interpolations(choices: Choices, found: Walk) -> tuple[Any, ...]:
+    """Of the solvers that took the steps."""
+    names = AUTO_LEGS if choices.solver == "auto" else (choices.solver,)
+    return tuple(interpolation(name) for name in names[: len(found.grids)])
 
 
 def _sound(times: jax.Array, any_order: bool) -> jax.Array:

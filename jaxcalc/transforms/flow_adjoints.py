@@ -11,12 +11,14 @@ from jax.custom_derivatives import SymbolicZero
 from jax.flatten_util import ravel_pytree
 
 from jaxcalc.transforms.flow_back import go_back
+from jaxcalc.transforms.flow_quadrature import integrate_back
 from jaxcalc.transforms.flow_reals import from_reals, in_reals
 from jaxcalc.transforms.flow_reversible import run_back
 from jaxcalc.transforms.flow_spectrum import Probe, probe
 from jaxcalc.transforms.flow_steps import (
     STIFF,
     End,
+    Moved,
     Record,
     Setting,
     Walk,
@@ -33,6 +35,12 @@ __all__ = ["MOST_RECORDED", "Operands", "Part", "discrete", "forward", "reversib
 _TWICE = (
     "flow: this adjoint gives first derivatives alone. For a second one use adjoint='direct', whose steps JAX "
     "differentiates itself."
+)
+
+
+_STILL = (
+    "flow: what is between the times (dense=True) is not differentiated in the times themselves: differentiate the "
+    "states at times, or hold the times by jax.lax.stop_gradient."
 )
 
 
@@ -93,7 +101,8 @@ def term_of(field: Callable[..., Any], leaves: Any) -> Any:
 def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) -> tuple[Walk, tuple[Record | None, ...]]:
     """The walk by one solver after the other: the next goes on where one ended because it was too stiff."""
     ends: list[End] = []
-    by = _spectral(field, at) if any(leg.sensitive for leg in legs) else None
+    sensitive = [leg for leg in legs if leg.sensitive]
+    by = _spectral(field, at, sensitive[0].equations) if sensitive else None
     for leg in legs:
         before = ends[-1] if ends else None
         end = walk_on(leg, term_of(field, at.leaves), at.y0, at.times, at.grid, before, by)
@@ -104,18 +113,22 @@ def _legs(legs: tuple[Setting, ...], field: Callable[..., Any], at: Operands) ->
                 states=where_rows(late & goes_on, end.states, before.states),
                 saved=jnp.where(goes_on, end.saved, before.saved),
                 status=jnp.where(goes_on, end.status, before.status),
+                crossed=jnp.where(goes_on, end.crossed, before.crossed),
             )
         ends.append(end)
     last = ends[-1]
     counts = zip(*((end.attempts, end.accepted, end.evaluations) for end in ends))
-    walk = Walk(last.states, last.saved, last.status, *counts)
-    return walk, tuple(end.record for end in ends)
+    records = tuple(end.record for end in ends)
+    kept = [record for record in records if record is not None and record.dense is not None]
+    moved = Moved(last.states, last.y, tuple(record.dense for record in kept))
+    grids = tuple(record.grid for record in kept)
+    return Walk(moved, last.t, grids, last.saved, last.status, last.crossed, *counts), records
 
 
-def _spectral(field: Callable[..., Any], at: Operands) -> Probe | None:
+def _spectral(field: Callable[..., Any], at: Operands, tolerances: Any) -> Probe | None:
     """The probe of a field, by which nothing is differentiated."""
     held = jax.lax.stop_gradient(at)
-    return probe(term_of(field, held.leaves), held.times[0], held.y0)
+    return probe(term_of(field, held.leaves), held.times[0], held.y0, tolerances)
 
 
 def walk(
@@ -147,26 +160,33 @@ def walk(
         held = lambda t, y, leaves: field(t, y, (leaves, rigid))
         legs = tuple(leg._replace(sensitive=leg.controller is not None) for leg in make_legs(rigid))
         part = Part.of(once(_TWICE)(at), tangents[0])
+        if part.flags.times and any(leg.dense for leg in legs):
+            raise TypeError(_STILL)
         out, pull = adjoint(legs, held, part)
         if part.moving:
             forward = lambda dots: jax.jvp(
-                lambda moved: _legs(legs, held, part.merged(moved))[0].states, (part.moving,), (dots,)
+                lambda moved: _legs(legs, held, part.merged(moved))[0].moved, (part.moving,), (dots,)
             )[1]
             if not pushes:
-                forward = _by_rows(pull, out.states)
+                forward = _by_rows(pull, out.moved)
             # Transposed after the call that began it, and out of its guard.
-            states_dot = linear_map(sending(forward), sending(pull), part.tangents, out.states)
+            moved_dot = linear_map(sending(forward), sending(pull), part.tangents, out.moved)
         else:
-            states_dot = jax.tree.map(jnp.zeros_like, out.states)
-        numbers = jax.tree.map(lambda leaf: np.zeros(leaf.shape, jax.dtypes.float0), tuple(out)[1:])
-        return out, Walk(states_dot, *numbers)
+            moved_dot = jax.tree.map(jnp.zeros_like, out.moved)
+        return out, Walk(moved_dot, *jax.tree.map(_no_tangent, tuple(out)[1:]))
 
     return run(at, rigid)
 
 
-def _by_rows(pull: Callable[..., Any], states: Any) -> Callable[..., Any]:
-    """Products with a Jacobian from those with its transpose, one for each number of the states."""
-    flat, unravel = ravel_pytree(states)
+def _no_tangent(leaf: Any) -> Any:
+    """Of what is held constant."""
+    floats = jnp.issubdtype(leaf.dtype, jnp.inexact)
+    return jnp.zeros_like(leaf) if floats else np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _by_rows(pull: Callable[..., Any], moved: Any) -> Callable[..., Any]:
+    """Products with a Jacobian from those with its transpose, one for each number of the outputs."""
+    flat, unravel = ravel_pytree(moved)
 
     def forward(dots: Any) -> Any:
         rows = jax.vmap(lambda bar: pull(unravel(bar)))(jnp.eye(flat.size, dtype=flat.dtype))
@@ -176,32 +196,39 @@ def _by_rows(pull: Callable[..., Any], states: Any) -> Callable[..., Any]:
     return forward
 
 
-def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
-    """The adjoint of the accepted steps, from so many recorded states of each leg, told where they are needed."""
+def discrete(slots: Callable[[], tuple[int, ...]], *, exact: bool = False) -> Callable[..., Any]:
+    """The adjoint of the accepted steps, from so many recorded states of each leg, told where they are needed.
+
+    Args:
+      exact: whether the adjoint equation is solved along them in place: the exact flow's adjoint, to tolerances.
+    """
 
     def adjoint(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
         at, flags = part.merged(part.moving), part.flags
         legs = tuple(
-            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED) for leg, number in zip(legs, slots())
+            leg._replace(slots=number, max_steps=leg.max_steps or MOST_RECORDED, lands=leg.lands or exact)
+            for leg, number in zip(legs, slots())
         )
         out, records = _legs(legs, field, at)
         moved, make_term = _moved_term(field, at.leaves, flags.leaves)
         with_times = bool(flags.times) or bool(jax.tree.leaves(flags.grid) and flags.grid)
 
-        def pull(states_bar: Any) -> list[Any]:
-            all_bar = states_bar
+        def pull(bars: Moved) -> list[Any]:
+            states_bar = all_bar = bars.states
             begun = at_start(at.times) if at.grid is None else jnp.arange(at.times.shape[0]) == 0
             nothing = jax.tree.map(jnp.zeros_like, states_bar)
             start_bar, states_bar = where_rows(begun, states_bar, nothing), where_rows(begun, nothing, states_bar)
             only_end = at.times.shape[0] == 2
-            y_bar = jax.tree.map(lambda path: path[-1] if only_end else jnp.zeros_like(path[0]), states_bar)
+            y_bar = jax.tree.map(lambda path, end: path[-1] + end if only_end else end, states_bar, bars.end)
             times_bar, grid_bar, leaves_bar = jax.tree.map(jnp.zeros_like, (at.times, at.grid, moved))
-            for leg, record in reversed(list(zip(legs, records))):
+            dense_bars = bars.dense or (None,) * len(legs)
+            for leg, record, dense_bar in reversed(list(zip(legs, records, dense_bars))):
                 assert record is not None
-                back = go_back(
-                    leg, make_term, record, at.times, moved, states_bar, y_bar,
-                    given_grid=at.grid is not None, with_times=with_times,
-                )  # fmt: skip
+                given = leg, make_term, record, at.times, moved, states_bar, y_bar
+                if exact:
+                    back = integrate_back(*given, given_grid=at.grid is not None)
+                else:
+                    back = go_back(*given, dense_bar, given_grid=at.grid is not None, with_times=with_times)
                 y_bar = back.y
                 leaves_bar = jax.tree.map(jnp.add, leaves_bar, back.args)
                 if back.grid is not None:
@@ -210,6 +237,8 @@ def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
                         times_bar = times_bar + _ends_bar(record, back.grid, at.times)
                     else:
                         grid_bar = back.grid
+            if exact and with_times:
+                times_bar = _exact_times_bar(make_term(moved), at, out.states, states_bar, y_bar)
             if at.grid is None:
 
                 def begin(y0: Any, times: Any, moved: Any) -> Any:
@@ -228,6 +257,18 @@ def discrete(slots: Callable[[], tuple[int, ...]]) -> Callable[..., Any]:
     return adjoint
 
 
+def _exact_times_bar(term: Any, at: Operands, states: Any, states_bar: Any, y_bar: Any) -> jax.Array:
+    """Cotangents of the times that the exact flow is seen at, and begins at."""
+    dot = lambda rates, bars: sum(
+        (jnp.conj(rate) * jnp.conj(bar)).real.reshape(rate.shape[0], -1).sum(1)
+        for rate, bar in zip(jax.tree.leaves(rates), jax.tree.leaves(bars))
+    )
+    seen: Any = dot(jax.vmap(lambda t, y: term.vf(t, y, None))(at.times, states), states_bar)
+    lead = lambda tree: jax.tree.map(lambda leaf: leaf[None], tree)
+    begun: Any = dot(lead(term.vf(at.times[0], at.y0, None)), lead(y_bar))
+    return seen.astype(at.times.dtype).at[0].add(-begun[0].astype(at.times.dtype))
+
+
 def reversible(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) -> Any:
     """The adjoint of steps that are undone on the way back; of them their ends alone are recorded."""
     (leg,), at, flags = legs, part.merged(part.moving), part.flags
@@ -238,7 +279,8 @@ def reversible(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part)
     moved, make_term = _moved_term(field, at.leaves, flags.leaves)
     only_end = at.times.shape[0] == 2
 
-    def pull(states_bar: Any) -> list[Any]:
+    def pull(bars: Moved) -> list[Any]:
+        states_bar = bars.states
         nothing = jax.tree.map(lambda path: jnp.zeros_like(path[0]), states_bar)
         per = 0 if only_end or at.grid is None else (at.grid.shape[0] - 1) // (at.times.shape[0] - 1)
 
@@ -249,7 +291,7 @@ def reversible(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part)
             return jax.tree.map(lambda path: jnp.where(here, path[(n + 1) // per], 0), states_bar)
 
         pair = jax.tree.map(lambda path: path[-1], out.states)
-        pair_bar = nothing if per else jax.tree.map(lambda path: path[-1], states_bar)
+        pair_bar = bars.end if per else jax.tree.map(lambda path, end: path[-1] + end, states_bar, bars.end)
         back = run_back(solver, make_term, record.grid, record.length, moved, pair, pair_bar, saved_bar)
         y_bar = jax.tree.map(lambda bar, path: bar + path[0], back[0], states_bar)
         times_bar = jnp.zeros_like(at.times) if at.grid is not None else _ends_bar(record, back[2], at.times)
@@ -267,14 +309,14 @@ def forward(legs: tuple[Setting, ...], field: Callable[..., Any], part: Part) ->
 
     def one(direction: jax.Array) -> Any:
         out, dots = jax.jvp(run, (part.moving,), (from_reals(unravel(direction), 1j),))
-        return out, dots.states
+        return out, dots.moved
 
     out, jacobian = jax.vmap(one, out_axes=(None, 0))(jnp.eye(flat.size, dtype=flat.dtype))
 
-    def pull(states_bar: Any) -> list[Any]:
-        paths = zip(jax.tree.leaves(jacobian), jax.tree.leaves(states_bar))
-        total = sum(jnp.tensordot(rows, bar, bar.ndim).real for rows, bar in paths)
-        return from_reals(unravel((total + _unreached(out, states_bar)).astype(flat.dtype)), -1j)
+    def pull(bars: Moved) -> list[Any]:
+        pairs = zip(jax.tree.leaves(jacobian), jax.tree.leaves(bars))
+        total = sum(jnp.tensordot(rows, bar, bar.ndim).real for rows, bar in pairs)
+        return from_reals(unravel((total + _unreached(out, bars.states)).astype(flat.dtype)), -1j)
 
     return out, pull
 

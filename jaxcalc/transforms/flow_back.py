@@ -11,7 +11,7 @@ from jaxcalc.transforms.flow_steps import Record, Setting, any_lane, looping, re
 if TYPE_CHECKING:
     import diffrax
 
-__all__ = ["Cotangents", "go_back", "segment_length"]
+__all__ = ["Cotangents", "States", "go_back", "segment_length"]
 
 
 def _zeros(tree: Any) -> Any:
@@ -39,6 +39,58 @@ class Cotangents(NamedTuple):
     times: jax.Array | None
 
 
+def _read(tree: Any, n: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[n], tree)
+
+
+class States:
+    """The states before each recorded step, from the last to the first; those between two slots are taken again."""
+
+    def __init__(self, setting: Setting, make_term: Callable[[Any], Any], record: Record, args: Any) -> None:
+        self._setting, self._make_term, self._record, self._args = setting, make_term, record, args
+        self._length = segment_length(record.grid.shape[0] - 1, jax.tree.leaves(record.slots)[0].shape[0])
+
+    def segment(self) -> Any:
+        """Room for the states between two slots; ``None`` where all are recorded."""
+        rows = lambda leaf: jnp.zeros((self._length, *leaf.shape[1:]), leaf.dtype)
+        return jax.tree.map(rows, self._record.slots) if self._length > 1 else None
+
+    def _step(self, n: Any, y: Any) -> Any:
+        term, t = self._make_term(self._args), self._record.grid[n]
+        slope = term.vf(t, y, None) if reuses(self._setting.solver) else None
+        return taken(self._setting, term, t, self._record.grid[n + 1], y, slope).y
+
+    def _refilled(self, n: Any, segment: Any) -> Any:
+        """The states of the segment that step ``n`` ends, taken again from its slot."""
+        _, slots, stride, *_ = self._record
+        begin = (n // stride) * stride
+        segment = jax.tree.map(lambda all, one: all.at[0].set(one), segment, _read(slots, n // stride))
+
+        def on(carry: Any) -> Any:
+            m, segment = carry
+            here = m < n
+            y = self._step(m, _read(segment, jnp.minimum(m - begin, self._length - 1)))
+            place = jnp.where(here, m + 1 - begin, self._length)
+            segment = jax.tree.map(lambda all, one: all.at[place].set(one, mode="drop"), segment, y)
+            return m + here, segment
+
+        return jax.lax.while_loop(lambda carry: any_lane(carry[0] < n), on, (begin, segment))[1]
+
+    def before(self, n: Any, active: Any, segment: Any) -> tuple[Any, Any]:
+        """The state before step ``n``, and the segment that it is in."""
+        if self._length == 1:
+            return _read(self._record.slots, n), segment
+        stride = self._record.stride
+        enters = active & ((n % stride == stride - 1) | (n == self._record.length - 1))
+        # A loop of no more than one turn, and no choice: under vmap that would take both ways.
+        segment = jax.lax.while_loop(
+            lambda carry: any_lane(carry[0]),
+            lambda carry: (jnp.zeros_like(carry[0]), where(carry[0], self._refilled(n, carry[1]), carry[1])),
+            (enters, segment),
+        )[1]
+        return _read(segment, n % stride), segment
+
+
 def go_back(
     setting: Setting,
     make_term: Callable[[Any], "diffrax.ODETerm"],
@@ -47,6 +99,7 @@ def go_back(
     args: Any,
     states_bar: Any,
     y_bar: Any,
+    dense_bar: Any = None,
     *,
     given_grid: bool,
     with_times: bool,
@@ -57,68 +110,45 @@ def go_back(
       make_term: from ``args``, all of them differentiated, to the term.
       states_bar: cotangents of the states at ``times``; those within the steps are used.
       y_bar: of the last state, beside them.
+      dense_bar: of what interpolates each step, on leading axes, if it was kept.
       given_grid: whether the steps' ends were given, so that every saved time is one of them.
       with_times: whether cotangents of grid and times are wanted.
     """
     solver = looping(setting.solver, None)
     setting = setting._replace(solver=solver)
-    grid, slots, stride, count = record  # of which ``count`` were accepted
-    length = segment_length(grid.shape[0] - 1, jax.tree.leaves(slots)[0].shape[0])
+    grid, count = record.grid, record.length
     only_end = times.shape[0] == 2
+    saves_within = not (only_end or given_grid)
+    interpolates = saves_within or dense_bar is not None
     per = (grid.shape[0] - 1) // (times.shape[0] - 1)  # steps between times, where they are given
-    read = lambda tree, n: jax.tree.map(lambda leaf: leaf[n], tree)
+    states = States(setting, make_term, record, args)
 
     def step(t, end, y, args):
         term = make_term(args)
         found = taken(setting, term, t, end, y, term.vf(t, y, None) if reuses(solver) else None)
-        return found.y, (None if only_end or given_grid else found.dense)
-
-    def refill(n, segment):
-        """The states of the segment that step ``n`` ends, taken again from its slot."""
-        begin = (n // stride) * stride
-        segment = jax.tree.map(lambda all, one: all.at[0].set(one), segment, read(slots, n // stride))
-
-        def on(carry):
-            m, segment = carry
-            here = m < n
-            y, _ = step(grid[m], grid[m + 1], read(segment, jnp.minimum(m - begin, length - 1)), args)
-            place = jnp.where(here, m + 1 - begin, length)
-            segment = jax.tree.map(lambda all, one: all.at[place].set(one, mode="drop"), segment, y)
-            return m + here, segment
-
-        return jax.lax.while_loop(lambda carry: any_lane(carry[0] < n), on, (begin, segment))[1]
-
-    def state_before(n, active, segment):
-        if length == 1:
-            return read(slots, n), segment
-        enters = active & ((n % stride == stride - 1) | (n == count - 1))
-        # A loop of no more than one turn, and no choice: under vmap that would take both ways.
-        segment = jax.lax.while_loop(
-            lambda carry: any_lane(carry[0]),
-            lambda carry: (jnp.zeros_like(carry[0]), where(carry[0], refill(n, carry[1]), carry[1])),
-            (enters, segment),
-        )[1]
-        return read(segment, n % stride), segment
+        return found.y, (found.dense if interpolates else None)
 
     def body(carry):
         number, i, segment, back = carry
         active = number >= 0
         n = jnp.maximum(number, 0)
         t, end = grid[n], grid[n + 1]
-        y, segment = state_before(n, active, segment)
+        y, segment = states.before(n, active, segment)
         ends = (t, end) if with_times else ()
         run: Any = lambda y, args, start=t, end=end: step(start, end, y, args)
         (_, dense), pull = jax.vjp(run, y, args, *ends)
-        y_bar, dense_bar, more, times_bar = back.y, None, (0.0, 0.0), back.times
+        y_bar, path_bar, more, times_bar = back.y, (_zeros(dense) if interpolates else None), (0.0, 0.0), back.times
         if given_grid:
             saved = active & ((n + 1) % per == 0) & (not only_end)
-            bar = read(states_bar, (n + 1) // per)
+            bar = _read(states_bar, (n + 1) // per)
             y_bar = jax.tree.map(lambda a, b: a + jnp.where(saved, b, 0), y_bar, bar)
         elif not only_end:
-            i, y_bar, dense_bar, more, times_bar = _collected(
+            i, y_bar, path_bar, more, times_bar = _collected(
                 solver, times, states_bar, i, active, (t, end), dense, back, with_times
             )
-        y_bar, args_bar, *ends_bar = pull((y_bar, dense_bar))
+        if dense_bar is not None:
+            path_bar = _add(path_bar, _read(dense_bar, n))
+        y_bar, args_bar, *ends_bar = pull((y_bar, path_bar))
         grid_bar = back.grid
         if grid_bar is not None:
             both = [jnp.where(active, a + b, 0) for a, b in zip(ends_bar, more)]
@@ -131,11 +161,10 @@ def go_back(
         )
         return number - active, i, segment, new
 
-    segment = jax.tree.map(lambda leaf: jnp.zeros((length, *leaf.shape[1:]), leaf.dtype), slots) if length > 1 else None
     of_times: Any = _zeros((grid, times)) if with_times else (None, None)
     back = Cotangents(y_bar, _zeros(args), *of_times)
     last = jnp.searchsorted(times, grid[count], side="right").astype(jnp.int32) - 1
-    begin = jnp.asarray(count, jnp.int32) - 1, last, segment, back
+    begin = jnp.asarray(count, jnp.int32) - 1, last, states.segment(), back
     return jax.lax.while_loop(lambda carry: any_lane(carry[0] >= 0), body, begin)[3]
 
 

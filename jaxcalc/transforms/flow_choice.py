@@ -9,14 +9,17 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
+from jaxcalc import checks
 from jaxcalc.programs.cost import Cost, cost
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms.choose import MemoryBudgetError, available_memory
 from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, reversible, term_of, walk
 from jaxcalc.transforms.flow_back import segment_length
+from jaxcalc.transforms.flow_event import DIRECTIONS, Event, moved_to_zero
 from jaxcalc.transforms.flow_reversible import Reversible
 from jaxcalc.transforms.flow_solvers import build, method
-from jaxcalc.transforms.flow_steps import Setting, Walk, looping, taken
+from jaxcalc.transforms.flow_steps import Moved, Setting, Walk, looping, taken
+from jaxcalc.transforms.flow_symplectic import COMPOSITIONS, Symplectic, check_separable
 from jaxcalc.transforms.lifting import split_arrays
 from jaxcalc.transforms.tables import in_bytes
 
@@ -38,7 +41,7 @@ __all__ = [
 
 # What solver="auto" takes: the second where the first is held by stability.
 AUTO_LEGS = ("tsit5", "kvaerno5")
-OWN_ADJOINTS = ("auto", "discrete", "forward", "reversible")
+OWN_ADJOINTS = ("auto", "discrete", "forward", "reversible", "quadrature")
 
 
 class Case(NamedTuple):
@@ -52,6 +55,7 @@ class Case(NamedTuple):
       legs: how many solvers may take them.
       matrices: bytes of the matrices that implicit steps solve with, about.
       pushes: whether the field has derivatives in forward mode, as a ``jax.custom_vjp`` has not.
+      dense: bytes of what interpolates all steps, where it is kept.
     """
 
     field: Callable[..., Any]
@@ -61,6 +65,7 @@ class Case(NamedTuple):
     legs: int
     matrices: int
     pushes: bool
+    dense: int = 0
 
 
 def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Case:
@@ -73,10 +78,12 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     adapts = choices.num_steps is None
     sign = jnp.where(times[-1] >= times[0], 1, -1).astype(times.dtype) if adapts else None
     rates, operands = traced_field(field, times, y0, args)
+    event: Any
+    event, watched = (None, []) if choices.event is None else _traced_event(choices.event(), times, y0, args)
     moves = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in operands]
 
     def of_parts(t: Any, y: Any, parts: Any) -> Any:
-        floats, (others, _, sign) = parts
+        floats, (others, _, sign, _) = parts
         more = iter(floats), iter(others)
         merged = [next(more[0]) if m else next(more[1]) for m in moves]
         if sign is None:
@@ -84,18 +91,30 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
         return jax.tree.map(lambda rate: (rate * sign).astype(rate.dtype), rates(sign * t, y, merged))
 
     floats = [leaf for leaf, m in zip(operands, moves) if m]
-    rigid = [leaf for leaf, m in zip(operands, moves) if not m], tolerances, sign
+    rigid = [leaf for leaf, m in zip(operands, moves) if not m], tolerances, sign, watched
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y0))
     grid = None if adapts else _grid(times, choices.num_steps)
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
     pushes = _pushes(rates, times[0], y0, operands)
     names = _names(choices, y0, pushes)
+    if method(names[0]).symplectic:
+        check_separable(names[0], lambda t, y: rates(t, y, operands), times[0], y0)
     if not pushes and any(method(name).implicit for name in names):
         raise TypeError(f"flow: solver={names[0]!r} differentiates the field forwards, which it does not allow{_ALONE}")
     worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
-    make_legs = lambda rigid: _legs(choices, names, eps, rigid[1], worth)
+
+    def make_legs(rigid: Any) -> tuple[Setting, ...]:
+        _, tolerances, sign, watched = rigid
+        legs = _legs(choices, names, eps, tolerances, worth)
+        if event is None:
+            return legs
+        ends = Event(lambda t, y: event(sign * t, y, watched), DIRECTIONS[choices.direction])
+        return tuple(leg._replace(event=ends) for leg in legs)
+
     implicit = sum(method(name).implicit for name in names)
-    return Case(of_parts, at, rigid, make_legs, len(names), implicit * _MATRICES * _bytes(y0) * _size(y0), pushes)
+    matrices = implicit * _MATRICES * _bytes(y0) * _size(y0)
+    dense = choices.dense * _INTERPOLATION * bound(choices, times) * _bytes(y0)
+    return Case(of_parts, at, rigid, make_legs, len(names), matrices, pushes, dense)
 
 
 def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Walk:
@@ -103,13 +122,27 @@ def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     case = prepared(field, choices, y0, times, args, tolerances)
     slots = lambda: (choices.checkpoints or slots_for(choices, case),) * case.legs
     if choices.adjoint == "reversible":
-        pairs = _in_pairs(case)
+        alone = method(choices.solver).symplectic  # such steps can be undone as they are
+        pairs = case if alone else _in_pairs(case)
         found = walk(pairs.make_legs, pairs.field, pairs.at, pairs.rigid, reversible, pairs.pushes)
-        return found._replace(states=found.states[0])
+        return found if alone else found._replace(moved=Moved(found.states[0], found.moved.end[0]))
     auto = cheapest(discrete(slots)) if case.pushes else discrete(slots)
     ahead = forward if case.pushes else _not_forward
-    adjoint = {"auto": auto, "discrete": discrete(slots), "forward": ahead}[choices.adjoint]
-    return walk(case.make_legs, case.field, case.at, case.rigid, adjoint, case.pushes)
+    quadrature = discrete(slots, exact=True)
+    adjoint = {"auto": auto, "discrete": discrete(slots), "forward": ahead, "quadrature": quadrature}[choices.adjoint]
+    found = walk(case.make_legs, case.field, case.at, case.rigid, adjoint, case.pushes)
+    sign = case.rigid[2]
+    if sign is not None:
+        found = found._replace(time=sign * found.time)
+    return found if choices.event is None else _at_zero(field, choices.event(), found, args)
+
+
+def _at_zero(field: Callable[..., Any], event: Callable[..., Any], found: Walk, args: Any) -> Walk:
+    """The walk with its end at an event's zero, and moving with it."""
+    t, y = jax.lax.stop_gradient(found.time), found.moved.end
+    values = lambda t, y: jnp.ravel(jnp.asarray(event(t, y, args), float))
+    time, end = moved_to_zero(values, field(t, y, args), t, y, found.crossed)
+    return found._replace(time=time, moved=found.moved._replace(end=end))
 
 
 _ALONE = " (jax.custom_vjp, a callback): take an explicit solver, or write a jax.custom_jvp."
@@ -154,22 +187,50 @@ def traced_field(field: Callable[..., Any], times: Any, y0: Any, args: Any) -> t
     Raises:
       TypeError, ValueError: where its rates are not like the state; those of another precision are cast.
     """
+
+    def checked(rates: Any) -> list[Any]:
+        checked_rates(rates, y0)
+        return [jnp.asarray(rate, state.dtype) for rate, state in zip(jax.tree.leaves(rates), jax.tree.leaves(y0))]
+
+    run, operands = _traced(field, times, y0, args, checked)
+    structure = jax.tree.structure(y0)
+    return lambda t, y, operands: jax.tree.unflatten(structure, run(t, y, operands)), operands
+
+
+def _traced(fun: Any, times: Any, y0: Any, args: Any, checked: Callable[[Any], list[Any]]) -> tuple[Any, list[Any]]:
+    """A function of ``(t, y, args)`` as a program of ``(t, y, operands)`` to a list, and its operands.
+
+    Args:
+      checked: from what it returns to the list.
+    """
     arrays, unflatten = split_arrays((args,), numbers=False)
     states, structure = jax.tree.flatten(y0)
-
-    def flat(t: Any, states: Any, arrays: Any) -> list[Any]:
-        rates = field(t, jax.tree.unflatten(structure, states), *unflatten(arrays))
-        checked_rates(rates, y0)
-        return [jnp.asarray(rate, state.dtype) for rate, state in zip(jax.tree.leaves(rates), states)]
-
+    flat = lambda t, states, arrays: checked(fun(t, jax.tree.unflatten(structure, states), *unflatten(arrays)))
     jaxpr = jax.make_jaxpr(flat)(times[0], states, arrays)
 
-    def rates(t: Any, y: Any, operands: Any) -> Any:
+    def run(t: Any, y: Any, operands: Any) -> list[Any]:
         given = [jnp.asarray(t, times.dtype), *jax.tree.leaves(y), *operands[: len(arrays)]]
-        run = jaxpr_as_fun(ClosedJaxpr(jaxpr.jaxpr, operands[len(arrays) :]))
-        return jax.tree.unflatten(structure, run(*given))
+        return jaxpr_as_fun(ClosedJaxpr(jaxpr.jaxpr, operands[len(arrays) :]))(*given)
 
-    return rates, [jnp.asarray(leaf) for leaf in (*arrays, *jaxpr.consts)]
+    return run, [jnp.asarray(leaf) for leaf in (*arrays, *jaxpr.consts)]
+
+
+def _traced_event(event: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:
+    """An event as a program of ``(t, y, operands)`` to its values, shape ``(m,)``, and its operands."""
+    run, operands = _traced(event, times, y0, args, _checked_values)
+    return lambda t, y, operands: jnp.ravel(run(t, y, operands)[0]), operands
+
+
+def _checked_values(values: Any) -> list[jax.Array]:
+    """An event's values, where they are real numbers.
+
+    Raises:
+      TypeError, ValueError: where they are none.
+    """
+    values = checks.real_array("flow", "event", values, "Its sign is looked at.")
+    if values.ndim > 1 or not values.size:
+        raise ValueError(f"flow: event must return a number or a vector of them, got shape {values.shape}.")
+    return [values.astype(jnp.result_type(values, float))]
 
 
 def checked_rates(rates: Any, y0: Any) -> None:
@@ -202,7 +263,7 @@ def footprint(slots: int, most: int, case: Case) -> int:
     copies = 1 if slots >= most else 2  # halving what is recorded moves it
     segment = segment_length(most, slots)
     record = copies * slots * state + segment * state + most * case.at.times.dtype.itemsize
-    return case.legs * (record + _LIVE * state + 3 * more + _FIXED) + case.matrices
+    return case.legs * (record + _LIVE * state + 3 * more + _FIXED + 2 * case.dense) + case.matrices
 
 
 def sensitivities_footprint(count: int, case: Case) -> int:
@@ -215,6 +276,8 @@ def sensitivities_footprint(count: int, case: Case) -> int:
 _LIVE = 30
 # Bytes of numbers and coefficients, which count where states are small.
 _FIXED = 6000
+# States that interpolate a step: its ends and its stages.
+_INTERPOLATION = 10
 # Matrices of the state's size that live in a step of an implicit method.
 _MATRICES = 22
 # States that are recorded where they take few bytes: more than most solves take, and no more than caches hold of a
@@ -329,8 +392,10 @@ def _names(choices: Any, y0: Any, pushes: bool) -> tuple[str, ...]:
 def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, worth: float) -> tuple[Setting, ...]:
     import diffrax
 
+    if method(names[0]).symplectic:
+        return (Setting(Symplectic(COMPOSITIONS[names[0]]), None, None),)
     if choices.num_steps is not None:
-        return (Setting(build(names[0], tolerances, eps), None, None, equations=tolerances),)
+        return (Setting(build(names[0], tolerances, eps), None, None, equations=tolerances, dense=choices.dense),)
     rtol, atol = tolerances
     # No error in a state that stays 0 is none of any scale, and no 0 / 0.
     controller = diffrax.PIDController(rtol, jnp.maximum(atol, jnp.finfo(jnp.float32).tiny))
@@ -339,7 +404,8 @@ def _legs(choices: Any, names: tuple[str, ...], eps: float, tolerances: Any, wor
         leaves = worth if number + 1 < len(names) else math.inf
         worthwhile = leaves if method(name).tells_stiffness else None
         solver, lands = build(name, tolerances, eps), method(name).implicit
-        more = {"worth": worthwhile, "lands": lands, "equations": tolerances, "sensitive": choices.sensitive}
+        more = {"worth": worthwhile, "lands": lands, "equations": tolerances}
+        more |= {"sensitive": choices.sensitive, "dense": choices.dense}
         settings.append(Setting(solver, controller, choices.max_steps, **more))
     return tuple(settings)
 

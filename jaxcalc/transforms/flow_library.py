@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcalc.transforms.flow_solvers import build, method
-from jaxcalc.transforms.flow_steps import OUT_OF_STEPS, REACHED, STUCK, UNSOLVED, Walk
+from jaxcalc.transforms.flow_steps import OUT_OF_STEPS, REACHED, STUCK, UNSOLVED, Moved, Walk
 
 if TYPE_CHECKING:
     import diffrax
@@ -92,8 +92,9 @@ def walk_by_library(
         ).all(0)
         saved = 1 + jnp.where(status == REACHED, times.shape[0] - 1, 0 if only_end else rows.sum())
         states = jax.tree.map(lambda first, others: jnp.concatenate([first[None], others]), y, solution.ys)
-        return Walk(
+        return _walk(
             states,
+            times,
             saved,
             status,
             (jnp.asarray(counts["num_steps"]),),
@@ -116,7 +117,14 @@ def walk_by_library(
     status = found.status[jnp.argmin(reached)]
     (evaluations,) = found.evaluations
     total = jnp.where((evaluations < 0).any(), -1, evaluations.sum())
-    return Walk(states, saved, status, (found.attempts[0].sum(),), (found.accepted[0].sum(),), (total,))
+    return _walk(states, times, saved, status, (found.attempts[0].sum(),), (found.accepted[0].sum(),), (total,))
+
+
+def _walk(states: Any, times: jax.Array, saved: jax.Array, status: jax.Array, *counts: Any) -> Walk:
+    """A walk, whose last state is the last that was saved."""
+    last = jnp.maximum(saved - 1, 0)
+    moved = Moved(states, jax.tree.map(lambda path: path[last], states))
+    return Walk(moved, times[last], (), saved, status, jnp.full((), -1, jnp.int32), *counts)
 
 
 def _evaluations(solver: str, attempts: jax.Array) -> jax.Array:

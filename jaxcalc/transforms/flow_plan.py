@@ -31,6 +31,8 @@ from jaxcalc.transforms.plan import Plan, Route
 __all__ = ["plan_flow"]
 
 _NOT_SAFE = "the exact flow's gradient, which is wrong where the flow cannot be run backwards; ask for it by name"
+_EXACT = "the exact flow's gradient, to the tolerances, and not that of the steps; ask for it by name"
+_OTHER_STEPS = "of other steps, which can be undone; ask for it by name"
 _TWICE = "for second derivatives; ask for it by name"
 
 
@@ -187,7 +189,8 @@ def _traced_routes(request: FlowRequest, choices: Choices, y0: Any, times: Any, 
         sweeps = next(extra for extra in range(64) if math.comb(few + extra, extra) >= steps)
         total = ahead + back + (1 + sweeps) * again
         routes.append(route("checkpointed", few, total, footprint(few, few, case), 3 + sweeps))
-    return [*routes, Adjoint("backsolve", refused=_NOT_SAFE), Adjoint("direct", refused=_TWICE)]
+    by_name = {"reversible": _OTHER_STEPS, "quadrature": _EXACT, "backsolve": _NOT_SAFE, "direct": _TWICE}
+    return [*routes, *(Adjoint(name, refused=why) for name, why in by_name.items())]
 
 
 def _moving(at: Operands) -> Part:

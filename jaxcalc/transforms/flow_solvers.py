@@ -22,6 +22,7 @@ __all__ = [
     "build",
     "explicit_tableau",
     "implicit_tableau",
+    "interpolation",
     "lower_triangle",
     "method",
 ]
@@ -39,6 +40,9 @@ SolverName = Literal[
     "kvaerno3",
     "kvaerno4",
     "kvaerno5",
+    "symplectic_euler",
+    "leapfrog",
+    "yoshida4",
 ]
 
 
@@ -52,6 +56,7 @@ class Method(NamedTuple):
       reuses: whether a step's last evaluation is the next one's first.
       estimates: whether it estimates its error, as adapting steps takes.
       tells_stiffness: whether its last two stages are at a step's end, whose difference tells the field's slope there.
+      symplectic: whether it steps a pair, each half by the other.
     """
 
     order: int
@@ -60,6 +65,7 @@ class Method(NamedTuple):
     reuses: bool = False
     estimates: bool = True
     tells_stiffness: bool = False
+    symplectic: bool = False
 
     @property
     def implicit(self) -> bool:
@@ -80,6 +86,9 @@ SOLVERS: dict[str, Method] = {
     "kvaerno3": Method(3, "Kvaerno3", 0),
     "kvaerno4": Method(4, "Kvaerno4", 0),
     "kvaerno5": Method(5, "Kvaerno5", 0),
+    "symplectic_euler": Method(1, "", 1, estimates=False, symplectic=True),
+    "leapfrog": Method(2, "", 1, estimates=False, symplectic=True),
+    "yoshida4": Method(4, "", 3, estimates=False, symplectic=True),
 }
 assert tuple(SOLVERS) == get_args(SolverName)
 SOLVER_ORDERS: dict[str, int] = {name: each.order for name, each in SOLVERS.items()}
@@ -134,6 +143,15 @@ def _classical_runge_kutta() -> "Callable[[], diffrax.AbstractSolver]":
             return 4
 
     return RK4
+
+
+def interpolation(name: str) -> Any:
+    """From a step's times and what interpolates it to what evaluates it."""
+    import diffrax
+
+    chosen = method(name)
+    solver: Any = getattr(diffrax, chosen.diffrax) if chosen.diffrax else _classical_runge_kutta()
+    return solver.interpolation_cls
 
 
 # What diffrax writes without a tableau; of the implicit one the trapezoid rule estimates the error.

@@ -22,16 +22,29 @@ __all__ = ["Probe", "Spectrum", "begun", "longest", "probe", "reach", "turned"]
 class Probe(NamedTuple):
     """What a power iteration asks of a field.
 
-    States are measured in units of ``scale``, in which the Jacobian of a field of mixed units is better balanced.
-
     Args:
-      product: ``(t, y, scale, v)`` to the Jacobian's product with ``v``, from the left or from the right: the spectrum
-        is the same.
+      product: ``(t, y, units, v)`` to the Jacobian's product with ``v``, from the left or from the right: the spectrum
+        is the same. States are measured in ``units``, in which that of a field of mixed units is better balanced.
       fresh: a direction of norm 1 with a share of every mode.
+      tolerances: relative and absolute, of the steps' errors.
     """
 
     product: Callable[[Any, Any, Any, Any], Any]
     fresh: Any
+    tolerances: Any
+
+    def units(self, scale: Any) -> Any:
+        """What errors of numbers as large as ``scale`` are measured in.
+
+        Not the numbers themselves: those that are 1e-30 of others, as in the tail of a wave, are no unit of anything.
+        """
+        rtol, atol = self.tolerances
+
+        def unit(size: jax.Array) -> jax.Array:
+            error = jnp.asarray(atol + rtol * size, size.dtype)
+            return jnp.where(error > 0, error, 1)
+
+        return jax.tree.map(unit, scale)
 
 
 class Spectrum(NamedTuple):
@@ -82,7 +95,7 @@ def reach(solver: Any) -> float | None:
     return float(radii[np.argmax(unstable)])
 
 
-def probe(term: Any, t: Any, y: Any) -> Probe | None:
+def probe(term: Any, t: Any, y: Any, tolerances: Any) -> Probe | None:
     """The probe of a term, that nothing is differentiated through; ``None`` where it has no derivatives or no state."""
     over = lambda v, scale: jax.tree.map(lambda v, s: v / s.astype(v.dtype), v, scale)
     times = lambda v, scale: jax.tree.map(lambda v, s: v * s.astype(v.dtype), v, scale)
@@ -105,7 +118,7 @@ def probe(term: Any, t: Any, y: Any) -> Probe | None:
         # Any vector with a share of every mode will do; squares make this one as good as random.
         waves = [jnp.cos(1.7 * jnp.arange(1, v.size + 1) ** 2 + n).reshape(v.shape) for n, v in enumerate(leaves)]
         fresh = jax.tree.unflatten(structure, [w.astype(leaf.dtype) for w, leaf in zip(waves, leaves)])
-        return Probe(product, _over(fresh, norm(fresh)))
+        return Probe(product, _over(fresh, norm(fresh)), jax.lax.stop_gradient(tolerances))
     return None
 
 
@@ -116,8 +129,7 @@ def _over(v: Any, size: Any) -> Any:
 def begun(probe: Probe, t: Any, y: Any) -> Spectrum:
     """The iteration before the first step."""
     zero = jnp.zeros_like(norm(probe.fresh))
-    # A number that begins at 0 is measured as one of size 1 until it is larger.
-    scale = jax.tree.map(lambda leaf: jnp.where(leaf == 0, 1, jnp.abs(leaf)), jax.lax.stop_gradient(y))
+    scale = jax.tree.map(jnp.abs, jax.lax.stop_gradient(y))
     first = Spectrum(probe.fresh, scale, zero, zero, zero)
     turn = lambda _, now: turned(probe, now._replace(radius=zero), t, y)
     return jax.lax.fori_loop(0, _FIRST, turn, first)
@@ -130,7 +142,7 @@ def turned(probe: Probe, now: Spectrum, t: Any, y: Any) -> Spectrum:
     """
     seen = lambda leaf: jnp.where(jnp.isfinite(leaf), jnp.abs(leaf), 0)
     scale = jax.tree.map(lambda s, leaf: jnp.maximum(s, seen(leaf)), now.scale, jax.lax.stop_gradient(y))
-    turned = probe.product(t, y, scale, now.direction)
+    turned = probe.product(t, y, probe.units(scale), now.direction)
     growth = norm(turned)
     sound = jnp.isfinite(growth) & (growth > 0)
     ahead = _over(turned, jnp.where(sound, growth, 1))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import diffrax
 
 __all__ = [
+    "EVENT",
     "NON_FINITE",
     "NO_TIMES",
     "OUT_OF_STEPS",
@@ -26,6 +27,7 @@ __all__ = [
     "STUCK",
     "UNSOLVED",
     "End",
+    "Moved",
     "Record",
     "Setting",
     "Step",
@@ -45,14 +47,14 @@ __all__ = [
 ]
 
 RUNNING = -1
-REACHED, OUT_OF_STEPS, NON_FINITE, STUCK, NO_TIMES, UNSOLVED, STIFF = range(7)
+REACHED, OUT_OF_STEPS, NON_FINITE, STUCK, NO_TIMES, UNSOLVED, STIFF, EVENT = range(8)
 
 
 class Setting(NamedTuple):
     """How steps are taken.
 
     Args:
-      solver: takes one.
+      solver: takes one: diffrax's, a symplectic or a reversible one.
       controller: adapts them; ``None`` where they are given.
       max_steps: the most that are tried; ``None`` for no end.
       slots: how many states are recorded; 0 for none, and ``None`` for the steps' ends alone.
@@ -63,9 +65,11 @@ class Setting(NamedTuple):
       written_out: whether an explicit method's stages are, which runs faster; a large field compiles faster in a loop.
       equations: tolerances, relative and absolute, that an implicit method's are solved to.
       sensitive: whether adaptive steps of an explicit method are kept stable for what the state does not show, too.
+      dense: whether what interpolates each step is kept.
+      event: an ``Event`` that ends the loop where it crosses zero.
     """
 
-    solver: "diffrax.AbstractSolver"
+    solver: Any
     controller: "diffrax.AbstractStepSizeController | None"
     max_steps: int | None
     slots: int | None = 0
@@ -74,6 +78,8 @@ class Setting(NamedTuple):
     written_out: bool = True
     equations: Any = None
     sensitive: bool = False
+    dense: bool = False
+    event: Any = None
 
 
 class Record(NamedTuple):
@@ -84,12 +90,14 @@ class Record(NamedTuple):
       slots: the states at every ``stride``-th of them, on leading axes; ``None`` where none is kept.
       stride: a power of two, 1 until the slots are full.
       length: how many steps there are.
+      dense: what interpolates each of them, on leading axes; ``None`` where it is not kept.
     """
 
     grid: jax.Array
     slots: Any
     stride: jax.Array
     length: jax.Array
+    dense: Any = None
 
 
 class End(NamedTuple):
@@ -105,6 +113,7 @@ class End(NamedTuple):
       attempts, accepted: steps tried and accepted.
       evaluations: of the field.
       record: of the steps; ``None`` where none was asked for.
+      crossed: the number of the event's function that the loop ended at; -1 for none.
     """
 
     t: jax.Array
@@ -118,24 +127,50 @@ class End(NamedTuple):
     accepted: jax.Array
     evaluations: jax.Array
     record: Record | None
+    crossed: jax.Array
+
+
+class Moved(NamedTuple):
+    """What of a walk is differentiated.
+
+    Args:
+      states: at all times, on leading axes; zero where they were not reached.
+      end: the last state.
+      dense: what interpolates each step, of each leg; empty where it is not kept.
+    """
+
+    states: Any
+    end: Any
+    dense: Any = ()
 
 
 class Walk(NamedTuple):
     """Where the steps went.
 
     Args:
-      states: at all times, on leading axes; zero where they were not reached.
-      saved: how many of them were.
+      moved: its states.
+      time: of the last one.
+      grids: where the steps of each leg ended; empty where they are not kept.
+      saved: how many of the states at the times asked for were reached.
       status: one of this module's.
+      crossed: the number of the event's function that ended it; -1 for none.
       attempts, accepted, evaluations: of each leg.
     """
 
-    states: Any
+    moved: Moved
+    time: jax.Array
+    grids: tuple[jax.Array, ...]
     saved: jax.Array
     status: jax.Array
+    crossed: jax.Array
     attempts: tuple[jax.Array, ...]
     accepted: tuple[jax.Array, ...]
     evaluations: tuple[jax.Array, ...]
+
+    @property
+    def states(self) -> Any:
+        """At all times asked for."""
+        return self.moved.states
 
 
 @custom_vmap
@@ -259,7 +294,8 @@ def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> 
         slopes.append(term.vf(end if c == 1 else t + float(c) * h, stage, None))
     y1 = stage if tableau.ssal else _add(y, combined(tableau.b_sol))
     scaled = jax.tree.map(lambda *k: jnp.stack(k) * h.astype(k[0].dtype), *slopes)
-    return Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1, "k": scaled}, slopes[-1])
+    stages = {} if len(slopes) == 1 else {"k": scaled}  # a single one draws a straight line
+    return Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1} | stages, slopes[-1])
 
 
 def strain(solver: Any, step: Step, y: Any) -> tuple[jax.Array, jax.Array]:

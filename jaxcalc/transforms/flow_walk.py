@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcalc.transforms.flow_event import Watch, watch_begun, watched
 from jaxcalc.transforms.flow_spectrum import Probe, Spectrum, begun, longest, reach, turned
 from jaxcalc.transforms.flow_steps import (
+    EVENT,
     NON_FINITE,
     OUT_OF_STEPS,
     REACHED,
@@ -58,6 +60,7 @@ class _Running(NamedTuple):
     strained: jax.Array
     record: Record | None
     spectrum: Spectrum | None
+    watch: Watch | None
 
 
 # Strains of steps that stability holds (the region of Tsit5 and Dopri5 reaches to about -3.3) are 1.8 to 4, at any
@@ -152,6 +155,7 @@ def walk_on(
         last.accepted,
         last.evaluations,
         record,
+        jnp.full((), -1, jnp.int32) if last.watch is None else last.watch.crossed,
     )
 
 
@@ -187,19 +191,24 @@ def _begun(task: _Task, y0: Any, start: End | None) -> tuple[_Running, Any]:
     end = _landing(task, t0, end, first)
     status = jnp.where(runs, RUNNING, REACHED).astype(jnp.int32)
     carried = slope if reuses(solver) else None
-    record = None if setting.slots == 0 else _opened(task, t0, y0)
+    record = _opened(task, t0, end, y0, carried) if setting.slots != 0 or setting.dense else None
+    watch = None if setting.event is None else watch_begun(setting.event, t0, y0)
     return _Running(
-        t0, end, y0, carried, control, first, states, status, zero, zero, asked, zero, record, spectrum
+        t0, end, y0, carried, control, first, states, status, zero, zero, asked, zero, record, spectrum, watch
     ), slope
 
 
-def _opened(task: _Task, t0: Any, y0: Any) -> Record:
+def _opened(task: _Task, t0: Any, end: Any, y0: Any, slope: Any) -> Record:
     """An empty record."""
-    slots, grid = task.setting.slots, task.grid
+    slots, grid = task.setting.slots or None, task.grid
     ends = jnp.full(task.limit + 1, task.times[-1]) if grid is None else grid
     kept = None if slots is None else jax.tree.map(lambda y: jnp.zeros((slots, *y.shape), y.dtype), y0)
+    dense = None
+    if task.setting.dense:
+        one = jax.eval_shape(lambda *at: taken(task.setting, task.term, *at).dense, t0, end, y0, slope)
+        dense = jax.tree.map(lambda leaf: jnp.zeros((ends.size - 1, *leaf.shape), leaf.dtype), one)
     zero = jnp.zeros((), jnp.int32)
-    return Record(ends.at[0].set(t0), kept, zero + 1, zero)
+    return Record(ends.at[0].set(t0), kept, zero + 1, zero, dense)
 
 
 def _landing(task: _Task, t: Any, end: Any, saved: Any) -> Any:
@@ -215,24 +224,31 @@ def _landing(task: _Task, t: Any, end: Any, saved: Any) -> Any:
 
 def _attempted(task: _Task, now: _Running) -> _Running:
     """The loop's state after one more try; lanes that have ended stay as they are."""
-    solver, active = task.setting.solver, now.status == RUNNING
-    step = taken(task.setting, task.term, now.t, now.end, now.y, now.slope)
+    setting, solver, active = task.setting, task.setting.solver, now.status == RUNNING
+    step = taken(setting, task.term, now.t, now.end, now.y, now.slope)
     found = _given(task, now) if task.grid is not None else _adapted(task, now, step)
     spectrum, held = now.spectrum, None
     if spectrum is not None:
         spectrum, held, found = _stable(task, now, step, found)
         spectrum = where(active, spectrum, now.spectrum)
+    watch = now.watch
+    if setting.event is not None and watch is not None:
+        path = _path(setting.solver, now, step)
+        watch, found = watched(setting.event, watch, path, (now.t, now.end), step, found)
+        watch = where(active, watch, now.watch)
     keep, t, end, control, stuck = found
     keep &= active
     attempts, accepted = now.attempts + active, now.accepted + keep
     evaluations = now.evaluations + jnp.where(active, step.evaluations, 0)
     status, strained = _judged(task, now, step, keep, (t, end), attempts, stuck, held)
+    if watch is not None:
+        status = jnp.where(watch.crossed >= 0, EVENT, status)
     saved, states, record = now.saved, now.states, now.record
     if not task.only_end:
         saved, states = _saved(task, now, step, keep)
         end = _landing(task, t, end, saved)
     if record is not None:
-        record = _recorded(record, now, keep)
+        record = _recorded(record, now, step, keep)
     return _Running(
         jnp.where(active, t, now.t),
         jnp.where(active, end, now.end),
@@ -248,7 +264,13 @@ def _attempted(task: _Task, now: _Running) -> _Running:
         strained,
         record,
         spectrum,
+        watch,
     )
+
+
+def _path(solver: Any, now: _Running, step: Step) -> Any:
+    """What interpolates a step."""
+    return solver.interpolation_cls(t0=now.t, t1=now.end, **step.dense)
 
 
 def _given(task: _Task, now: _Running) -> tuple[Any, Any, Any, Any, Any]:
@@ -336,8 +358,7 @@ def _saved(task: _Task, now: _Running, step: Step, keep: Any) -> tuple[Any, Any]
         place = jnp.where(here, (now.accepted + 1) // per, count)
         states = jax.tree.map(lambda all, one: all.at[place].set(one, mode="drop"), now.states, y1)
         return now.saved + here, states
-    solver: Any = task.setting.solver
-    path = solver.interpolation_cls(t0=now.t, t1=now.end, **step.dense)
+    path = _path(task.setting.solver, now, step)
 
     def due(carry):
         return keep & (carry[0] < count) & (times[jnp.minimum(carry[0], count - 1)] <= now.end)
@@ -357,11 +378,17 @@ def _saved(task: _Task, now: _Running, step: Step, keep: Any) -> tuple[Any, Any]
     return jax.lax.while_loop(lambda carry: any_lane(due(carry)), save, (now.saved, now.states))
 
 
-def _recorded(record: Record, now: _Running, keep) -> Record:
+def _recorded(record: Record, now: _Running, step: Step, keep) -> Record:
     """The record with a step that is taken from ``now``."""
-    grid = record.grid.at[jnp.where(keep, now.accepted + 1, record.grid.shape[0])].set(now.end, mode="drop")
+    put = lambda all, number, one: all.at[jnp.where(keep, number, all.shape[0])].set(one, mode="drop")
+    record = record._replace(
+        grid=put(record.grid, now.accepted + 1, now.end),
+        dense=jax.tree.map(lambda all, one: put(all, now.accepted, one), record.dense, step.dense)
+        if record.dense is not None
+        else None,
+    )
     if record.slots is None:
-        return record._replace(grid=grid)
+        return record
     slots = jax.tree.leaves(record.slots)[0].shape[0]
 
     def is_full(carry):
@@ -378,4 +405,4 @@ def _recorded(record: Record, now: _Running, keep) -> Record:
         stride, kept = jax.lax.while_loop(lambda carry: any_lane(is_full(carry)), halve, (stride, kept))
     place = jnp.where(keep & (now.accepted % stride == 0), now.accepted // stride, slots)
     kept = jax.tree.map(lambda all, one: all.at[place].set(one, mode="drop"), kept, now.y)
-    return Record(grid, kept, stride, record.length)
+    return record._replace(slots=kept, stride=stride)

@@ -32,19 +32,29 @@ def program(fun: Callable[..., Any], choices: Hashable, make: Callable[[Callable
         kept = _KEPT[number] = watched, {}
     programs = kept[1]
     if (method, choices) not in programs:
+        for key in [key for key in programs if _is_over(key)]:
+            del programs[key]
         reference = kept[0]
         give = reference if method is None else lambda: types.MethodType(method, reference())
         programs[method, choices] = make(give)
     return programs[method, choices]
 
 
+def _is_over(choices: Any) -> bool:
+    """Whether a function among the choices is gone, so that no call can name them again."""
+    if isinstance(choices, tuple):
+        return any(map(_is_over, choices))
+    return isinstance(choices, Watched) and choices() is None
+
+
 class Watched:
     """A further function among the choices, told apart by identity and not kept alive."""
 
     def __init__(self, fun: Callable[..., Any]) -> None:
-        self._number = id(fun)
+        bound = isinstance(fun, types.MethodType)  # another object each time that it is taken
+        self._number = hash((id(fun.__self__), id(fun.__func__))) if bound else id(fun)
         try:
-            self._give: Callable[[], Any] = weakref.ref(fun)
+            self._give: Callable[[], Any] = weakref.WeakMethod(fun) if bound else weakref.ref(fun)
         except TypeError:
             self._give = lambda: fun
 
@@ -53,7 +63,11 @@ class Watched:
         return self._give()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Watched) and self() is not None and self() is other()
+        if not isinstance(other, Watched) or self._number != other._number:
+            return False
+        mine, others = self(), other()
+        bound = isinstance(mine, types.MethodType) and isinstance(others, types.MethodType)
+        return mine is not None and (mine is others or (bound and mine.__self__ is others.__self__))
 
     def __hash__(self) -> int:
         return self._number

@@ -67,16 +67,24 @@ def sample_mean(draw: Callable[..., Any], /, *, num_samples: int, chunk_size: in
     return named_sample_mean("sample_mean", draw, num_samples, chunk_size)
 
 
-def named_sample_mean(who: str, draw: Callable[..., Any], num_samples: int, chunk_size: int) -> Callable[..., Estimate]:
-    """``sample_mean`` in the name of whoever asks."""
+def named_sample_mean(
+    who: str, draw: Callable[..., Any], num_samples: int, chunk_size: int, evaluations: int = 1
+) -> Callable[..., Estimate]:
+    """``sample_mean`` in the name of whoever asks; a draw takes so many evaluations, which are the samples counted."""
     num_samples, chunk_size = _checked_counts(who, num_samples, chunk_size)
+    if num_samples % evaluations or num_samples < 2 * evaluations:
+        raise ValueError(
+            f"{who}: num_samples must be a multiple of {evaluations}, at least {2 * evaluations}, for draws come in "
+            f"groups, got {num_samples}."
+        )
     checks.function(who, draw)
+    draws, at_a_time = num_samples // evaluations, max(chunk_size // evaluations, 1)
 
     def batch(count, key, *args):
         return jax.vmap(draw, (0, *(None for _ in args)))(jax.random.split(key, count), *args)
 
     def mean(key, *args):
-        return _chunked_mean(who, lambda count, key: batch(count, key, *args), key, num_samples, chunk_size, 1)
+        return _chunked_mean(who, lambda count, key: batch(count, key, *args), key, draws, at_a_time, evaluations)
 
     return mean
 

@@ -15,7 +15,7 @@ def test_orders_are_read_from_the_finest_errors_that_are_clear_of_rounding(cache
     run = lab.run(config, out=tmp_path, progress=False)
     assert run.messages == [] and set(run.figures) == {"orders"}
     assert survivors("solver_order", run.dataset) == []
-    assert verdicts(run, run.dataset) == {ORDERS: "not judged", PAYS: "confirmed"}  # four solvers of twelve
+    assert verdicts(run, run.dataset) == {ORDERS: "not judged", PAYS: "confirmed"}  # four solvers of fifteen
     orders = {row["solver"]: row["driven growth"] for row in run.tables["Measured orders"]}
     assert {name: round(float(order)) for name, order in orders.items()} == {
         "euler": 1,
