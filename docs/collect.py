@@ -31,7 +31,7 @@ SHOWN = {
     "finite_differences-steps-steps.svg",
     "gradient_descent-regimes.svg",
     "monte_carlo-convergence-convergence.svg",
-    "neural_ode-pelts.svg",
+    "neural_ode-pelts-forecast.svg",
     "newton-order.svg",
     "order_chaos-factor_and_scales.svg",
     "vanishing_gradients-gradient_by_layer.svg",
