@@ -1,7 +1,7 @@
 """Training steps of neural ODEs: three problems, and a step of each by ours and by other libraries."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -108,8 +108,8 @@ def by_jaxcalc(field: Any, tolerance: float, **choices: Any) -> Callable[..., An
     return lambda start, times, args: solve(start, times, args)[1:]
 
 
-def diffrax_solution(field: Any, tolerance: float, solver: str = "Tsit5", **choices: Any) -> Callable[..., Any]:
-    """``solve(start, times, args)`` to a solution, as diffrax's manual has it."""
+def by_diffrax(field: Any, tolerance: float, solver: str = "Tsit5", **choices: Any) -> Callable[..., Any]:
+    """The same by diffrax, as its manual has it."""
     import diffrax
 
     def solve(start, times, args):
@@ -117,15 +117,9 @@ def diffrax_solution(field: Any, tolerance: float, solver: str = "Tsit5", **choi
         return diffrax.diffeqsolve(
             diffrax.ODETerm(field), getattr(diffrax, solver)(), times[0], times[-1], None, start, args, saveat=ends,
             stepsize_controller=diffrax.PIDController(tolerance, tolerance), **choices,
-        )  # fmt: skip
+        ).ys  # fmt: skip
 
     return solve
-
-
-def by_diffrax(field: Any, tolerance: float, **choices: Any) -> Callable[..., Any]:
-    """The same to the states after the first, by diffrax."""
-    solve = diffrax_solution(field, tolerance, **choices)
-    return lambda *operands: solve(*operands).ys
 
 
 def by_odeint(field: Any, tolerance: float) -> Callable[..., Any]:
@@ -236,23 +230,16 @@ def _in_torch(problem: Problem, tolerance: float, adjoint: bool) -> Any:
     return Field(), *map(tensor, (problem.start, problem.times, problem.targets)), solve
 
 
-def evaluations(problem: Problem, tolerance: float, with_torch: bool) -> dict[str, int]:
-    """How often each library evaluates the field on the way forward, and the ``steps`` that diffrax tries."""
-    import diffrax
-
+def evaluations(problem: Problem, tolerance: float, libraries: Collection[str]) -> dict[str, int]:
+    """How often each library evaluates the field on the way forward."""
+    solves = {"jaxcalc": by_jaxcalc, "diffrax": by_diffrax, "jax odeint": by_odeint}
     found = {}
-
-    def counted(library, solve):
+    for library in solves.keys() & libraries:
         field, calls = measure.count_calls(in_jax(problem))
-        result = jax.block_until_ready(jax.jit(solve(field))(problem.start, problem.times, problem.params))
+        solve = jax.jit(solves[library](field, tolerance))
+        jax.block_until_ready(solve(problem.start, problem.times, problem.params))
         found[library] = calls[0]
-        return result
-
-    counted("jaxcalc", lambda field: by_jaxcalc(field, tolerance))
-    counted("jax odeint", lambda field: by_odeint(field, tolerance))
-    solution = counted("diffrax", lambda field: diffrax_solution(field, tolerance))
-    found["steps"] = int(solution.stats["num_steps"])
-    if with_torch:
+    if "torchdiffeq" in libraries:
         import torch  # pyright: ignore[reportMissingImports]
 
         field, start, times, _, solve = _in_torch(problem, tolerance, False)

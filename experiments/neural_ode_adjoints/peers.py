@@ -37,7 +37,7 @@ ROUTES = get_args(RouteName)
 _TUNED = ("diffrax, all steps kept", "diffrax, forward mode")
 _TORCH = tuple(name for name in ROUTES if name.startswith("torchdiffeq"))
 _FEW = 16  # parameters, up to which sensitivities are carried forward
-_MOST_STEPS = 4096  # diffrax's default, and flow's
+_PER_STEP = 6  # evaluations of Tsit5, and one more at the start
 
 
 class Config(Timed):
@@ -49,7 +49,7 @@ class Config(Timed):
     """of the steps, relative and absolute"""
     agreement: float = pydantic.Field(1e-3, gt=0, lt=1)
     """relative error of loss or gradient beyond which a step is not timed"""
-    repeats: int = pydantic.Field(21, ge=1)
+    repeats: int = pydantic.Field(15, ge=1)
     min_seconds: float = pydantic.Field(1e-2, ge=0)
 
 
@@ -60,15 +60,17 @@ VARIABLES = {
     "compile_seconds": Variable(("route",), "s", "time that XLA took to compile it, 0 where nothing is"),
     "loss_error": Variable(("route",), "", "relative error of the loss", measured=False),
     "gradient_error": Variable(("route",), "", "relative error of the gradient", measured=False),
-    "evaluations": Variable(("route",), "", "evaluations of the field by the library's solve, forwards", measured=False),
+    "evaluations": Variable(
+        ("route",), "", "evaluations of the field by the library's solve, forwards", measured=False
+    ),
     "installed": Variable(("route",), "", "whether the library is installed", measured=False),
     "applies": Variable(("route",), "", "whether the route was asked for and is for this problem", measured=False),
     "agrees": Variable(("route",), "", "whether loss and gradient are right", measured=False),
 }
 
 
-def _makers(problem, tolerance, steps):
-    """``() -> step`` of each route."""
+def _makers(problem, tolerance, work):
+    """``() -> step`` of each route that is for the problem."""
     import diffrax
 
     from experiments.neural_ode_adjoints import _training as training
@@ -83,7 +85,9 @@ def _makers(problem, tolerance, steps):
         "jaxcalc": ours,
         "jaxcalc, checkpointed": lambda: ours(solver="tsit5", adjoint="checkpointed"),
         "diffrax": theirs,
-        "diffrax, all steps kept": lambda: theirs(adjoint=diffrax.RecursiveCheckpointAdjoint(steps)),
+        "diffrax, all steps kept": lambda: theirs(
+            adjoint=diffrax.RecursiveCheckpointAdjoint(max(work["diffrax"] // _PER_STEP, 1))
+        ),
         "jax odeint": lambda: training.jax_step(problem, training.by_odeint(field, tolerance)),
         "torchdiffeq": lambda: torch(False),
         "torchdiffeq, one thread": lambda: torch(False, 1),
@@ -113,7 +117,7 @@ def _reference(problem, tolerance):
     from experiments.neural_ode_adjoints import _training as training
 
     tight = max(1e-3 * tolerance, 64 * float(np.finfo(problem.start.dtype).eps))
-    solve = training.by_diffrax(training.in_jax(problem), tight, solver="Dopri8", max_steps=16 * _MOST_STEPS)
+    solve = training.by_diffrax(training.in_jax(problem), tight, solver="Dopri8", max_steps=100_000)
     return _loss_and_gradient(training.jax_step(problem, solve))
 
 
@@ -122,9 +126,10 @@ def run(config, key):
 
     problem = build(config.problem, key)
     installed = {name: _installed(name) for name in ROUTES}
-    work = evaluations(problem, config.tolerance, installed["torchdiffeq"])
-    makers = _makers(problem, config.tolerance, work["steps"])
-    steps = {name: makers[name]() for name in ROUTES if name in makers and name in config.routes and installed[name]}
+    libraries = {_library(name) for name in config.routes if installed[name]}
+    work = evaluations(problem, config.tolerance, libraries)
+    makers = {n: make for n, make in _makers(problem, config.tolerance, work).items() if n in config.routes}
+    steps = {name: make() for name, make in makers.items() if installed[name]}
     loss, gradient = _reference(problem, config.tolerance)
     found = {name: _loss_and_gradient(step) for name, step in steps.items()}
     off = {name: abs(value / loss - 1) for name, (value, _) in found.items()}
@@ -144,9 +149,9 @@ def run(config, key):
         "compile_seconds": column({name: step.compile_seconds for name, step in steps.items()}),
         "loss_error": column(off),
         "gradient_error": column(turned),
-        "evaluations": np.array([work.get(_library(name), np.nan) for name in ROUTES], float),
+        "evaluations": column({name: work[_library(name)] for name in steps}),
         "installed": np.array(list(installed.values())),
-        "applies": np.array([name in makers and name in config.routes for name in ROUTES]),
+        "applies": np.array([name in makers for name in ROUTES]),
         "agrees": np.array([agrees.get(name, False) for name in ROUTES]),
     }
 
@@ -242,7 +247,9 @@ def figures(dataset):
     compiling = over(dataset, "problem").compile_seconds + over(dataset, "problem").trace_seconds
     panels[0, -1].set(xlabel="tracing and compiling (s)", title="all")
     _draw(panels[0, -1], compiling.where(compiling > 0).sel(route=shown))
-    absent = sorted({_library(name) for cell in cells.values() for name in ROUTES if name not in _those(cell, "installed")})
+    absent = sorted(
+        {_library(name) for cell in cells.values() for name in ROUTES if name not in _those(cell, "installed")}
+    )
     figure.set_label(
         "A training step: loss, gradient, update. Dots: medians of rounds in which all took turns; bars: quartiles. At "
         "the right what compiling takes, over the problems; torchdiffeq does not. "
