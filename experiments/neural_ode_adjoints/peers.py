@@ -113,7 +113,7 @@ def _loss_and_gradient(step):
 
 
 def _reference(problem, tolerance):
-    """Loss and gradient by diffrax's method of order 8, whose steps are held a thousand times tighter where they can be."""
+    """Loss and gradient by diffrax's method of order 8, held a thousand times tighter where numbers allow it."""
     from experiments.neural_ode_adjoints import _training as training
 
     tight = max(1e-3 * tolerance, 64 * float(np.finfo(problem.start.dtype).eps))
