@@ -1,4 +1,4 @@
-"""A small run beside plain diffrax, absent peers, and verdicts that follow the data."""
+"""A small run beside JAX's own solver, absent peers, and verdicts that follow the data."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from jaxcalc.lab import registry
 from tests.verdicts import claims, survivors, verdicts
 
 EXPERIMENT = "neural_ode_adjoints.peers"
-RAN = ["jaxcalc, checkpointed", "diffrax"]
+RAN = ["jaxcalc, checkpointed", "jax odeint"]
 AGREE, PLAIN, TUNED = "training-steps-agree", "training-step-near-plain-diffrax", "training-step-near-tuned-diffrax"
 DEFAULTS, ODEINT, TORCH = (
     "training-step-faster-than-diffrax-defaults",
@@ -26,7 +26,7 @@ def run(cache, tmp_path_factory):
     config = {
         "experiment": EXPERIMENT,
         "dtype": "float64",
-        "params": {"problem": "spiral", "routes": routes, "tolerance": 1e-4, "repeats": 2, "min_seconds": 0.0},
+        "params": {"problem": "perceptron", "routes": routes, "tolerance": 1e-4, "repeats": 2, "min_seconds": 0.0},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experiments._contest.installed", lambda name: False)
@@ -40,8 +40,8 @@ def test_without_torch(run):
     assert data.route.values[data.agrees.values].tolist() == RAN
     assert (data.seconds.sel(route=RAN) > 0).all() and np.isnan(data.seconds.sel(route="torchdiffeq")).all()
     assert float(data.gradient_error.sel(route=RAN).max()) < 1e-3
-    # Six in each step and one at the start, by either.
-    assert (data.evaluations.sel(route=RAN) % 6 < 4).all() and float(data.evaluations.sel(route="diffrax")) > 6
+    # At least a step of six stages.
+    assert (data.evaluations.sel(route=RAN) >= 7).all() and np.isnan(data.evaluations.sel(route="torchdiffeq"))
     assert set(run.figures) == {"steps"}
     with style.context():
         drawn = registry.load(EXPERIMENT).part.figures(data)["steps"]
@@ -49,20 +49,21 @@ def test_without_torch(run):
     assert survivors(EXPERIMENT, data) == []
     found = {claim.id: claim for claim in run.claims}
     assert found[AGREE].verdict == "confirmed" and found[TORCH].verdict == "not judged"
-    assert {id for id, claim in found.items() if claim.verdict != "not judged"} <= {AGREE, PLAIN}
+    assert {id for id, claim in found.items() if claim.verdict != "not judged"} == {AGREE}
 
 
 @pytest.fixture
 def steady(run):
     """As if all had run: ours in a millisecond, diffrax by its defaults in two, torchdiffeq in ten."""
     data = run.dataset
-    one = data.sel(route="diffrax")
+    one = data.sel(route="jax odeint")
     seconds = {"jaxcalc": 1e-3, "diffrax, all steps kept": 1e-3, "diffrax, forward mode": 1e-3}
     seconds |= {name: 1e-2 for name in map(str, data.route.values) if name.startswith("torchdiffeq")}
     values = np.array([seconds.get(str(name), 2e-3) for name in data.route.values])
     same = {name: data[name] * 0 + one[name] for name in ("loss_error", "gradient_error", "evaluations")}
     same = {name: data[name].fillna(0) * 0 + one[name] for name in same}
     flags = {name: data[name] | True for name in ("installed", "applies", "agrees")}
+    data = data.assign_coords(problem="spiral")
     return data.assign(seconds=data.seconds.fillna(0) * 0 + data.route.copy(data=values), **same, **flags)
 
 
@@ -72,9 +73,7 @@ def test_verdicts_follow_the_data(run, steady):
     assert judged() == good
     scaled = lambda route, factor: steady.seconds.where(steady.route != route, factor * steady.seconds)
     assert judged(seconds=scaled("jaxcalc", 1.1)) == good | {TUNED: "refuted"}
-    assert judged(seconds=scaled("jaxcalc", 2.5)) == good | {
-        name: "refuted" for name in (TUNED, DEFAULTS, ODEINT, TORCH)
-    }
+    assert judged(seconds=scaled("jaxcalc", 2.5)) == good | dict.fromkeys((TUNED, DEFAULTS, ODEINT, TORCH), "refuted")
     assert judged(seconds=scaled("jaxcalc, checkpointed", 1.06)) == good | {PLAIN: "refuted"}
     # The fastest of theirs counts.
     assert judged(seconds=scaled("torchdiffeq, adjoint, one thread", 0.4)) == good | {TORCH: "refuted"}
