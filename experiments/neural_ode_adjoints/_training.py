@@ -1,6 +1,7 @@
 """Training steps of neural ODEs: three problems, and a step of each by ours and by other libraries."""
 
 import functools
+import math
 from collections.abc import Callable, Collection
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -136,11 +137,11 @@ def in_jax(problem: Problem) -> Callable[..., Any]:
 
 
 class Step(NamedTuple):
-    """A training step: ``call()`` to loss and gradient first, the same at every call."""
+    """A training step: ``call()`` to loss and gradient first, the same at every call; NaN where nothing is compiled."""
 
     call: Callable[[], Any]
-    trace_seconds: float = 0.0
-    compile_seconds: float = 0.0
+    trace_seconds: float = math.nan
+    compile_seconds: float = math.nan
 
 
 def jax_step(problem: Problem, solve: Callable[..., Any], ahead: bool = False) -> Step:
@@ -205,7 +206,8 @@ def torch_step(problem: Problem, tolerance: float, adjoint: bool, threads: int |
         finally:
             torch.set_num_threads(own)
             with torch.no_grad():
-                torch._foreach_copy_(params, begin)
+                for array, first in zip(params, begin):
+                    array.copy_(first)
 
     return Step(call)
 

@@ -57,8 +57,8 @@ class Config(Timed):
 VARIABLES = {
     "route": Variable(("route",), "", "what takes the step", measured=False),
     "seconds": Variable(("route", "repeat"), "s", "run time of a training step"),
-    "trace_seconds": Variable(("route",), "s", "time to trace it, 0 where nothing is"),
-    "compile_seconds": Variable(("route",), "s", "time that XLA took to compile it, 0 where nothing is"),
+    "trace_seconds": Variable(("route",), "s", "time to trace it, NaN where nothing is"),
+    "compile_seconds": Variable(("route",), "s", "time that XLA took to compile it, NaN where nothing is"),
     "loss_error": Variable(("route",), "", "relative error of the loss", measured=False),
     "gradient_error": Variable(("route",), "", "relative error of the gradient", measured=False),
     "evaluations": Variable(
@@ -191,7 +191,7 @@ def _ratios(cells, route, others):
 
 
 def _said(ratios):
-    return ", ".join(f"{name} {ratio:.3g} of {other}" for name, (ratio, other) in ratios.items())
+    return "; ".join(f"{name} {ratio:.3g} of {other}" for name, (ratio, other) in ratios.items())
 
 
 def _over(route, others, check):
@@ -240,21 +240,22 @@ def figures(dataset):
     cells = _cells(dataset)
     ran = {name for cell in cells.values() for name in _those(cell, "installed", "applies")}
     shown = [name for name in ROUTES if name in ran]
-    width = {"width": "page", "height": 0.22 * len(shown) + 1.1}
+    width = {"width": "page", "height": 0.26 * len(shown) + 1.1}
     figure, panels = style.subplots(1, len(cells) + 1, sharey=True, squeeze=False, **width)
     for panel, (problem, cell) in zip(panels[0], cells.items()):
         panel.set(xscale="log", xlabel="training step (ms)", title=problem)
-        _draw(panel, 1e3 * cell.seconds.sel(route=shown))
-    compiling = over(dataset, "problem").compile_seconds + over(dataset, "problem").trace_seconds
-    panels[0, -1].set(xlabel="tracing and compiling (s)", title="all")
-    _draw(panels[0, -1], compiling.where(compiling > 0).sel(route=shown))
-    absent = sorted(
-        {_library(name) for cell in cells.values() for name in ROUTES if name not in _those(cell, "installed")}
-    )
+        seconds = cell.seconds.sel(route=shown)
+        _draw(panel, 1e3 * seconds)
+        _number(panel, 1e3 * median(seconds), median(seconds / cell.seconds.sel(route="jaxcalc")))
+    every = over(dataset, "problem").sel(route=shown)
+    _draw(panels[0, -1], every.compile_seconds + every.trace_seconds)
+    panels[0, -1].set(xlabel="compiling (s)", title="all problems", xlim=(0, None))
+    absent = {_library(name) for cell in cells.values() for name in ROUTES if name not in _those(cell, "installed")}
     figure.set_label(
-        "A training step: loss, gradient, update. Dots: medians of rounds in which all took turns; bars: quartiles. At "
-        "the right what compiling takes, over the problems; torchdiffeq does not. "
-        + (f"Not installed: {', '.join(absent)}. " if absent else "")
+        "A training step: loss, gradient, update. Dots: medians of rounds in which all took turns; bars: quartiles; "
+        "numbers: time over jaxcalc's, by rounds. At the right tracing and compiling, over the problems, which "
+        "torchdiffeq does not. "
+        + (f"Not installed: {', '.join(sorted(absent))}. " if absent else "")
         + "What gave another loss or gradient is left out."
     )
     return {"steps": figure}
@@ -262,10 +263,17 @@ def figures(dataset):
 
 def _draw(panel, values):
     for library, color in _COLORS.items():
-        mine = [_library(str(name)) == library for name in values.route.values]
-        if any(mine):
-            look = {"color": style.COLORS[color], "marker": "o", "markersize": 4.5}
-            style.rows(panel, values.where(values.route.isin(values.route[mine])), "route", **look)
+        mine = np.array([_library(str(name)) == library for name in values.route.values])
+        those = values.where(values.route.isin(values.route[mine]))
+        if those.notnull().any():
+            style.rows(panel, those, "route", color=style.COLORS[color], marker="o", markersize=4.5)
+
+
+def _number(panel, medians, ratios):
+    """The ratios beside the dots, with room for them."""
+    for row, (x, ratio) in enumerate(zip(medians.values, ratios.values)):
+        if np.isfinite(x) and np.isfinite(ratio):
+            panel.annotate(f"{ratio:.3g}", (x, row), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=6)
 
 
 def tables(dataset):
