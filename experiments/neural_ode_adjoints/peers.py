@@ -50,7 +50,7 @@ class Config(Timed):
     """of the steps, relative and absolute"""
     agreement: float = pydantic.Field(1e-3, gt=0, lt=1)
     """relative error of loss or gradient beyond which a step is not timed"""
-    repeats: int = pydantic.Field(21, ge=1)
+    repeats: int = pydantic.Field(31, ge=1)
     min_seconds: float = pydantic.Field(2e-3, ge=0)
 
 
