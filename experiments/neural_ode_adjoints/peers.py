@@ -271,9 +271,12 @@ def _draw(panel, values):
 
 def _number(panel, medians, ratios):
     """The ratios beside the dots, with room for them."""
+    panel.margins(x=0.12)
     for row, (x, ratio) in enumerate(zip(medians.values, ratios.values)):
         if np.isfinite(x) and np.isfinite(ratio):
-            panel.annotate(f"{ratio:.3g}", (x, row), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=6)
+            panel.annotate(
+                f"{digits(ratio):g}", (x, row), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=6
+            )
 
 
 def tables(dataset):
