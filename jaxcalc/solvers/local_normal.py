@@ -9,8 +9,7 @@ from jax import Array
 
 from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.guides import LocalNormal
-from jaxcalc.solvers.protocol import Iterate, Objective, strong
-from jaxcalc.solvers.trust_region import ball_step, start_ball
+from jaxcalc.transforms.hessian import hessian
 
 __all__ = ["DENSE", "Candidate", "best_on_the_way"]
 
@@ -21,6 +20,9 @@ _NEAR = 1e-6
 """A Newton step that promises fewer nats leads nowhere new."""
 _FLOOR = 1e-12
 """Curvatures below this share of the largest, scaled variable by variable, are rounding."""
+_HALVINGS = 40
+"""A step halved so often is below rounding."""
+_ARMIJO = 1e-4
 
 
 class Candidate(NamedTuple):
@@ -31,7 +33,11 @@ class Candidate(NamedTuple):
 
 
 class _Way(NamedTuple):
-    at: Iterate
+    """Where the way to the mode has led: the point, its log density and gradient, and the best so far."""
+
+    x: Array
+    value: Array
+    gradient: Array
     best: Candidate
     steps: Array
     arrived: Array
@@ -40,7 +46,8 @@ class _Way(NamedTuple):
 def best_on_the_way(log_density: Callable[[Array], Array], start: Array, noise: Array) -> Candidate:
     """Of the normal distributions that the curvature makes of each step towards the mode, the one of largest bound.
 
-    A mode need not exist, or may be far from where the mass is (a funnel's neck): the bound decides, not the density.
+    Steps are Newton's, with curvatures of the wrong sign turned, halved until the density rises. A mode need not exist,
+    or may be far from where the mass is (a funnel's neck): the bound decides, not the density.
 
     Args:
       log_density: ``(d,) -> scalar``.
@@ -53,30 +60,43 @@ def best_on_the_way(log_density: Callable[[Array], Array], start: Array, noise: 
     Source: Zhang, Carpenter, Gelman and Vehtari, "Pathfinder: parallel quasi-Newton variational inference", JMLR 23,
       2022, with the Hessian in place of its inverse's estimate.
     """
-    negative = lambda x: -log_density(x)
-    objective = Objective(negative)
+    rising = jax.value_and_grad(log_density)
+    curvature = hessian(log_density)
     # Bounds of a float32 density are no better than its rounding.
     near_enough = max(_NEAR, 1e3 * float(jnp.finfo(start.dtype).eps))
 
     def body(way: _Way) -> _Way:
-        at = way.at
-        hessian = objective.hessian(at.x)
-        near = _curvature_normal(at.x, hessian)
+        near = _curvature_normal(way.x, curvature(way.x))
         bound = jnp.mean(jax.vmap(lambda z: log_density(near.moved(z)))(noise)) + near.log_volume()
         bound = jnp.where(jnp.isfinite(bound), bound, -jnp.inf)
-        best = jax.tree.map(lambda new, old: jnp.where(bound > way.best.elbo, new, old), Candidate(near, bound), way.best)
-        promised = 0.5 * jnp.sum((near.factor.T @ at.gradient) ** 2)
-        following = strong(ball_step(objective, at, hessian))
-        arrived = (promised <= near_enough) | following.stuck | ~jnp.isfinite(at.value) | ~jnp.isfinite(promised)
-        return _Way(following, best, way.steps + 1, arrived)
+        better = lambda new, old: jnp.where(bound > way.best.elbo, new, old)
+        best = jax.tree.map(better, Candidate(near, bound), way.best)
+        whitened = near.factor.T @ way.gradient
+        step, slope = near.factor @ whitened, jnp.sum(whitened**2)
+
+        def refused(state: tuple[Array, Array, Array]) -> Array:
+            length, value, _ = state
+            enough = value >= way.value + _ARMIJO * length * slope
+            return ~enough & (length > 0.5**_HALVINGS)
+
+        def halved(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            length = 0.5 * state[0]
+            return length, *rising(way.x + length * step)
+
+        # Twice the full step comes first, so that one evaluation of the density stands in the program, not two.
+        begun = (jnp.asarray(2.0, start.dtype), jnp.asarray(-jnp.inf, start.dtype), way.gradient)
+        length, value, gradient = while_loop(refused, halved, begun)
+        moved = value > way.value
+        arrived = (0.5 * slope <= near_enough) | ~moved | ~jnp.isfinite(slope)
+        x = jnp.where(moved, way.x + length * step, way.x)
+        return _Way(x, jnp.where(moved, value, way.value), gradient, best, way.steps + 1, arrived)
 
     d = start.size
     unit = LocalNormal(start, jnp.eye(d, dtype=start.dtype), jnp.ones(d, start.dtype))
-    first = strong(start_ball(objective, start))
     none = Candidate(unit, jnp.asarray(-jnp.inf, start.dtype))
-    begun = _Way(first, none, jnp.zeros((), jnp.int32), ~jnp.isfinite(first.value))
-    end = while_loop(lambda way: ~way.arrived & (way.steps < _MAX_STEPS), body, begun)
-    return end.best
+    value, gradient = rising(start)
+    begun = _Way(start, value, gradient, none, jnp.zeros((), jnp.int32), ~jnp.isfinite(value))
+    return while_loop(lambda way: ~way.arrived & (way.steps < _MAX_STEPS), body, begun).best
 
 
 def _curvature_normal(x: Array, hessian: Array) -> LocalNormal:
