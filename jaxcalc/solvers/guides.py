@@ -53,6 +53,7 @@ class Guide(NamedTuple):
       push: ``(params, LocalNormal, noise (k,)) -> (x (d,), log q(x))``, differentiable in ``params``.
       entropy: ``(params, LocalNormal) -> scalar``, where there is a closed form; else None.
       scale: None, or the standard deviations to begin with, a number or (d,).
+      normal: whether it is a normal distribution for all parameters, whose location the noise 0 is pushed to.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Guide(NamedTuple):
     push: Callable[[Any, LocalNormal, Array], tuple[Array, Array]]
     entropy: Callable[[Any, LocalNormal], Array] | None = None
     scale: Any = None
+    normal: bool = False
 
 
 def mean_field(scale: ArrayLike | None = None) -> Guide:
@@ -74,7 +76,7 @@ def mean_field(scale: ArrayLike | None = None) -> Guide:
     Raises:
       ValueError: for a scale that is not positive and finite.
     """
-    return Guide("mean-field", _same, _init_mean_field, _push_mean_field, _entropy_mean_field, _scale(scale))
+    return Guide("mean-field", _same, _init_mean_field, _push_mean_field, _entropy_mean_field, _scale(scale), True)
 
 
 def full_rank(scale: ArrayLike | None = None) -> Guide:
@@ -86,7 +88,7 @@ def full_rank(scale: ArrayLike | None = None) -> Guide:
     Raises:
       ValueError: for a scale that is not positive and finite.
     """
-    return Guide("full-rank", _same, _init_full_rank, _push_full_rank, _entropy_full_rank, _scale(scale))
+    return Guide("full-rank", _same, _init_full_rank, _push_full_rank, _entropy_full_rank, _scale(scale), True)
 
 
 def low_rank(rank: int = 5, scale: ArrayLike | None = None) -> Guide:
@@ -103,7 +105,7 @@ def low_rank(rank: int = 5, scale: ArrayLike | None = None) -> Guide:
       Computational and Graphical Statistics 27, 2018.
     """
     rank = checks.integer("low_rank", "rank", rank)
-    return Guide("low-rank", *_low_rank(rank), _scale(scale))
+    return Guide("low-rank", *_low_rank(rank), _scale(scale), True)
 
 
 GUIDES: dict[str, Callable[[], Guide]] = {"mean-field": mean_field, "full-rank": full_rank, "low-rank": low_rank}

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxcalc.engines import finite_differences
 from jaxcalc.solvers.control import while_loop
 from jaxcalc.solvers.guides import LocalNormal
+from jaxcalc.solvers.minimize import is_twice_differentiable
 from jaxcalc.transforms.hessian import hessian
 
 __all__ = ["DENSE", "Candidate", "best_on_the_way"]
@@ -23,6 +25,8 @@ _FLOOR = 1e-12
 _HALVINGS = 40
 """A step halved so often is below rounding."""
 _ARMIJO = 1e-4
+_NOISE = 1e-9
+"""Of a gradient by an adaptive solve, where another step is accepted."""
 
 
 class Candidate(NamedTuple):
@@ -61,7 +65,7 @@ def best_on_the_way(log_density: Callable[[Array], Array], start: Array, noise: 
       2022, with the Hessian in place of its inverse's estimate.
     """
     rising = jax.value_and_grad(log_density)
-    curvature = hessian(log_density)
+    curvature = _curvature(log_density, start)
     # Bounds of a float32 density are no better than its rounding.
     near_enough = max(_NEAR, 1e3 * float(jnp.finfo(start.dtype).eps))
 
@@ -97,6 +101,13 @@ def best_on_the_way(log_density: Callable[[Array], Array], start: Array, noise: 
     value, gradient = rising(start)
     begun = _Way(start, value, gradient, none, jnp.zeros((), jnp.int32), ~jnp.isfinite(value))
     return while_loop(lambda way: ~way.arrived & (way.steps < _MAX_STEPS), body, begun).best
+
+
+def _curvature(log_density: Callable[[Array], Array], start: Array) -> Callable[[Array], Array]:
+    """The Hessian; where there is a gradient alone, an adjoint's say, its differences, which do for coordinates."""
+    if is_twice_differentiable(log_density, start, ()):
+        return hessian(log_density)
+    return finite_differences.jacobian(jax.grad(log_density), noise=_NOISE)
 
 
 def _curvature_normal(x: Array, hessian: Array) -> LocalNormal:

@@ -20,6 +20,7 @@ from jaxcalc.solvers.local_normal import DENSE, Candidate, best_on_the_way
 from jaxcalc.solvers.minimize import minimize
 from jaxcalc.solvers.solution import Solution
 from jaxcalc.solvers.variational_solution import VariationalSolution, VariationalStatus
+from jaxcalc.solvers.weighted_moments import columns, light_and_exact, moments, unpacked
 from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.program_cache import program
 
@@ -30,10 +31,10 @@ _BATCH = 256
 _PATH_DRAWS = 32
 _GAIN = 0.01
 """Nats: a bound that could still rise by more is not at its optimum."""
-_MEAN_DIGITS, _SD_DIGITS = 1 / 30, 1 / 20
-"""Standard errors that a mean and a standard deviation may have, in standard deviations: a third of what would show."""
 _RIVAL = 5.0
 """Nats below the best bound from which on another mode does not count."""
+_WIDE, _FREEDOM = 0.2, 5
+"""The share of draws from the guide with the tails of Student's t of so many degrees of freedom."""
 _INVALID = 0.01
 """The share of draws that may be no number: far out, a solve may fail where the posterior has no mass."""
 
@@ -284,23 +285,23 @@ def _judged(
 ) -> VariationalSolution:
     """Fresh draws, their weights, and the verdict."""
     guide, count = static.guide, static.num_samples
-    size = guide.num_noise(near.location.size)
-    noise = jax.random.normal(key, (count, size), near.location.dtype)
+    noise, own = _judging_noise(static, near, key)
+    top = guide.push(fit.x, near, jnp.zeros_like(noise[0]))[1]
 
-    def weigh(z: Array) -> tuple[Array, Array, list[Array]]:
+    def weigh(z: Array) -> tuple[Array, Array, Array, list[Array]]:
         x, log_q = guide.push(fit.x, near, z)
-        return x, space.log_density(x) - log_q, space.constrain(x)[0]
+        log_p = space.log_density(x)
+        drawn = _log_mixture(log_q, top, x.size) if guide.normal else log_q
+        return x, log_p - log_q, log_p - drawn, space.constrain(x)[0]
 
-    vectors, ratios, leaves = jax.lax.map(weigh, noise, batch_size=_BATCH)
-    invalid = jnp.mean(jnp.isnan(ratios), dtype=ratios.dtype)
-    log_weights, khat = smooth_log_weights(ratios)
-    draws = jnp.concatenate([leaf.reshape(count, -1) for leaf in leaves], axis=1)
-    told = _moments(draws, log_weights)
-    threshold = khat_threshold(count)
-    exact = (told.mean_error <= _MEAN_DIGITS * told.sd) & (told.sd_error <= _SD_DIGITS * told.sd)
-    light = (khat <= threshold) & (told.khat <= threshold)
+    vectors, ratios, drawn_ratios, leaves = jax.lax.map(weigh, noise, batch_size=_BATCH)
+    invalid = jnp.mean(jnp.isnan(drawn_ratios), dtype=ratios.dtype)
+    log_weights, khat = smooth_log_weights(drawn_ratios)
+    draws = columns(leaves)
+    told = moments(draws, log_weights, khat)
+    light, exact = light_and_exact(told, khat, count)
     optimal = improvement <= _GAIN
-    rival = _has_rival(vectors, candidates)
+    rival = _has_rival(vectors[:own], candidates)
     verdicts = [
         (~good, VariationalStatus.BAD_START),
         (~(invalid <= _INVALID) | ~jnp.isfinite(told.mean).all(), VariationalStatus.NONFINITE),
@@ -312,24 +313,23 @@ def _judged(
     status = jnp.asarray(int(VariationalStatus.BELIEVED), jnp.int32)
     for holds, kind in reversed(verdicts):
         status = jnp.where(holds, jnp.int32(kind), status)
-    grave = status >= VariationalStatus.NOT_OPTIMAL
-    finite = jnp.where(jnp.isnan(ratios), -jnp.inf, ratios)
-    like = functools.partial(_unpacked, structure, leaves)
-    smoothed_size = 1 / jnp.sum(jnp.exp(2 * log_weights))
+    sound = status < VariationalStatus.NOT_OPTIMAL
+    like = functools.partial(unpacked, structure, leaves)
     return VariationalSolution(
         mean=like(told.mean),
         sd=like(told.sd),
         mean_error=like(told.mean_error),
-        guide_mean=like(draws.mean(0)),
-        guide_sd=like(draws.std(0, ddof=1)),
+        guide_mean=like(draws[:own].mean(0)),
+        guide_sd=like(draws[:own].std(0, ddof=1)),
+        guide_khat=pareto_khat(ratios[:own]),
         khat=khat,
         khats=like(told.khat),
-        threshold=jnp.asarray(threshold, draws.dtype),
-        reliable=like(light & exact & ~grave),
-        elbo=jnp.mean(ratios),
-        elbo_error=jnp.std(ratios, ddof=1) / math.sqrt(count),
-        log_evidence=_log_evidence(finite, log_weights),
-        effective_size=smoothed_size,
+        threshold=jnp.asarray(khat_threshold(count), draws.dtype),
+        reliable=like(told.reliable & sound),
+        elbo=jnp.mean(ratios[:own]),
+        elbo_error=jnp.std(ratios[:own], ddof=1) / math.sqrt(own),
+        log_evidence=_log_evidence(drawn_ratios, log_weights),
+        effective_size=1 / jnp.sum(jnp.exp(2 * log_weights)),
         improvement=improvement,
         status=status,
         draws=jax.tree.unflatten(structure, leaves),
@@ -341,35 +341,38 @@ def _judged(
     )
 
 
-class _Moments(NamedTuple):
-    """Of each column, (p,): by weights, with standard errors."""
+def _judging_noise(static: _Static, near: LocalNormal, key: Array) -> tuple[Array, int]:
+    """Noise for the draws that judge, and how many of them, the first, are the guide's own; the rest are spread wide.
 
-    mean: Array
-    sd: Array
-    mean_error: Array
-    sd_error: Array
-    khat: Array
+    Weights of a normal guide have no bound where the posterior has heavier tails: a few of what the guide hardly ever
+    draws weigh most. In a mixture with a wider one they have.
+    """
+    size, dtype = static.guide.num_noise(near.location.size), near.location.dtype
+    normal_key, wide_key = jax.random.split(key)
+    noise = jax.random.normal(normal_key, (static.num_samples, size), dtype)
+    if not static.guide.normal:
+        return noise, static.num_samples
+    wide = int(_WIDE * static.num_samples)
+    squares = jnp.mean(jax.random.normal(wide_key, (wide, _FREEDOM), dtype) ** 2, axis=1)
+    own = static.num_samples - wide
+    return noise.at[own:].divide(jnp.sqrt(squares)[:, None]), own
 
 
-def _moments(draws: Array, log_weights: Array) -> _Moments:
-    weights = jnp.exp(log_weights)
-    # A draw of weight 0 may be anything.
-    draws = jnp.where((weights > 0)[:, None], draws, 0)
+def _log_mixture(log_q: Array, top: Array, d: int) -> Array:
+    """The log density of what is drawn, from that of the normal guide and its largest value.
 
-    def column(x: Array) -> _Moments:
-        mean = jnp.sum(weights * x)
-        apart = x - mean
-        variance = jnp.sum(weights * apart**2)
-        sd = jnp.sqrt(variance)
-        mean_error = jnp.sqrt(jnp.sum((weights * apart) ** 2))
-        sd_error = jnp.sqrt(jnp.sum((weights * (apart**2 - variance)) ** 2)) / (2 * sd)
-        return _Moments(mean, sd, mean_error, sd_error, pareto_khat(log_weights, apart**2))
-
-    return jax.lax.map(column, draws.T)
+    Source: Hesterberg, "Weighted average importance sampling and defensive mixture distributions", Technometrics 37,
+      1995.
+    """
+    lgamma, nu = math.lgamma, _FREEDOM
+    constant = lgamma((nu + d) / 2) - lgamma(nu / 2) + d / 2 * math.log(2 / nu)
+    log_t = top + constant - (nu + d) / 2 * jnp.log1p(2 * (top - log_q) / nu)
+    return jnp.logaddexp(math.log(1 - _WIDE) + log_q, math.log(_WIDE) + log_t)
 
 
 def _log_evidence(ratios: Array, log_weights: Array) -> Array:
     """The logarithm of the mean weight. Smoothing moves the tail alone: the body tells the constant taken out."""
+    ratios = jnp.where(jnp.isnan(ratios), -jnp.inf, ratios)
     body = jnp.argsort(ratios)[ratios.size // 2]
     return ratios[body] - log_weights[body] - math.log(ratios.size)
 
@@ -389,13 +392,6 @@ def _has_rival(vectors: Array, candidates: Candidate) -> Array:
     # Beyond where normal draws lie: mean d and variance 2 d.
     beyond = squares > d + 4 * math.sqrt(2 * d) + 8
     return jnp.any(beyond & (candidates.elbo >= jnp.max(candidates.elbo) - _RIVAL))
-
-
-def _unpacked(structure: Any, leaves: list[Array], columns: Array) -> Any:
-    """Columns as a tree like the draws', without their first axis."""
-    shapes = [leaf.shape[1:] for leaf in leaves]
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    return jax.tree.unflatten(structure, [p.reshape(s) for p, s in zip(jnp.split(columns, ends[:-1]), shapes)])
 
 
 # -- arguments -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What variational inference returns: a guide, a posterior corrected by its weights, and whether to believe it."""
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from jax.core import Tracer
 
 from jaxcalc import checks
 from jaxcalc.solvers.solution import Solution
+from jaxcalc.solvers.weighted_moments import Moments, moments_of
 
 __all__ = ["VariationalSolution", "VariationalStatus"]
 
@@ -36,12 +38,12 @@ class VariationalStatus(enum.IntEnum):
 
 
 _WORDS = {
-    VariationalStatus.BELIEVED: "believed: k-hat {khat:.2f} is at most {threshold:.2f} and the worst of single "
-    "quantities {worst:.2f}; the weights are worth {size:.0f} independent draws",
+    VariationalStatus.BELIEVED: "believed: k-hat {khat:.2f} and that of every quantity, {worst:.2f} the worst, are "
+    "at most {threshold:.2f}; the weights are worth {size:.0f} independent draws",
     VariationalStatus.FEW_DRAWS: "too few draws: k-hat {khat:.2f} is good, but the weights are worth {size:.0f} "
     "independent draws, which do not tell some mean to a thirtieth of its standard deviation or that one to a "
     "twentieth; raise num_samples, or take a richer guide",
-    VariationalStatus.HEAVY_TAILS: "not to be believed: k-hat {khat:.2f}, the worst of single quantities {worst:.2f}, "
+    VariationalStatus.HEAVY_TAILS: "not to be believed: k-hat {khat:.2f}, or that of some quantity, {worst:.2f}, is "
     "above {threshold:.2f}: the guide misses mass of the posterior; {remedy}",
     VariationalStatus.NOT_OPTIMAL: "not at the optimum: a step could still raise the bound by some {gain:.2g} nats; "
     "raise max_steps or num_draws, start elsewhere, or scale the variables",
@@ -71,8 +73,10 @@ class VariationalSolution:
     Args:
       mean, sd: of the posterior, by smoothed importance weights; like start.
       mean_error: their standard errors, of the mean alone; like start.
-      guide_mean, guide_sd: of the guide itself, by the same draws without weights; like start.
-      khat: of the weights.
+      guide_mean, guide_sd: of the guide itself; like start.
+      guide_khat: of weights of the guide's own draws: whether the guide itself is near the posterior.
+      khat: of the weights that the means are taken by. Normal guides are mixed with a share of wider draws for it, which
+        bounds the weights.
       khats: of the weights times squared deviations, which standard deviations need; like start.
       threshold: what they may be at most for that many draws.
       reliable: whether an entry's mean and standard deviation are to be believed; like start.
@@ -82,7 +86,7 @@ class VariationalSolution:
       effective_size: how many independent draws of the posterior the weights are worth.
       improvement: nats that a step could still raise the bound by, of what was optimised.
       status: a ``VariationalStatus``, int32.
-      draws: of the guide, like start with a leading axis; log_weights: (S,), normalised.
+      draws: like start with a leading axis; log_weights: (S,), theirs, smoothed and normalised.
       invalid: the share of draws at which the log density is not a number; their weight is 0.
       params: the guide's parameters.
       fit: the ``Solution`` of the optimisation.
@@ -94,6 +98,7 @@ class VariationalSolution:
     mean_error: Any
     guide_mean: Any
     guide_sd: Any
+    guide_khat: Array
     khat: Array
     khats: Any
     threshold: Array
@@ -115,6 +120,16 @@ class VariationalSolution:
     def believed(self) -> Array:
         """Whether all means and standard deviations are to be believed."""
         return self.status == VariationalStatus.BELIEVED
+
+    def moments(self, fun: Callable[[Any], Any]) -> Moments:
+        """Means and standard deviations of a function of x, with errors, k-hat and verdict.
+
+        Args:
+          fun: from x, like start, to an array or PyTree of real arrays.
+        """
+        checks.function("VariationalSolution.moments", fun)
+        sound = self.status < VariationalStatus.NOT_OPTIMAL
+        return moments_of(fun, self.draws, self.log_weights, self.khat, sound)
 
     def sample(self, key: Array, num_samples: int) -> Any:
         """Draws of the posterior: the guide's, drawn again by their weights.
