@@ -57,7 +57,7 @@ CHAPTERS = {
         "silent_failures",
         "normalizing_flow",
     ),
-    "probability": ("monte_carlo",),
+    "probability": ("monte_carlo", "elbo", "posteriors"),
     "benchmarks": (
         "derivative_routes",
         "derivative_prices",

@@ -235,7 +235,7 @@ _SIMPLEX = _Kind(
 
 
 def simplex() -> Bijection:
-    """Vectors of k positive numbers that sum to 1, by breaking a stick k - 1 times; their density is per dy_1..dy_(k-1).
+    """Vectors of k positive numbers that sum to 1, by breaking a stick k - 1 times; the volume is of the first k - 1.
 
     ``y_j = z_j prod_(i<j) (1 - z_i)``,  ``logit z_j = x_j - log(k - j)``; ``x = 0`` is the centre.
 

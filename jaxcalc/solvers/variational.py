@@ -79,7 +79,8 @@ def variational(
         to its optimum; or the name of a first-order method of ``minimize``, or an optax transformation, with fresh
         draws in each step.
       num_draws: n, of the bound, for every step; of a full-rank guide at least ``2 d``.
-      num_importance: K; above 1 the objective is the importance-weighted bound, ``E log mean_K p / q``, of n / K groups.
+      num_importance: K; above 1 the objective is the importance-weighted bound, ``E log mean_K p / q``, of n / K
+        groups.
       num_samples: S, fresh draws that are weighed in the end.
       num_starts: how many: the given one, and others uniformly within 2 of it, where x is unconstrained.
       max_steps: of the optimisation.
@@ -338,6 +339,7 @@ def _judged(
         params=fit.x,
         fit=fit,
         guide=guide.name,
+        num_own=own,
     )
 
 

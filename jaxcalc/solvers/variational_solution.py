@@ -1,9 +1,10 @@
 """What variational inference returns: a guide, a posterior corrected by its weights, and whether to believe it."""
 
 import enum
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -75,8 +76,8 @@ class VariationalSolution:
       mean_error: their standard errors, of the mean alone; like start.
       guide_mean, guide_sd: of the guide itself; like start.
       guide_khat: of weights of the guide's own draws: whether the guide itself is near the posterior.
-      khat: of the weights that the means are taken by. Normal guides are mixed with a share of wider draws for it, which
-        bounds the weights.
+      khat: of the weights that the means are taken by. Normal guides are mixed with a share of wider draws for it,
+        which bounds the weights.
       khats: of the weights times squared deviations, which standard deviations need; like start.
       threshold: what they may be at most for that many draws.
       reliable: whether an entry's mean and standard deviation are to be believed; like start.
@@ -91,6 +92,7 @@ class VariationalSolution:
       params: the guide's parameters.
       fit: the ``Solution`` of the optimisation.
       guide: the family's name; static.
+      num_own: how many draws, the first, are the guide's own; static.
     """
 
     mean: Any
@@ -115,19 +117,29 @@ class VariationalSolution:
     params: Any
     fit: Solution
     guide: str
+    num_own: int
 
     @property
     def believed(self) -> Array:
         """Whether all means and standard deviations are to be believed."""
         return self.status == VariationalStatus.BELIEVED
 
-    def moments(self, fun: Callable[[Any], Any]) -> Moments:
+    def moments(self, fun: Callable[[Any], Any], *, of: Literal["posterior", "guide"] | str = "posterior") -> Moments:
         """Means and standard deviations of a function of x, with errors, k-hat and verdict.
 
         Args:
           fun: from x, like start, to an array or PyTree of real arrays.
+          of: the posterior, by weights, or the guide as it is; of the latter ``reliable`` speaks of the draws alone.
+
+        Raises:
+          ValueError: for another word.
         """
-        checks.function("VariationalSolution.moments", fun)
+        who = "VariationalSolution.moments"
+        checks.function(who, fun)
+        if checks.one_of(who, "of", of, ("posterior", "guide")) == "guide":
+            own = jax.tree.map(lambda leaf: leaf[: self.num_own], self.draws)
+            even = jnp.full(self.num_own, -math.log(self.num_own), self.log_weights.dtype)
+            return moments_of(fun, own, even, jnp.asarray(-jnp.inf), jnp.asarray(True))
         sound = self.status < VariationalStatus.NOT_OPTIMAL
         return moments_of(fun, self.draws, self.log_weights, self.khat, sound)
 
@@ -161,7 +173,7 @@ class VariationalSolution:
         return jax.tree.map(lambda leaf: _by_column(one, leaf), self.draws)
 
     def explain(self) -> str:
-        """The verdict with its remedy, and how far the guide's own deviations are off; for lanes, how many had which."""
+        """The verdict, its remedy, and how far the guide's own deviations are off; for lanes, how many had which."""
         if isinstance(self.status, Tracer):
             raise TypeError("VariationalSolution.explain needs numbers; call it outside jit and vmap.")
         status = np.asarray(self.status)
@@ -210,6 +222,6 @@ def _by_column(one: Any, leaf: Array) -> Array:
 
 jax.tree_util.register_dataclass(
     VariationalSolution,
-    data_fields=[name for name in VariationalSolution.__dataclass_fields__ if name != "guide"],
-    meta_fields=["guide"],
+    data_fields=[name for name in VariationalSolution.__dataclass_fields__ if name not in ("guide", "num_own")],
+    meta_fields=["guide", "num_own"],
 )
