@@ -115,6 +115,7 @@ def _scale(scale: ArrayLike | None) -> Any:
     """The scale as hashable numbers: it is part of the program."""
     if scale is None:
         return None
+    scale = np.asarray(scale) if isinstance(scale, (list, tuple)) else scale
     checks.number("guide", "scale", scale, above=0, finite=True, remedy="It holds standard deviations.")
     array = np.asarray(scale, float)
     if array.ndim > 1:

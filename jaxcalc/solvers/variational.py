@@ -63,7 +63,8 @@ def variational(
     Three stages: Newton steps from several starts give a normal approximation, in whose coordinates the guide is then
     fitted; fresh draws of the guide are weighed by ``p / q``. Their smoothed weights correct the means and standard
     deviations, and their k-hat tells whether that can be relied on. A fit is ``believed`` if k-hat of the weights and
-    of each quantity is at most ``min(1 - 1 / log10 S, 0.7)``, the standard errors are at most a thirtieth of a standard
+    of each quantity is at most ``min(1 - 1 / log10 S, 0.7)`` (of weights none of which is above ten times their average
+    it may be anything: then there is no tail), the standard errors are at most a thirtieth of a standard
     deviation (of means) and a twentieth (of those), the bound is at its optimum, and no other start led to a mode of
     similar bound out of the guide's reach. A mode that no start leads to is not seen.
 
@@ -300,7 +301,7 @@ def _judged(
     log_weights, khat = smooth_log_weights(drawn_ratios)
     draws = columns(leaves)
     told = moments(draws, log_weights, khat)
-    light, exact = light_and_exact(told, khat, count)
+    light, exact = light_and_exact(told, khat, jnp.max(log_weights), count)
     optimal = improvement <= _GAIN
     rival = _has_rival(vectors[:own], candidates)
     verdicts = [
@@ -393,7 +394,9 @@ def _has_rival(vectors: Array, candidates: Candidate) -> Array:
         squares = jnp.sum((apart / vectors.std(0)) ** 2, axis=1)
     # Beyond where normal draws lie: mean d and variance 2 d.
     beyond = squares > d + 4 * math.sqrt(2 * d) + 8
-    return jnp.any(beyond & (candidates.elbo >= jnp.max(candidates.elbo) - _RIVAL))
+    # The best one is what the guide began from, wherever it has gone since.
+    others = jnp.arange(candidates.elbo.size) != jnp.argmax(candidates.elbo)
+    return jnp.any(others & beyond & (candidates.elbo >= jnp.max(candidates.elbo) - _RIVAL))
 
 
 # -- arguments -----------------------------------------------------------------------------------------------------

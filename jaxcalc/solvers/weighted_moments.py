@@ -12,8 +12,10 @@ from jax import Array
 
 from jaxcalc.functions.pareto import khat_threshold, pareto_khat
 
-__all__ = ["Moments", "columns", "light_and_exact", "moments", "moments_of", "unpacked"]
+__all__ = ["EVEN", "Moments", "columns", "light_and_exact", "moments", "moments_of", "unpacked"]
 
+EVEN = 10.0
+"""Times the average: where no weight is larger, there is no tail whatever its shape."""
 _MEAN_DIGITS, _SD_DIGITS = 1 / 30, 1 / 20
 """Standard errors that a mean and a standard deviation may have, in standard deviations: a third of what would show."""
 
@@ -64,15 +66,21 @@ def moments(draws: Array, log_weights: Array, khat: Array) -> Moments:
         return mean, sd, mean_error, squares_error / (2 * sd), pareto_khat(log_weights, apart**2)
 
     rows = jax.lax.map(column, draws.T)
-    light, exact = light_and_exact(Moments(*rows, None), khat, draws.shape[0])
+    light, exact = light_and_exact(Moments(*rows, None), khat, jnp.max(log_weights), draws.shape[0])
     return Moments(*rows, light & exact)
 
 
-def light_and_exact(told: Moments, khat: Array, num_samples: int) -> tuple[Array, Array]:
-    """Whether tails are light enough for averages, and whether those are exact enough, for each quantity."""
+def light_and_exact(told: Moments, khat: Array, largest: Array, num_samples: int) -> tuple[Array, Array]:
+    """Whether tails are light enough for averages, and whether those are exact enough, for each quantity.
+
+    Args:
+      khat: of the weights. largest: the logarithm of the largest of them, normalised.
+    """
     threshold = khat_threshold(num_samples)
+    # k-hat tells the shape of what exceeds the tail's cut, also where that is next to nothing beside the cut itself.
+    even = jnp.exp(largest) * num_samples <= EVEN
     exact = (told.mean_error <= _MEAN_DIGITS * told.sd) & (told.sd_error <= _SD_DIGITS * told.sd)
-    return (khat <= threshold) & (told.khat <= threshold), exact
+    return (even | (khat <= threshold)) & (told.khat <= threshold), exact
 
 
 def moments_of(fun: Callable[[Any], Any], draws: Any, log_weights: Array, khat: Array, sound: Array) -> Moments:

@@ -15,12 +15,12 @@ from tests.tolerance import assert_close
 
 pytestmark = pytest.mark.usefixtures("x64")
 COVARIANCE = np.array([[1.0, 0.8, 0.0], [0.8, 1.0, 0.3], [0.0, 0.3, 4.0]])
-PRECISION = jnp.asarray(np.linalg.inv(COVARIANCE))
+PRECISION = np.linalg.inv(COVARIANCE)
 FEW = {"num_samples": 1000, "num_starts": 1, "num_draws": 64}
 
 
 def gaussian(x, mean):
-    return -0.5 * (x - mean) @ PRECISION.astype(x.dtype) @ (x - mean)
+    return -0.5 * (x - mean) @ jnp.asarray(PRECISION, x.dtype) @ (x - mean)
 
 
 def log_gamma(x):
@@ -133,11 +133,11 @@ def test_lanes_jit_and_single_precision(normal_fits):
 
 
 def test_a_stochastic_fit_by_optax_comes_to_the_same_bound(normal_fits):
-    rate = optax.adam(optax.cosine_decay_schedule(0.05, 300))
+    rate = optax.adam(optax.cosine_decay_schedule(0.1, 1000))
     mean = jnp.array([1.0, -2.0, 3.0])
-    found = fit(gaussian, full_rank(scale=0.5), jnp.zeros(3), mean, method=rate, max_steps=300)
+    found = fit(gaussian, full_rank(scale=0.5), jnp.zeros(3), mean, method=rate, max_steps=1000, num_draws=256)
     assert float(normal_fits["full-rank"].elbo - found.elbo) < 0.05
-    assert float(found.improvement) < 0.01 and found.believed
+    assert float(found.improvement) < 0.01 and found.believed, found.explain()
 
 
 def test_an_importance_weighted_bound_lies_higher(normal_fits):
