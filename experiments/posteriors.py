@@ -187,7 +187,7 @@ def _own_khat(dataset):
     return Finding(
         holds(good.any()),
         limits=holds(wrong.any()),
-        measured=f"{wrong.sum()} of {good.sum()} quantities wrong in the guide itself although its k-hat is at most 0.7",
+        measured=f"{wrong.sum()} of {good.sum()} quantities wrong in the guide itself at a k-hat of at most 0.7",
         figure="posteriors",
     )
 
@@ -237,8 +237,8 @@ def figures(dataset):
     axes[1, 0].set_ylabel("error of the mean (reference sd)")
     axes[0, 0].legend(loc="lower left", fontsize=6.5)
     figure.set_label(
-        "Standard deviations (top) and errors of means (bottom) of all quantities beside the reference draws, by guide: "
-        "of the guide itself (grey crosses), and by weighted draws, said to be reliable (blue) or not (hollow orange). "
+        "Standard deviations (top) and errors of means (bottom) of all quantities beside the reference draws, by "
+        "guide: of the guide itself (grey crosses), and by weighted draws, said to be reliable (blue) or not (hollow orange). "
         "Bands: within 15 % and within 0.1 standard deviations."
     )
     return {"posteriors": figure, "khat": _draw_khat(data, guides)}

@@ -13,6 +13,8 @@ __all__ = ["fit_generalized_pareto", "khat_threshold", "pareto_khat", "smooth_lo
 
 _LEAST = 5
 """A tail of fewer numbers tells nothing."""
+_ROUNDING = 1e3
+"""Times eps of the largest weight: so much differs where weights are equal."""
 _PRIOR_SIZE, _PRIOR_SHAPE = 10, 0.5
 """The shape is drawn towards 1/2 as by so many further numbers, which steadies it where the tail is short."""
 
@@ -77,7 +79,7 @@ def smooth_log_weights(log_weights: Array) -> tuple[Array, Array]:
 
     Returns:
       ``(smoothed, k_hat)``: (S,), whose exponentials sum to 1, and a scalar: -inf where all weights of the tail are
-      equal, so that there is none, and infinite where no weight is finite.
+      equal but for rounding, so that there is none, and infinite where no weight is finite.
 
     Raises:
       ValueError: for fewer than 25 weights, whose tail tells nothing.
@@ -134,7 +136,8 @@ def _tail(tail: Array, cut: Array) -> tuple[Array, Array, Array]:
     # By expm1, since weights of a good guide differ by little.
     excesses = jnp.exp(cut) * jnp.expm1(tail - jnp.where(jnp.isfinite(cut), cut, 0))
     excesses = jnp.where(jnp.isfinite(cut), excesses, jnp.exp(tail))
-    flat = ~(excesses[-1] > 0)
+    # Of weights that are equal but for rounding the shape is that of rounding.
+    flat = ~(excesses[-1] > _ROUNDING * jnp.finfo(tail.dtype).eps)
     k, scale = fit_generalized_pareto(jnp.where(flat, jnp.arange(1.0, count + 1, dtype=tail.dtype), excesses))
     k = (count * k + _PRIOR_SIZE * _PRIOR_SHAPE) / (count + _PRIOR_SIZE)
     return k, scale, flat

@@ -40,7 +40,8 @@ class VariationalStatus(enum.IntEnum):
 
 _WORDS = {
     VariationalStatus.BELIEVED: "believed: k-hat {khat:.2f} and that of every quantity, {worst:.2f} the worst, are "
-    "at most {threshold:.2f}, or no weight is above ten times the average; the weights are worth {size:.0f} independent draws",
+    "at most {threshold:.2f}, or no weight is above ten times the average; the weights are worth "
+    "{size:.0f} independent draws",
     VariationalStatus.FEW_DRAWS: "too few draws: k-hat {khat:.2f} is good, but the weights are worth {size:.0f} "
     "independent draws, which do not tell some mean to a thirtieth of its standard deviation or that one to a "
     "twentieth; raise num_samples, or take a richer guide",

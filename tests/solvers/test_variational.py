@@ -122,8 +122,7 @@ def test_lanes_jit_and_single_precision(normal_fits):
     mean = jnp.array([1.0, -2.0, 3.0], jnp.float32)
 
     def one(seed):
-        found = variational(gaussian, "full-rank", jnp.zeros(3, jnp.float32), mean, key=jax.random.key(seed), **FEW)
-        return found
+        return variational(gaussian, "full-rank", jnp.zeros(3, jnp.float32), mean, key=jax.random.key(seed), **FEW)
 
     lanes = jax.jit(jax.vmap(one))(jnp.arange(2))
     assert lanes.mean.dtype == jnp.float32 and lanes.mean.shape == (2, 3) and lanes.believed.all()
@@ -195,7 +194,7 @@ def test_misuse_is_refused(guide, start, choices, says):
 
 
 def test_negative_scales_and_other_kinds_are_refused():
-    with pytest.raises(ValueError, match="scale must be finite and above 0, got -1.0"):
+    with pytest.raises(ValueError, match=r"scale must be finite and above 0, got -1\.0"):
         mean_field(scale=-1.0)
     with pytest.raises(TypeError, match="log_density must return a"):
         fit(lambda x: x, "mean-field", jnp.zeros(2))
