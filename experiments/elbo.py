@@ -190,9 +190,10 @@ def figures(dataset):
     _draw_directions(ways, dataset)
     figure.set_label(
         "How far the bounds of random normal guides of a linear-Gaussian model stay below the log evidence, against "
-        "their divergence (dashed: equal); importance-weighted bounds of one guide, with two standard errors; standard "
-        "deviations of a mean-field guide of a normal posterior of unit variances, and by its weighted draws (hollow: not "
-        "believed), beside theory (dashed); the normal densities of least divergence from a mixture of two parts."
+        "their divergence (dashed: equal); importance-weighted bounds of one guide, with two standard errors; "
+        "standard deviations of a mean-field guide of a normal posterior of unit variances, and by its weighted draws "
+        "(hollow: not believed), beside theory (dashed); the normal densities of least divergence "
+        "from a mixture of two parts."
     )
     return {"elbo": figure}
 

@@ -238,8 +238,8 @@ def figures(dataset):
     axes[0, 0].legend(loc="lower left", fontsize=6.5)
     figure.set_label(
         "Standard deviations (top) and errors of means (bottom) of all quantities beside the reference draws, by "
-        "guide: of the guide itself (grey crosses), and by weighted draws, said to be reliable (blue) or not (hollow orange). "
-        "Bands: within 15 % and within 0.1 standard deviations."
+        "guide: of the guide itself (grey crosses), and by weighted draws, said to be reliable (blue) or not "
+        "(hollow orange). Bands: within 15 % and within 0.1 standard deviations."
     )
     return {"posteriors": figure, "khat": _draw_khat(data, guides)}
 

@@ -88,10 +88,10 @@ class Bijection:
 
     def _entries(self, method: str, x: ArrayLike) -> Array:
         who = f"{self.kind.name}.{method}"
-        x = checks.real_array(who, "x", x)
-        if self.kind.vector and not (x.ndim and x.shape[-1]):
-            raise ValueError(f"{who}: expected vectors along the last axis, got shape {x.shape}.")
-        return x
+        entries: Array = checks.real_array(who, "x", x)
+        if self.kind.vector and not (entries.ndim and entries.shape[-1]):
+            raise ValueError(f"{who}: expected vectors along the last axis, got shape {entries.shape}.")
+        return entries
 
 
 def _everywhere(y: Array) -> Array:

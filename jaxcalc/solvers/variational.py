@@ -413,7 +413,7 @@ def _noise_size(who: str, guide: Guide, d: int) -> int:
     if isinstance(guide.scale, tuple):
         checks.shaped(who, "the guide's scale", (len(guide.scale),), d)
     size = guide.num_noise(d)
-    vector = jax.ShapeDtypeStruct((d,), float)
+    vector: Any = jax.ShapeDtypeStruct((d,), float)
     near = LocalNormal(vector, vector, vector)
     noise = jax.ShapeDtypeStruct((size,), float)
     x, log_q = jax.eval_shape(lambda near, noise: guide.push(guide.init(near), near, noise), near, noise)

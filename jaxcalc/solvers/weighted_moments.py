@@ -56,7 +56,7 @@ def moments(draws: Array, log_weights: Array, khat: Array) -> Moments:
     # A draw of weight 0 may be anything.
     draws = jnp.where((weights > 0)[:, None], draws, 0)
 
-    def column(x: Array) -> tuple[Array, ...]:
+    def column(x: Array) -> tuple[Array, Array, Array, Array, Array]:
         mean = jnp.sum(weights * x)
         apart = x - mean
         variance = jnp.sum(weights * apart**2)
@@ -66,8 +66,9 @@ def moments(draws: Array, log_weights: Array, khat: Array) -> Moments:
         return mean, sd, mean_error, squares_error / (2 * sd), pareto_khat(log_weights, apart**2)
 
     rows = jax.lax.map(column, draws.T)
-    light, exact = light_and_exact(Moments(*rows, None), khat, jnp.max(log_weights), draws.shape[0])
-    return Moments(*rows, light & exact)
+    told = Moments(*rows, reliable=None)
+    light, exact = light_and_exact(told, khat, jnp.max(log_weights), draws.shape[0])
+    return told._replace(reliable=light & exact)
 
 
 def light_and_exact(told: Moments, khat: Array, largest: Array, num_samples: int) -> tuple[Array, Array]:
