@@ -52,7 +52,7 @@ def variational(
     num_draws: int = 256,
     num_importance: int = 1,
     num_samples: int = 8192,
-    num_starts: int = 4,
+    num_starts: int = 12,
     max_steps: int = 1000,
     tol: float | None = None,
 ) -> VariationalSolution:
