@@ -57,7 +57,15 @@ CHAPTERS = {
         "silent_failures",
         "normalizing_flow",
     ),
-    "probability": ("monte_carlo", "gradient_estimators", "information", "evidence_integral", "policy_gradient"),
+    "probability": (
+        "monte_carlo",
+        "gradient_estimators",
+        "information",
+        "evidence_integral",
+        "policy_gradient",
+        "elbo",
+        "posteriors",
+    ),
     "benchmarks": (
         "derivative_routes",
         "derivative_prices",

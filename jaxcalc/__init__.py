@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxcalc.programs import calibrate as calibrate
     from jaxcalc.programs import cost as cost
     from jaxcalc.solvers import minimize as minimize
+    from jaxcalc.solvers import variational as variational
     from jaxcalc.transforms import MemoryBudgetError as MemoryBudgetError
     from jaxcalc.transforms import bilaplacian as bilaplacian
     from jaxcalc.transforms import classify_stationary_point as classify_stationary_point
@@ -63,6 +64,7 @@ _HOMES = {
     "cost": "jaxcalc.programs",
     "criticality": "jaxcalc.models",
     "minimize": "jaxcalc.solvers",
+    "variational": "jaxcalc.solvers",
     **dict.fromkeys(
         (
             "MemoryBudgetError",

@@ -8,9 +8,10 @@ import csv
 import gzip
 import importlib.util
 import io
+import json
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,7 @@ __all__ = [
     "digits",
     "houses",
     "lynx_hare",
+    "reference_posteriors",
     "standardize",
     "xor",
 ]
@@ -170,6 +172,20 @@ def lynx_hare() -> LynxHare:
     """
     table = np.loadtxt(io.StringIO(_vendored("lynx_hare.csv")), delimiter=",", skiprows=1)
     return LynxHare(table[:, 0].astype(np.int64), table[:, 1], table[:, 2])
+
+
+def reference_posteriors() -> dict[str, dict[str, Any]]:
+    """Eight Bayesian models in words, their data, and what 10,000 draws say of their posteriors.
+
+    Returns:
+      By name: ``model``, in words; ``data``, numbers and lists by name; ``reference``, for each quantity its ``mean``,
+      ``sd``, ``mcse`` (the Monte Carlo error of the mean), ``q05`` and ``q95`` (quantiles of 5 and 95 %);
+      ``num_draws``.
+
+    Source: Magnusson and others, posteriordb (https://github.com/stan-dev/posteriordb), read in April 2025: reference
+      draws of Stan's chains. Licence: BSD 3-clause, copyright the posteriordb authors.
+    """
+    return json.loads(_vendored("posteriors.json"))
 
 
 def xor() -> Xor:

@@ -15,6 +15,7 @@ from jaxcalc.solvers.descent import (
     nesterov,
     sgd,
 )
+from jaxcalc.solvers.guides import GUIDES, Guide, LocalNormal, full_rank, low_rank, mean_field
 from jaxcalc.solvers.history import HISTORY_LIMIT, History
 from jaxcalc.solvers.least_squares import (
     SQUARES,
@@ -34,15 +35,22 @@ from jaxcalc.solvers.second_order import SecondOrder
 from jaxcalc.solvers.solution import Multipliers, Solution
 from jaxcalc.solvers.trajectory import Result, iterate
 from jaxcalc.solvers.trust_region import trust_region
+from jaxcalc.solvers.variational import variational
+from jaxcalc.solvers.variational_solution import VariationalSolution, VariationalStatus
+from jaxcalc.solvers.weighted_moments import Moments
 
 __all__ = [
+    "GUIDES",
     "HISTORY_LIMIT",
     "LEAST_SQUARES",
     "METHODS",
     "SQUARES",
     "Evaluations",
+    "Guide",
     "History",
     "Iterate",
+    "LocalNormal",
+    "Moments",
     "Multipliers",
     "Objective",
     "Result",
@@ -50,6 +58,8 @@ __all__ = [
     "Solution",
     "Solver",
     "Status",
+    "VariationalSolution",
+    "VariationalStatus",
     "adam",
     "adamw",
     "best_learning_rate",
@@ -59,6 +69,7 @@ __all__ = [
     "contraction",
     "first_order",
     "fixed_point",
+    "full_rank",
     "gauss_newton",
     "gradient_descent",
     "iterate",
@@ -66,6 +77,8 @@ __all__ = [
     "least_squares",
     "levenberg_marquardt",
     "linear_rate",
+    "low_rank",
+    "mean_field",
     "minimize",
     "modified_cholesky",
     "momentum",
@@ -84,4 +97,5 @@ __all__ = [
     "stationarity",
     "steps_to",
     "trust_region",
+    "variational",
 ]

@@ -27,7 +27,7 @@ from jaxcalc.solvers.trust_region import trust_region
 from jaxcalc.transforms.guards import sending
 from jaxcalc.transforms.program_cache import Watched, program
 
-__all__ = ["METHODS", "minimize", "solve"]
+__all__ = ["METHODS", "is_twice_differentiable", "minimize", "solve"]
 
 METHODS: dict[str, Callable[[], Solver]] = {
     "gradient-descent": gradient_descent,
@@ -477,12 +477,12 @@ def _automatic(fun: Any, start: Any, args: Any, batches: Any, boxed: bool) -> st
     n = sum(leaf.size for leaf in jax.tree.leaves(start))
     # There are no factorisations in half precision.
     half = jax.tree.leaves(start)[0].dtype.itemsize < 4
-    if half or not _twice_differentiable(fun, start, args):
+    if half or not is_twice_differentiable(fun, start, args):
         return "l-bfgs"
     return "trust-region" if n <= (DENSE_BOXED if boxed else DENSE) else "newton-cg"
 
 
-def _twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
+def is_twice_differentiable(fun: Any, start: Any, args: Any) -> bool:
     """Whether the engine has products with the Hessian; a ``custom_vjp``, say, forbids a tangent of the gradient."""
     from jaxcalc.transforms import hvp, plan
 
