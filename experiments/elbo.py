@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, Variable, above, below, close, holds, jax, jnp, less
+from jaxcalc.lab import Finding, Variable, above, below, close, jax, jnp, less
 
 kind = "compiled"
 
@@ -293,9 +293,9 @@ def _seeks(dataset):
 def _hidden_mode(dataset):
     from jaxcalc.solvers import VariationalStatus
 
-    flagged = dataset.seeking_status == int(VariationalStatus.SEVERAL_MODES)
+    flagged = close(dataset.seeking_status, int(VariationalStatus.SEVERAL_MODES), 0.0)
     return Finding(
-        holds(flagged) & less(dataset.seeking_khat, 0.7),
+        flagged & less(dataset.seeking_khat, 0.7),
         measured=f"k-hat {float(dataset.seeking_khat):.2f}; told by another start",
     )
 
@@ -306,7 +306,8 @@ def _metropolis(dataset):
     return Finding(
         close(dataset.chain_mean)
         & below(abs(dataset.chain_variance / variance - 1), 0.03)
-        & less(dataset.chain_rhat, 1.01),
+        & less(dataset.chain_rhat, 1.01)
+        & above(dataset.chain_size, 4000.0),
         measured=f"mean {float(dataset.chain_mean):.4f}, variance {float(dataset.chain_variance):.5f}, R-hat "
         f"{float(dataset.chain_rhat):.4f}, {float(dataset.chain_size):.0f} effective draws",
     )

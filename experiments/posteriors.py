@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 
 from jaxcalc import lab, style
-from jaxcalc.lab import Finding, NotJudged, Variable, above, below, first, holds, jax, less, over
+from jaxcalc.lab import Finding, NotJudged, Variable, above, below, first, holds, jax, less, over, xarray
 
 kind = "timed"
 MODELS = (
@@ -112,15 +112,20 @@ def _by_model(dataset):
     return first(over(dataset, "model", "guide"), "model", "guide", "repeat", "quantity")
 
 
-def _columns(dataset, *names):
-    """Several variables by quantity, of those that there are, flat and in one order."""
-    data = _by_model(dataset).transpose("model", "guide", "repeat", "quantity", ...)
-    here = np.isfinite(data.reference_error.broadcast_like(data["shift"]).transpose(*data["shift"].dims).values)
-    out = {name: data[name].broadcast_like(data["shift"]).transpose(*data["shift"].dims).values for name in names}
-    for name, values in out.items():
-        if not np.isfinite(values[here]).all():
+def _here(data):
+    """Which quantities there are: models have different numbers of them."""
+    return data["valid"] if "valid" in data else xarray.ones_like(data.reference_error, dtype=bool)
+
+
+def _columns(data, *names):
+    """Several variables of all quantities, flat and in one order."""
+    like = data["shift"].transpose("model", "guide", "repeat", "quantity")
+    here = _here(data).broadcast_like(like).transpose(*like.dims).values
+    columns = {name: data[name].broadcast_like(like).transpose(*like.dims).values[here] for name in names}
+    for name, values in columns.items():
+        if not np.isfinite(values).all():
             raise NotJudged(f"{name}: not finite")
-    return [values[here] for values in out.values()]
+    return list(columns.values())
 
 
 def _wrong(shift, spread):
@@ -128,7 +133,7 @@ def _wrong(shift, spread):
 
 
 def _unflagged_are_right(dataset):
-    shift, spread, reliable = _columns(dataset, "shift", "spread", "reliable")
+    shift, spread, reliable = _columns(_by_model(dataset), "shift", "spread", "reliable")
     held = reliable > 0.5
     if not held.any():
         raise NotJudged("nothing is unflagged")
@@ -160,15 +165,13 @@ def _mean_field_is_narrow(dataset):
     data = _by_model(dataset)
     if "mean-field" not in data.guide.values:
         raise NotJudged("no mean-field guide")
-    narrow = data.sel(guide="mean-field")
-    worst, khat = narrow.guide_spread.min("quantity"), narrow.guide_khat
-    spread, told = worst.values.ravel(), khat.transpose(*worst.dims).values.ravel()
+    spread, told = _columns(data.sel(guide=["mean-field"]), "guide_spread", "khat")
     far = spread < _FAR
     missed = (spread < 1 - MOST_OFF_SD) & (told <= 0.7)
     return Finding(
         less(spread.min(), 0.5) & above(told[far], 0.7),
         limits=holds(missed.any()),
-        measured=f"narrowest {spread.min():.3f} of the true deviation; k-hat {told[far].min():.2f} and more where less "
+        measured=f"narrowest {spread.min():.3f} of the true deviation; k-hat by wider draws {told[far].min():.2f} and more where less "
         f"than {_FAR:g} is left, but {told.min():.2f} where {spread[told.argmin()]:.2f} is",
         figure="posteriors",
     )
@@ -182,7 +185,7 @@ def _fast(dataset):
 
 def _own_khat(dataset):
     """Whether a good k-hat of the guide's own draws vouches for the guide itself, uncorrected."""
-    shift, spread, khat = _columns(dataset, "guide_shift", "guide_spread", "guide_khat")
+    shift, spread, khat = _columns(_by_model(dataset), "guide_shift", "guide_spread", "guide_khat")
     good = khat <= 0.7
     wrong = _wrong(shift, spread) & good
     return Finding(
@@ -254,7 +257,7 @@ def _draw_guide(column, data, names):
         ax.axhspan(centre - half, centre + half, color="#E6E6E6", lw=0)
         for at, name in enumerate(names):
             one = data.sel(model=name).isel(repeat=0)
-            here = np.flatnonzero(np.isfinite(one.reference_error.values))
+            here = np.flatnonzero(_here(one).values)
             x = at + 0.7 * (np.arange(here.size) + 0.5) / here.size - 0.35
             held = one.reliable.values[here] > 0.5
             label = lambda text, at=at: text if at == 0 else "_"
