@@ -170,8 +170,8 @@ def _mean_field_is_narrow(dataset):
     return Finding(
         less(spread.min(), 0.5) & above(told[far], 0.7),
         limits=holds(missed.any()),
-        measured=f"narrowest {spread.min():.3f} of the true deviation; k-hat by wider draws {told[far].min():.2f} and more where less "
-        f"than {_FAR:g} is left, but {told.min():.2f} where {spread[told.argmin()]:.2f} is",
+        measured=f"narrowest {spread.min():.3f} of the true deviation; k-hat by wider draws {told[far].min():.2f} "
+        f"and more where less than {_FAR:g} is left, but {told.min():.2f} where {spread[told.argmin()]:.2f} is",
         figure="posteriors",
     )
 
