@@ -198,6 +198,7 @@ def _linear_vae(config, key):
     values = jnp.linalg.eigvalsh(points.T @ points / _POINTS)
     left = values[:2].mean()
     best = 0.5 * (4 * jnp.log(2 * jnp.pi) + jnp.sum(jnp.log(values[2:])) + 2 * jnp.log(left) + 4)
+    assert fit.history is not None
     loss = fit.history["value"]
     return {
         "vae_step": jnp.arange(loss.size),

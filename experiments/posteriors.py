@@ -85,7 +85,8 @@ def run(config, key):
         begun = time.perf_counter()
         fitted = jax.block_until_ready(fit(own))
         seconds = time.perf_counter() - begun
-        told.append(_told(fitted, *judged(fitted), problem.reference, seconds))
+        corrected, guide = judged(fitted)
+        told.append(_told(fitted, corrected, guide, problem.reference, seconds))
     rows = {name: np.stack([each[name] for each in told]) for name in told[0]}
     return {**rows, "reference_error": problem.reference.error / problem.reference.sd}
 
