@@ -49,9 +49,9 @@ _WORDS = {
     "above {threshold:.2f}: the guide misses mass of the posterior; {remedy}",
     VariationalStatus.NOT_OPTIMAL: "not at the optimum: a step could still raise the bound by some {gain:.2g} nats; "
     "raise max_steps or num_draws, start elsewhere, or scale the variables",
-    VariationalStatus.SEVERAL_MODES: "several modes: another start leads to a mode with a similar bound that the guide "
-    "does not reach; weights cannot tell what was never drawn. Break the symmetry, by supports such as ordered() say, "
-    "or sample by several chains",
+    VariationalStatus.SEVERAL_MODES: "several modes: another start leads to a place of similar bound that the guide "
+    "does not reach, another mode or a funnel's neck; weights cannot tell what was never drawn. Break the symmetry, "
+    "by supports such as ordered() say, write a hierarchy by standardised effects, or sample by several chains",
     VariationalStatus.NONFINITE: "not finite: the log density is not a number at {share:.1%} of the guide's draws; "
     "declare the support of constrained variables, or write it so that it is finite or -inf",
     VariationalStatus.BAD_START: "no start: the log density or its gradient is not finite there; start elsewhere",

@@ -5,7 +5,7 @@ import numpy as np
 from tests.verdicts import changed
 
 EXPERIMENT = "elbo"
-SMALL = {"elbo": {"groups": 500, "correlations": (0.0, 0.5, 0.95), "chain_steps": 50_000}}
+SMALL = {"elbo": {"groups": 500, "correlations": (0.0, 0.5, 0.95), "chain_steps": 50_000, "vae_steps": 1500}}
 
 
 def test_every_claim_passes_and_follows_its_data(run):
@@ -19,4 +19,5 @@ def test_every_claim_passes_and_follows_its_data(run):
     assert "reverse-divergence-seeks-a-mode" in changed(small, seeking_share=0.4 + data.seeking_share)
     assert "khat-does-not-see-a-missed-mode" in changed(small, seeking_status=0 * data.seeking_status)
     assert "mcmc-approximates-posterior-integrals" in changed(small, chain_mean=data.chain_mean + 0.02)
+    assert "vae-trains-encoder-and-decoder-jointly" in changed(small, vae_end=data.vae_end + 0.1)
     assert np.isfinite(data.mixture).all()
