@@ -106,13 +106,18 @@ def real() -> Bijection:
     return Bijection((), _REAL)
 
 
-_GREATER = _Kind(
-    "greater_than",
-    lambda x, low: low + jnp.exp(x),
-    lambda y, low: jnp.log(y - low),
-    lambda x, low: x,
-    lambda y, low: jnp.isfinite(y) & (y > low),
-)
+def _beyond(name: str, sign: int) -> _Kind:
+    """Numbers on one side of a bound: above it by a sign of 1, below it by -1."""
+    return _Kind(
+        name,
+        lambda x, bound: bound + sign * jnp.exp(x),
+        lambda y, bound: jnp.log(sign * (y - bound)),
+        lambda x, bound: x,
+        lambda y, bound: jnp.isfinite(y) & (sign * (y - bound) > 0),
+    )
+
+
+_GREATER, _LESS = _beyond("greater_than", 1), _beyond("less_than", -1)
 
 
 def positive() -> Bijection:
@@ -130,15 +135,6 @@ def greater_than(low: ArrayLike) -> Bijection:
       ValueError: for a bound that is not finite.
     """
     return Bijection((_bound("greater_than", "low", low),), _GREATER)
-
-
-_LESS = _Kind(
-    "less_than",
-    lambda x, high: high - jnp.exp(x),
-    lambda y, high: jnp.log(high - y),
-    lambda x, high: x,
-    lambda y, high: jnp.isfinite(y) & (y < high),
-)
 
 
 def less_than(high: ArrayLike) -> Bijection:

@@ -4,8 +4,9 @@ from jaxcalc.transforms.choose import MemoryBudgetError
 from jaxcalc.transforms.compare import Comparison, compare, plan
 from jaxcalc.transforms.divergence import DivergenceMethod, divergence
 from jaxcalc.transforms.expectation import expectation, marginal, total_mass, variance
-from jaxcalc.transforms.flow import AdjointName, Flow, flow
+from jaxcalc.transforms.flow import Flow, flow
 from jaxcalc.transforms.flow_path import Path
+from jaxcalc.transforms.flow_request import AdjointName
 from jaxcalc.transforms.flow_solvers import SOLVER_ORDERS, SolverName
 from jaxcalc.transforms.forward_laplacian import forward_laplacian
 from jaxcalc.transforms.gradient_trust import GradientTrust, gradient_trust

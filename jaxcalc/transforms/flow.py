@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +11,25 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxcalc import checks
-from jaxcalc.transforms.flow_choice import AUTO_LEGS, OWN_ADJOINTS, checked_rates, own_walk
-from jaxcalc.transforms.flow_event import DIRECTIONS, Direction
+from jaxcalc.transforms.flow_choice import AUTO_LEGS, own_walk
+from jaxcalc.transforms.flow_event import Direction
+from jaxcalc.transforms.flow_functions import checked_rates
 from jaxcalc.transforms.flow_library import walk_by_library
 from jaxcalc.transforms.flow_path import Path
-from jaxcalc.transforms.flow_solvers import SolverName, interpolation, method
+from jaxcalc.transforms.flow_request import (
+    ADJOINTS,
+    AdjointName,
+    Choices,
+    checked_start,
+    flow_choices,
+    needs_tolerances,
+)
+from jaxcalc.transforms.flow_solvers import SolverName, interpolation
 from jaxcalc.transforms.flow_steps import EVENT, NO_TIMES, NON_FINITE, REACHED, Walk
 from jaxcalc.transforms.guards import sending
-from jaxcalc.transforms.program_cache import Watched, program
+from jaxcalc.transforms.program_cache import program
 
-__all__ = ["AdjointName", "Choices", "Flow", "checked_start", "flow", "flow_choices", "needs_tolerances", "walked"]
-
-AdjointName = Literal["auto", "discrete", "forward", "reversible", "quadrature", "checkpointed", "backsolve", "direct"]
-
-# Adjoints of explicit methods. After a long implicit step a stiff field's adjoint decays within a small part of it,
-# which no quadrature over the step sees.
-_EXPLICIT = ("reversible", "quadrature")
-# Adjoints that keep states, as many as are asked for.
-_RECORDING = ("checkpointed", "discrete", "quadrature")
+__all__ = ["Flow", "flow", "walked"]
 
 _WORDS = (
     "reached: the states at all times were computed",
@@ -194,109 +195,6 @@ def flow(
     return sending(flow_map)
 
 
-def needs_tolerances(choices: "Choices") -> bool:
-    """Whether steps adapt, or each solves equations."""
-    return choices.num_steps is None or method(choices.solver).implicit
-
-
-class Choices(NamedTuple):
-    """What ``flow`` was asked for beside its field; tolerances are operands of the programs.
-
-    ``sensitive`` says that steps are those of a flow that is differentiated, though it is not.
-    """
-
-    solver: str
-    adjoint: str
-    memory_budget: int | None
-    num_steps: int | None
-    max_steps: int | None
-    checkpoints: int | None
-    event: Watched | None = None
-    direction: str = "both"
-    dense: bool = False
-    sensitive: bool = False
-
-
-def flow_choices(
-    *,
-    solver: Any = "auto",
-    adjoint: Any = "auto",
-    memory_budget: Any = None,
-    num_steps: Any = None,
-    rtol: Any = 1e-6,
-    atol: Any = 1e-6,
-    max_steps: Any = 4096,
-    checkpoints: Any = None,
-    event: Any = None,
-    direction: Any = "both",
-    dense: bool = False,
-) -> Choices:
-    """The keywords of ``flow``, checked."""
-    checks.one_of("flow", "adjoint", adjoint, get_args(AdjointName))
-    checks.one_of("flow", "direction", direction, tuple(DIRECTIONS))
-    _check_extras(event, direction, dense, adjoint, num_steps, max_steps)
-    if solver == "auto":
-        # Steps that are given do not tell whether they are short for stability's sake.
-        switches = num_steps is None and adjoint in OWN_ADJOINTS and adjoint not in _EXPLICIT
-        solver = "auto" if switches else "tsit5"
-    elif not method(solver).estimates and num_steps is None:
-        raise ValueError(f"flow: solver={solver!r} has no error estimate to adapt by; give num_steps.")
-    if adjoint in _EXPLICIT and solver != "auto" and method(solver).implicit:
-        raise ValueError(f"flow: adjoint={adjoint!r} is for explicit methods, got solver={solver!r}.")
-    if solver != "auto" and method(solver).symplectic:
-        _check_symplectic(solver, adjoint, dense)
-    for name, number in (("num_steps", num_steps), ("max_steps", max_steps), ("checkpoints", checkpoints)):
-        if number is not None:
-            checks.integer("flow", name, number)
-    if checkpoints is not None and adjoint not in _RECORDING:
-        raise ValueError(f"flow: checkpoints is for one of {', '.join(_RECORDING)}, got adjoint={adjoint!r}.")
-    if memory_budget is not None:
-        checks.integer("flow", "memory_budget", memory_budget)
-        if adjoint != "auto":
-            raise ValueError(f"flow: memory_budget is for adjoint='auto', got adjoint={adjoint!r}.")
-    tolerances = checks.tolerance("flow", "rtol", rtol), checks.tolerance("flow", "atol", atol)
-    if not any(isinstance(each, Tracer) for each in tolerances) and not any(tolerances):
-        raise ValueError("flow: rtol and atol must not both be 0, which no step can meet.")
-    watched = None if event is None else Watched(event)
-    return Choices(solver, adjoint, memory_budget, num_steps, max_steps, checkpoints, watched, direction, bool(dense))
-
-
-def _check_symplectic(solver: str, adjoint: str, dense: Any) -> None:
-    """Nothing, where symplectic steps can give what is asked for."""
-    if dense or adjoint not in OWN_ADJOINTS or adjoint == "quadrature":
-        raise ValueError(
-            f"flow: solver={solver!r} has no path between its steps, and adjoints 'auto', 'discrete', 'forward' and "
-            f"'reversible'; got adjoint={adjoint!r}{', dense=True' if dense else ''}."
-        )
-
-
-def _check_extras(event: Any, direction: str, dense: Any, adjoint: str, num_steps: Any, max_steps: Any) -> None:
-    """Nothing, where an event and a path can be had."""
-    if event is None and direction != "both":
-        raise ValueError("flow: direction is of an event: give event.")
-    if event is not None:
-        checks.function("flow", event, "event")
-        if num_steps is not None:
-            raise ValueError("flow: an event ends steps that adapt: leave num_steps out.")
-    if event is not None and (adjoint not in OWN_ADJOINTS or adjoint == "reversible"):
-        raise ValueError(f"flow: events are not for adjoint={adjoint!r}: take 'auto'.")
-    if dense and (adjoint not in OWN_ADJOINTS or adjoint in ("reversible", "quadrature")):
-        raise ValueError(f"flow: paths are not for adjoint={adjoint!r}: take 'auto'.")
-    if dense and num_steps is None and max_steps is None:
-        raise ValueError("flow: a path keeps room for max_steps steps: give a number.")
-
-
-def checked_start(y0, times) -> tuple[Any, jax.Array]:
-    """The start and the times as arrays of the types that the solve has: of the widest precision among them."""
-    y0 = jax.tree.map(_floating, checks.not_empty("flow", "y0", y0))
-    times = checks.real_array("flow", "times", times, "Time is real.")
-    if times.ndim != 1 or times.shape[0] < 2:
-        raise ValueError(f"flow: times must hold at least a start and an end, got shape {times.shape}.")
-    times = _floating(times)
-    widest = jnp.result_type(times, *(jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(y0)))
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, widest)), y0), times.astype(widest)
-
-
 def _marked(found: Walk, sound) -> Any:
     """The states, NaN where they were not reached.
 
@@ -360,17 +258,12 @@ def _is_floating(leaf: Any) -> bool:
     return checks.is_array(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
 
 
-def _floating(value) -> jax.Array:
-    """The value as an array, integers as floats of the default precision."""
-    return jnp.asarray(value, jnp.result_type(value, float))
-
-
 def walked(field, choices: Choices, y0, times, args, tolerances) -> Walk:
     """The states at all times by a program that is dropped with the field."""
     operands = y0, times, args, tolerances
     if not jax.tree_util.all_leaves([field]):  # its arrays are operands
         arrays, rest = _split((field, *operands))
-        if choices.adjoint in OWN_ADJOINTS and _is_hashable(rest):
+        if ADJOINTS[choices.adjoint].own and _is_hashable(rest):
             return _program_of_tree(choices, rest)(arrays)
         return _walk(field, choices, *operands, inline=False)
     arrays, rest = _split(operands)
@@ -421,7 +314,7 @@ def _program_of_tree(choices: Choices, rest: _Rest) -> Any:
 
 
 def _walk(field, choices: Choices, y0, times, args, tolerances, *, inline: bool) -> Walk:
-    if choices.adjoint in OWN_ADJOINTS:
+    if ADJOINTS[choices.adjoint].own:
         return own_walk(field, choices, y0, times, args, tolerances)
     checked_rates(jax.eval_shape(lambda t, y: field(t, y, args), times[0], y0), y0)
     if choices.adjoint == "backsolve":  # whose adjoint states have the times' precision

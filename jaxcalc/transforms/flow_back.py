@@ -6,20 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcalc.transforms.flow_steps import Record, Setting, any_lane, looping, reuses, taken, where
+from jaxcalc.transforms.flow_steps import Record, Setting, add, any_lane, looping, reuses, taken, where, zeros
 
 if TYPE_CHECKING:
     import diffrax
 
 __all__ = ["Cotangents", "States", "go_back", "segment_length"]
-
-
-def _zeros(tree: Any) -> Any:
-    return jax.tree.map(jnp.zeros_like, tree)
-
-
-def _add(a: Any, b: Any) -> Any:
-    return jax.tree.map(jnp.add, a, b)
 
 
 def segment_length(max_steps: int, slots: int) -> int:
@@ -137,7 +129,7 @@ def go_back(
         ends = (t, end) if with_times else ()
         run: Any = lambda y, args, start=t, end=end: step(start, end, y, args)
         (_, dense), pull = jax.vjp(run, y, args, *ends)
-        y_bar, path_bar, more, times_bar = back.y, (_zeros(dense) if interpolates else None), (0.0, 0.0), back.times
+        y_bar, path_bar, more, times_bar = back.y, (zeros(dense) if interpolates else None), (0.0, 0.0), back.times
         if given_grid:
             saved = active & ((n + 1) % per == 0) & (not only_end)
             bar = _read(states_bar, (n + 1) // per)
@@ -147,7 +139,7 @@ def go_back(
                 solver, times, states_bar, i, active, (t, end), dense, back, with_times
             )
         if dense_bar is not None:
-            path_bar = _add(path_bar, _read(dense_bar, n))
+            path_bar = add(path_bar, _read(dense_bar, n))
         y_bar, args_bar, *ends_bar = pull((y_bar, path_bar))
         grid_bar = back.grid
         if grid_bar is not None:
@@ -161,8 +153,8 @@ def go_back(
         )
         return number - active, i, segment, new
 
-    of_times: Any = _zeros((grid, times)) if with_times else (None, None)
-    back = Cotangents(y_bar, _zeros(args), *of_times)
+    of_times: Any = zeros((grid, times)) if with_times else (None, None)
+    back = Cotangents(y_bar, zeros(args), *of_times)
     last = jnp.searchsorted(times, grid[count], side="right").astype(jnp.int32) - 1
     begin = jnp.asarray(count, jnp.int32) - 1, last, states.segment(), back
     return jax.lax.while_loop(lambda carry: any_lane(carry[0] >= 0), body, begin)[3]
@@ -178,23 +170,23 @@ def _collected(solver, times, states_bar, i, active, ends, dense, back: Cotangen
     def evaluate(dense, start, end, at):
         return solver.interpolation_cls(t0=start, t1=end, **dense).evaluate(at)
 
-    def add(carry):
+    def collected(carry):
         i, y_bar, dense_bar, ends_bar, times_bar = carry
         here, place = due(carry), jnp.maximum(i, 0)
         bar = jax.tree.map(lambda path: jnp.where(here, path[place], 0), states_bar)
         at_end = times[place] >= end
-        y_bar = _add(y_bar, jax.tree.map(lambda b: jnp.where(at_end, b, 0), bar))
+        y_bar = add(y_bar, jax.tree.map(lambda b: jnp.where(at_end, b, 0), bar))
         within = jax.tree.map(lambda b: jnp.where(at_end, 0, b), bar)
         if with_times:
             pull = jax.vjp(evaluate, dense, t, end, times[place])[1]
             more, start_more, end_more, time_bar = pull(within)
             # A state at the step's end moves with the time asked for, and not with the end by itself.
-            slope_bar = pull(_add(bar, jax.tree.map(jnp.negative, within)))[3]
-            ends_bar = _add(ends_bar, (start_more, end_more - slope_bar))
+            slope_bar = pull(add(bar, jax.tree.map(jnp.negative, within)))[3]
+            ends_bar = add(ends_bar, (start_more, end_more - slope_bar))
             times_bar = times_bar.at[place].add(time_bar + slope_bar)
         else:
             (more,) = jax.vjp(lambda dense: evaluate(dense, t, end, times[place]), dense)[1](within)
-        return i - here, y_bar, _add(dense_bar, more), ends_bar, times_bar
+        return i - here, y_bar, add(dense_bar, more), ends_bar, times_bar
 
-    carry = i, back.y, _zeros(dense), (jnp.zeros_like(t), jnp.zeros_like(end)), back.times
-    return jax.lax.while_loop(lambda carry: any_lane(due(carry)), add, carry)
+    carry = i, back.y, zeros(dense), (jnp.zeros_like(t), jnp.zeros_like(end)), back.times
+    return jax.lax.while_loop(lambda carry: any_lane(due(carry)), collected, carry)

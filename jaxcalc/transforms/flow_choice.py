@@ -6,42 +6,36 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.flatten_util import ravel_pytree
 
-from jaxcalc import checks
 from jaxcalc.programs.cost import Cost, cost
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms.choose import MemoryBudgetError, available_memory
 from jaxcalc.transforms.flow_adjoints import MOST_RECORDED, Operands, Part, discrete, forward, reversible, term_of, walk
 from jaxcalc.transforms.flow_back import segment_length
 from jaxcalc.transforms.flow_event import DIRECTIONS, Event, moved_to_zero
+from jaxcalc.transforms.flow_functions import pushes, traced_event, traced_field
 from jaxcalc.transforms.flow_reversible import Reversible
 from jaxcalc.transforms.flow_solvers import build, method
 from jaxcalc.transforms.flow_steps import Moved, Setting, Walk, looping, taken
 from jaxcalc.transforms.flow_symplectic import COMPOSITIONS, Symplectic, check_separable
-from jaxcalc.transforms.lifting import split_arrays
 from jaxcalc.transforms.tables import in_bytes
 
 __all__ = [
     "AUTO_LEGS",
     "MOST_SENSITIVITIES",
-    "OWN_ADJOINTS",
     "Case",
     "balanced",
     "bound",
-    "checked_rates",
     "footprint",
     "own_walk",
     "prepared",
     "sensitivities_footprint",
     "step_costs",
-    "traced_field",
 ]
 
 # What solver="auto" takes: the second where the first is held by stability.
 AUTO_LEGS = ("tsit5", "kvaerno5")
-OWN_ADJOINTS = ("auto", "discrete", "forward", "reversible", "quadrature")
 
 
 class Case(NamedTuple):
@@ -79,7 +73,7 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     sign = jnp.where(times[-1] >= times[0], 1, -1).astype(times.dtype) if adapts else None
     rates, operands = traced_field(field, times, y0, args)
     event: Any
-    event, watched = (None, []) if choices.event is None else _traced_event(choices.event(), times, y0, args)
+    event, watched = (None, []) if choices.event is None else traced_event(choices.event(), times, y0, args)
     moves = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in operands]
 
     def of_parts(t: Any, y: Any, parts: Any) -> Any:
@@ -95,11 +89,11 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     eps = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(y0))
     grid = None if adapts else _grid(times, choices.num_steps)
     at = Operands(y0, times if sign is None else sign * times, grid, floats)
-    pushes = _pushes(rates, times[0], y0, operands)
-    names = _names(choices, y0, pushes)
+    forwards = pushes(rates, times[0], y0, operands)
+    names = _names(choices, y0, forwards)
     if method(names[0]).symplectic:
         check_separable(names[0], lambda t, y: rates(t, y, operands), times[0], y0)
-    if not pushes and any(method(name).implicit for name in names):
+    if not forwards and any(method(name).implicit for name in names):
         raise TypeError(f"flow: solver={names[0]!r} differentiates the field forwards, which it does not allow{_ALONE}")
     worth = _worth(rates, y0, times, operands) if len(names) > 1 else math.inf
 
@@ -116,7 +110,7 @@ def prepared(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array,
     implicit = sum(method(name).implicit for name in names)
     matrices = implicit * _MATRICES * _bytes(y0) * _size(y0)
     dense = choices.dense * _INTERPOLATION * bound(choices, times) * _bytes(y0)
-    return Case(of_parts, at, rigid, make_legs, len(names), matrices, pushes, dense)
+    return Case(of_parts, at, rigid, make_legs, len(names), matrices, forwards, dense)
 
 
 def own_walk(field: Callable[..., Any], choices: Any, y0: Any, times: jax.Array, args: Any, tolerances: Any) -> Walk:
@@ -162,16 +156,6 @@ def _not_forward(*_: Any) -> Any:
     )
 
 
-def _pushes(rates: Callable[..., Any], t: Any, y0: Any, operands: Any) -> bool:
-    """Whether the field may be differentiated forwards."""
-    push = lambda v: jax.jvp(lambda y: rates(t, y, operands), (y0,), (v,))[1]
-    try:  # under vmap, where a derivative that is missing is missed at once
-        jax.eval_shape(jax.vmap(push), jax.tree.map(lambda leaf: leaf[None], y0))
-    except (TypeError, ValueError, NotImplementedError):
-        return False
-    return True
-
-
 def _in_pairs(case: Case) -> Case:
     """The case with two copies of its state, by a reversible solver.
 
@@ -186,75 +170,6 @@ def _in_pairs(case: Case) -> Case:
 
     both = lambda t, pair, parts: tuple(case.field(t, y, parts) for y in pair)
     return case._replace(field=both, at=case.at._replace(y0=(case.at.y0, case.at.y0)), make_legs=make_legs)
-
-
-def traced_field(field: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:
-    """The field as a program of ``(t, y, operands)``, and its operands: arguments and what it closes over.
-
-    Raises:
-      TypeError, ValueError: where its rates are not like the state; those of another precision are cast.
-    """
-
-    def checked(rates: Any) -> list[Any]:
-        checked_rates(rates, y0)
-        return [jnp.asarray(rate, state.dtype) for rate, state in zip(jax.tree.leaves(rates), jax.tree.leaves(y0))]
-
-    run, operands = _traced(field, times, y0, args, checked)
-    structure = jax.tree.structure(y0)
-    return lambda t, y, operands: jax.tree.unflatten(structure, run(t, y, operands)), operands
-
-
-def _traced(fun: Any, times: Any, y0: Any, args: Any, checked: Callable[[Any], list[Any]]) -> tuple[Any, list[Any]]:
-    """A function of ``(t, y, args)`` as a program of ``(t, y, operands)`` to a list, and its operands.
-
-    Args:
-      checked: from what it returns to the list.
-    """
-    arrays, unflatten = split_arrays((args,), numbers=False)
-    states, structure = jax.tree.flatten(y0)
-    flat = lambda t, states, arrays: checked(fun(t, jax.tree.unflatten(structure, states), *unflatten(arrays)))
-    jaxpr = jax.make_jaxpr(flat)(times[0], states, arrays)
-
-    def run(t: Any, y: Any, operands: Any) -> list[Any]:
-        given = [jnp.asarray(t, times.dtype), *jax.tree.leaves(y), *operands[: len(arrays)]]
-        return jaxpr_as_fun(ClosedJaxpr(jaxpr.jaxpr, operands[len(arrays) :]))(*given)
-
-    return run, [jnp.asarray(leaf) for leaf in (*arrays, *jaxpr.consts)]
-
-
-def _traced_event(event: Callable[..., Any], times: Any, y0: Any, args: Any) -> tuple[Callable[..., Any], list[Any]]:
-    """An event as a program of ``(t, y, operands)`` to its values, shape ``(m,)``, and its operands."""
-    run, operands = _traced(event, times, y0, args, _checked_values)
-    return lambda t, y, operands: jnp.ravel(run(t, y, operands)[0]), operands
-
-
-def _checked_values(values: Any) -> list[jax.Array]:
-    """An event's values, where they are real numbers.
-
-    Raises:
-      TypeError, ValueError: where they are none.
-    """
-    values = checks.real_array("flow", "event", values, "Its sign is looked at.")
-    if values.ndim > 1 or not values.size:
-        raise ValueError(f"flow: event must return a number or a vector of them, got shape {values.shape}.")
-    return [values.astype(jnp.result_type(values, float))]
-
-
-def checked_rates(rates: Any, y0: Any) -> None:
-    """Nothing, where rates are like the state."""
-    if jax.tree.structure(rates) != jax.tree.structure(y0):
-        raise TypeError(
-            f"flow: field must return what the state is, {jax.tree.structure(y0)}, got {jax.tree.structure(rates)}."
-        )
-    for (path, rate), state in zip(jax.tree_util.tree_leaves_with_path(rates), jax.tree.leaves(y0)):
-        where = jax.tree_util.keystr(path)
-        if jnp.shape(rate) != state.shape:
-            raise ValueError(
-                f"flow: field must return rates of the state's shape {state.shape}, got {jnp.shape(rate)}"
-                f"{' at ' + where if where else ''}."
-            )
-        if jnp.iscomplexobj(rate) and not jnp.iscomplexobj(state):
-            raise TypeError("flow: field returns complex rates of a real state. Start from a complex one.")
 
 
 def bound(choices: Any, times: jax.Array) -> int:

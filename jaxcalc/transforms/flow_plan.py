@@ -12,7 +12,7 @@ import jax
 from jaxcalc.programs.cost import Cost
 from jaxcalc.programs.speed import device
 from jaxcalc.transforms.choose import available_memory, decide
-from jaxcalc.transforms.flow import Choices, checked_start, flow, flow_choices, needs_tolerances, walked
+from jaxcalc.transforms.flow import flow, walked
 from jaxcalc.transforms.flow_adjoints import Operands, Part
 from jaxcalc.transforms.flow_choice import (
     AUTO_LEGS,
@@ -24,6 +24,7 @@ from jaxcalc.transforms.flow_choice import (
     sensitivities_footprint,
     step_costs,
 )
+from jaxcalc.transforms.flow_request import Choices, checked_start, flow_choices, needs_tolerances
 from jaxcalc.transforms.flow_solvers import method
 from jaxcalc.transforms.lifting import abstract, is_concrete, split_arrays
 from jaxcalc.transforms.plan import Plan, Route

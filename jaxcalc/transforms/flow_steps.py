@@ -32,6 +32,7 @@ __all__ = [
     "Setting",
     "Step",
     "Walk",
+    "add",
     "any_lane",
     "at_start",
     "looping",
@@ -212,7 +213,7 @@ def zeros(tree):
     return jax.tree.map(jnp.zeros_like, tree)
 
 
-def _add(a, b):
+def add(a, b):
     return jax.tree.map(jnp.add, a, b)
 
 
@@ -294,9 +295,9 @@ def _explicit(tableau: Any, term: Any, t: Any, end: Any, y: Any, slope: Any) -> 
 
     stage = y
     for row, c in zip(tableau.a_lower, tableau.c):
-        stage = _add(y, combined(row))
+        stage = add(y, combined(row))
         slopes.append(term.vf(end if c == 1 else t + float(c) * h, stage, None))
-    y1 = stage if tableau.ssal else _add(y, combined(tableau.b_sol))
+    y1 = stage if tableau.ssal else add(y, combined(tableau.b_sol))
     scaled = jax.tree.map(lambda *k: jnp.stack(k) * h.astype(k[0].dtype), *slopes)
     stages = {} if len(slopes) == 1 else {"k": scaled}  # a single one draws a straight line
     return Step(y1, combined(tableau.b_error), {"y0": y, "y1": y1} | stages, slopes[-1])

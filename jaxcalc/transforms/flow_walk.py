@@ -386,12 +386,10 @@ def _saved(task: _Task, now: _Running, step: Step, keep: Any) -> tuple[Any, Any]
 def _recorded(record: Record, now: _Running, step: Step, keep) -> Record:
     """The record with a step that is taken from ``now``."""
     put = lambda all, number, one: all.at[jnp.where(keep, number, all.shape[0])].set(one, mode="drop")
-    record = record._replace(
-        grid=put(record.grid, now.accepted + 1, now.end),
-        dense=jax.tree.map(lambda all, one: put(all, now.accepted, one), record.dense, step.dense)
-        if record.dense is not None
-        else None,
-    )
+    record = record._replace(grid=put(record.grid, now.accepted + 1, now.end))
+    if record.dense is not None:
+        dense = jax.tree.map(lambda all, one: put(all, now.accepted, one), record.dense, step.dense)
+        record = record._replace(dense=dense)
     if record.slots is None:
         return record
     slots = jax.tree.leaves(record.slots)[0].shape[0]
