@@ -112,6 +112,10 @@ class SampledExpectation:
 
     Args:
       fun, distribution, method, control_variate, num_samples, chunk_size, step: as for ``expectation``.
+
+    Cost:
+      A call outside of ``jax.jit`` is compiled each time, with the pilot of ``"auto"``: seconds. What is called more
+      than once belongs in ``jax.jit``, where a call takes its draws alone.
     """
 
     fun: Callable[[Any], Any]
